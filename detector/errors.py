@@ -1,0 +1,129 @@
+"""Named errors of the detector.
+
+Each carries the facts it was raised with. ``str(error)`` is one sentence for people: what happened, to what, and what
+to do about it. Pages, the command line and the API print that sentence; nothing else turns errors into words.
+"""
+
+from __future__ import annotations
+
+
+class DetectorError(Exception):
+    """Base of everything that the detector raises on purpose."""
+
+
+class ImageError(DetectorError):
+    """A file cannot be used as an image. ``name`` is the file's name as the user knows it."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.name = name
+
+
+class EmptyFile(ImageError):
+    def __init__(self, name: str) -> None:
+        super().__init__(name, f"{name} is empty (0 bytes). Export or download it again.")
+
+
+class NotAnImage(ImageError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            name,
+            f"{name} is not an image that can be read. Use JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC.",
+        )
+
+
+class ImageDamaged(ImageError):
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(name, f"{name} is damaged or cut off and cannot be decoded. Export or download it again.")
+        self.detail = detail
+
+
+class ImageTooManyBytes(ImageError):
+    def __init__(self, name: str, found: int, limit: int) -> None:
+        super().__init__(
+            name,
+            f"{name} has {found / 1e6:,.1f} MB; at most {limit / 1e6:,.0f} MB are accepted. "
+            "Save it smaller, or raise DETECTOR_MAX_IMAGE_MB.",
+        )
+        self.found, self.limit = found, limit
+
+
+class ImageTooManyPixels(ImageError):
+    def __init__(self, name: str, width: int, height: int, limit: int) -> None:
+        super().__init__(
+            name,
+            f"{name} has {width:,} x {height:,} pixels; at most {limit / 1e6:,.0f} megapixels are accepted. "
+            "Scale it down, or raise DETECTOR_MAX_MEGAPIXELS.",
+        )
+        self.width, self.height, self.limit = width, height, limit
+
+
+class EntryUnreadable(ImageError):
+    """One file of a folder or an archive cannot be read; ``why`` says what stands in the way."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, f"{name} cannot be read: {why}.")
+        self.why = why
+
+
+class ArchiveError(DetectorError):
+    """An uploaded archive cannot be used at all."""
+
+
+class NotFound(DetectorError):
+    def __init__(self, noun: str, key: str) -> None:
+        super().__init__(f"There is no {noun} {key!r}. It may have been deleted.")
+        self.noun, self.key = noun, key
+
+
+class Conflict(DetectorError):
+    """Something of that name or content is already there; ``existing_id`` says which."""
+
+    def __init__(self, sentence: str, existing_id: str) -> None:
+        super().__init__(sentence)
+        self.existing_id = existing_id
+
+
+class InvalidInput(DetectorError):
+    """A value that a person or program gave cannot be used; the sentence says which and what is expected."""
+
+
+class BackboneUnavailable(DetectorError):
+    """The backbone's weights cannot be had on this machine now."""
+
+    def __init__(self, backbone_id: str, why: str, remedy: str) -> None:
+        super().__init__(f"The backbone {backbone_id} is not available: {why}. {remedy}")
+        self.backbone_id, self.why, self.remedy = backbone_id, why, remedy
+
+
+class NotTrainable(DetectorError):
+    """Training cannot start; the sentence says what is missing."""
+
+
+class NoModel(DetectorError):
+    """The function has no live model yet; the sentence says what is missing."""
+
+
+class ModelFileInvalid(DetectorError):
+    """A model file is damaged, foreign or of a newer version."""
+
+
+class DatabaseTooNew(DetectorError):
+    def __init__(self, found: int, supported: int) -> None:
+        super().__init__(
+            f"The database was written by a newer version of this program (schema {found}; this version knows "
+            f"{supported}). Update the program, or use another data folder (DETECTOR_DATA_DIR)."
+        )
+        self.found, self.supported = found, supported
+
+
+class JobCancelled(DetectorError):
+    """Raised inside a job whose function was deleted or which was cancelled by a person."""
+
+
+class DatasetUnavailable(DetectorError):
+    """A public set of images cannot be fetched; ``name`` says which, ``why`` what stood in the way."""
+
+    def __init__(self, name: str, why: str, remedy: str) -> None:
+        super().__init__(f"{name} cannot be fetched: {why}. {remedy}")
+        self.name, self.why = name, why

@@ -1,0 +1,82 @@
+"""The one table of settings. Nothing else in the package reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from detector.errors import InvalidInput
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def _setting(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings, each read from ``DETECTOR_<NAME>`` and documented in the README (a test holds the two together)."""
+
+    data_dir: Path = _setting(CHECKOUT / "data", "Folder for the database, images, thumbnails and models.")
+    database_url: str = _setting("", "SQLAlchemy URL of the database; empty: SQLite in the data folder.")
+    backbone: str = _setting("auto", "Backbone of new functions when none is chosen: auto or a registry id.")
+    clip_checkpoint: str = _setting(
+        "", "Local CLIP weights as <registry id>:<file>; several are separated by a semicolon."
+    )
+    import_root: str = _setting("", "Folder below which the Import page may read; empty: reading folders is off.")
+    max_image_mb: int = _setting(64, "Largest image file accepted, in megabytes.")
+    max_megapixels: int = _setting(100, "Largest image accepted, in megapixels.")
+    max_zip_gb: float = _setting(20.0, "Largest ZIP upload, and largest total of what is unpacked from it, in gigabytes.")
+    max_zip_entries: int = _setting(500_000, "Most files in one ZIP.")
+    retrain_delay: float = _setting(3.0, "Seconds without a label change before a retraining starts.")
+    threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.")
+    precision: str = _setting("auto", "Numbers of the backbone: auto (measured once per function), float32 or bfloat16.")
+
+    @property
+    def url(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'detector.sqlite'}"
+
+    @property
+    def max_image_bytes(self) -> int:
+        return self.max_image_mb * 1_000_000
+
+    @property
+    def max_pixels(self) -> int:
+        return self.max_megapixels * 1_000_000
+
+    @property
+    def max_zip_bytes(self) -> int:
+        return int(self.max_zip_gb * 1e9)
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from ``DETECTOR_*`` variables.
+
+    Parameters
+    ----------
+    environment : mapping of str to str, optional
+        Defaults to the process environment.
+
+    Raises
+    ------
+    InvalidInput
+        A number is not a number.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        name = f"DETECTOR_{item.name.upper()}"
+        raw = environment.get(name, "").strip()
+        if not raw:
+            continue
+        kind = type(item.default)
+        try:
+            values[item.name] = Path(raw).expanduser().resolve() if isinstance(item.default, Path) else kind(raw)
+        except ValueError as error:
+            raise InvalidInput(f"{name} is {raw!r}; expected {kind.__name__}. Correct or unset it.") from error
+    return Settings(**values)
