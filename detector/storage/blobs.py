@@ -1,0 +1,91 @@
+"""Bytes by name, written whole or not at all. Behind fsspec paths, so that object storage can follow."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import PurePosixPath
+
+import fsspec
+
+from detector.errors import NotFound
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Blobs:
+    """A small blob store.
+
+    Parameters
+    ----------
+    root : str
+        An fsspec URL or a local folder.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self._made: set[str] = set()
+
+    def put_image(self, image_hash: str, data: bytes) -> None:
+        """Store an image's bytes verbatim under their SHA-256; nothing happens if they are there already."""
+        path = self._image_path(image_hash)
+        if not (self._fs.exists(path) and self._fs.size(path) == len(data)):
+            self._write(path, data)
+
+    def image(self, image_hash: str) -> bytes:
+        """The bytes of an image. Raises NotFound."""
+        return self._read(self._image_path(image_hash), "image", image_hash)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store ``data`` under a name of our own making, such as ``models/ab12.safetensors``."""
+        self._write(self._named_path(name), data)
+
+    def get(self, name: str) -> bytes:
+        """The bytes stored under ``name``. Raises NotFound."""
+        return self._read(self._named_path(name), "file", name)
+
+    def delete(self, name: str) -> None:
+        path = self._named_path(name)
+        if self._fs.exists(path):
+            self._fs.rm(path)
+
+    def delete_image(self, image_hash: str) -> None:
+        path = self._image_path(image_hash)
+        if self._fs.exists(path):
+            self._fs.rm(path)
+
+    def _image_path(self, image_hash: str) -> str:
+        if not _HASH.fullmatch(image_hash):
+            raise NotFound("image", image_hash)
+        return f"{self._root}/images/{image_hash[:2]}/{image_hash[2:4]}/{image_hash}"
+
+    def _named_path(self, name: str) -> str:
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or ".." in parts:
+            raise NotFound("file", name)
+        return f"{self._root}/{name}"
+
+    def _read(self, path: str, noun: str, key: str) -> bytes:
+        try:
+            with self._fs.open(path, "rb") as file:
+                return bytes(file.read())
+        except FileNotFoundError as error:
+            raise NotFound(noun, key) from error
+
+    def _write(self, path: str, data: bytes) -> None:
+        folder = path.rsplit("/", 1)[0]
+        if folder not in self._made:
+            self._fs.makedirs(folder, exist_ok=True)
+            self._made.add(folder)
+        local = "file" in self._fs.protocol if isinstance(self._fs.protocol, tuple) else self._fs.protocol == "file"
+        if not local:
+            self._fs.pipe_file(path, data)
+            return
+        temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+        with self._fs.open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            # Without it a power cut after the rename can leave an empty file under a name that promises its content.
+            os.fsync(file.fileno())
+        self._fs.mv(temporary, path)

@@ -1,0 +1,125 @@
+"""The connection: SQLite tuned for one writer and many readers, a schema version, and migrations step by step."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, inspect, select
+from sqlalchemy.engine import make_url
+
+from detector.errors import DatabaseTooNew
+from detector.storage.schema import meta, metadata
+
+SCHEMA_VERSION = 1
+
+#: ``MIGRATIONS[n]`` takes a database of version n to n + 1.
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+
+#: How long a writer waits for another one before it gives up.
+BUSY_TIMEOUT_SECONDS = 60
+
+
+def new_id() -> str:
+    """A random identifier of 16 characters, ``[a-f0-9]`` only."""
+    return secrets.token_hex(8)
+
+
+def now() -> float:
+    """Seconds since the epoch; one place, so that every table agrees."""
+    return time.time()
+
+
+class Database:
+    """One database.
+
+    Parameters
+    ----------
+    url : str
+        An SQLAlchemy URL. For SQLite the folder of the file is made when it is missing.
+
+    Raises
+    ------
+    DatabaseTooNew
+        A newer version of this program wrote it.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self._sqlite = parsed.get_backend_name() == "sqlite"
+        if self._sqlite and parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = create_engine(parsed, connect_args={"check_same_thread": False} if self._sqlite else {})
+        if self._sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        self._writer = self.engine.execution_options(detector_write=True)
+        self._create_or_migrate()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading; sees one consistent state."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A connection for writing; commits at the end, rolls back on an error. Takes SQLite's write lock at once."""
+        with self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def secret(self, name: str) -> str:
+        """A random secret kept in the database under ``name``, made at first use."""
+        with self.read() as connection:
+            value = connection.scalar(select(meta.c.value).where(meta.c.key == name))
+        if value is not None:
+            return str(value)
+        with self.write() as connection:
+            value = connection.scalar(select(meta.c.value).where(meta.c.key == name))
+            if value is None:
+                value = secrets.token_urlsafe(32)
+                connection.execute(meta.insert().values(key=name, value=value))
+        return str(value)
+
+    def _create_or_migrate(self) -> None:
+        with self.write() as connection:
+            if not inspect(connection).has_table("meta"):
+                metadata.create_all(connection)
+                connection.execute(meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
+                return
+            found = int(connection.scalar(select(meta.c.value).where(meta.c.key == "schema_version")) or 0)
+            if found > SCHEMA_VERSION:
+                raise DatabaseTooNew(found, SCHEMA_VERSION)
+            for version in range(found, SCHEMA_VERSION):
+                MIGRATIONS[version](connection)
+                connection.execute(
+                    meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1))
+                )
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction handling would begin too late; SQLAlchemy's "begin" event does it (see below).
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "cache_size=-65536",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that starts reading and then writes can fail at once with "database is locked", whatever the timeout.
+    write = connection.get_execution_options().get("detector_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

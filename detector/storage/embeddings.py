@@ -1,0 +1,163 @@
+"""Embeddings by (image, backbone key, view): an image in two functions is embedded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from sqlalchemy import exists, insert, select
+
+from detector.storage.database import Database
+from detector.storage.schema import embedding_failures, embeddings, samples
+
+_CHUNK = 2000
+_LARGEST_FLOAT16 = 6e4
+
+
+def as_stored(values: np.ndarray) -> np.ndarray:
+    """``values`` as the store will give them back.
+
+    Stored numbers are float16 where they fit; an invoke rounds the same way, so that the same image gets the same
+    verdict whether it is a sample or a new upload.
+    """
+    if values.size and float(np.abs(values).max()) > _LARGEST_FLOAT16:
+        return values.astype(np.float32)
+    return values.astype(np.float16)
+
+
+def missing_images(db: Database, function_id: str, backbone_key: str) -> list[str]:
+    """Hashes of a function's images that have no embedding under this key and have not failed, in hash order."""
+    have = exists().where(
+        embeddings.c.image_hash == samples.c.image_hash,
+        embeddings.c.backbone_key == backbone_key,
+        embeddings.c.view == "whole",
+    )
+    failed = exists().where(
+        embedding_failures.c.image_hash == samples.c.image_hash, embedding_failures.c.backbone_key == backbone_key
+    )
+    with db.read() as connection:
+        return list(
+            connection.scalars(
+                select(samples.c.image_hash)
+                .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None), ~have, ~failed)
+                .order_by(samples.c.image_hash)
+            )
+        )
+
+
+def write_embeddings(
+    db: Database,
+    backbone_key: str,
+    rows: Sequence[tuple[str, dict[str, np.ndarray]]],
+    failures: Iterable[tuple[str, str]] = (),
+) -> None:
+    """Store embeddings given as (image hash, {view: (dimension,) float32}), and failures as (image hash, reason)."""
+    failures = list(failures)
+    with db.write() as connection:
+        # Two processes may embed the same image at once; the numbers are the same, so the first row stays.
+        have = set(
+            connection.scalars(
+                select(embeddings.c.image_hash).where(
+                    embeddings.c.backbone_key == backbone_key,
+                    embeddings.c.view == "whole",
+                    embeddings.c.image_hash.in_([image_hash for image_hash, _ in rows]),
+                )
+            )
+        )
+        values = []
+        for image_hash, views in rows:
+            if image_hash in have:
+                continue
+            for view, numbers in views.items():
+                stored = as_stored(numbers)
+                values.append(
+                    {
+                        "image_hash": image_hash,
+                        "backbone_key": backbone_key,
+                        "view": view,
+                        "dtype": stored.dtype.name,
+                        "data": stored.tobytes(),
+                    }
+                )
+        if values:
+            connection.execute(insert(embeddings), values)
+        if failures:
+            known = set(
+                connection.scalars(
+                    select(embedding_failures.c.image_hash).where(embedding_failures.c.backbone_key == backbone_key)
+                )
+            )
+            fresh = [
+                {"image_hash": image_hash, "backbone_key": backbone_key, "reason": reason}
+                for image_hash, reason in failures
+                if image_hash not in known
+            ]
+            if fresh:
+                connection.execute(insert(embedding_failures), fresh)
+
+
+def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> dict[str, np.ndarray]:
+    """Embeddings of images as one matrix a view.
+
+    Parameters
+    ----------
+    hashes : sequence of str, length n
+        Every one must be embedded.
+
+    Returns
+    -------
+    dict of str to (n, dimension) float32
+        Rows follow ``hashes``. "detail" is there only when at least one image has that view; the others, too small for
+        it, stand in it with their whole view.
+    """
+    whole: np.ndarray | None = None
+    detail: np.ndarray | None = None
+    filled = np.zeros(len(hashes), bool)
+    detailed = np.zeros(len(hashes), bool)
+    index = {image_hash: position for position, image_hash in enumerate(hashes)}
+    with db.read() as connection:
+        for start in range(0, len(hashes), _CHUNK):
+            rows = connection.execute(
+                select(embeddings.c.image_hash, embeddings.c.view, embeddings.c.dtype, embeddings.c.data).where(
+                    embeddings.c.backbone_key == backbone_key,
+                    embeddings.c.image_hash.in_(hashes[start : start + _CHUNK]),
+                )
+            )
+            for image_hash, view, dtype, data in rows.tuples():
+                numbers = np.frombuffer(data, dtype=dtype)
+                if whole is None:
+                    whole = np.zeros((len(hashes), numbers.size), np.float32)
+                position = index[image_hash]
+                if view == "whole":
+                    whole[position] = numbers
+                    filled[position] = True
+                else:
+                    if detail is None:
+                        detail = np.zeros_like(whole)
+                    detail[position] = numbers
+                    detailed[position] = True
+    if whole is None or not filled.all():
+        lacking = [image_hash for image_hash, there in zip(hashes, filled, strict=True) if not there]
+        raise LookupError(f"{len(lacking)} images have no embedding under {backbone_key}")
+    views = {"whole": whole}
+    if detail is not None:
+        detail[~detailed] = whole[~detailed]
+        views["detail"] = detail
+    return views
+
+
+def embedded_hashes(db: Database, function_id: str, backbone_key: str) -> set[str]:
+    """Hashes of a function's images that have embeddings under this key."""
+    with db.read() as connection:
+        return set(
+            connection.scalars(
+                select(samples.c.image_hash)
+                .join(
+                    embeddings,
+                    (embeddings.c.image_hash == samples.c.image_hash)
+                    & (embeddings.c.backbone_key == backbone_key)
+                    & (embeddings.c.view == "whole"),
+                )
+                .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
+            )
+        )

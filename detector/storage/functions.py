@@ -1,0 +1,348 @@
+"""Functions and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from detector.errors import Conflict, InvalidInput, NotFound
+from detector.storage.database import Database, new_id, now
+from detector.storage.schema import functions, jobs, labels, models, samples
+
+MAX_NAME = 120
+#: A label is a class of a classifier, not a file name: thousands of them are always a mistake in choosing folders.
+MAX_LABELS = 100
+
+
+@dataclass(frozen=True)
+class Function:
+    id: str
+    name: str
+    input: str
+    output: str
+    backbone_id: str
+    backbone_reason: str
+    precision: str | None
+    sweep_settings: dict[str, Any]
+    live_model_id: str | None
+    training_note: str
+    is_simulation: bool
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Label:
+    id: str
+    function_id: str
+    name: str
+    description: str | None
+    metadata: dict[str, Any] | None
+    position: int
+
+
+@dataclass(frozen=True)
+class FunctionSummary:
+    """One line of the list of functions; ``accuracy`` is cross-validated, None without folds or model."""
+
+    function: Function
+    sample_count: int
+    annotated_count: int
+    model_version: int | None
+    accuracy: float | None
+    accuracy_n: int
+    busy: bool
+
+
+def clean_name(name: str, noun: str) -> str:
+    """``name`` trimmed. Raises InvalidInput when nothing or too much is left."""
+    name = " ".join(name.split())
+    if not name:
+        raise InvalidInput(f"The {noun} has no name. Give it one of 1 to {MAX_NAME} characters.")
+    if len(name) > MAX_NAME:
+        raise InvalidInput(f"The {noun}'s name has {len(name)} characters; at most {MAX_NAME} are possible. Shorten it.")
+    return name
+
+
+def create_function(
+    db: Database,
+    name: str,
+    *,
+    backbone_id: str,
+    backbone_reason: str = "",
+    label_names: Sequence[str] = ("real", "synthetic"),
+    is_simulation: bool = False,
+) -> Function:
+    """Create a function with its labels.
+
+    Raises
+    ------
+    InvalidInput
+        An empty name, or the same label twice.
+    """
+    name = clean_name(name, "function")
+    names = [clean_name(label, "label") for label in label_names]
+    if len(set(names)) != len(names):
+        raise InvalidInput("Two labels have the same name. Give each label a name of its own.")
+    function_id = new_id()
+    with db.write() as connection:
+        connection.execute(
+            insert(functions).values(
+                id=function_id,
+                name=name,
+                input="Image",
+                output="Classification",
+                backbone_id=backbone_id,
+                backbone_reason=backbone_reason,
+                sweep_settings={},
+                is_simulation=is_simulation,
+                created_at=now(),
+            )
+        )
+        for label in names:
+            _insert_label(connection, function_id, label, None, None)
+    return get_function(db, function_id)
+
+
+def get_function(db: Database, function_id: str) -> Function:
+    """The function of that id. Raises NotFound."""
+    with db.read() as connection:
+        row = connection.execute(_SELECT_FUNCTION.where(functions.c.id == function_id)).one_or_none()
+    if row is None:
+        raise NotFound("function", function_id)
+    return Function(**row._mapping)
+
+
+def find_function(db: Database, id_or_name: str) -> Function:
+    """The function of that id or, when none has it, the newest of that name. Raises NotFound."""
+    with db.read() as connection:
+        row = connection.execute(
+            _SELECT_FUNCTION.where((functions.c.id == id_or_name) | (functions.c.name == id_or_name)).order_by(
+                functions.c.id != id_or_name, functions.c.created_at.desc()
+            )
+        ).first()
+    if row is None:
+        raise NotFound("function", id_or_name)
+    return Function(**row._mapping)
+
+
+def find_live(db: Database, function_id: str) -> tuple[str | None, str] | None:
+    """(live model id, training note) of a function, None when it is gone; cheap enough to be asked every second."""
+    with db.read() as connection:
+        row = connection.execute(
+            select(functions.c.live_model_id, functions.c.training_note).where(functions.c.id == function_id)
+        ).one_or_none()
+    return (row.live_model_id, row.training_note) if row is not None else None
+
+
+def list_functions(db: Database) -> list[FunctionSummary]:
+    """All functions, newest first, with what a list shows of them."""
+    counts = (
+        select(
+            samples.c.function_id,
+            func.count().label("n"),
+            func.count(samples.c.label_id).label("annotated"),
+        )
+        .where(samples.c.deleted_at.is_(None))
+        .group_by(samples.c.function_id)
+    )
+    busy = select(jobs.c.function_id).where(jobs.c.state.in_(("queued", "running"))).distinct()
+    with db.read() as connection:
+        rows = connection.execute(_SELECT_FUNCTION.order_by(functions.c.created_at.desc(), functions.c.id)).all()
+        by_function = {row.function_id: row for row in connection.execute(counts)}
+        live = {
+            row.id: row
+            for row in connection.execute(
+                select(models.c.id, models.c.version, models.c.cross_validation).where(
+                    models.c.id.in_(select(functions.c.live_model_id))
+                )
+            )
+        }
+        running = set(connection.scalars(busy))
+    found = []
+    for row in rows:
+        function = Function(**row._mapping)
+        count = by_function.get(function.id)
+        model = live.get(function.live_model_id)
+        scores = model.cross_validation if model is not None else None
+        found.append(
+            FunctionSummary(
+                function,
+                count.n if count else 0,
+                count.annotated if count else 0,
+                model.version if model is not None else None,
+                scores["accuracy"] if scores else None,
+                scores["n"] if scores else 0,
+                function.id in running,
+            )
+        )
+    return found
+
+
+def rename_function(db: Database, function_id: str, name: str) -> None:
+    """Give a function another name. Raises InvalidInput, NotFound."""
+    _update(db, function_id, name=clean_name(name, "function"))
+
+
+def set_backbone(db: Database, function_id: str, backbone_id: str, reason: str) -> None:
+    """Choose another backbone; its precision is measured anew at the next embedding. Raises NotFound."""
+    _update(db, function_id, backbone_id=backbone_id, backbone_reason=reason, precision=None)
+
+
+def set_precision(db: Database, function_id: str, precision: str) -> None:
+    _update(db, function_id, precision=precision)
+
+
+def set_sweep_settings(db: Database, function_id: str, settings: dict[str, Any]) -> None:
+    """Store the expert settings of the sweep as JSON."""
+    _update(db, function_id, sweep_settings=settings)
+
+
+def set_live_model(db: Database, function_id: str, model_id: str | None) -> None:
+    _update(db, function_id, live_model_id=model_id)
+
+
+def set_training_note(db: Database, function_id: str, note: str) -> None:
+    _update(db, function_id, training_note=note)
+
+
+def delete_function(db: Database, function_id: str) -> None:
+    """Delete a function with its labels, samples, models and jobs. Raises NotFound.
+
+    Image bytes and embeddings stay: other functions may share them, and a new import finds them done.
+    """
+    with db.write() as connection:
+        if not connection.execute(delete(functions).where(functions.c.id == function_id)).rowcount:
+            raise NotFound("function", function_id)
+
+
+def list_labels(db: Database, function_id: str) -> list[Label]:
+    """The labels of a function in the order of their making."""
+    with db.read() as connection:
+        rows = connection.execute(_SELECT_LABEL.where(labels.c.function_id == function_id).order_by(labels.c.position))
+        return [Label(**row._mapping) for row in rows]
+
+
+def get_label(db: Database, label_id: str) -> Label:
+    """The label of that id. Raises NotFound."""
+    with db.read() as connection:
+        row = connection.execute(_SELECT_LABEL.where(labels.c.id == label_id)).one_or_none()
+    if row is None:
+        raise NotFound("label", label_id)
+    return Label(**row._mapping)
+
+
+def create_label(
+    db: Database,
+    function_id: str,
+    name: str,
+    description: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Label:
+    """Add a label. Names are trimmed and case-sensitive.
+
+    Raises
+    ------
+    Conflict
+        The function has a label of that name.
+    """
+    name = clean_name(name, "label")
+    with db.write() as connection:
+        existing = connection.scalar(
+            select(labels.c.id).where(labels.c.function_id == function_id, labels.c.name == name)
+        )
+        if existing is not None:
+            raise Conflict(f"There is a label {name!r} already. Use it, or choose another name.", existing)
+        label_id = _insert_label(connection, function_id, name, description, metadata)
+    return get_label(db, label_id)
+
+
+def ensure_labels(db: Database, function_id: str, names: Sequence[str]) -> dict[str, str]:
+    """Make the labels that are missing; returns label name -> id for all labels of the function."""
+    wanted = [clean_name(name, "label") for name in names]
+    with db.write() as connection:
+        have = {
+            row.name: row.id
+            for row in connection.execute(
+                select(labels.c.name, labels.c.id).where(labels.c.function_id == function_id)
+            )
+        }
+        new = [name for name in dict.fromkeys(wanted) if name not in have]
+        if len(have) + len(new) > MAX_LABELS:
+            raise InvalidInput(
+                f"That would make {len(have) + len(new):,} labels; at most {MAX_LABELS} are possible. "
+                "Choose the folder level whose names are the labels."
+            )
+        for name in new:
+            have[name] = _insert_label(connection, function_id, name, None, None)
+    return have
+
+
+def rename_label(
+    db: Database, label_id: str, name: str, description: str | None = None, metadata: dict[str, Any] | None = None
+) -> Label:
+    """Change a label's name, and its description and metadata where given. Raises Conflict, NotFound."""
+    name = clean_name(name, "label")
+    values: dict[str, Any] = {"name": name}
+    if description is not None:
+        values["description"] = description
+    if metadata is not None:
+        values["metadata"] = metadata
+    function_id = get_label(db, label_id).function_id
+    with db.write() as connection:
+        other = connection.scalar(
+            select(labels.c.id).where(
+                labels.c.function_id == function_id, labels.c.name == name, labels.c.id != label_id
+            )
+        )
+        if other is not None:
+            raise Conflict(f"There is a label {name!r} already. Choose another name.", other)
+        connection.execute(update(labels).where(labels.c.id == label_id).values(**values))
+    return get_label(db, label_id)
+
+
+def delete_label(db: Database, label_id: str) -> None:
+    """Delete a label: its samples become unannotated and its predictions go at once. Raises NotFound."""
+    with db.write() as connection:
+        connection.execute(
+            update(samples).where(samples.c.label_id == label_id).values(annotated_at=None, annotated_by=None, agrees=None)
+        )
+        connection.execute(
+            update(samples)
+            .where(samples.c.predicted_label_id == label_id)
+            .values(confidence=None, margin=None, agrees=None, probabilities=None, predicted_by=None, out_of_fold=None)
+        )
+        if not connection.execute(delete(labels).where(labels.c.id == label_id)).rowcount:
+            raise NotFound("label", label_id)
+
+
+def _insert_label(
+    connection: Connection, function_id: str, name: str, description: str | None, metadata: dict[str, Any] | None
+) -> str:
+    label_id = new_id()
+    position = connection.scalar(
+        select(func.coalesce(func.max(labels.c.position), -1) + 1).where(labels.c.function_id == function_id)
+    )
+    connection.execute(
+        insert(labels).values(
+            id=label_id,
+            function_id=function_id,
+            name=name,
+            description=description,
+            metadata=metadata,
+            position=position,
+        )
+    )
+    return label_id
+
+
+def _update(db: Database, function_id: str, **values: Any) -> None:
+    with db.write() as connection:
+        if not connection.execute(update(functions).where(functions.c.id == function_id).values(**values)).rowcount:
+            raise NotFound("function", function_id)
+
+
+_SELECT_FUNCTION = select(*(functions.c[name] for name in Function.__dataclass_fields__))
+_SELECT_LABEL = select(*(labels.c[name] for name in Label.__dataclass_fields__))

@@ -1,0 +1,312 @@
+"""Import batches: new samples from files, and the report of what became of each file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from detector.errors import NotFound
+from detector.storage.database import Database, new_id, now
+from detector.storage.schema import annotations, images, import_batches, import_rows, labels, samples, thumbnails
+
+
+@dataclass(frozen=True)
+class ImportBatch:
+    id: str
+    function_id: str
+    origin: str
+    title: str
+    state: str
+    total: int
+    note: str
+    created_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True)
+class ImportCounts:
+    """Files of one batch by what became of them; ``conflict``: already there under another label, which was kept."""
+
+    imported: int = 0
+    present: int = 0
+    conflict: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True)
+class ImportRow:
+    file: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NewSample:
+    """One inspected file, ready to become a sample."""
+
+    file_name: str
+    image_hash: str
+    byte_count: int
+    format: str
+    width: int
+    height: int
+    facts: dict[str, Any]
+    perceptual_hash: str
+    thumbnail: bytes
+    label_id: str | None = None
+    source: str | None = None
+    external_id: str | None = None
+    group_key: str | None = None
+
+
+@dataclass(frozen=True)
+class AddedSample:
+    """What became of one NewSample: ``outcome`` is imported, present or conflict; ``sample_id`` the row that holds it."""
+
+    sample_id: str
+    outcome: str
+    reason: str = ""
+
+
+def create_batch(db: Database, function_id: str, origin: str, title: str) -> str:
+    """Open a batch; returns its id."""
+    batch_id = new_id()
+    with db.write() as connection:
+        connection.execute(
+            insert(import_batches).values(
+                id=batch_id,
+                function_id=function_id,
+                origin=origin,
+                title=title,
+                state="running",
+                created_at=now(),
+            )
+        )
+    return batch_id
+
+
+def finish_batch(db: Database, batch_id: str, state: str, total: int, note: str = "") -> None:
+    with db.write() as connection:
+        connection.execute(
+            update(import_batches)
+            .where(import_batches.c.id == batch_id)
+            .values(state=state, total=total, note=note, finished_at=now())
+        )
+
+
+def get_batch(db: Database, batch_id: str) -> ImportBatch:
+    """The batch of that id. Raises NotFound."""
+    with db.read() as connection:
+        row = connection.execute(_SELECT_BATCH.where(import_batches.c.id == batch_id)).one_or_none()
+    if row is None:
+        raise NotFound("import", batch_id)
+    return ImportBatch(**row._mapping)
+
+
+def list_batches(db: Database, function_id: str, limit: int = 20) -> list[ImportBatch]:
+    """The latest batches of a function, newest first."""
+    with db.read() as connection:
+        rows = connection.execute(
+            _SELECT_BATCH.where(import_batches.c.function_id == function_id)
+            .order_by(import_batches.c.created_at.desc())
+            .limit(limit)
+        )
+        return [ImportBatch(**row._mapping) for row in rows]
+
+
+def batch_counts(db: Database, batch_id: str) -> ImportCounts:
+    """How many files of a batch ended how."""
+    with db.read() as connection:
+        imported = connection.scalar(
+            select(func.count()).select_from(samples).where(samples.c.import_batch_id == batch_id)
+        )
+        others = dict(
+            connection.execute(
+                select(import_rows.c.outcome, func.count())
+                .where(import_rows.c.batch_id == batch_id)
+                .group_by(import_rows.c.outcome)
+            )
+            .tuples()
+            .all()
+        )
+    return ImportCounts(imported or 0, others.get("present", 0), others.get("conflict", 0), others.get("rejected", 0))
+
+
+def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int = 1000) -> list[ImportRow]:
+    """The report's lines of files that did not become new samples as asked."""
+    with db.read() as connection:
+        rows = connection.execute(
+            select(import_rows.c.file, import_rows.c.outcome, import_rows.c.reason)
+            .where(import_rows.c.batch_id == batch_id, import_rows.c.outcome.in_(outcomes))
+            .order_by(import_rows.c.outcome.desc(), import_rows.c.file)
+            .limit(limit)
+        )
+        return [ImportRow(**row._mapping) for row in rows]
+
+
+def add_samples(
+    db: Database,
+    function_id: str,
+    batch_id: str | None,
+    found: Sequence[NewSample],
+    rejected: Sequence[tuple[str, str]] = (),
+    annotated_by: str = "import",
+) -> list[AddedSample]:
+    """Write inspected files as samples, in one transaction.
+
+    The image bytes must lie in the blob store already: a crash in between leaves bytes without a row, never a row
+    without bytes. A file whose content the function already has stays one sample; its first annotation is kept and a
+    differing label reported as a conflict. An image that has no annotation yet takes the new one.
+
+    Parameters
+    ----------
+    found : sequence of NewSample
+    rejected : sequence of (file, reason)
+        Files that could not be used; they go into the batch's report.
+
+    Returns
+    -------
+    list of AddedSample, aligned with ``found``
+    """
+    moment = now()
+    results: list[AddedSample] = []
+    with db.write() as connection:
+        names = {
+            row.id: row.name
+            for row in connection.execute(select(labels.c.id, labels.c.name).where(labels.c.function_id == function_id))
+        }
+        hashes = list({item.image_hash for item in found})
+        known_images = set(connection.scalars(select(images.c.hash).where(images.c.hash.in_(hashes))))
+        existing = {
+            row.image_hash: dict(row._mapping)
+            for row in connection.execute(
+                select(
+                    samples.c.image_hash,
+                    samples.c.id,
+                    samples.c.label_id,
+                    samples.c.deleted_at,
+                    samples.c.import_batch_id,
+                    samples.c.file_name,
+                ).where(samples.c.function_id == function_id, samples.c.image_hash.in_(hashes))
+            )
+        }
+        new_images, new_thumbnails, new_samples, history, report = [], [], [], [], []
+        for item in found:
+            if item.image_hash not in known_images:
+                known_images.add(item.image_hash)
+                new_images.append(
+                    {
+                        "hash": item.image_hash,
+                        "byte_count": item.byte_count,
+                        "format": item.format,
+                        "width": item.width,
+                        "height": item.height,
+                        "facts": item.facts,
+                        "perceptual_hash": item.perceptual_hash,
+                        "created_at": moment,
+                    }
+                )
+                new_thumbnails.append({"image_hash": item.image_hash, "data": item.thumbnail})
+            # A label that was deleted while the import ran leaves the sample unlabelled rather than failing the batch.
+            label_id = item.label_id if item.label_id in names else None
+            row = existing.get(item.image_hash)
+            if row is None:
+                sample_id = new_id()
+                new_samples.append(
+                    {
+                        "id": sample_id,
+                        "function_id": function_id,
+                        "image_hash": item.image_hash,
+                        "file_name": item.file_name,
+                        "external_id": item.external_id,
+                        "source": item.source,
+                        "import_batch_id": batch_id,
+                        "created_at": moment,
+                        "split": "train",
+                        "group_key": item.group_key,
+                        "label_id": label_id,
+                        "annotated_at": moment if label_id else None,
+                        "annotated_by": annotated_by if label_id else None,
+                    }
+                )
+                if label_id:
+                    history.append((sample_id, label_id, None))
+                existing[item.image_hash] = {
+                    "id": sample_id,
+                    "label_id": label_id,
+                    "deleted_at": None,
+                    "import_batch_id": batch_id,
+                    "file_name": item.file_name,
+                }
+                results.append(AddedSample(sample_id, "imported"))
+                continue
+            if row["deleted_at"] is not None:
+                # Importing a picture again is the plainest way to say that one wants it back.
+                connection.execute(
+                    update(samples)
+                    .where(samples.c.id == row["id"])
+                    .values(deleted_at=None, import_batch_id=batch_id, file_name=item.file_name)
+                )
+                row.update(deleted_at=None, import_batch_id=batch_id, file_name=item.file_name)
+                results.append(AddedSample(row["id"], "imported"))
+            elif batch_id is not None and row["import_batch_id"] == batch_id and row["file_name"] == item.file_name:
+                # A killed import that runs again meets its own samples: they are its imports, not duplicates.
+                results.append(AddedSample(row["id"], "imported"))
+                continue
+            elif label_id is not None and row["label_id"] not in (None, label_id):
+                reason = (
+                    f"The same image is already labelled {names[row['label_id']]}; it was kept, not changed to "
+                    f"{names[label_id]}."
+                )
+                results.append(AddedSample(row["id"], "conflict", reason))
+                report.append({"file": item.file_name, "outcome": "conflict", "reason": reason})
+                continue
+            else:
+                reason = f"The same image is already here as {row['file_name']}."
+                results.append(AddedSample(row["id"], "present", reason))
+                report.append({"file": item.file_name, "outcome": "present", "reason": reason})
+            if label_id is not None and row["label_id"] is None:
+                connection.execute(
+                    update(samples)
+                    .where(samples.c.id == row["id"])
+                    .values(
+                        label_id=label_id,
+                        annotated_at=moment,
+                        annotated_by=annotated_by,
+                        agrees=samples.c.predicted_label_id == label_id,
+                    )
+                )
+                history.append((row["id"], label_id, None))
+                row["label_id"] = label_id
+        report += [{"file": file, "outcome": "rejected", "reason": reason} for file, reason in rejected]
+        if new_images:
+            connection.execute(insert(images), new_images)
+            connection.execute(insert(thumbnails), new_thumbnails)
+        if new_samples:
+            connection.execute(insert(samples), new_samples)
+        if history:
+            connection.execute(
+                insert(annotations),
+                [
+                    {"sample_id": s, "label_id": new, "previous_label_id": old, "at": moment, "by": annotated_by}
+                    for s, new, old in history
+                ],
+            )
+        if batch_id is not None and report:
+            seen = set(
+                connection.scalars(
+                    select(import_rows.c.file).where(
+                        import_rows.c.batch_id == batch_id, import_rows.c.file.in_([row["file"] for row in report])
+                    )
+                )
+            )
+            fresh = {row["file"]: {"batch_id": batch_id, **row} for row in report if row["file"] not in seen}
+            if fresh:
+                connection.execute(insert(import_rows), list(fresh.values()))
+    return results
+
+
+_SELECT_BATCH = select(*(import_batches.c[name] for name in ImportBatch.__dataclass_fields__))

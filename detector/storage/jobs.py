@@ -1,0 +1,191 @@
+"""The queue of background work as rows: what waits, what runs, who runs it, how far it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from sqlalchemy import insert, or_, select, update
+
+from detector.errors import JobCancelled, NotFound
+from detector.storage.database import Database, new_id, now
+from detector.storage.schema import jobs
+
+#: After this silence a job of another machine counts as orphaned; on this machine the process itself is asked.
+STALE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str
+    function_id: str
+    kind: str
+    payload: dict[str, Any]
+    state: str
+    phase: str
+    done: int
+    total: int
+    rate: float | None
+    message: str
+    owner: str | None
+    heartbeat: float | None
+    run_after: float
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated seconds to the end of the phase; None where nothing is known."""
+        if not self.rate or self.total <= 0:
+            return None
+        return max(self.total - self.done, 0) / self.rate
+
+
+def enqueue(db: Database, function_id: str, kind: str, payload: dict[str, Any] | None = None, delay: float = 0) -> str:
+    """Queue a job; returns its id.
+
+    A queued job of the same function, kind and payload is used again (its start moves to now + ``delay``): this is what
+    makes twenty label changes one retraining.
+    """
+    payload = payload or {}
+    with db.write() as connection:
+        for row in connection.execute(
+            select(jobs.c.id, jobs.c.payload).where(
+                jobs.c.function_id == function_id, jobs.c.kind == kind, jobs.c.state == "queued"
+            )
+        ):
+            if row.payload == payload:
+                connection.execute(update(jobs).where(jobs.c.id == row.id).values(run_after=now() + delay))
+                return str(row.id)
+        job_id = new_id()
+        connection.execute(
+            insert(jobs).values(
+                id=job_id,
+                function_id=function_id,
+                kind=kind,
+                payload=payload,
+                state="queued",
+                run_after=now() + delay,
+                created_at=now(),
+            )
+        )
+    return job_id
+
+
+def claim(
+    db: Database, kinds: tuple[str, ...], function_id: str | None = None, ignore_delay: bool = False
+) -> Job | None:
+    """Take the oldest job that is due and make it this process's; None when there is none.
+
+    Two jobs of one function and kind never run at the same time.
+    """
+    with db.write() as connection:
+        running = select(jobs.c.function_id).where(jobs.c.state == "running", jobs.c.kind.in_(kinds))
+        statement = select(jobs.c.id).where(
+            jobs.c.state == "queued", jobs.c.kind.in_(kinds), jobs.c.function_id.not_in(running)
+        )
+        if not ignore_delay:
+            statement = statement.where(jobs.c.run_after <= now())
+        if function_id is not None:
+            statement = statement.where(jobs.c.function_id == function_id)
+        job_id = connection.scalar(statement.order_by(jobs.c.run_after, jobs.c.created_at).limit(1))
+        if job_id is None:
+            return None
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id)
+            .values(state="running", owner=this_process(), heartbeat=now(), started_at=now(), message="")
+        )
+    return get_job(db, job_id)
+
+
+def report(
+    db: Database, job_id: str, phase: str, done: int, total: int, message: str, rate: float | None = None
+) -> None:
+    """Write progress. Raises JobCancelled when the job was cancelled or its function deleted meanwhile."""
+    with db.write() as connection:
+        changed = connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.state == "running")
+            .values(phase=phase, done=done, total=total, message=message, rate=rate, heartbeat=now())
+        ).rowcount
+    if not changed:
+        raise JobCancelled("The job was cancelled.")
+
+
+def finish(db: Database, job_id: str, state: str, message: str = "") -> None:
+    """End a job as done, failed or cancelled."""
+    with db.write() as connection:
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id)
+            .values(state=state, message=message, finished_at=now(), owner=None, rate=None)
+        )
+
+
+def requeue(db: Database, job_id: str) -> None:
+    """Put a running job back into the queue, to be run again from what the tables say."""
+    with db.write() as connection:
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.state == "running")
+            .values(state="queued", owner=None, run_after=0.0)
+        )
+
+
+def requeue_orphans(db: Database) -> int:
+    """Queue again what a dead process was running; returns how many jobs."""
+    with db.write() as connection:
+        rows = connection.execute(
+            select(jobs.c.id, jobs.c.owner, jobs.c.heartbeat).where(jobs.c.state == "running")
+        ).all()
+        orphans = [row.id for row in rows if not _alive(row.owner, row.heartbeat)]
+        if orphans:
+            connection.execute(
+                update(jobs).where(jobs.c.id.in_(orphans)).values(state="queued", owner=None, run_after=0.0)
+            )
+    return len(orphans)
+
+
+def get_job(db: Database, job_id: str) -> Job:
+    """The job of that id. Raises NotFound."""
+    with db.read() as connection:
+        row = connection.execute(_SELECT.where(jobs.c.id == job_id)).one_or_none()
+    if row is None:
+        raise NotFound("job", job_id)
+    return Job(**row._mapping)
+
+
+def list_jobs(db: Database, function_id: str | None = None, active: bool = True, limit: int = 20) -> list[Job]:
+    """Jobs, newest first: of one function or of all, only those queued or running or the ended ones too."""
+    statement = _SELECT.order_by(jobs.c.created_at.desc()).limit(limit)
+    if function_id is not None:
+        statement = statement.where(jobs.c.function_id == function_id)
+    if active:
+        statement = statement.where(or_(jobs.c.state == "queued", jobs.c.state == "running"))
+    with db.read() as connection:
+        return [Job(**row._mapping) for row in connection.execute(statement)]
+
+
+def this_process() -> str:
+    """A name for this process that no later process of the same number shares."""
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+
+
+def _alive(owner: str | None, heartbeat: float | None) -> bool:
+    if owner is None:
+        return False
+    host, pid, created = owner.rsplit(":", 2)
+    if host != socket.gethostname():
+        return heartbeat is not None and now() - heartbeat < STALE_SECONDS
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(created)) < 0.05
+    except psutil.Error:
+        return False
+
+
+_SELECT = select(*(jobs.c[name] for name in Job.__dataclass_fields__))

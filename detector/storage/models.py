@@ -1,0 +1,112 @@
+"""Models: immutable results of training, with versions. The coefficients lie in the blob store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from detector.errors import NotFound
+from detector.storage.blobs import Blobs
+from detector.storage.database import Database, new_id, now
+from detector.storage.schema import functions, models
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One version. ``cross_validation`` and ``sweep`` are the JSON forms of the training package's results."""
+
+    id: str
+    function_id: str
+    version: int
+    backbone_id: str
+    backbone_key: str
+    precision: str
+    label_ids: list[str]
+    label_names: list[str]
+    sample_count: int
+    training_fingerprint: str
+    hyperparameters: dict[str, Any]
+    sweep: list[dict[str, Any]]
+    cross_validation: dict[str, Any] | None
+    note: str
+    seconds: float
+    created_at: float
+
+
+def add_model(
+    db: Database,
+    blobs: Blobs,
+    function_id: str,
+    model_file: bytes,
+    out_of_fold_file: bytes | None,
+    **facts: Any,
+) -> ModelRow:
+    """Store a model as the function's next version and make it live.
+
+    Parameters
+    ----------
+    model_file : bytes
+        The safetensors file of the model.
+    out_of_fold_file : bytes, optional
+        Its out-of-fold probabilities, kept so that putting this version back restores them.
+    facts
+        The remaining columns of ModelRow.
+    """
+    model_id = new_id()
+    # Bytes before rows: a crash in between leaves a file that nothing names.
+    blobs.put(_model_path(model_id), model_file)
+    if out_of_fold_file is not None:
+        blobs.put(_out_of_fold_path(model_id), out_of_fold_file)
+    with db.write() as connection:
+        version = (
+            connection.scalar(select(func.max(models.c.version)).where(models.c.function_id == function_id)) or 0
+        ) + 1
+        connection.execute(
+            insert(models).values(id=model_id, function_id=function_id, version=version, created_at=now(), **facts)
+        )
+        connection.execute(
+            update(functions).where(functions.c.id == function_id).values(live_model_id=model_id, training_note="")
+        )
+    return get_model(db, model_id)
+
+
+def get_model(db: Database, model_id: str) -> ModelRow:
+    """The model of that id. Raises NotFound."""
+    with db.read() as connection:
+        row = connection.execute(_SELECT.where(models.c.id == model_id)).one_or_none()
+    if row is None:
+        raise NotFound("model", model_id)
+    return ModelRow(**row._mapping)
+
+
+def list_models(db: Database, function_id: str) -> list[ModelRow]:
+    """All versions, newest first."""
+    with db.read() as connection:
+        rows = connection.execute(_SELECT.where(models.c.function_id == function_id).order_by(models.c.version.desc()))
+        return [ModelRow(**row._mapping) for row in rows]
+
+
+def model_file(blobs: Blobs, model_id: str) -> bytes:
+    """The safetensors file of a model. Raises NotFound."""
+    return blobs.get(_model_path(model_id))
+
+
+def out_of_fold_file(blobs: Blobs, model_id: str) -> bytes | None:
+    """The out-of-fold probabilities of a model as safetensors; None when it was trained without folds."""
+    try:
+        return blobs.get(_out_of_fold_path(model_id))
+    except NotFound:
+        return None
+
+
+def _model_path(model_id: str) -> str:
+    return f"models/{model_id}.safetensors"
+
+
+def _out_of_fold_path(model_id: str) -> str:
+    return f"models/{model_id}.out-of-fold.safetensors"
+
+
+_SELECT = select(*(models.c[name] for name in ModelRow.__dataclass_fields__))

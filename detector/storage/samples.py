@@ -1,0 +1,391 @@
+"""Samples: the gallery's queries, annotations, and what training reads and writes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, insert, select, update
+
+from detector.errors import InvalidInput, NotFound
+from detector.storage.database import Database, now
+from detector.storage.schema import annotations, images, labels, samples, thumbnails
+
+#: How many ids one statement may name; SQLite's own limit is 32,766.
+_CHUNK = 5000
+
+
+@dataclass(frozen=True)
+class Sample:
+    id: str
+    sequence: int
+    function_id: str
+    image_hash: str
+    file_name: str
+    external_id: str | None
+    source: str | None
+    split: str
+    created_at: float
+    label_id: str | None
+    annotated_at: float | None
+    annotated_by: str | None
+    predicted_label_id: str | None
+    confidence: float | None
+    agrees: bool | None
+    out_of_fold: bool | None
+    predicted_by: str | None
+
+
+class Sort(StrEnum):
+    """Orders of the gallery; each ends in the import order, so that pages never overlap."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    ANNOTATED_LAST = "annotated-last"
+    ANNOTATED_FIRST = "annotated-first"
+    LEAST_CONFIDENT = "least-confident"
+    MOST_CONFIDENT = "most-confident"
+
+
+@dataclass(frozen=True)
+class SampleFilter:
+    """What the gallery shows; None everywhere means everything.
+
+    Attributes
+    ----------
+    predicted : label id
+    annotated : label id, "any" or "none"
+    agrees : True where prediction and annotation agree, False where they differ
+    source, external_id : exact values
+    batch : import batch id
+    text : part of the file name
+    """
+
+    predicted: str | None = None
+    annotated: str | None = None
+    agrees: bool | None = None
+    source: str | None = None
+    external_id: str | None = None
+    batch: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class SampleCounts:
+    """Counts of one function's samples, for the filters and the Functions page."""
+
+    total: int
+    annotated: int
+    predicted: int
+    agree: int
+    differ: int
+    by_label: dict[str, int]
+    by_prediction: dict[str, int]
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """What training needs to know of one sample."""
+
+    sample_id: str
+    image_hash: str
+    label_id: str | None
+    source: str | None
+    split: str
+    group_key: str | None
+    perceptual_hash: str
+
+
+@dataclass(frozen=True)
+class PredictionRow:
+    """One sample's prediction, ready to be written; ``probabilities`` float32 bytes in the model's label order."""
+
+    sample_id: str
+    label_id: str
+    confidence: float
+    margin: float
+    out_of_fold: bool
+    probabilities: bytes
+
+
+def get_sample(db: Database, sample_id: str) -> Sample:
+    """The sample of that id. Raises NotFound."""
+    with db.read() as connection:
+        row = connection.execute(
+            _SELECT_SAMPLE.where(samples.c.id == sample_id, samples.c.deleted_at.is_(None))
+        ).one_or_none()
+    if row is None:
+        raise NotFound("sample", sample_id)
+    return Sample(**row._mapping)
+
+
+def find_samples(
+    db: Database,
+    function_id: str,
+    where: SampleFilter | None = None,
+    sort: Sort = Sort.NEWEST,
+    limit: int = 60,
+    offset: int = 0,
+) -> list[Sample]:
+    """One page of a function's samples."""
+    statement = _where(_SELECT_SAMPLE, function_id, where or SampleFilter())
+    with db.read() as connection:
+        rows = connection.execute(statement.order_by(*_order(sort)).limit(limit).offset(offset))
+        return [Sample(**row._mapping) for row in rows]
+
+
+def count_samples(db: Database, function_id: str, where: SampleFilter | None = None) -> int:
+    """How many samples match."""
+    statement = _where(select(func.count()).select_from(samples), function_id, where or SampleFilter())
+    with db.read() as connection:
+        return connection.scalar(statement) or 0
+
+
+def matching_ids(db: Database, function_id: str, where: SampleFilter) -> list[str]:
+    """The ids of all samples that match, in import order."""
+    with db.read() as connection:
+        return list(
+            connection.scalars(_where(select(samples.c.id), function_id, where).order_by(samples.c.sequence))
+        )
+
+
+def count_by(db: Database, function_id: str) -> SampleCounts:
+    """Counts over all samples of a function, in one pass."""
+    statement = _where(
+        select(samples.c.label_id, samples.c.predicted_label_id, samples.c.agrees, func.count()),
+        function_id,
+        SampleFilter(),
+    ).group_by(samples.c.label_id, samples.c.predicted_label_id, samples.c.agrees)
+    total = annotated = predicted = agree = differ = 0
+    by_label: dict[str, int] = {}
+    by_prediction: dict[str, int] = {}
+    with db.read() as connection:
+        for label_id, predicted_id, agrees, n in connection.execute(statement).tuples():
+            total += n
+            if label_id is not None:
+                annotated += n
+                by_label[label_id] = by_label.get(label_id, 0) + n
+            if predicted_id is not None:
+                predicted += n
+                by_prediction[predicted_id] = by_prediction.get(predicted_id, 0) + n
+            if agrees is not None:
+                agree, differ = agree + n * bool(agrees), differ + n * (not agrees)
+    return SampleCounts(total, annotated, predicted, agree, differ, by_label, by_prediction)
+
+
+def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: str = "person") -> int:
+    """Give samples a label, or take it away with None; returns how many changed.
+
+    Raises
+    ------
+    InvalidInput
+        The label belongs to another function than a sample.
+    """
+    moment = now()
+    changed = 0
+    with db.write() as connection:
+        owner = None
+        if label_id is not None:
+            owner = connection.scalar(select(labels.c.function_id).where(labels.c.id == label_id))
+            if owner is None:
+                raise NotFound("label", label_id)
+        for start in range(0, len(sample_ids), _CHUNK):
+            rows = connection.execute(
+                select(samples.c.id, samples.c.function_id, samples.c.label_id).where(
+                    samples.c.id.in_(sample_ids[start : start + _CHUNK]), samples.c.deleted_at.is_(None)
+                )
+            ).all()
+            if owner is not None and any(row.function_id != owner for row in rows):
+                raise InvalidInput("The label belongs to another function. Choose one of this function's labels.")
+            moving = [row for row in rows if row.label_id != label_id]
+            if not moving:
+                continue
+            connection.execute(
+                update(samples)
+                .where(samples.c.id.in_([row.id for row in moving]))
+                .values(
+                    label_id=label_id,
+                    annotated_at=moment if label_id else None,
+                    annotated_by=by if label_id else None,
+                    agrees=case(
+                        (samples.c.predicted_label_id.is_(None), None),
+                        else_=(samples.c.predicted_label_id == label_id) if label_id else None,
+                    ),
+                )
+            )
+            connection.execute(
+                insert(annotations),
+                [
+                    {
+                        "sample_id": row.id,
+                        "label_id": label_id,
+                        "previous_label_id": row.label_id,
+                        "at": moment,
+                        "by": by,
+                    }
+                    for row in moving
+                ],
+            )
+            changed += len(moving)
+    return changed
+
+
+def delete_samples(db: Database, sample_ids: Sequence[str]) -> int:
+    """Put samples into the bin: they leave training, gallery and counts, and can come back. Returns how many."""
+    gone = 0
+    with db.write() as connection:
+        for start in range(0, len(sample_ids), _CHUNK):
+            gone += connection.execute(
+                update(samples)
+                .where(samples.c.id.in_(sample_ids[start : start + _CHUNK]), samples.c.deleted_at.is_(None))
+                .values(deleted_at=now())
+            ).rowcount
+    return gone
+
+
+def training_rows(db: Database, function_id: str) -> list[TrainingRow]:
+    """All samples of a function as training sees them, ordered by image hash: the order of import must not matter."""
+    statement = (
+        select(
+            samples.c.id.label("sample_id"),
+            samples.c.image_hash,
+            samples.c.label_id,
+            samples.c.source,
+            samples.c.split,
+            samples.c.group_key,
+            images.c.perceptual_hash,
+        )
+        .join(images, images.c.hash == samples.c.image_hash)
+        .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
+        .order_by(samples.c.image_hash)
+    )
+    with db.read() as connection:
+        return [TrainingRow(**row._mapping) for row in connection.execute(statement)]
+
+
+def write_groups(db: Database, groups: Sequence[tuple[str, str]]) -> None:
+    """Store each sample's near-duplicate group, given as (sample id, group)."""
+    statement = update(samples).where(samples.c.id == bindparam("sample"))
+    with db.write() as connection:
+        if groups:
+            connection.execute(
+                statement.values(near_duplicate_group=bindparam("group")),
+                [{"sample": sample, "group": group} for sample, group in groups],
+            )
+
+
+def write_predictions(db: Database, model_id: str, rows: Sequence[PredictionRow]) -> None:
+    """Store the predictions of one model; ``agrees`` is set against the annotation of this moment."""
+    statement = (
+        update(samples)
+        .where(samples.c.id == bindparam("sample"))
+        .values(
+            predicted_label_id=bindparam("label"),
+            confidence=bindparam("p"),
+            margin=bindparam("gap"),
+            out_of_fold=bindparam("oof"),
+            probabilities=bindparam("all"),
+            predicted_by=model_id,
+            agrees=case((samples.c.label_id.is_(None), None), else_=samples.c.label_id == bindparam("label")),
+        )
+    )
+    with db.write() as connection:
+        if rows:
+            connection.execute(
+                statement,
+                [
+                    {
+                        "sample": row.sample_id,
+                        "label": row.label_id,
+                        "p": row.confidence,
+                        "gap": row.margin,
+                        "oof": row.out_of_fold,
+                        "all": row.probabilities,
+                    }
+                    for row in rows
+                ],
+            )
+
+
+def thumbnail(db: Database, image_hash: str) -> bytes:
+    """The WebP thumbnail of an image. Raises NotFound."""
+    with db.read() as connection:
+        data = connection.scalar(select(thumbnails.c.data).where(thumbnails.c.image_hash == image_hash))
+    if data is None:
+        raise NotFound("thumbnail", image_hash)
+    return bytes(data)
+
+
+def image_format(db: Database, image_hash: str) -> str:
+    """The format of a stored image, such as "JPEG". Raises NotFound."""
+    with db.read() as connection:
+        found = connection.scalar(select(images.c.format).where(images.c.hash == image_hash))
+    if found is None:
+        raise NotFound("image", image_hash)
+    return str(found)
+
+
+def export_rows(db: Database, function_id: str) -> list[dict[str, Any]]:
+    """Every sample with its label and prediction by name, in import order; for the CSV export."""
+    annotated, predicted = labels.alias(), labels.alias()
+    statement = (
+        select(
+            samples.c.id.label("sample"),
+            samples.c.file_name.label("file"),
+            samples.c.image_hash.label("sha256"),
+            annotated.c.name.label("label"),
+            predicted.c.name.label("prediction"),
+            samples.c.confidence,
+            samples.c.out_of_fold,
+            samples.c.source,
+            samples.c.external_id,
+        )
+        .select_from(samples)
+        .outerjoin(annotated, annotated.c.id == samples.c.label_id)
+        .outerjoin(predicted, predicted.c.id == samples.c.predicted_label_id)
+        .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
+        .order_by(samples.c.sequence)
+    )
+    with db.read() as connection:
+        return [dict(row._mapping) for row in connection.execute(statement)]
+
+
+def _where(statement: Select[Any], function_id: str, where: SampleFilter) -> Select[Any]:
+    conditions: list[ColumnElement[bool]] = [samples.c.function_id == function_id, samples.c.deleted_at.is_(None)]
+    if where.predicted is not None:
+        conditions.append(samples.c.predicted_label_id == where.predicted)
+    if where.annotated == "none":
+        conditions.append(samples.c.label_id.is_(None))
+    elif where.annotated == "any":
+        conditions.append(samples.c.label_id.is_not(None))
+    elif where.annotated is not None:
+        conditions.append(samples.c.label_id == where.annotated)
+    if where.agrees is not None:
+        conditions.append(samples.c.agrees.is_(where.agrees))
+    if where.source is not None:
+        conditions.append(samples.c.source == where.source)
+    if where.external_id is not None:
+        conditions.append(samples.c.external_id == where.external_id)
+    if where.batch is not None:
+        conditions.append(samples.c.import_batch_id == where.batch)
+    if where.text:
+        conditions.append(samples.c.file_name.icontains(where.text, autoescape=True))
+    return statement.where(and_(*conditions))
+
+
+def _order(sort: Sort) -> tuple[ColumnElement[Any], ...]:
+    # Samples without the value come last in both directions.
+    newest = samples.c.sequence.desc()
+    return {
+        Sort.NEWEST: (newest,),
+        Sort.OLDEST: (samples.c.sequence.asc(),),
+        Sort.ANNOTATED_LAST: (samples.c.annotated_at.desc().nulls_last(), newest),
+        Sort.ANNOTATED_FIRST: (samples.c.annotated_at.asc().nulls_last(), newest),
+        Sort.LEAST_CONFIDENT: (samples.c.confidence.asc().nulls_last(), newest),
+        Sort.MOST_CONFIDENT: (samples.c.confidence.desc().nulls_last(), newest),
+    }[sort]
+
+
+_SELECT_SAMPLE = select(*(samples.c[name] for name in Sample.__dataclass_fields__))

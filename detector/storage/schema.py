@@ -1,0 +1,220 @@
+"""The tables. What the gallery filters and sorts by is denormalised onto ``samples`` and indexed."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+#: Facts about the database itself: the schema version, the key that signs image URLs.
+meta = Table("meta", metadata, Column("key", String(64), primary_key=True), Column("value", Text, nullable=False))
+
+functions = Table(
+    "functions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("input", String(32), nullable=False),
+    Column("output", String(32), nullable=False),
+    Column("backbone_id", String(64), nullable=False),
+    Column("backbone_reason", Text, nullable=False),
+    # Chosen by measurement at the first embedding and then kept: mixing two kinds of numbers is a silent error.
+    Column("precision", String(16)),
+    Column("sweep_settings", JSON, nullable=False),
+    Column("live_model_id", String(32)),
+    # Why the last attempt to train gave no model; empty after a success.
+    Column("training_note", Text, nullable=False, server_default=""),
+    Column("is_simulation", Boolean, nullable=False, default=False),
+    Column("created_at", Float, nullable=False),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("metadata", JSON),
+    Column("position", Integer, nullable=False),
+    UniqueConstraint("function_id", "name"),
+)
+
+#: One row per content, shared by all functions. The bytes lie in the blob store under the same hash.
+images = Table(
+    "images",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("byte_count", Integer, nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("perceptual_hash", String(16), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+#: 256 px WebP. In the database, not in files: one commit makes a whole batch durable, and 100,000 small files are avoided.
+thumbnails = Table(
+    "thumbnails",
+    metadata,
+    Column("image_hash", ForeignKey("images.hash", ondelete="CASCADE"), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+import_batches = Table(
+    "import_batches",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
+    Column("origin", String(16), nullable=False),  # upload, zip, folder, command line, api, sample, cifake
+    Column("title", Text, nullable=False),
+    Column("state", String(16), nullable=False),  # running, done, failed
+    Column("total", Integer, nullable=False, default=0),
+    Column("note", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Index("ix_import_batches_function", "function_id", "created_at"),
+)
+
+#: One row per file that did not become a new sample as asked: already there, rejected, or with another label.
+import_rows = Table(
+    "import_rows",
+    metadata,
+    Column("batch_id", ForeignKey("import_batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("file", Text, primary_key=True),
+    Column("outcome", String(16), nullable=False),  # present, conflict, rejected
+    Column("reason", Text, nullable=False, default=""),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    # The order of import; also the tie-breaker of every sort.
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(32), nullable=False, unique=True),
+    Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
+    Column("image_hash", ForeignKey("images.hash"), nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("external_id", Text),
+    Column("source", Text),
+    Column("import_batch_id", ForeignKey("import_batches.id", ondelete="SET NULL")),
+    Column("created_at", Float, nullable=False),
+    Column("deleted_at", Float),
+    Column("split", String(8), nullable=False, default="train"),  # train, test (locked)
+    # Set by whoever knows that images belong together (patches of one photograph); never split over folds.
+    Column("group_key", Text),
+    Column("near_duplicate_group", String(64)),
+    # The annotation.
+    Column("label_id", ForeignKey("labels.id", ondelete="SET NULL")),
+    Column("annotated_at", Float),
+    Column("annotated_by", String(16)),  # import, person, api
+    # The prediction, out-of-fold where annotated.
+    Column("predicted_label_id", ForeignKey("labels.id", ondelete="SET NULL")),
+    Column("confidence", Float),
+    Column("margin", Float),
+    Column("agrees", Boolean),
+    Column("out_of_fold", Boolean),
+    Column("predicted_by", String(32)),
+    Column("probabilities", LargeBinary),  # float32, in the order of the model's labels
+    UniqueConstraint("function_id", "image_hash"),
+    Index("ix_samples_created", "function_id", "deleted_at", "sequence"),
+    Index("ix_samples_annotated", "function_id", "deleted_at", "annotated_at", "sequence"),
+    Index("ix_samples_confidence", "function_id", "deleted_at", "confidence", "sequence"),
+    Index("ix_samples_label", "function_id", "deleted_at", "label_id", "confidence", "sequence"),
+    Index("ix_samples_predicted", "function_id", "deleted_at", "predicted_label_id", "confidence", "sequence"),
+    Index("ix_samples_agrees", "function_id", "deleted_at", "agrees", "confidence", "sequence"),
+    Index("ix_samples_batch", "import_batch_id"),
+    Index("ix_samples_image", "image_hash"),
+)
+
+#: Every annotation ever given: for a sample's history and for undo.
+annotations = Table(
+    "annotations",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("sample_id", ForeignKey("samples.id", ondelete="CASCADE"), nullable=False),
+    Column("label_id", String(32)),
+    Column("previous_label_id", String(32)),
+    Column("at", Float, nullable=False),
+    Column("by", String(16), nullable=False),
+    Index("ix_annotations_sample", "sample_id"),
+)
+
+embeddings = Table(
+    "embeddings",
+    metadata,
+    Column("image_hash", ForeignKey("images.hash", ondelete="CASCADE"), primary_key=True),
+    Column("backbone_key", String(160), primary_key=True),
+    Column("view", String(16), primary_key=True),
+    Column("dtype", String(8), nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+#: Images that decode at import but fail at embedding under one backbone: said once, not tried for ever.
+embedding_failures = Table(
+    "embedding_failures",
+    metadata,
+    Column("image_hash", ForeignKey("images.hash", ondelete="CASCADE"), primary_key=True),
+    Column("backbone_key", String(160), primary_key=True),
+    Column("reason", Text, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("backbone_id", String(64), nullable=False),
+    Column("backbone_key", String(160), nullable=False),
+    Column("precision", String(16), nullable=False),
+    Column("label_ids", JSON, nullable=False),
+    Column("label_names", JSON, nullable=False),
+    Column("sample_count", Integer, nullable=False),
+    Column("training_fingerprint", String(64), nullable=False),
+    Column("hyperparameters", JSON, nullable=False),
+    Column("sweep", JSON, nullable=False),
+    Column("cross_validation", JSON),
+    Column("note", Text, nullable=False, default=""),
+    Column("seconds", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("function_id", "version"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),  # import, build
+    Column("payload", JSON, nullable=False),
+    Column("state", String(16), nullable=False),  # queued, running, done, failed, cancelled
+    Column("phase", String(16), nullable=False, default=""),  # import, embed, train, predict
+    Column("done", Integer, nullable=False, default=0),
+    Column("total", Integer, nullable=False, default=0),
+    Column("rate", Float),
+    Column("message", Text, nullable=False, default=""),
+    Column("owner", String(160)),
+    Column("heartbeat", Float),
+    Column("run_after", Float, nullable=False, default=0.0),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Index("ix_jobs_state", "state", "run_after"),
+    Index("ix_jobs_function", "function_id", "created_at"),
+)
