@@ -1,0 +1,147 @@
+"""Fingerprints: of the bytes (SHA-256), of the picture (perceptual hash), and which pictures are nearly the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import imagehash
+import numpy as np
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from detector.errors import InvalidInput
+from detector.imaging.thumbnail import shrink
+
+HASH_BITS = 64
+# Cells of one comparison matrix: 4 million numbers of 64 bits are 32 MB.
+_BLOCK_CELLS = 4_000_000
+# Pairs kept before they are merged into groups: bounds the memory when thousands of pictures are all alike.
+_MOST_PENDING_PAIRS = 4_000_000
+
+
+def sha256_hex(data: bytes) -> str:
+    """SHA-256 of the bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def perceptual_hash(image: Image.Image) -> str:
+    """A 64-bit pHash: the signs of the 8 x 8 lowest frequencies of the picture's 32 x 32 grey version.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        An upright RGB picture; it is shrunk to thumbnail size first, so a picture and its thumbnail agree.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits, as written by `ImageHash <https://github.com/JohannesBuchner/imagehash>`_.
+    """
+    return str(imagehash.phash(shrink(image)))
+
+
+def near_duplicate_groups(hashes: Sequence[str], distance: int = 6) -> np.ndarray:
+    """Group pictures whose perceptual hashes differ in few bits.
+
+    Two pictures are in one group when a chain of pictures joins them in which neighbours differ in at most ``distance``
+    bits. The result is exact: by the pigeonhole principle, hashes that differ in at most ``d`` bits agree in at least
+    one of ``d + 1`` bands, so only pictures that share a band are compared.
+
+    Parameters
+    ----------
+    hashes : sequence of str, n of them
+        16 hexadecimal digits each.
+    distance : int, 0..16
+        At 10 and more, chains join unrelated pictures.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (n,)
+        For each picture the smallest index in its group; its own where it stands alone.
+
+    Raises
+    ------
+    InvalidInput
+        A hash is not 16 hexadecimal digits, or the distance is out of range.
+    """
+    if not 0 <= distance <= 16:
+        raise InvalidInput(f"The distance of near-duplicates is {distance}; expected 0 to 16 bits.")
+    values = np.array([_as_integer(text) for text in hashes], dtype=np.uint64)
+    if values.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    # Equal hashes first: a folder of blank scans would else be compared pair by pair.
+    unique, inverse = np.unique(values, return_inverse=True)
+    component = _components(unique, distance)[inverse.reshape(-1)]
+    smallest = np.full(component.max() + 1, len(values), dtype=np.int64)
+    np.minimum.at(smallest, component, np.arange(len(values), dtype=np.int64))
+    return smallest[component]
+
+
+def _as_integer(text: str) -> int:
+    try:
+        if len(text) == HASH_BITS // 4:
+            return int(text, 16)
+    except ValueError:
+        pass
+    raise InvalidInput(f"{text!r} is not a perceptual hash; expected 16 hexadecimal digits.")
+
+
+def _components(unique: np.ndarray, distance: int) -> np.ndarray:
+    """Connected components (numbers from 0) of different hashes."""
+    count = len(unique)
+    component = np.arange(count, dtype=np.int64)
+    if distance == 0:
+        return component
+    left: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    pending = 0
+    for rows, columns in _close_pairs(unique, distance):
+        left.append(rows)
+        right.append(columns)
+        pending += len(rows)
+        if pending > _MOST_PENDING_PAIRS:
+            component = _merge(component, left, right)
+            left, right, pending = [], [], 0
+    return _merge(component, left, right)
+
+
+def _merge(component: np.ndarray, left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
+    if not left:
+        return component
+    rows, columns = component[np.concatenate(left)], component[np.concatenate(right)]
+    size = int(component.max()) + 1
+    # Pairs occur more than once and are added up: a small integer type could overflow to 0, which is no edge.
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+    labels = connected_components(graph.tocsr(), directed=False)[1]
+    return labels.astype(np.int64)[component]
+
+
+def _close_pairs(unique: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for members in _candidate_sets(unique, distance):
+        values = unique[members]
+        step = max(1, _BLOCK_CELLS // len(members))
+        for start in range(0, len(members), step):
+            block = values[start : start + step, None] ^ values[None, start:]
+            rows, columns = np.nonzero(np.bitwise_count(block) <= distance)
+            later = columns > rows
+            if later.any():
+                yield members[rows[later] + start], members[columns[later] + start]
+
+
+def _candidate_sets(unique: np.ndarray, distance: int) -> Iterator[np.ndarray]:
+    """Sets of indices; every close pair is together in at least one of them."""
+    everything = np.arange(len(unique), dtype=np.int64)
+    sets: list[np.ndarray] = []
+    edges = np.linspace(0, HASH_BITS, distance + 2).round().astype(int)
+    for low, high in pairwise(edges):
+        band = (unique >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
+        order = np.argsort(band, kind="stable")
+        borders = np.flatnonzero(np.diff(band[order])) + 1
+        sets.extend(members for members in np.split(order, borders) if len(members) > 1)
+    # Hashes that crowd into few bands: comparing all with all once is then less work.
+    if sum(len(members) ** 2 for members in sets) >= len(unique) ** 2:
+        sets = [everything] if len(unique) > 1 else []
+    yield from sets

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from detector.errors import InvalidInput
+from detector.imaging import near_duplicate_groups, perceptual_hash, sha256_hex
+from tests.imaging.pictures import picture
+
+
+def bits_apart(left: str, right: str) -> int:
+    return (int(left, 16) ^ int(right, 16)).bit_count()
+
+
+def as_text(values: np.ndarray) -> list[str]:
+    return [f"{int(value):016x}" for value in values]
+
+
+def naive_groups(hashes: list[str], distance: int) -> list[int]:
+    """Every pair, one by one: what the fast road must agree with."""
+    group = list(range(len(hashes)))
+    for _ in hashes:
+        for i, left in enumerate(hashes):
+            for j, right in enumerate(hashes):
+                if bits_apart(left, right) <= distance:
+                    group[i] = group[j] = min(group[i], group[j])
+    return group
+
+
+def test_sha256_is_that_of_the_bytes() -> None:
+    assert sha256_hex(b"abc") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_the_hash_survives_scaling_and_recompression_and_tells_pictures_apart() -> None:
+    image = picture(400, 300)
+    original = perceptual_hash(image)
+    assert len(original) == 16
+    assert bits_apart(original, perceptual_hash(image.resize((200, 150), Image.Resampling.BICUBIC))) <= 6
+    assert bits_apart(original, perceptual_hash(ImageEnhance.Brightness(image).enhance(1.05))) <= 6
+    assert bits_apart(original, perceptual_hash(picture(400, 300, seed=9))) > 10
+
+
+def test_groups_of_nothing_and_of_one() -> None:
+    assert near_duplicate_groups([]).tolist() == []
+    assert near_duplicate_groups(["00000000000000ff"]).tolist() == [0]
+
+
+def test_chains_form_one_group_named_by_its_smallest_index() -> None:
+    hashes = ["ffffffff00000000", "000000000000003f", "0000000000000fff", "0000000000000000", "ffffffff00000001"]
+    assert near_duplicate_groups(hashes, 6).tolist() == [0, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("distance", [0, 1, 3, 6, 10, 16])
+@pytest.mark.parametrize("crowded", [False, True])
+def test_groups_equal_those_of_comparing_all_pairs(distance: int, crowded: bool) -> None:
+    rng = np.random.default_rng(distance)
+    centres = rng.integers(0, 2**63, 12, dtype=np.uint64)
+    values = centres[rng.integers(0, 12, 60)]
+    for flips in range(5 if crowded else 9):
+        where = rng.random(60) < 0.7
+        values[where] ^= np.uint64(1) << rng.integers(0, 16 if crowded else 64, int(where.sum())).astype(np.uint64)
+        assert flips < 9
+    hashes = as_text(values)
+    assert near_duplicate_groups(hashes, distance).tolist() == naive_groups(hashes, distance)
+
+
+def test_a_pair_that_differs_in_the_allowed_bits_anywhere_is_found() -> None:
+    """The bands must leave no gap: each of these pairs differs in 6 bits spread in another way."""
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        value = int(rng.integers(0, 2**63))
+        other = value
+        for bit in rng.choice(64, 6, replace=False):
+            other ^= 1 << int(bit)
+        assert near_duplicate_groups([f"{value:016x}", f"{other:016x}"], 6).tolist() == [0, 0]
+
+
+def test_a_hundred_thousand_hashes_with_thousands_of_duplicates_are_grouped() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 2**63, 100_000, dtype=np.uint64)
+    values[50_000:55_000] = values[:5_000] ^ np.uint64(0b101 << 40)
+    values[60_000:70_000] = values[7]
+    groups = near_duplicate_groups(as_text(values))
+    assert (groups[50_000:55_000] == np.arange(5_000)).all()
+    assert (groups[60_000:70_000] == 7).all()
+    assert (groups <= np.arange(100_000)).all()
+
+
+def test_what_is_no_hash_is_refused() -> None:
+    for wrong in ("xyz", "0" * 15, "g" * 16):
+        with pytest.raises(InvalidInput):
+            near_duplicate_groups([wrong])
+    with pytest.raises(InvalidInput):
+        near_duplicate_groups(["0" * 16], distance=17)

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.errors import ArchiveError, EntryUnreadable, ImageError, ImageTooManyBytes, NotFound
+from detector.importing import FolderSource, UploadSource, ZipLimits, ZipSource
+
+LIMITS = ZipLimits(max_entries=100, max_entry_bytes=1_000_000, max_total_bytes=3_000_000)
+
+
+def make_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def listed(source: FolderSource | ZipSource | UploadSource) -> list[str]:
+    return [entry.path for entry in source.entries()]
+
+
+def test_a_zip_lists_files_in_order_and_leaves_out_what_systems_leave_behind(tmp_path: Path) -> None:
+    files = {
+        "b/2.jpg": b"two",
+        "a/1.jpg": b"one",
+        "notes.txt": b"text",
+        "inner.zip": b"PK",
+        "__MACOSX/a/._1.jpg": b"x",
+        "a/.DS_Store": b"x",
+        "a/Thumbs.db": b"x",
+        ".hidden/3.jpg": b"x",
+        "empty/": b"",
+    }
+    with ZipSource(make_zip(tmp_path / "a.zip", files), LIMITS) as source:
+        entries = source.entries()
+        assert [entry.path for entry in entries] == ["a/1.jpg", "b/2.jpg", "inner.zip", "notes.txt"]
+        assert [entry.read() for entry in entries] == [b"one", b"two", b"PK", b"text"]
+        assert entries[0].size == 3
+
+
+def test_names_inside_a_zip_are_only_ever_shown(tmp_path: Path) -> None:
+    files = {"../../etc/passwd": b"1", "/root/x.jpg": b"2", "real\\cam\\y.jpg": b"3", "a/\x07bell.jpg": b"4"}
+    with ZipSource(make_zip(tmp_path / "a.zip", files), LIMITS) as source:
+        assert listed(source) == ["a/\N{REPLACEMENT CHARACTER}bell.jpg", "etc/passwd", "real/cam/y.jpg", "root/x.jpg"]
+        assert [entry.read() for entry in source.entries()] == [b"4", b"1", b"3", b"2"]
+    assert [child.name for child in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_two_entries_of_one_name_are_both_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.jpg", b"first")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("x.jpg", b"second")
+    with ZipSource(path, LIMITS) as source:
+        assert sorted(entry.read() for entry in source.entries()) == [b"first", b"second"]
+
+
+def test_what_is_no_zip_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    whole = make_zip(tmp_path / "whole.zip", {"a.jpg": b"x" * 5000}, zipfile.ZIP_STORED).read_bytes()
+    for name, data in {"text.zip": b"hello", "empty.zip": b"", "cut.zip": whole[:3000]}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ArchiveError) as refused:
+            ZipSource(tmp_path / name, LIMITS)
+        assert str(refused.value).startswith(f"{name} is not a ZIP archive")
+
+
+def test_more_entries_than_allowed_are_refused_even_where_the_last_record_lies(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "many.zip", {f"{i}.jpg": b"" for i in range(101)})
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    for count in (101, 1):
+        data[end + 8 : end + 12] = struct.pack("<HH", count, count)
+        path.write_bytes(data)
+        with pytest.raises(ArchiveError) as refused:
+            ZipSource(path, LIMITS)
+        assert "more than 100 files" in str(refused.value)
+
+
+def test_the_entries_of_a_zip64_archive_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 10)
+    path = make_zip(tmp_path / "many.zip", {f"{i:03d}.jpg": b"x" for i in range(60)})
+    assert b"PK\x06\x06" in path.read_bytes()
+    with ZipSource(path, LIMITS) as source:
+        assert len(source.entries()) == 60
+    with pytest.raises(ArchiveError):
+        ZipSource(path, ZipLimits(59, 10, 10))
+
+
+def test_an_entry_larger_than_allowed_is_one_rejected_file(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"big.bmp": os.urandom(1_000_001), "small.jpg": b"ok"})
+    with ZipSource(path, LIMITS) as source:
+        big, small = source.entries()
+        with pytest.raises(ImageTooManyBytes) as refused:
+            big.read()
+        assert refused.value.limit == 1_000_000
+        assert small.read() == b"ok"
+
+
+@pytest.mark.parametrize("claimed", [10, 999])
+def test_a_header_that_claims_less_than_is_there_gives_a_named_error(tmp_path: Path, claimed: int) -> None:
+    path = make_zip(tmp_path / "liar.zip", {"x.jpg": bytes(2_000_000)})
+    data = bytearray(path.read_bytes())
+    directory = data.rindex(b"PK\x01\x02")
+    data[directory + 24 : directory + 28] = struct.pack("<I", claimed)
+    data[22:26] = struct.pack("<I", claimed)
+    path.write_bytes(data)
+    with ZipSource(path, LIMITS) as source:
+        (entry,) = source.entries()
+        with pytest.raises(EntryUnreadable):
+            entry.read()
+
+
+def test_a_compression_bomb_is_one_rejected_file(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "bomb.zip", {"bomb.bmp": bytes(20_000_000), "ok.jpg": b"ok"})
+    limits = ZipLimits(max_entries=10, max_entry_bytes=10**9, max_total_bytes=10**9)
+    with ZipSource(path, limits) as source:
+        bomb, fine = source.entries()
+        with pytest.raises(EntryUnreadable) as refused:
+            bomb.read()
+        assert "200 times" in str(refused.value)
+        assert fine.read() == b"ok"
+
+
+def test_an_empty_white_picture_may_be_compressed_a_thousandfold(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"white.bmp": bytes(900_000)})
+    with ZipSource(path, LIMITS) as source:
+        assert len(source.entries()[0].read()) == 900_000
+
+
+def test_the_total_is_limited_while_reading_and_counts_no_file_twice(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {f"{i}.bin": os.urandom(900_000) for i in range(4)}, zipfile.ZIP_STORED)
+    with ZipSource(path, LIMITS) as source:
+        entries = source.entries()
+        for _ in range(5):
+            entries[0].read()
+        entries[1].read()
+        entries[2].read()
+        with pytest.raises(ArchiveError) as refused:
+            entries[3].read()
+        assert "DETECTOR_MAX_ZIP_GB" in str(refused.value)
+
+
+def test_encrypted_entries_and_rare_compressions_are_rejected_with_the_reason(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"x.jpg": b"secret"}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[6] |= 1
+    data[data.rindex(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with ZipSource(path, LIMITS) as source:
+        with pytest.raises(EntryUnreadable) as refused:
+            source.entries()[0].read()
+        assert "password" in str(refused.value)
+    lzma = make_zip(tmp_path / "b.zip", {"x.jpg": bytes(10**6)}, zipfile.ZIP_LZMA)
+    with ZipSource(lzma, LIMITS) as source:
+        with pytest.raises(EntryUnreadable) as refused:
+            source.entries()[0].read()
+        assert "Deflate" in refused.value.why
+
+
+def test_a_damaged_entry_costs_only_itself(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", {"a.jpg": b"a" * 3000, "b.jpg": b"b" * 3000}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 0xFF
+    path.write_bytes(data)
+    with ZipSource(path, LIMITS) as source:
+        first, second = source.entries()
+        with pytest.raises(EntryUnreadable) as refused:
+            first.read()
+        assert refused.value.name == "a.jpg"
+        assert second.read() == b"b" * 3000
+
+
+def test_many_threads_read_one_archive(tmp_path: Path) -> None:
+    files = {f"{i:02d}.bin": os.urandom(20_000) + bytes([i]) for i in range(60)}
+    with ZipSource(make_zip(tmp_path / "a.zip", files), LIMITS) as source, ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda entry: (entry.path, entry.read()), source.entries() * 4))
+    assert read == sorted(files.items()) * 4
+
+
+SMALL_ZIP = io.BytesIO()
+with zipfile.ZipFile(SMALL_ZIP, "w", zipfile.ZIP_DEFLATED) as small:
+    small.writestr("real/a.jpg", b"picture" * 40)
+    small.writestr("fake/b.jpg", bytes(range(200)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=8), st.integers(0, 10**6))
+def test_mutated_archives_end_in_files_or_named_errors(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut: int
+) -> None:
+    data = bytearray(SMALL_ZIP.getvalue())
+    for place, value in changes:
+        data[place % len(data)] = value
+    if cut % 4 == 0:
+        del data[cut % len(data) :]
+    path = tmp_path_factory.getbasetemp() / "mutated.zip"
+    path.write_bytes(data)
+    with contextlib.suppress(ArchiveError), ZipSource(path, LIMITS) as source:
+        for entry in source.entries():
+            with contextlib.suppress(ImageError):
+                assert isinstance(entry.read(), bytes)
+
+
+def test_a_folder_is_listed_in_order_with_everything_below_it(tmp_path: Path) -> None:
+    for name in ("real/cam/2.jpg", "real/1.jpg", "fake/3.png", "notes.txt", ".git/x", "real/Thumbs.db"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    with FolderSource(tmp_path) as source:
+        entries = source.entries()
+        assert [entry.path for entry in entries] == ["fake/3.png", "notes.txt", "real/1.jpg", "real/cam/2.jpg"]
+        assert entries[3].read() == b"real/cam/2.jpg"
+        assert entries[3].size == len(b"real/cam/2.jpg")
+
+
+def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    root = tmp_path / "root"
+    for folder in (outside, root / "real"):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").write_bytes(b"a")
+    (root / "file.jpg").symlink_to(outside / "a.jpg")
+    (root / "folder").symlink_to(outside)
+    (root / "gone.jpg").symlink_to(root / "nothing")
+    (root / "inside").symlink_to(root / "real")
+    (root / "real" / "circle").symlink_to(root)
+    with FolderSource(root) as source:
+        entries = {entry.path: entry for entry in source.entries()}
+        assert sorted(entries) == ["file.jpg", "folder", "gone.jpg", "inside/a.jpg", "real/a.jpg"]
+        assert entries["inside/a.jpg"].read() == b"a"
+        for path, why in {
+            "file.jpg": "out of the folder",
+            "folder": "out of the folder",
+            "gone.jpg": "not there",
+        }.items():
+            with pytest.raises(EntryUnreadable) as refused:
+                entries[path].read()
+            assert why in str(refused.value)
+
+
+def test_a_file_that_becomes_a_link_after_listing_is_not_followed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(b"a")
+    (tmp_path / "secret").write_bytes(b"secret")
+    (entry,) = FolderSource(root).entries()
+    (root / "a.jpg").unlink()
+    (root / "a.jpg").symlink_to(tmp_path / "secret")
+    with pytest.raises(EntryUnreadable):
+        entry.read()
+
+
+def test_pipes_large_files_and_vanished_files_do_not_stop_an_import(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "big.jpg").write_bytes(bytes(1001))
+    (tmp_path / "gone.jpg").write_bytes(b"x")
+    big, gone = FolderSource(tmp_path, max_entry_bytes=1000).entries()
+    (tmp_path / "gone.jpg").unlink()
+    with pytest.raises(ImageTooManyBytes):
+        big.read()
+    with pytest.raises(EntryUnreadable):
+        gone.read()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as missing:
+        FolderSource(tmp_path / "nowhere")
+    assert "nowhere" in str(missing.value)
+
+
+def test_uploaded_files_are_entries_like_any_others() -> None:
+    source = UploadSource([("b.jpg", b"2"), ("..\\a.jpg", b"1"), (".DS_Store", b"x")])
+    assert [(entry.path, entry.read()) for entry in source.entries()] == [("a.jpg", b"1"), ("b.jpg", b"2")]
