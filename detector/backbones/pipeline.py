@@ -1,0 +1,117 @@
+"""From files to embeddings: decoding in threads, ahead of the network."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from detector.backbones.network import Backbone, join_views
+from detector.backbones.views import PreparedViews
+from detector.errors import ImageError
+from detector.imaging.decode import ImageLimits, decode_image
+
+Key = TypeVar("Key", bound=Hashable)
+
+# Files read but not yet decoded; one file larger than this is still taken, alone.
+LOOK_AHEAD_BYTES = 128_000_000
+LOOK_AHEAD_ROUNDS = 2
+
+
+@dataclass
+class _Unfinished:
+    """One image on its way through the network, crop by crop."""
+
+    key: Hashable
+    missing: int
+    rows: list[np.ndarray] = field(default_factory=list)
+
+
+def embed_files(
+    items: Iterable[tuple[Key, bytes, str]],
+    backbone: Backbone,
+    limits: ImageLimits,
+    threads: int,
+    on_batch: Callable[[list[tuple[Key, dict[str, np.ndarray]]], list[tuple[Key, ImageError]]], None],
+) -> None:
+    """Decode and embed files, and hand over the results batch by batch, in the order of `items`.
+
+    Full batches are made from the crops of neighbouring images, so that padding costs nothing but at the end.
+
+    Parameters
+    ----------
+    items : iterable of (key, bytes, name)
+        Read lazily and in the calling thread; `name` is for messages.
+    backbone : Backbone
+    limits : ImageLimits
+    threads : int
+        Decoding threads; 0: one per core.
+    on_batch : callable
+        Called in this thread with ``[(key, {view: float32 array (D,)})]`` and ``[(key, error)]`` of what was finished
+        since the last call. What it raises ends the run and reaches the caller: a cancelled job does this.
+    """
+    queue: deque[tuple[_Unfinished, np.ndarray]] = deque()
+    unfinished: deque[_Unfinished] = deque()
+    failed: list[tuple[Key, ImageError]] = []
+
+    def run_batch() -> None:
+        batch = [queue.popleft() for _ in range(min(len(queue), backbone.round_size))]
+        if batch:
+            for (image, _), row in zip(batch, backbone.embed_crops([crop for _, crop in batch]), strict=True):
+                image.rows.append(row)
+        done: list[tuple[Key, dict[str, np.ndarray]]] = []
+        while unfinished and len(unfinished[0].rows) == unfinished[0].missing:
+            image = unfinished.popleft()
+            done.append((image.key, join_views(np.stack(image.rows))))  # type: ignore[arg-type]
+        if done or failed:
+            on_batch(done, failed.copy())
+            failed.clear()
+
+    for key, outcome in _decoded_ahead(items, backbone, limits, threads):
+        if isinstance(outcome, ImageError):
+            failed.append((key, outcome))
+            if len(failed) >= backbone.round_size:
+                run_batch()
+            continue
+        crops = outcome.crops()
+        unfinished.append(_Unfinished(key, len(crops)))
+        queue.extend((unfinished[-1], crop) for _, crop in crops)
+        while len(queue) >= backbone.round_size:
+            run_batch()
+    while queue or failed:
+        run_batch()
+
+
+def _decoded_ahead(
+    items: Iterable[tuple[Key, bytes, str]], backbone: Backbone, limits: ImageLimits, threads: int
+) -> Iterator[tuple[Key, PreparedViews | ImageError]]:
+    def prepare(data: bytes, name: str) -> PreparedViews | ImageError:
+        try:
+            return backbone.views_of(decode_image(data, name, limits).pixels)
+        except ImageError as error:
+            return error
+
+    workers = threads or os.cpu_count() or 1
+    look_ahead = max(LOOK_AHEAD_ROUNDS * backbone.round_size, 2 * workers)
+    running: deque[tuple[Key, int, Future[PreparedViews | ImageError]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        for key, data, name in items:
+            while running and (
+                len(running) >= look_ahead
+                or sum(size for _, size, future in running if not future.done()) + len(data) > LOOK_AHEAD_BYTES
+            ):
+                first, _, future = running.popleft()
+                yield first, future.result()
+            running.append((key, len(data), pool.submit(prepare, data, name)))
+            del data
+        while running:
+            first, _, future = running.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,68 @@
+"""Which numbers a backbone calculates with: measured, once per function, and stored with it by the caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from detector.backbones.network import BFLOAT16, FLOAT32, Backbone
+
+# Less than this is not worth numbers of 8 bits instead of 24.
+WORTHWHILE_RATIO = 1.25
+REPEATS = 4
+BUDGET_SECONDS = 10.0
+
+
+def bfloat16_in_hardware() -> bool:
+    """Whether this processor multiplies bfloat16 itself; elsewhere it is emulated, and far slower than float32."""
+    import torch
+
+    # torch has no public question for this; where a version lacks these, float32 is always right.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in probes)
+
+
+def choose_precision(load: Callable[[str], Backbone]) -> str:
+    """Choose between float32 and bfloat16 by a measurement of some seconds.
+
+    Parameters
+    ----------
+    load : callable
+        Takes ``"float32"`` or ``"bfloat16"``, returns the backbone in that precision. Not called at all where the
+        processor has no bfloat16, or where there is a GPU.
+
+    Returns
+    -------
+    {"float32", "bfloat16"}
+        bfloat16 only where it is at least 1.25 times as fast. The answer may differ from one measurement to the next:
+        store it.
+    """
+    import torch
+
+    if torch.cuda.is_available() or not bfloat16_in_hardware():
+        return FLOAT32
+    backbones = {name: load(name) for name in (FLOAT32, BFLOAT16)}
+    seconds = batch_seconds(backbones)
+    return BFLOAT16 if seconds[FLOAT32] >= WORTHWHILE_RATIO * seconds[BFLOAT16] else FLOAT32
+
+
+def batch_seconds(backbones: dict[str, Backbone]) -> dict[str, float]:
+    """Shortest time that each backbone takes for one batch on every core; measured in turns, so that a busy moment hits all alike."""
+    best = dict.fromkeys(backbones, float("inf"))
+    crops = {
+        name: [np.zeros((backbone.input_size, backbone.input_size, 3), dtype=np.uint8)] * backbone.round_size
+        for name, backbone in backbones.items()
+    }
+    for name, backbone in backbones.items():
+        backbone.embed_crops(crops[name])  # the first call also prepares kernels
+    end = time.perf_counter() + BUDGET_SECONDS
+    for _ in range(REPEATS):
+        for name, backbone in backbones.items():
+            start = time.perf_counter()
+            backbone.embed_crops(crops[name])
+            best[name] = min(best[name], time.perf_counter() - start)
+        if time.perf_counter() > end:
+            break
+    return best

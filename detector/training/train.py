@@ -1,0 +1,296 @@
+"""From annotated embeddings to a judged model: folds, sweep, temperature, refit on everything."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detector.errors import InvalidInput, NotTrainable
+from detector.training.basis import Eigenbasis
+from detector.training.calibration import Floats, Ints, fit_temperature, probabilities
+from detector.training.folds import make_folds
+from detector.training.linear_model import LinearModel
+from detector.training.metrics import CrossValidation, cross_validation_metrics
+from detector.training.solver import EXACT_TOLERANCE, solve
+from detector.training.sweep import (
+    DETAIL,
+    WHOLE,
+    Candidate,
+    Options,
+    Progress,
+    SweepRow,
+    SweepSettings,
+    basis_for,
+    sample_weights,
+    sweep,
+    sweep_options,
+)
+
+# Without folds nothing can be measured: a rather strong penalty, since there are only a few samples then.
+DEFAULT_C = 1.0
+MIN_LABELS, MIN_SAMPLES = 2, 2
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Annotated samples and their embeddings.
+
+    Attributes
+    ----------
+    sample_keys : n str, unique and lasting, such as the image's hash. They fix the order of everything: training does
+        not depend on the order of the rows.
+    views : (n, d) float array by view ("whole", and "detail" if any sample has it; where one sample has none, its whole
+        view stands in)
+    features : the backbone's named feature sets, each a slice of the d columns
+    labels : (n,) int array of indices into ``label_names``
+    label_names : all labels of the function, with or without samples
+    groups : n str; samples with the same name are never on both sides of a fold. Take a lasting name, such as the
+        smallest key in the group
+    backbone_id, backbone_key, preprocessing_version : what made the embeddings
+    """
+
+    sample_keys: Sequence[str]
+    views: Mapping[str, NDArray[np.floating]]
+    features: Mapping[str, slice]
+    labels: Ints
+    label_names: Sequence[str]
+    groups: Sequence[str]
+    backbone_id: str = ""
+    backbone_key: str = ""
+    preprocessing_version: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model and everything that is known about it.
+
+    Attributes
+    ----------
+    model : LinearModel
+        Its ``label_names`` are those with at least 2 samples, in the function's order.
+    hyperparameters : dict
+        views, features, scaling, c, C, class_weight, folds (0: not validated), seed.
+    sweep_results : list of SweepRow
+        In a fixed order; one is ``chosen``. Empty without folds.
+    cross_validation : CrossValidation or None
+    out_of_fold : (n, k) array in the caller's order of rows, or None
+        Calibrated; NaN in rows of samples that were left out.
+    seconds : float
+    note : str
+        Sentences about what was left out or could not be done; empty if nothing.
+    """
+
+    model: LinearModel
+    hyperparameters: dict[str, Any]
+    sweep_results: list[SweepRow]
+    cross_validation: CrossValidation | None
+    out_of_fold: Floats | None
+    seconds: float
+    note: str
+    fold_of_sample: Ints | None = field(default=None)
+
+
+def missing_sentence(counts: Mapping[str, int]) -> str | None:
+    """What is missing before training can start, or None if nothing is.
+
+    Parameters
+    ----------
+    counts : annotated samples by label name, labels without any included
+    """
+    if sum(count >= MIN_SAMPLES for count in counts.values()) >= MIN_LABELS:
+        return None
+    present = ", ".join(f"{name} {count}" for name, count in counts.items()) or "no labels"
+    # The labels that need least come first; equal ones stay in the function's order.
+    nearest = sorted(counts.items(), key=lambda item: -min(item[1], MIN_SAMPLES))[:MIN_LABELS]
+    needs = [(MIN_SAMPLES - count, f"as {name}") for name, count in nearest if count < MIN_SAMPLES]
+    needs += [(MIN_SAMPLES, "with another label")] * (MIN_LABELS - len(nearest))
+    parts = [f"{need} more image{'s' if need > 1 else ''} {where}" for need, where in needs]
+    return (
+        f"Training needs two labels with at least {MIN_SAMPLES} samples each; so far: {present}. "
+        f"Label at least {' and '.join(parts)}."
+    )
+
+
+def train(data: TrainingData, settings: SweepSettings | None = None, progress: Progress | None = None) -> TrainedModel:
+    """Train, judge and calibrate a detector.
+
+    Parameters
+    ----------
+    data : TrainingData
+    settings : SweepSettings, optional
+        Default: everything is tried.
+    progress : callable, optional
+        Called with (done, total, message); it may raise to give up.
+
+    Returns
+    -------
+    TrainedModel
+        The same samples and settings give the same numbers to the last digit, in whatever order the rows come.
+
+    Raises
+    ------
+    NotTrainable
+        Fewer than two labels have 2 samples.
+    InvalidInput
+        The settings or the data do not fit together.
+    """
+    started = time.perf_counter()
+    settings = settings or SweepSettings()
+    _check(data, settings)
+    labels = np.asarray(data.labels, dtype=np.int64)
+    counts = np.bincount(labels, minlength=len(data.label_names))
+    sentence = missing_sentence(dict(zip(data.label_names, counts.tolist(), strict=True)))
+    if sentence:
+        raise NotTrainable(sentence)
+    notes = [
+        f"The label {name} has only {count} sample and was left out of the training; label at least 1 more."
+        for name, count in zip(data.label_names, counts.tolist(), strict=True)
+        if 0 < count < MIN_SAMPLES
+    ]
+    used_labels = np.flatnonzero(counts >= MIN_SAMPLES)
+    names = tuple(data.label_names[index] for index in used_labels.tolist())
+    k = len(names)
+    # Everything below sees the samples in the order of their keys.
+    order = np.argsort(np.asarray(data.sample_keys, dtype=str), kind="stable")
+    order = order[np.isin(labels[order], used_labels)]
+    y = np.searchsorted(used_labels, labels[order])
+    views = {name: _rows(embeddings, order) for name, embeddings in data.views.items()}
+    options = sweep_options(settings, views, data.features, y)
+    folds = make_folds(y, [data.groups[index] for index in order], settings.folds, settings.seed)
+
+    rows: list[SweepRow] = []
+    validation, out_of_fold, fold_of_sample, basis, temperature = None, None, None, None, 1.0
+    if folds is None:
+        chosen, basis = _default(options, views)
+        notes.append(_not_validated(y, [data.groups[index] for index in order], names))
+    else:
+        found = sweep(views, y, k, folds, options, progress)
+        rows, chosen, basis = found.rows, found.chosen, found.basis
+        temperature = fit_temperature(found.logits, y)
+        prob = probabilities(found.logits, temperature)
+        validation = cross_validation_metrics(prob, y, names, int(folds.max()) + 1, temperature)
+        out_of_fold = np.full((len(labels), k), np.nan)
+        out_of_fold[order] = prob
+        fold_of_sample = np.full(len(labels), -1, dtype=np.int64)
+        fold_of_sample[order] = folds
+    fold_count = validation.folds if validation else 0
+    total = options.settings_count * fold_count + 1
+    if progress is not None:
+        progress(total - 1, total, "Training on all samples with the best settings")
+    slices = options.slices[chosen.features]
+    if basis is None:
+        basis = basis_for(views, chosen.views, slices, chosen.scaling)
+    coefficients, intercept = _refit(basis, views, y, k, chosen)
+    model = LinearModel(
+        label_names=names,
+        views=basis.scaling.views,
+        feature=chosen.features,
+        slices=slices,
+        dimension=next(iter(views.values())).shape[1],
+        scaling=chosen.scaling,
+        mean=basis.scaling.mean,
+        scale=basis.scaling.scale,
+        coefficients=coefficients,
+        intercept=intercept,
+        temperature=temperature,
+        backbone_key=data.backbone_key,
+        backbone_id=data.backbone_id,
+        preprocessing_version=data.preprocessing_version,
+        training_fingerprint=_fingerprint(data, order, [names[label] for label in y]),
+    )
+    if progress is not None:
+        progress(total, total, "Trained")
+    hyperparameters = {
+        "views": chosen.views,
+        "features": chosen.features,
+        "scaling": chosen.scaling,
+        "c": chosen.c,
+        "C": chosen.C,
+        "class_weight": chosen.class_weight,
+        "folds": fold_count,
+        "seed": settings.seed,
+    }
+    seconds = time.perf_counter() - started
+    return TrainedModel(
+        model, hyperparameters, rows, validation, out_of_fold, seconds, " ".join(notes), fold_of_sample
+    )
+
+
+def _check(data: TrainingData, settings: SweepSettings) -> None:
+    n = len(data.sample_keys)
+    if len(set(data.sample_keys)) != n:
+        raise InvalidInput("Two samples have the same key; expected every sample once.")
+    if len(data.labels) != n or len(data.groups) != n:
+        raise InvalidInput(f"Labels and groups must have one entry for each of the {n} samples.")
+    if not any(view in data.views for view in (WHOLE, DETAIL)):
+        raise InvalidInput(f"The embeddings have the views {sorted(data.views)}; expected {WHOLE}, {DETAIL} or both.")
+    shapes = {np.shape(embeddings) for embeddings in data.views.values()}
+    shape = next(iter(shapes))
+    if len(shapes) > 1 or len(shape) != 2 or shape[0] != n:
+        raise InvalidInput(f"Embeddings have the shapes {sorted(shapes)}; expected ({n}, d) in every view.")
+    for name, embeddings in data.views.items():
+        if not np.isfinite(embeddings).all():
+            raise InvalidInput(f"Some embeddings of the view {name} are not finite numbers. Embed the images again.")
+    if settings.folds < 2:
+        raise InvalidInput(f"The setting folds is {settings.folds}; expected at least 2.")
+
+
+def _rows(embeddings: NDArray[np.floating], order: Ints) -> NDArray[np.floating]:
+    # A copy even if the order is right already would double the memory of a large set.
+    if len(order) == len(embeddings) and bool((order == np.arange(len(order))).all()):
+        return embeddings
+    return embeddings[order]
+
+
+def _default(options: Options, views: Mapping[str, NDArray[np.floating]]) -> tuple[Candidate, Eigenbasis]:
+    view_set, features, scaling = options.views[0], options.features[0], options.scaling[0]
+    basis = basis_for(views, view_set, options.slices[features], scaling)
+    c = min(options.c, key=lambda value: abs(np.log(value / DEFAULT_C)))
+    candidate = Candidate(view_set, features, scaling, c, c / basis.mean_squared_norm, options.class_weight[0])
+    return candidate, basis
+
+
+def _not_validated(y: Ints, groups: Sequence[str], names: Sequence[str]) -> str:
+    groups_of_label: list[set[str]] = [set() for _ in names]
+    for group, label in zip(groups, y.tolist(), strict=True):
+        groups_of_label[label].add(group)
+    alike = [name for name, found in zip(names, groups_of_label, strict=True) if len(found) < 2]
+    if alike:
+        return (
+            f"The model is not validated: all samples labelled {' or '.join(alike)} are near-duplicates of one "
+            "another; label different images as well."
+        )
+    return (
+        "The model is not validated: too many near-duplicates carry different labels to hold some of them back; "
+        "label different images as well."
+    )
+
+
+def _refit(
+    basis: Eigenbasis, views: Mapping[str, NDArray[np.floating]], y: Ints, k: int, chosen: Candidate
+) -> tuple[Floats, Floats]:
+    weights = sample_weights(y, k, chosen.class_weight, np.ones(len(y), dtype=bool))
+    solution = solve(
+        torch.from_numpy(basis.design(views, np.float64)),
+        torch.from_numpy(basis.eigenvalues),
+        torch.from_numpy(y),
+        k,
+        torch.from_numpy(weights[:, None]),
+        torch.tensor([chosen.C], dtype=torch.float64),
+        tolerance=EXACT_TOLERANCE,
+    )
+    return basis.coefficients(views, solution.coefficients[:, 0].numpy()), solution.intercept[0].numpy().copy()
+
+
+def _fingerprint(data: TrainingData, order: Ints, names: Sequence[str]) -> str:
+    digest = hashlib.sha256(data.backbone_key.encode())
+    for index, name in zip(order.tolist(), names, strict=True):
+        digest.update(f"\n{data.sample_keys[index]}\t{name}".encode())
+    return digest.hexdigest()
