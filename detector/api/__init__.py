@@ -1,0 +1,1 @@
+"""HTTP routes that stand beside the dashboard: pictures, uploads."""

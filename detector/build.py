@@ -1,0 +1,266 @@
+"""From a function's samples to its live model and predictions: embed what is missing, train, predict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from detector.backbones import PREPROCESSING_VERSION, Backbone, get_backbone
+from detector.embedding import embed_missing, function_backbone
+from detector.errors import NotTrainable
+from detector.imaging import near_duplicate_groups
+from detector.progress import Pace, Report, silent
+from detector.serving import load_serving_model
+from detector.storage import embeddings, functions, models, samples
+from detector.storage.functions import Function
+from detector.storage.models import ModelRow
+from detector.storage.samples import PredictionRow, TrainingRow
+from detector.training.model_file import write_model
+from detector.training.sweep import SweepSettings
+from detector.training.train import TrainedModel, TrainingData, missing_sentence, train
+from detector.workspace import Workspace
+
+#: Part of the training fingerprint: raise it when the same data would now give another model.
+TRAINING_VERSION = 1
+
+_PREDICT_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What one build did. ``model`` is the newest version, or None with ``note`` saying what is missing."""
+
+    model: ModelRow | None
+    trained: bool
+    embedded: int
+    note: str
+    embed_seconds: float
+    train_seconds: float
+
+
+def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResult:
+    """Bring a function up to date with its samples and labels.
+
+    Embeds images that have no embedding, trains when the labelled samples, the backbone or the settings differ from the
+    newest model's, and writes a prediction for every sample. Doing it twice does nothing twice.
+
+    Raises
+    ------
+    BackboneUnavailable
+        The backbone's weights cannot be had; samples and labels are untouched.
+    """
+    function = functions.get_function(ws.db, function_id)
+    if not samples.count_samples(ws.db, function_id):
+        note = missing_sentence({label.name: 0 for label in functions.list_labels(ws.db, function_id)}) or ""
+        functions.set_training_note(ws.db, function_id, note)
+        return BuildResult(None, False, 0, note, 0.0, 0.0)
+
+    start = monotonic()
+    report("embed", 0, 0, "Loading the backbone", None)
+    backbone = function_backbone(ws, function)
+    embedded = embed_missing(ws, function_id, backbone, report)
+    embed_seconds = monotonic() - start
+
+    start = monotonic()
+    report("train", 0, 0, "Preparing the training", None)
+    rows = _usable_rows(ws, function_id, backbone)
+    groups = sample_groups(rows)
+    samples.write_groups(ws.db, [(row.sample_id, group) for row, group in zip(rows, groups, strict=True)])
+    trained = False
+    note = ""
+    try:
+        model, trained = _train_if_changed(ws, function, backbone, rows, groups, report)
+        note = model.note
+    except NotTrainable as error:
+        model, note = None, str(error)
+        functions.set_training_note(ws.db, function_id, note)
+    if functions.get_function(ws.db, function_id).live_model_id is not None:
+        predict_all(ws, function_id, report)
+    return BuildResult(model, trained, embedded, note, embed_seconds, monotonic() - start)
+
+
+def put_back(ws: Workspace, function_id: str, model_id: str, report: Report = silent) -> None:
+    """Make an older version live again, with its own predictions. Raises NotFound."""
+    models.get_model(ws.db, model_id)
+    functions.set_live_model(ws.db, function_id, model_id)
+    predict_all(ws, function_id, report)
+
+
+def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> None:
+    """Write the live model's prediction for every sample: out-of-fold where the sample was part of the training."""
+    serving = load_serving_model(ws, function_id)
+    row = serving.row
+    backbone = get_backbone(row.backbone_id, row.precision, ws.settings)
+    embed_missing(ws, function_id, backbone, report)
+    rows = _usable_rows(ws, function_id, backbone)
+    known = _out_of_fold(ws, row)
+    trained_without_folds = known is None
+    pace = Pace(report, "predict", len(rows), "Writing predictions")
+    for start in range(0, len(rows), _PREDICT_CHUNK):
+        chunk = rows[start : start + _PREDICT_CHUNK]
+        views = embeddings.read_embeddings(ws.db, backbone.key, [item.image_hash for item in chunk])
+        probabilities = serving.probabilities(views)
+        held_out = np.zeros(len(chunk), bool)
+        for position, item in enumerate(chunk):
+            if known is not None and item.image_hash in known:
+                probabilities[position] = serving.restrict(known[item.image_hash][None, :])[0]
+                held_out[position] = True
+            elif not trained_without_folds or item.label_id is None:
+                # Not part of this model's training, so the model has never seen it either.
+                held_out[position] = True
+        order = np.argsort(probabilities, axis=1, kind="stable")
+        samples.write_predictions(
+            ws.db,
+            row.id,
+            [
+                PredictionRow(
+                    item.sample_id,
+                    serving.labels[order[position, -1]].id,
+                    float(probabilities[position, order[position, -1]]),
+                    float(probabilities[position, order[position, -1]] - probabilities[position, order[position, -2]]),
+                    bool(held_out[position]),
+                    probabilities[position].astype(np.float32).tobytes(),
+                )
+                for position, item in enumerate(chunk)
+            ],
+        )
+        pace.at(start + len(chunk))
+
+
+def sample_groups(rows: Sequence[TrainingRow]) -> list[str]:
+    """The group of each sample, as a name that does not depend on the order of import.
+
+    Near-duplicates (perceptual hash) and samples with the same ``group_key`` are joined; a group is named by its
+    smallest image hash.
+    """
+    if not rows:
+        return []
+    parent = [int(index) for index in near_duplicate_groups([row.perceptual_hash for row in rows])]
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[str, int] = {}
+    for index, row in enumerate(rows):
+        if row.group_key is not None:
+            other = root(first.setdefault(row.group_key, index))
+            mine = root(index)
+            parent[max(other, mine)] = min(other, mine)
+    # Rows come ordered by image hash, so the smallest index has the smallest hash.
+    return [rows[root(index)].image_hash for index in range(len(rows))]
+
+
+def sweep_settings(stored: dict[str, Any]) -> SweepSettings:
+    """The expert settings of a function, from their JSON form; an empty dict is "try everything"."""
+    return SweepSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+
+
+def _usable_rows(ws: Workspace, function_id: str, backbone: Backbone) -> list[TrainingRow]:
+    embedded = embeddings.embedded_hashes(ws.db, function_id, backbone.key)
+    return [row for row in samples.training_rows(ws.db, function_id) if row.image_hash in embedded]
+
+
+def _train_if_changed(
+    ws: Workspace,
+    function: Function,
+    backbone: Backbone,
+    rows: Sequence[TrainingRow],
+    groups: Sequence[str],
+    report: Report,
+) -> tuple[ModelRow, bool]:
+    labels = functions.list_labels(ws.db, function.id)
+    index = {label.id: position for position, label in enumerate(labels)}
+    chosen = [
+        (row, group)
+        for row, group in zip(rows, groups, strict=True)
+        if row.label_id is not None and row.split == "train"
+    ]
+    counts = Counter(labels[index[row.label_id]].name for row, _ in chosen if row.label_id is not None)
+    missing = missing_sentence({label.name: counts[label.name] for label in labels})
+    if missing is not None:
+        raise NotTrainable(missing)
+    fingerprint = _fingerprint(backbone.key, function.sweep_settings, [label.id for label in labels], chosen)
+    newest = models.list_models(ws.db, function.id)[:1]
+    if newest and newest[0].training_fingerprint == fingerprint:
+        if function.live_model_id is None:
+            functions.set_live_model(ws.db, function.id, newest[0].id)
+        return newest[0], False
+    hashes = [row.image_hash for row, _ in chosen]
+    data = TrainingData(
+        sample_keys=hashes,
+        views=embeddings.read_embeddings(ws.db, backbone.key, hashes),
+        features=dict(backbone.features),
+        labels=np.array([index[row.label_id] for row, _ in chosen if row.label_id is not None]),
+        label_names=[label.name for label in labels],
+        groups=[group for _, group in chosen],
+        backbone_id=backbone.spec.id,
+        backbone_key=backbone.key,
+        preprocessing_version=str(PREPROCESSING_VERSION),
+    )
+    pace_start = monotonic()
+
+    def progress(done: int, total: int, message: str) -> None:
+        elapsed = monotonic() - pace_start
+        report("train", done, total, message, done / elapsed if done and elapsed > 0 else None)
+
+    result = train(data, sweep_settings(function.sweep_settings), progress)
+    id_of = {label.name: label.id for label in labels}
+    names = list(result.model.label_names)
+    row = models.add_model(
+        ws.db,
+        ws.blobs,
+        function.id,
+        write_model(result.model, {"function": function.name}),
+        _out_of_fold_bytes(hashes, result),
+        backbone_id=backbone.spec.id,
+        backbone_key=backbone.key,
+        precision=backbone.precision,
+        label_ids=[id_of[name] for name in names],
+        label_names=names,
+        sample_count=len(chosen),
+        training_fingerprint=fingerprint,
+        hyperparameters=result.hyperparameters,
+        sweep=[asdict(item) for item in result.sweep_results],
+        cross_validation=result.cross_validation.to_json() if result.cross_validation else None,
+        note=result.note or "",
+        seconds=result.seconds,
+    )
+    return row, True
+
+
+def _fingerprint(
+    key: str, settings: dict[str, object], label_ids: list[str], chosen: Sequence[tuple[TrainingRow, str]]
+) -> str:
+    facts = [TRAINING_VERSION, key, settings, label_ids, [[row.image_hash, row.label_id, group] for row, group in chosen]]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _out_of_fold_bytes(hashes: Sequence[str], result: TrainedModel) -> bytes | None:
+    if result.out_of_fold is None:
+        return None
+    # Samples of labels that were left out of the training have no out-of-fold row: NaN.
+    held_out = ~np.isnan(result.out_of_fold).any(axis=1)
+    names = np.frombuffer(b"".join(bytes.fromhex(item) for item in hashes), np.uint8).reshape(-1, 32)
+    return save_arrays({"hashes": names[held_out].copy(), "probabilities": result.out_of_fold[held_out].copy()})
+
+
+def _out_of_fold(ws: Workspace, row: ModelRow) -> dict[str, np.ndarray] | None:
+    data = models.out_of_fold_file(ws.blobs, row.id)
+    if data is None:
+        return None
+    arrays = load_arrays(data)
+    return {
+        bytes(name).hex(): values for name, values in zip(arrays["hashes"], arrays["probabilities"], strict=True)
+    }

@@ -1,0 +1,68 @@
+"""Images of a function -> rows of embeddings. Resumes by asking the table what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detector.backbones import choose_precision, get_backbone
+from detector.errors import ImageError, NotFound
+from detector.progress import Pace, Report, silent
+from detector.storage import embeddings, functions
+from detector.storage.functions import Function
+from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.backbones import Backbone
+
+
+def function_backbone(ws: Workspace, function: Function) -> Backbone:
+    """The loaded backbone of a function, in the precision that was chosen for it once.
+
+    Raises
+    ------
+    BackboneUnavailable
+        The weights cannot be had.
+    """
+    precision = function.precision
+    if precision is None:
+        precision = choose_precision(function.backbone_id, ws.settings)
+        functions.set_precision(ws.db, function.id, precision)
+    return get_backbone(function.backbone_id, precision, ws.settings)
+
+
+def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: Report = silent) -> int:
+    """Embed the images of a function that have no embedding under this backbone; returns how many.
+
+    Every batch is committed by itself, so a killed run loses at most one batch. An image that fails is noted with its
+    reason and not tried again under this backbone.
+    """
+    # Here, not above: it brings torch, which the server needs only once it looks at images.
+    from detector.backbones.pipeline import embed_files
+
+    hashes = embeddings.missing_images(ws.db, function_id, backbone.key)
+    if not hashes:
+        return 0
+    pace = Pace(report, "embed", len(hashes), f"Looking at {len(hashes):,} images")
+    done = 0
+    gone: list[tuple[str, str]] = []
+
+    def read() -> Iterator[tuple[str, bytes, str]]:
+        for image_hash in hashes:
+            try:
+                yield image_hash, ws.blobs.image(image_hash), image_hash
+            except NotFound:
+                gone.append((image_hash, "The stored image file is missing. Import it again."))
+
+    def store(rows: list[tuple[str, dict[str, np.ndarray]]], failures: list[tuple[str, ImageError]]) -> None:
+        nonlocal done
+        embeddings.write_embeddings(ws.db, backbone.key, rows, [(key, str(error)) for key, error in failures])
+        done += len(rows) + len(failures)
+        pace.at(done)
+
+    embed_files(read(), backbone, ws.limits, ws.settings.threads, store)
+    if gone:
+        embeddings.write_embeddings(ws.db, backbone.key, [], gone)
+    return done

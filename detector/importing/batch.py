@@ -1,0 +1,263 @@
+"""The import itself: files from any source -> inspected, stored, written as samples, with a line for each that was not."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import zipfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from detector.errors import ImageError, InvalidInput
+from detector.imaging import Inspected, inspect_image
+from detector.importing.entries import FolderSource, ZipLimits, ZipSource
+from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
+from detector.progress import Pace, Report, silent
+from detector.samplesets import SampleImage
+from detector.samplesets.builtin import builtin_sample
+from detector.samplesets.cifake import fetch_cifake
+from detector.storage import functions, imports
+from detector.storage.imports import NewSample
+from detector.workspace import Workspace
+
+#: Files inspected between two commits: a kill costs at most this much work.
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """One file on its way in; ``read`` fetches its bytes when its turn comes."""
+
+    file_name: str
+    read: Callable[[], bytes]
+    label: str | None = None
+    source: str | None = None
+    external_id: str | None = None
+    group: str | None = None
+
+
+def zip_payload(path: Path, plan: LabelPlan, title: str) -> dict[str, Any]:
+    """Job payload: import a ZIP of our own spool; it is removed when the import is done."""
+    return {"from": "zip", "path": str(path), "plan": plan.to_json(), "title": title}
+
+
+def folder_payload(path: Path, plan: LabelPlan) -> dict[str, Any]:
+    """Job payload: import a folder of this machine."""
+    return {"from": "folder", "path": str(path), "plan": plan.to_json(), "title": path.name}
+
+
+def sample_payload() -> dict[str, Any]:
+    """Job payload: make and import the built-in sample."""
+    return {"from": "sample", "title": "Built-in sample (a simulation)"}
+
+
+def cifake_payload(per_label: int, seed: int = 0) -> dict[str, Any]:
+    """Job payload: fetch ``per_label`` images a label of CIFAKE."""
+    return {"from": "cifake", "per_label": per_label, "seed": seed, "title": "CIFAKE"}
+
+
+def spool_files(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write uploaded files into one ZIP at ``path``, so that they survive a restart."""
+    seen: Counter[str] = Counter()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file_name, data in files:
+            file_name = file_name.lstrip("/")
+            seen[file_name] += 1
+            if seen[file_name] > 1:
+                stem, dot, ending = file_name.rpartition(".")
+                file_name = f"{stem} ({seen[file_name]}){dot}{ending}"
+            archive.writestr(file_name, data)
+
+
+def run_import(ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report = silent) -> int:
+    """Run the import that a payload describes into an open batch; returns how many files were looked at.
+
+    Safe to run again after a kill: what is there already is recognised by its content.
+
+    Raises
+    ------
+    ArchiveError, InvalidInput, DatasetUnavailable
+        The source as a whole cannot be used. A single bad file is a line in the report instead.
+    """
+    if payload["from"] in ("zip", "folder"):
+        return _import_entries(ws, function_id, batch_id, payload, report)
+    if payload["from"] == "sample":
+        report("import", 0, 0, "Making the built-in sample", None)
+        made = list(builtin_sample())
+        images: Iterable[SampleImage] = made
+        total = len(made)
+    else:
+        report("import", 0, 0, "Fetching CIFAKE", None)
+        per_label = int(payload["per_label"])
+        total = 2 * per_label
+        images = fetch_cifake(per_label, int(payload["seed"]), ws.settings.data_dir / "cifake", _fetching(report))
+    return import_items(ws, function_id, batch_id, map(_from_sample, images), total, None, report)
+
+
+def import_items(
+    ws: Workspace,
+    function_id: str,
+    batch_id: str,
+    items: Iterable[Incoming],
+    total: int,
+    quota: LabelQuota | None = None,
+    report: Report = silent,
+) -> int:
+    """Inspect, store and write files; returns how many were looked at.
+
+    Parameters
+    ----------
+    total : int
+        Expected number of files, for the progress only.
+    quota : LabelQuota, optional
+        Stop a label when enough of its files are samples; a file that is rejected does not count, the next one takes
+        its place.
+    """
+    pace = Pace(report, "import", total, "Importing images")
+    label_ids = {label.name: label.id for label in functions.list_labels(ws.db, function_id)}
+    looked = 0
+    with ThreadPoolExecutor(ws.settings.threads or None, thread_name_prefix="import") as pool:
+        for chunk in _chunks(items, quota):
+            new = [item.label for item in chunk if item.label is not None and item.label not in label_ids]
+            if new:
+                label_ids = functions.ensure_labels(ws.db, function_id, new)
+            pending: list[tuple[Incoming, Future[Inspected]]] = [
+                (item, pool.submit(_inspect, ws, item)) for item in chunk
+            ]
+            found: list[NewSample] = []
+            rejected: list[tuple[str, str]] = []
+            for item, future in pending:
+                try:
+                    found.append(_new_sample(item, future.result(), label_ids))
+                    if quota is not None:
+                        quota.accept(item.label)
+                except ImageError as error:
+                    rejected.append((item.file_name, str(error)))
+            imports.add_samples(ws.db, function_id, batch_id, found, rejected)
+            looked += len(chunk)
+            pace.at(min(looked, total))
+    return looked
+
+
+def zip_limits(ws: Workspace) -> ZipLimits:
+    """The limits of the settings for archives."""
+    return ZipLimits(
+        max_entries=ws.settings.max_zip_entries,
+        max_entry_bytes=ws.settings.max_image_bytes,
+        max_total_bytes=ws.settings.max_zip_bytes,
+    )
+
+
+def _import_entries(
+    ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report
+) -> int:
+    plan = LabelPlan.from_json(payload["plan"])
+    with _open_source(ws, payload) as source:
+        entries = source.entries()
+        if not entries:
+            raise InvalidInput(f"There are no files in {payload['title']}. Choose one with images in it.")
+        chosen = choose(entries, plan)
+        if not chosen:
+            raise InvalidInput(
+                f"None of the {len(entries):,} files in {payload['title']} lies in a folder that gives it a label. "
+                "Choose another folder level, or import without labels."
+            )
+        return import_items(
+            ws,
+            function_id,
+            batch_id,
+            map(_from_entry, chosen),
+            _expected(chosen, plan),
+            LabelQuota(plan),
+            report,
+        )
+
+
+def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[list[Incoming]]:
+    iterator = iter(items)
+    if quota is None:
+        while chunk := list(islice(iterator, CHUNK)):
+            yield chunk
+        return
+    # A chunk never holds more of one label than may still be accepted, so that the limit is met exactly; files that
+    # do not fit now wait, because a rejected one may make room for them.
+    waiting: deque[Incoming] = deque()
+    while True:
+        planned = copy.deepcopy(quota)
+        chunk, later = [], []
+        while len(chunk) < CHUNK:
+            item = waiting.popleft() if waiting else next(iterator, None)
+            if item is None:
+                break
+            if planned.wants(item.label):
+                planned.accept(item.label)
+                chunk.append(item)
+            elif quota.wants(item.label):
+                later.append(item)
+        waiting.extendleft(reversed(later))
+        if not chunk:
+            return
+        yield chunk
+
+
+def _expected(chosen: Sequence[Chosen], plan: LabelPlan) -> int:
+    per = Counter(item.label for item in chosen)
+    return sum(min(n, plan.per_label or n) for n in per.values())
+
+
+@contextlib.contextmanager
+def _open_source(ws: Workspace, payload: dict[str, Any]) -> Iterator[FolderSource | ZipSource]:
+    path = Path(payload["path"])
+    if payload["from"] == "zip":
+        with ZipSource(path, zip_limits(ws)) as archive:
+            yield archive
+        return
+    if not path.is_dir():
+        raise InvalidInput(f"There is no folder {payload['title']}. Check the name.")
+    with FolderSource(path, ws.settings.max_image_bytes) as folder:
+        yield folder
+
+
+def _from_entry(item: Chosen) -> Incoming:
+    return Incoming(item.entry.path, item.entry.read, item.label, item.source)
+
+
+def _from_sample(image: SampleImage) -> Incoming:
+    return Incoming(image.file_name, lambda: image.data, image.label, image.source, group=image.group)
+
+
+def _inspect(ws: Workspace, item: Incoming) -> Inspected:
+    data = item.read()
+    inspected = inspect_image(data, item.file_name, ws.limits)
+    ws.blobs.put_image(inspected.sha256, data)
+    return inspected
+
+
+def _new_sample(item: Incoming, image: Inspected, label_ids: dict[str, str]) -> NewSample:
+    return NewSample(
+        file_name=item.file_name,
+        image_hash=image.sha256,
+        byte_count=image.facts.byte_count,
+        format=image.facts.format,
+        width=image.facts.width,
+        height=image.facts.height,
+        facts=image.facts.to_json(),
+        perceptual_hash=image.perceptual_hash,
+        thumbnail=image.thumbnail,
+        label_id=label_ids[item.label] if item.label is not None else None,
+        source=item.source,
+        external_id=item.external_id,
+        group_key=item.group,
+    )
+
+
+def _fetching(report: Report) -> Callable[[int, int, str], None]:
+    def progress(done: int, total: int, message: str) -> None:
+        report("import", done, total, message, None)
+
+    return progress

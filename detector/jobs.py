@@ -1,0 +1,173 @@
+"""What runs in the background: imports and builds, one at a time each, resumed after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detector.errors import DetectorError, JobCancelled, NotFound
+from detector.importing.batch import run_import
+from detector.progress import Report, silent
+from detector.storage import functions, imports, jobs
+from detector.storage.jobs import Job
+from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.build import BuildResult
+
+log = logging.getLogger(__name__)
+
+IMPORT, BUILD = "import", "build"
+
+#: Imports and builds run beside each other, so that a long embedding does not keep an upload waiting.
+LANES = ((IMPORT,), (BUILD,))
+
+_POLL_SECONDS = 0.5
+_ORPHAN_SECONDS = 15.0
+
+
+def request_build(ws: Workspace, function_id: str, delay: float = 0.0) -> str:
+    """Ask for a build; requests that come before it starts are one build. Returns the job's id."""
+    return jobs.enqueue(ws.db, function_id, BUILD, {}, delay)
+
+
+def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], origin: str) -> tuple[str, str]:
+    """Open an import batch and queue its job; returns (batch id, job id)."""
+    batch_id = imports.create_batch(ws.db, function_id, origin, payload["title"])
+    return batch_id, jobs.enqueue(ws.db, function_id, IMPORT, {**payload, "batch": batch_id})
+
+
+def annotated(ws: Workspace, function_id: str) -> None:
+    """Say that labels were changed by hand: a build follows after the pause of the settings."""
+    request_build(ws, function_id, ws.settings.retrain_delay)
+
+
+def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | None:
+    """Run one claimed job to its end and write down how it ended.
+
+    Raises
+    ------
+    DetectorError
+        The job failed for a reason that has a sentence; the job's row has it too.
+    """
+
+    def both(phase: str, done: int, total: int, message: str, rate: float | None) -> None:
+        jobs.report(ws.db, job.id, phase, done, total, message, rate)
+        report(phase, done, total, message, rate)
+
+    try:
+        result = _run_import_job(ws, job, both) if job.kind == IMPORT else _run_build_job(ws, job, both)
+    except JobCancelled as error:
+        jobs.finish(ws.db, job.id, "cancelled", str(error))
+        raise
+    except DetectorError as error:
+        jobs.finish(ws.db, job.id, "failed", str(error))
+        _note_failure(ws, job, str(error))
+        raise
+    except Exception:
+        sentence = "Something unexpected went wrong; the server's log has the details. Nothing imported is lost."
+        jobs.finish(ws.db, job.id, "failed", sentence)
+        _note_failure(ws, job, sentence)
+        raise
+    jobs.finish(ws.db, job.id, "done")
+    return result
+
+
+def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> BuildResult | None:
+    """Run a function's queued jobs here and now, imports first; returns the last build's result."""
+    result = None
+    for lane in LANES:
+        while job := jobs.claim(ws.db, lane, function_id, ignore_delay=True):
+            result = run_job(ws, job, report)
+    return result
+
+
+class JobRunner:
+    """Threads that run queued jobs until they are told to stop. One per process, started by the app's lifespan."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane,), name=f"jobs-{lane[0]}", daemon=True) for lane in LANES
+        ]
+
+    def start(self) -> None:
+        """Take back what a dead process left behind, then run."""
+        jobs.requeue_orphans(self._ws.db)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ask the threads to end and wait a little; a job in the middle is resumed at the next start."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _run(self, lane: tuple[str, ...]) -> None:
+        looked_for_orphans = time.monotonic()
+        while not self._stop.is_set():
+            job = None
+            try:
+                if time.monotonic() - looked_for_orphans > _ORPHAN_SECONDS:
+                    jobs.requeue_orphans(self._ws.db)
+                    looked_for_orphans = time.monotonic()
+                job = jobs.claim(self._ws.db, lane)
+                if job is None:
+                    self._stop.wait(_POLL_SECONDS)
+                    continue
+                run_job(self._ws, job, self._interrupt)
+            except DetectorError as error:
+                log.info("job ended: %s", error)
+            except _Stopping:
+                if job is not None:
+                    jobs.requeue(self._ws.db, job.id)
+                return
+            except Exception:
+                # The lane must outlive any single job.
+                log.exception("job failed")
+                self._stop.wait(_POLL_SECONDS)
+
+    def _interrupt(self, *_progress: object) -> None:
+        if self._stop.is_set():
+            raise _Stopping
+
+
+class _Stopping(BaseException):
+    """The server is stopping: leave the job as it is, to be resumed."""
+
+
+def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
+    batch_id = job.payload["batch"]
+    looked = run_import(ws, job.function_id, batch_id, job.payload, report)
+    imports.finish_batch(ws.db, batch_id, "done", looked)
+    _remove_spooled(ws, job)
+    request_build(ws, job.function_id)
+
+
+def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult:
+    # Here, not above: it brings torch and scikit-learn, which a server that shows pages does not need yet.
+    from detector.build import build
+
+    return build(ws, job.function_id, report)
+
+
+def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
+    if job.kind == IMPORT:
+        imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
+        _remove_spooled(ws, job)
+        # What came in before the failure is there to be used.
+        request_build(ws, job.function_id)
+    else:
+        with contextlib.suppress(NotFound):
+            functions.set_training_note(ws.db, job.function_id, sentence)
+
+
+def _remove_spooled(ws: Workspace, job: Job) -> None:
+    path = Path(job.payload.get("path", ""))
+    if job.payload["from"] == "zip" and path.parent == ws.spool:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,25 @@
+"""The dashboard script: page settings, style, sidebar, and the page that the address names."""
+
+from __future__ import annotations
+
+import logging
+
+import streamlit as st
+
+from detector.errors import DetectorError
+from pages._sidebar import sidebar
+from pages._state import PAGES, escape
+from pages._style import apply_style
+
+st.set_page_config(page_title="AI Image Detector", page_icon=":material/filter_center_focus:", layout="wide")
+apply_style()
+page = st.navigation(
+    [st.Page(script, title=title, url_path=path, default=position == 0) for position, (script, title, path) in enumerate(PAGES)],
+    position="hidden",
+)
+try:
+    sidebar()
+    page.run()
+except DetectorError as error:
+    logging.getLogger(__name__).info("shown on the page: %s", error)
+    st.error(escape(str(error)))

@@ -1,0 +1,72 @@
+"""What every page shares: the opened data folder, the function at hand, and how to move between pages."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from detector.storage import functions
+from detector.storage.functions import FunctionSummary, Label
+from detector.workspace import Workspace
+
+#: Script, title and address of each page, in the sidebar's order.
+PAGES = (
+    ("functions.py", "Functions", "functions"),
+    ("import_images.py", "Import", "import"),
+    ("review.py", "Review", "review"),
+    ("metrics.py", "Metrics", "metrics"),
+    ("invoke.py", "Invoke", "invoke"),
+)
+
+
+@st.cache_resource(show_spinner=False)
+def workspace() -> Workspace:
+    """The data folder of this server, opened once."""
+    return Workspace.open()
+
+
+def current_function() -> FunctionSummary | None:
+    """The function that the address names, else the newest; None when there is none at all."""
+    found = functions.list_functions(workspace().db)
+    if not found:
+        return None
+    wanted = st.query_params.get("function")
+    chosen = next((item for item in found if item.function.id == wanted), None)
+    if chosen is None:
+        if wanted is not None:
+            st.toast("The function in this address was deleted. The newest one is shown instead.")
+        chosen = found[0]
+        st.query_params["function"] = chosen.function.id
+    return chosen
+
+
+def require_function() -> FunctionSummary:
+    """The function at hand; without one, an empty state with the way to the first, and the page ends."""
+    chosen = current_function()
+    if chosen is None:
+        heading("No function yet", "A function is one detector: its images, its labels and its model.")
+        if st.button("Make the first function", type="primary"):
+            go("functions.py")
+        st.stop()
+    return chosen
+
+
+def function_labels(function_id: str) -> list[Label]:
+    """The labels of a function, in their order."""
+    return functions.list_labels(workspace().db, function_id)
+
+
+def heading(title: str, sentence: str) -> None:
+    """The one title of a page, and the sentence that says what one looks at."""
+    st.title(title, anchor=False)
+    st.markdown(f":gray[{escape(sentence)}]")
+
+
+def go(page: str, function_id: str | None = None, **query: str) -> None:
+    """Switch to a page; the function goes with it."""
+    wanted = function_id or st.query_params.get("function")
+    st.switch_page(page, query_params={**({"function": wanted} if wanted else {}), **query})
+
+
+def escape(text: str) -> str:
+    """Text of users, safe inside Markdown: shown as written."""
+    return "".join(f"\\{character}" if character in "\\`*_{}[]()#+-!|<>~$:" else character for character in text)

@@ -1,0 +1,196 @@
+"""Functions: the first steps, the list, and making, renaming and deleting one."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from detector.backbones import SPECS, resolve
+from detector.errors import DetectorError
+from detector.importing.batch import sample_payload
+from detector.jobs import request_build, request_import
+from detector.samplesets import BUILTIN_NOTE
+from detector.storage import functions
+from detector.storage.functions import FunctionSummary
+from detector.words import count, file_size, interval, percent
+from pages._state import escape, go, heading, workspace
+
+_STEPS = (
+    ("1 Import", "Drop a ZIP with one folder of real and one of AI-generated images. Hundreds will do, thousands are better."),
+    ("2 Read and review", "See how often it is right on images it had not seen. Correct labels where it is unsure."),
+    ("3 Invoke", "Give it a new image; it says real or synthetic, and how sure it is."),
+)
+
+
+@st.cache_data(ttl=60, show_spinner="Checking which backbones can be had")
+def _automatic_choice() -> str:
+    return resolve("auto", workspace().settings).sentence
+
+
+def _describe(choice: str) -> str:
+    if choice == "auto":
+        return "Automatic: CLIP where its weights can be had, else the offline backbone"
+    spec = SPECS[choice]
+    size = f"{file_size(spec.download_bytes)} once" if spec.family == "clip" else "comes with the installation"
+    research = " · research use only" if spec.research_only else ""
+    return f"{spec.title} · {spec.licence} · {size}{research}"
+
+
+@st.dialog("New function", width="medium")
+def _create() -> None:
+    name = st.text_input("Name", placeholder="Press photos 2026", max_chars=functions.MAX_NAME)
+    left, right = st.columns(2)
+    left.text_input("Input", "Image", disabled=True)
+    right.text_input("Output", "Classification", disabled=True)
+    labels = st.text_input("Labels, separated by commas", "real, synthetic", help="Any two or more. Images get one each.")
+    with st.expander("Backbone", expanded=False):
+        st.caption("The frozen network that turns each image into numbers. It can be changed later.")
+        choice = st.selectbox("Backbone", ["auto", *SPECS], format_func=_describe, label_visibility="collapsed")
+        if choice == "auto":
+            st.caption(escape(_automatic_choice()))
+        else:
+            st.caption(escape(SPECS[choice].description))
+    if st.button("Create function", type="primary", width="stretch"):
+        try:
+            with st.spinner("Looking for the backbone"):
+                chosen = resolve(choice, workspace().settings)
+            function = functions.create_function(
+                workspace().db,
+                name,
+                backbone_id=chosen.spec.id,
+                backbone_reason=chosen.sentence,
+                label_names=[part for part in labels.split(",") if part.strip()],
+            )
+        except DetectorError as error:
+            st.error(escape(str(error)))
+        else:
+            go("import_images.py", function.id)
+
+
+def _try_sample() -> None:
+    ws = workspace()
+    with st.spinner("Preparing the built-in sample"):
+        chosen = resolve("auto", ws.settings)
+        function = functions.create_function(
+            ws.db,
+            "Built-in sample (simulation)",
+            backbone_id=chosen.spec.id,
+            backbone_reason=chosen.sentence,
+            is_simulation=True,
+        )
+        request_import(ws, function.id, sample_payload(), "sample")
+    go("import_images.py", function.id)
+
+
+@st.dialog("Rename function")
+def _rename(item: FunctionSummary) -> None:
+    name = st.text_input("Name", item.function.name, max_chars=functions.MAX_NAME)
+    if st.button("Rename", type="primary"):
+        try:
+            functions.rename_function(workspace().db, item.function.id, name)
+        except DetectorError as error:
+            st.error(escape(str(error)))
+        else:
+            st.rerun()
+
+
+@st.dialog("Delete function")
+def _delete(item: FunctionSummary) -> None:
+    st.markdown(
+        f"**{escape(item.function.name)}** goes with its {count(item.sample_count, 'sample')}, "
+        f"{count(item.annotated_count, 'label')} given by hand or import, and all its models. This cannot be undone."
+    )
+    if st.button("Delete for good", type="primary"):
+        functions.delete_function(workspace().db, item.function.id)
+        st.query_params.pop("function", None)
+        st.rerun()
+
+
+@st.dialog("Change the backbone", width="medium")
+def _change_backbone(item: FunctionSummary) -> None:
+    st.caption(
+        f"All {count(item.sample_count, 'image')} are looked at again in the background, then a new model is trained. "
+        "The live model answers until then."
+    )
+    choice = st.selectbox("Backbone", ["auto", *SPECS], format_func=_describe)
+    st.caption(escape(_automatic_choice() if choice == "auto" else SPECS[choice].description))
+    if st.button("Change", type="primary"):
+        try:
+            with st.spinner("Looking for the backbone"):
+                chosen = resolve(choice, workspace().settings)
+        except DetectorError as error:
+            st.error(escape(str(error)))
+            return
+        functions.set_backbone(workspace().db, item.function.id, chosen.spec.id, chosen.sentence)
+        request_build(workspace(), item.function.id)
+        st.rerun()
+
+
+def _state(item: FunctionSummary) -> str:
+    if item.busy:
+        return "working"
+    if item.model_version is None:
+        return "needs data"
+    return f"model {item.model_version} is live"
+
+
+def _card(item: FunctionSummary) -> None:
+    function_id = item.function.id
+    with st.container(border=True, key=f"card-{function_id}"):
+        left, middle, right = st.columns([5, 4, 3], vertical_alignment="center")
+        with left:
+            simulation = " :gray-badge[simulation]" if item.function.is_simulation else ""
+            st.markdown(f"**{escape(item.function.name)}**{simulation}")
+            st.caption(
+                f"{count(item.sample_count, 'sample')}, {item.annotated_count:,} labelled · {_state(item)} · "
+                f"{escape(SPECS[item.function.backbone_id].title if item.function.backbone_id in SPECS else '')}"
+            )
+        with middle:
+            if item.accuracy is not None:
+                st.markdown(f"**{percent(item.accuracy)}** right")
+                st.caption(f"cross-validated on {count(item.accuracy_n, 'image')}, {interval(_wilson(item))}")
+            elif item.function.training_note and not item.busy:
+                st.caption(escape(item.function.training_note))
+        with right, st.container(horizontal=True, horizontal_alignment="right"):
+            if st.button("Open", key=f"open-{function_id}"):
+                go("metrics.py" if item.model_version is not None else "import_images.py", function_id)
+            with st.popover("More", key=f"more-{function_id}"):
+                if st.button("Rename", key=f"rename-{function_id}", width="stretch"):
+                    _rename(item)
+                if st.button("Change backbone", key=f"backbone-{function_id}", width="stretch"):
+                    _change_backbone(item)
+                if st.button("Delete", key=f"delete-{function_id}", width="stretch"):
+                    _delete(item)
+
+
+def _wilson(item: FunctionSummary) -> tuple[float, float]:
+    from detector.training.metrics import wilson_interval
+
+    assert item.accuracy is not None
+    return wilson_interval(round(item.accuracy * item.accuracy_n), item.accuracy_n)
+
+
+found = functions.list_functions(workspace().db)
+if not found:
+    heading(
+        "Build a detector of AI-generated images",
+        "From a folder of images to your own detector in about 15 minutes, on this machine. Nothing leaves it.",
+    )
+    for column, (title, text) in zip(st.columns(3), _STEPS, strict=True):
+        with column.container(border=True, height="stretch"):
+            st.markdown(f"**{title}**")
+            st.caption(text)
+    with st.container(horizontal=True):
+        if st.button("Create a function", type="primary"):
+            _create()
+        if st.button("Try the built-in sample"):
+            _try_sample()
+    st.caption(BUILTIN_NOTE)
+else:
+    heading("Functions", f"{count(len(found), 'function')} · newest first")
+    with st.container(horizontal=True):
+        if st.button("Create a function", type="primary"):
+            _create()
+        if not any(item.function.is_simulation for item in found) and st.button("Try the built-in sample"):
+            _try_sample()
+    for item in found:
+        _card(item)

@@ -1,0 +1,160 @@
+"""Import: a ZIP, files, or a folder of the server; then labels, progress, and a report of every file."""
+
+from __future__ import annotations
+
+import secrets
+
+import streamlit as st
+
+from detector.errors import DetectorError
+from detector.importing.batch import cifake_payload, spool_files
+from detector.importing.pending import Pending, import_folders, pending_folder, pending_zip
+from detector.jobs import request_import
+from detector.samplesets.cifake import require_cifake
+from detector.storage import imports, jobs
+from detector.storage.imports import ImportBatch
+from detector.words import ago, count, file_size
+from pages._label_plan import label_plan
+from pages._state import escape, function_labels, go, heading, require_function, workspace
+from pages._zip_upload import forget_upload, zip_upload
+
+_WAYS = {"zip": "ZIP archive", "files": "Files", "folder": "Folder of the server", "cifake": "CIFAKE"}
+
+
+@st.cache_data(show_spinner="Reading the archive", max_entries=8)
+def _listed_zip(path: str, title: str) -> Pending:
+    from pathlib import Path
+
+    return pending_zip(workspace(), Path(path), title)
+
+
+def _from_zip() -> Pending | None:
+    upload = zip_upload("zip")
+    if upload is None:
+        st.caption(
+            "Far more than 1,000 images at once are fine. Folders inside may name labels and sources. "
+            f"Limit: {file_size(workspace().settings.max_zip_bytes)}."
+        )
+        return None
+    st.caption(f"{escape(upload.title)} · {file_size(upload.byte_count)}")
+    return _listed_zip(str(upload.path), upload.title)
+
+
+def _from_files() -> Pending | None:
+    files = st.file_uploader(
+        "Images",
+        accept_multiple_files=True,
+        type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"],
+        label_visibility="collapsed",
+        key=f"files-{st.session_state.get('files-round', 0)}",
+    )
+    st.caption("For hundreds of files. The browser holds them all in memory: for more than about 900, make a ZIP.")
+    if not files:
+        return None
+    marker = tuple(file.file_id for file in files)
+    if st.session_state.get("files-marker") != marker:
+        path = workspace().spool / f"{secrets.token_hex(12)}.zip"
+        spool_files(path, ((file.name, file.getvalue()) for file in files))
+        st.session_state["files-marker"], st.session_state["files-path"] = marker, str(path)
+    return _listed_zip(st.session_state["files-path"], count(len(files), "file"))
+
+
+def _from_folder() -> Pending | None:
+    if not workspace().settings.import_root:
+        st.info("Reading folders of the server is off. Whoever runs it can set DETECTOR_IMPORT_ROOT to allow one.")
+        return None
+    wanted = st.selectbox(
+        "Folder, below the one that the server allows",
+        import_folders(workspace()),
+        index=None,
+        accept_new_options=True,
+        placeholder="Choose, or type a path such as archive/train",
+    )
+    return pending_folder(workspace(), wanted) if wanted else None
+
+
+def _cifake(function_id: str) -> None:
+    st.markdown(
+        "**CIFAKE** holds 60,000 photographs of CIFAR-10 and 60,000 images of Stable Diffusion 1.4, 32 x 32 pixels each. "
+        "It is fetched from the Hugging Face hub."
+    )
+    per_label = st.number_input("Images a label, chosen at random", 10, 60_000, 1000, step=100)
+    if st.button("Fetch and import", type="primary"):
+        with st.spinner("Looking for the hub"):
+            require_cifake(workspace().settings.data_dir / "cifake")
+        request_import(workspace(), function_id, cifake_payload(int(per_label)), "cifake")
+        st.rerun()
+
+
+def _start(function_id: str, pending: Pending, way: str) -> None:
+    plan = label_plan(pending, [label.name for label in function_labels(function_id)], f"plan-{pending.path.name}")
+    if plan is None:
+        return
+    if st.button("Start the import", type="primary"):
+        request_import(workspace(), function_id, pending.payload(plan), {"zip": "zip", "files": "upload"}.get(way, way))
+        forget_upload("zip")
+        st.session_state["files-round"] = st.session_state.get("files-round", 0) + 1
+        st.session_state.pop("files-marker", None)
+        st.rerun()
+
+
+def _report(batch: ImportBatch, newest: bool) -> None:
+    found = imports.batch_counts(workspace().db, batch.id)
+    with st.container(border=True, key=f"batch-{batch.id}"):
+        state = {"running": "running", "failed": "stopped"}.get(batch.state, "done")
+        st.markdown(f"**{escape(batch.title)}**  :gray[{state} · {ago_text(batch)}]")
+        if batch.note:
+            st.error(escape(batch.note))
+        parts = [f"**{found.imported:,}** imported"]
+        if found.present:
+            parts.append(f"**{found.present:,}** already there")
+        if found.conflict:
+            parts.append(f"**{found.conflict:,}** already there with another label, which was kept")
+        parts.append(f"**{found.rejected:,}** rejected")
+        st.markdown(" · ".join(parts))
+        rows = imports.batch_rows(workspace().db, batch.id, ["rejected", "conflict", "present"])
+        if rows:
+            with st.expander("File by file", expanded=newest and found.rejected > 0):
+                words = {"rejected": "rejected", "conflict": "other label", "present": "already there"}
+                st.dataframe(
+                    [{"File": row.file, "What": words[row.outcome], "Why": row.reason} for row in rows],
+                    hide_index=True,
+                    width="stretch",
+                )
+
+
+def ago_text(batch: ImportBatch) -> str:
+    """When a batch began, in words."""
+    from datetime import UTC, datetime
+
+    return ago(datetime.fromtimestamp(batch.created_at, UTC))
+
+
+chosen = require_function()
+function_id = chosen.function.id
+heading("Import", f"Images for {chosen.function.name}, which has {count(chosen.sample_count, 'sample')} so far.")
+running = [job for job in jobs.list_jobs(workspace().db, function_id) if job.kind == "import"]
+if running:
+    st.info("An import is running; the bar in the sidebar shows how far it is. You may leave this page.")
+way = st.segmented_control(
+    "From", list(_WAYS), format_func=_WAYS.__getitem__, default="zip", required=True, label_visibility="collapsed", key="way"
+)
+try:
+    if way == "cifake":
+        _cifake(function_id)
+    else:
+        pending = {"zip": _from_zip, "files": _from_files, "folder": _from_folder}[way]()
+        if pending is not None:
+            _start(function_id, pending, way)
+except DetectorError as error:
+    st.error(escape(str(error)))
+    if way == "zip" and st.button("Choose another archive"):
+        forget_upload("zip")
+        st.rerun()
+batches = imports.list_batches(workspace().db, function_id, limit=8)
+if batches:
+    st.subheader("Imports so far", anchor=False)
+    if chosen.model_version is not None and st.button("Read the metrics"):
+        go("metrics.py", function_id)
+    for position, batch in enumerate(batches):
+        _report(batch, position == 0)

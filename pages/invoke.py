@@ -1,0 +1,135 @@
+"""Invoke: drop one or many images and read what the function says."""
+
+from __future__ import annotations
+
+import csv
+import io
+from html import escape as escape_html
+
+import streamlit as st
+
+from detector.errors import ImageError, NoModel
+from detector.importing.batch import Incoming, import_items
+from detector.invoke import Verdict, invoke
+from detector.jobs import request_build
+from detector.palette import label_inks
+from detector.serving import what_is_missing
+from detector.storage import imports, models
+from detector.storage.models import ModelRow
+from detector.words import count, duration, percent, safe_cell
+from pages._state import escape, function_labels, go, heading, require_function, workspace
+from pages._style import current_theme
+
+
+def _at_this_confidence(model: ModelRow, confidence: float) -> str:
+    """How often the model was right at about this confidence, on images that it had not seen."""
+    if model.cross_validation is None:
+        return "This model is not validated: how far its confidence can be believed is not known."
+    for item in model.cross_validation["reliability"]:
+        if item["n"] and item["low"] <= confidence <= item["high"]:
+            return (
+                f"At confidence {percent(item['low'], 0)} to {percent(item['high'], 0)} model {model.version} was right "
+                f"{percent(item['accuracy'])} of the time, on {count(item['n'], 'image')} that it had not seen."
+            )
+    return f"Model {model.version} was never this confident in cross-validation, so there is no figure to hold it to."
+
+
+def _bars(verdict: Verdict, inks: dict[str, str]) -> str:
+    rows = []
+    for score in sorted(verdict.scores, key=lambda score: list(inks).index(score.label)):
+        rows.append(
+            f'<div class="score"><span>{escape_html(score.label)}</span><span>{percent(score.confidence)}</span></div>'
+            f'<div class="track"><div style="width:{100 * score.confidence:.1f}%;background:{inks[score.label]}"></div></div>'
+        )
+    return "".join(rows)
+
+
+def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
+    names = [label.name for label in function_labels(function_id)]
+    inks = label_inks(names, current_theme())
+    left, right = st.columns([5, 7])
+    with left:
+        st.image(data, width="stretch")
+        st.caption(f"{escape(name)} · {duration(verdict.seconds)}")
+    with right.container(border=True):
+        st.caption("The function says")
+        st.html(
+            f'<div class="verdict" style="color:{inks[verdict.label].text}">{escape_html(verdict.label)}</div>'
+        )
+        st.markdown(f"Confidence {percent(verdict.confidence)}, calibrated. {_at_this_confidence(model, verdict.confidence)}")
+        st.html(_bars(verdict, {label: ink.fill for label, ink in inks.items()}))
+        if st.button("Add to samples", help="Keeps a copy as an unlabelled sample, to be labelled in Review."):
+            _add([(name, data)])
+
+
+def _add(files: list[tuple[str, bytes]]) -> None:
+    ws = workspace()
+    batch = imports.create_batch(ws.db, function_id, "upload", "Added from Invoke")
+    items = [Incoming(name, lambda data=data: data) for name, data in files]  # type: ignore[misc]
+    import_items(ws, function_id, batch, items, len(items))
+    imports.finish_batch(ws.db, batch, "done", len(items))
+    request_build(ws, function_id)
+    st.toast(f"{count(len(files), 'image')} added to the samples, without a label.")
+
+
+def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -> None:
+    labels = [label.name for label in function_labels(function_id)]
+    rows = []
+    for (name, _), answer in zip(files, answers, strict=True):
+        row: dict[str, object] = {"File": name}
+        if isinstance(answer, ImageError):
+            row |= {"Says": "", "Confidence": None, "Problem": str(answer)}
+        else:
+            scores = {score.label: score.confidence for score in answer.scores}
+            row |= {"Says": answer.label, "Confidence": answer.confidence}
+            row |= {label: scores.get(label) for label in labels} | {"Problem": ""}
+        rows.append(row)
+    said = {label: sum(row["Says"] == label for row in rows) for label in labels}
+    st.markdown(" · ".join(f"**{n:,}** {escape(label)}" for label, n in said.items()))
+    shares = {name: st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1) for name in labels}
+    st.dataframe(
+        rows,
+        hide_index=True,
+        width="stretch",
+        column_config={"Confidence": st.column_config.NumberColumn(format="percent"), **shares},
+    )
+    text = io.StringIO()
+    columns = ["File", "Says", "Confidence", *labels, "Problem"]
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
+    st.download_button("Download as CSV", text.getvalue(), "verdicts.csv", "text/csv")
+
+
+chosen = require_function()
+function_id = chosen.function.id
+if chosen.function.live_model_id is None:
+    heading("Invoke", "Here you give the function new images, and it says what they are.")
+    st.info(escape(what_is_missing(workspace(), function_id)))
+    if st.button("Import images", type="primary"):
+        go("import_images.py", function_id)
+    st.stop()
+model = models.get_model(workspace().db, chosen.function.live_model_id)
+heading("Invoke", f"Drop images or choose files; model {model.version} of {chosen.function.name} says what they are.")
+uploads = st.file_uploader(
+    "Images",
+    accept_multiple_files=True,
+    type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"],
+    label_visibility="collapsed",
+)
+if uploads:
+    files = [(upload.name, upload.getvalue()) for upload in uploads]
+    try:
+        with st.spinner("Looking at the images" if len(files) > 1 else "Looking at the image"):
+            answers = invoke(workspace(), function_id, files)
+    except NoModel as error:
+        st.error(escape(str(error)))
+        st.stop()
+    if len(files) > 1:
+        _many(files, answers)
+    elif isinstance(answers[0], ImageError):
+        st.error(escape(str(answers[0])))
+    else:
+        _one(files[0][0], files[0][1], answers[0], model)
+else:
+    st.caption("The picture stays on this machine and is not kept unless you add it to the samples.")

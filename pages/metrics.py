@@ -1,0 +1,209 @@
+"""Metrics: how good the live model is, on what it was measured, why this model won, and the versions before it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from detector import charts, training_charts
+from detector.jobs import request_build
+from detector.palette import Theme, label_inks
+from detector.storage import functions, jobs, models, samples
+from detector.storage.functions import FunctionSummary
+from detector.storage.models import ModelRow
+from detector.training.metrics import CrossValidation
+from detector.training.sweep import SweepRow
+from detector.training_charts import HistoryPoint
+from detector.words import ago, count, decimal, duration, interval, percent, share
+from pages._expert import expert_settings
+from pages._state import escape, function_labels, go, heading, require_function, workspace
+from pages._style import current_theme
+
+_EXPLAIN = (
+    "**Cross-validation.** The labelled samples are dealt into folds. Each fold is judged by a model that was trained on "
+    "the others only, so every figure here is about images that the model had not seen. Near-duplicates always stay "
+    "together in one fold.\n\n"
+    "**Interval.** With another equally large set of such images the figure would lie in this range 95 times in 100.\n\n"
+    "**Confidence** is calibrated: of the images with confidence 90 %, about 90 of 100 should be right.\n\n"
+    "**What it does not say.** How it does on generators and cameras that are not among your images."
+)
+
+
+def _empty(chosen: FunctionSummary) -> None:
+    heading("Metrics", f"How good {chosen.function.name} is will stand here, measured on images it had not seen.")
+    if chosen.busy:
+        st.info("Work is under way; the bar in the sidebar shows how far it is. You may leave this page.")
+    else:
+        note = chosen.function.training_note
+        st.info(escape(note or "There is nothing to measure yet. Import labelled images first."))
+    if st.button("Import images", type="primary"):
+        go("import_images.py", chosen.function.id)
+    st.stop()
+
+
+def _tiles(cv: CrossValidation, theme: Theme) -> None:
+    inks = label_inks(cv.label_names, theme)
+    columns = st.columns(min(len(cv.label_names) + 1, 4))
+    called = {"synthetic": "AI images called synthetic", "real": "Real photos called real"}
+    order = sorted(cv.labels, key=lambda name: name != "synthetic")
+    for column, name in zip(columns, order, strict=False):
+        score = cv.labels[name]
+        with column.container(border=True, height="stretch"):
+            st.caption(escape(called.get(name, f"{name} called {name}")))
+            st.html(f'<div class="figure" style="color:{inks[name].text}">{percent(score.accuracy)}</div>')
+            st.caption(f"{share(score.correct, score.n)} · {interval(score.interval)}")
+    with columns[-1].container(border=True, height="stretch"):
+        st.caption("All images right")
+        st.html(f'<div class="figure">{percent(cv.accuracy)}</div>')
+        st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
+
+
+def _figure(column: object, title: str, figure: object, sentence: str, key: str) -> None:
+    with column.container(border=True, height="stretch"):  # type: ignore[attr-defined]
+        st.markdown(f"**{title}**")
+        st.plotly_chart(figure, key=key, config=charts.PLOTLY_CONFIG, theme=None, width="stretch")
+        st.caption(sentence)
+
+
+def _figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
+    measured = f"Out-of-fold, {count(cv.n, 'image')}, {cv.folds} folds."
+    left, right = st.columns(2)
+    _figure(
+        left,
+        "How many are caught at which price",
+        charts.roc(cv, theme, names),
+        f"Each point is a threshold: the more is caught, the more is falsely accused (ROC; area {decimal(cv.roc_auc)}). {measured}",
+        "roc",
+    )
+    _figure(
+        right,
+        "What is taken for what",
+        charts.confusion(cv, theme, names),
+        f"Rows are your labels, columns what the function says (confusion matrix). {measured}",
+        "confusion",
+    )
+    left, right = st.columns(2)
+    _figure(
+        left,
+        "How sure it was",
+        charts.confidence_histogram(cv, theme, names),
+        f"Right answers upwards, wrong ones downwards, by confidence. {measured}",
+        "histogram",
+    )
+    _figure(
+        right,
+        "Whether confidence can be believed",
+        charts.reliability(cv, theme),
+        "On the dashed line it is right as often as it says (reliability; mean distance, ECE, "
+        f"{percent(cv.ece)}). {measured}",
+        "reliability",
+    )
+    left, right = st.columns(2)
+    _figure(
+        left,
+        "When it says it, is it so",
+        charts.precision_recall(cv, theme, names),
+        f"How often it is right when it says a label, against how many of that label it finds (precision and recall). {measured}",
+        "precision",
+    )
+    _figure(
+        right,
+        "Each label with its interval",
+        charts.label_accuracy(cv, theme, names),
+        f"The dot is the share given the right label, the line its 95 % interval. {measured}",
+        "labels",
+    )
+
+
+def _history_point(row: ModelRow, live: str | None) -> HistoryPoint:
+    scores = row.cross_validation
+    return HistoryPoint(
+        row.version,
+        scores["accuracy"] if scores else None,
+        scores["n"] if scores else 0,
+        tuple(scores["interval"]) if scores else None,
+        row.id == live,
+    )
+
+
+def _versions(chosen: FunctionSummary, versions: list[ModelRow]) -> None:
+    live = chosen.function.live_model_id
+    with st.container(border=True):
+        st.markdown("**Versions**")
+        if sum(row.cross_validation is not None for row in versions) > 1:
+            st.plotly_chart(
+                training_charts.training_history([_history_point(row, live) for row in reversed(versions)], current_theme()),
+                key="history",
+                config=charts.PLOTLY_CONFIG,
+                theme=None,
+                width="stretch",
+            )
+            st.caption("Cross-validated accuracy of each version with its 95 % interval; samples and labels changed between them.")
+        for row in versions[:12]:
+            left, right = st.columns([6, 2], vertical_alignment="center")
+            score = percent(row.cross_validation["accuracy"]) + " right" if row.cross_validation else "not validated"
+            when = ago(datetime.fromtimestamp(row.created_at, UTC))
+            left.markdown(
+                f"**Model {row.version}** · {score}  :gray[{count(row.sample_count, 'labelled sample')} · "
+                f"{escape(row.backbone_id)} · trained {when} in {duration(row.seconds)}]"
+            )
+            if row.id == live:
+                right.caption("live")
+            elif right.button("Put back", key=f"put-back-{row.id}"):
+                with st.spinner(f"Putting model {row.version} back"):
+                    from detector.build import put_back
+
+                    put_back(workspace(), chosen.function.id, row.id)
+                st.rerun()
+
+
+chosen = require_function()
+function_id = chosen.function.id
+versions = models.list_models(workspace().db, function_id)
+live = next((row for row in versions if row.id == chosen.function.live_model_id), None)
+if live is None:
+    _empty(chosen)
+    st.stop()
+theme = current_theme()
+trained = f"trained {ago(datetime.fromtimestamp(live.created_at, UTC))} in {duration(live.seconds)}"
+folds = f"{live.cross_validation['folds']} folds, near-duplicates kept together" if live.cross_validation else "no folds"
+heading("Metrics", f"Model {live.version} · {count(live.sample_count, 'labelled sample')}, {folds} · {trained}")
+if chosen.function.is_simulation:
+    st.info("This function was built from the built-in sample, a simulation: its figures say nothing about real generators.")
+if chosen.function.training_note:
+    st.warning(escape(chosen.function.training_note))
+if live.note:
+    st.warning(escape(live.note))
+if live.cross_validation is None:
+    st.info("This model is not validated: nothing can be said about how good it is. Label more images with each label.")
+else:
+    cv = CrossValidation.from_json(live.cross_validation)
+    _tiles(cv, theme)
+    with st.expander("What do these figures mean?"):
+        st.markdown(_EXPLAIN)
+        if live.backbone_id == "efficientnet-lite0":
+            st.markdown(
+                "**Offline backbone.** It was trained on ImageNet: real images that come from ImageNet are easier for it "
+                "than others."
+            )
+    _figures(cv, theme, [label.name for label in function_labels(function_id)])
+    with st.container(border=True):
+        st.markdown("**Which settings won**")
+        st.plotly_chart(
+            training_charts.sweep([SweepRow(**row) for row in live.sweep], theme),
+            key="sweep",
+            config=charts.PLOTLY_CONFIG,
+            theme=None,
+            width="stretch",
+        )
+        st.caption(
+            f"{len(live.sweep):,} settings were tried on the same folds; lower log loss is better, the marked one won."
+        )
+_versions(chosen, versions)
+with st.expander("Expert settings"):
+    wanted = expert_settings(chosen.function, live)
+    if wanted is not None:
+        functions.set_sweep_settings(workspace().db, function_id, wanted)
+        request_build(workspace(), function_id)
+        st.rerun()
