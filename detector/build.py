@@ -164,7 +164,10 @@ def sample_groups(rows: Sequence[TrainingRow]) -> list[str]:
 
 def sweep_settings(stored: dict[str, Any]) -> SweepSettings:
     """The expert settings of a function, from their JSON form; an empty dict is "try everything"."""
-    return SweepSettings(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
+    return SweepSettings(**values)
 
 
 def _usable_rows(ws: Workspace, function_id: str, backbone: Backbone) -> list[TrainingRow]:
@@ -243,7 +246,13 @@ def _train_if_changed(
 def _fingerprint(
     key: str, settings: dict[str, object], label_ids: list[str], chosen: Sequence[tuple[TrainingRow, str]]
 ) -> str:
-    facts = [TRAINING_VERSION, key, settings, label_ids, [[row.image_hash, row.label_id, group] for row, group in chosen]]
+    facts = [
+        TRAINING_VERSION,
+        key,
+        settings,
+        label_ids,
+        [[row.image_hash, row.label_id, group] for row, group in chosen],
+    ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -261,6 +270,4 @@ def _out_of_fold(ws: Workspace, row: ModelRow) -> dict[str, np.ndarray] | None:
     if data is None:
         return None
     arrays = load_arrays(data)
-    return {
-        bytes(name).hex(): values for name, values in zip(arrays["hashes"], arrays["probabilities"], strict=True)
-    }
+    return {bytes(name).hex(): values for name, values in zip(arrays["hashes"], arrays["probabilities"], strict=True)}

@@ -94,9 +94,7 @@ def invoke(
         )
     if embedded:
         whole = np.stack([as_stored(views["whole"]).astype(np.float32) for _, views in embedded])
-        detail = np.stack(
-            [as_stored(views.get("detail", views["whole"])).astype(np.float32) for _, views in embedded]
-        )
+        detail = np.stack([as_stored(views.get("detail", views["whole"])).astype(np.float32) for _, views in embedded])
         probabilities = serving.probabilities({"whole": whole, "detail": detail})
         seconds = (perf_counter() - start) / len(images)
         for (key, _), row in zip(embedded, probabilities, strict=True):

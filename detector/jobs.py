@@ -59,8 +59,12 @@ def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | N
         jobs.report(ws.db, job.id, phase, done, total, message, rate)
         report(phase, done, total, message, rate)
 
+    result = None
     try:
-        result = _run_import_job(ws, job, both) if job.kind == IMPORT else _run_build_job(ws, job, both)
+        if job.kind == IMPORT:
+            _run_import_job(ws, job, both)
+        else:
+            result = _run_build_job(ws, job, both)
     except JobCancelled as error:
         jobs.finish(ws.db, job.id, "cancelled", str(error))
         raise

@@ -30,11 +30,15 @@ class Settings:
     import_root: str = _setting("", "Folder below which the Import page may read; empty: reading folders is off.")
     max_image_mb: int = _setting(64, "Largest image file accepted, in megabytes.")
     max_megapixels: int = _setting(100, "Largest image accepted, in megapixels.")
-    max_zip_gb: float = _setting(20.0, "Largest ZIP upload, and largest total of what is unpacked from it, in gigabytes.")
+    max_zip_gb: float = _setting(
+        20.0, "Largest ZIP upload, and largest total of what is unpacked from it, in gigabytes."
+    )
     max_zip_entries: int = _setting(500_000, "Most files in one ZIP.")
     retrain_delay: float = _setting(3.0, "Seconds without a label change before a retraining starts.")
     threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.")
-    precision: str = _setting("auto", "Numbers of the backbone: auto (measured once per function), float32 or bfloat16.")
+    precision: str = _setting(
+        "auto", "Numbers of the backbone: auto (measured once per function), float32 or bfloat16."
+    )
 
     @property
     def url(self) -> str:
@@ -74,7 +78,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         raw = environment.get(name, "").strip()
         if not raw:
             continue
-        kind = type(item.default)
+        kind: Any = type(item.default)
         try:
             values[item.name] = Path(raw).expanduser().resolve() if isinstance(item.default, Path) else kind(raw)
         except ValueError as error:

@@ -14,11 +14,14 @@ from pages._style import apply_style
 st.set_page_config(page_title="AI Image Detector", page_icon=":material/filter_center_focus:", layout="wide")
 apply_style()
 page = st.navigation(
-    [st.Page(script, title=title, url_path=path, default=position == 0) for position, (script, title, path) in enumerate(PAGES)],
+    [
+        st.Page(script, title=title, url_path=path, default=position == 0)
+        for position, (script, title, path) in enumerate(PAGES)
+    ],
     position="hidden",
 )
 try:
-    sidebar()
+    sidebar(page.title)
     page.run()
 except DetectorError as error:
     logging.getLogger(__name__).info("shown on the page: %s", error)

@@ -17,13 +17,18 @@ def expert_settings(function: Function, live: ModelRow) -> dict[str, Any] | None
     now = function.sweep_settings
     features = sorted({row["features"] for row in live.sweep})
     with st.form("expert", border=False):
-        st.caption("The sweep tries everything and takes what is best on images it had not seen. Fix only what you must.")
+        st.caption(
+            "The sweep tries everything and takes what is best on images it had not seen. Fix only what you must."
+        )
         left, right = st.columns(2)
         views = left.multiselect(
             "Views", list(_VIEWS), now.get("views"), format_func=_VIEWS.__getitem__, placeholder="all are tried"
         )
         chosen_features = right.multiselect(
-            "Features", features, [name for name in now.get("features") or [] if name in features], placeholder="all are tried"
+            "Features",
+            features,
+            [name for name in now.get("features") or [] if name in features],
+            placeholder="all are tried",
         )
         scaling = left.multiselect(
             "Scaling", ["standardise", "unit-length"], now.get("scaling"), placeholder="all are tried"
@@ -38,7 +43,9 @@ def expert_settings(function: Function, live: ModelRow) -> dict[str, Any] | None
             help="Inverse strength of regularisation, relative to the mean squared norm of the features.",
         )
         folds = right.number_input("Folds", 2, 20, int(now.get("folds", 5)))
-        seed = left.number_input("Seed: another one deals the samples into other folds", 0, 10_000, int(now.get("seed", 0)))
+        seed = left.number_input(
+            "Seed: another one deals the samples into other folds", 0, 10_000, int(now.get("seed", 0))
+        )
         if not st.form_submit_button("Retrain"):
             return None
     try:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import streamlit as st
 
-from detector.importing.labelling import LabelPlan, LevelPreview, assign, folder_levels, suggest_plan
+from detector.importing.labelling import LabelPlan, LevelPreview, Mode, assign, folder_levels, suggest_plan
 from detector.importing.pending import Pending
 from detector.words import count
 from pages._state import escape
@@ -20,11 +20,13 @@ def label_plan(pending: Pending, known_labels: list[str], key: str) -> LabelPlan
     """Ask for the plan; None while an answer is missing."""
     levels = folder_levels(pending.paths)
     guess = suggest_plan(pending.paths, known_labels)
-    modes = {"folders": "From folders", "one": "One label for all", "none": "No labels"}
+    modes: dict[Mode, str] = {"folders": "From folders", "one": "One label for all", "none": "No labels"}
     if not levels:
         modes.pop("folders")
     start = list(modes).index(guess.mode) if guess.mode in modes else 0
-    mode = st.radio("Labels", list(modes), index=start, format_func=modes.__getitem__, horizontal=True, key=f"{key}-mode")
+    mode = st.radio(
+        "Labels", list(modes), index=start, format_func=modes.__getitem__, horizontal=True, key=f"{key}-mode"
+    )
     level, label, mapping = None, None, {}
     if mode == "one":
         label = st.selectbox(
@@ -117,8 +119,12 @@ def _outcome(pending: Pending, plan: LabelPlan) -> str:
     counts = Counter(given.label for path in pending.paths if (given := assign(path, plan)).included)
     if plan.per_label is not None:
         counts = Counter({label: min(n, plan.per_label) for label, n in counts.items()})
-    parts = [f"{n:,} as {label}" if label is not None else f"{n:,} without a label" for label, n in counts.most_common(6)]
+    parts = [
+        f"{n:,} as {label}" if label is not None else f"{n:,} without a label" for label, n in counts.most_common(6)
+    ]
     left_out = f" and {len(counts) - 6:,} more labels" if len(counts) > 6 else ""
-    return f"{count(counts.total(), 'file')} will be imported: {', '.join(parts)}{left_out}." if counts else (
-        "Nothing would be imported this way. Choose another level or label."
+    return (
+        f"{count(counts.total(), 'file')} will be imported: {', '.join(parts)}{left_out}."
+        if counts
+        else ("Nothing would be imported this way. Choose another level or label.")
     )

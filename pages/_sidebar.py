@@ -11,6 +11,7 @@ from detector.storage.functions import FunctionSummary
 from detector.storage.jobs import Job
 from detector.words import count, percent, rate, time_left
 from pages._state import PAGES, current_function, escape, workspace
+from pages._style import card
 
 _BRAND = (
     '<div class="brand"><span class="brand-mark" aria-hidden="true"></span>'
@@ -18,16 +19,18 @@ _BRAND = (
 )
 
 
-def sidebar() -> None:
-    """Draw it; call it once, before the page."""
+def sidebar(at_hand: str) -> None:
+    """Draw it; call it once, before the page. ``at_hand`` is the title of the page that will be shown."""
     with st.sidebar:
         st.html(_BRAND)
         chosen = current_function()
         if chosen is not None:
             _function_card(chosen)
         query = {"function": chosen.function.id} if chosen is not None else None
-        for script, title, _ in PAGES:
-            st.page_link(script, label=title, query_params=query)
+        with st.container(key="pages"):
+            for script, title, _ in PAGES:
+                with st.container(key="page-at-hand" if title == at_hand else f"page-{title.lower()}"):
+                    st.page_link(script, label=title, query_params=query)
         _running_jobs(chosen.function.id if chosen is not None else None)
         if chosen is not None:
             _backbone_line(chosen)
@@ -35,7 +38,7 @@ def sidebar() -> None:
 
 def _function_card(chosen: FunctionSummary) -> None:
     found = {item.function.id: item for item in functions.list_functions(workspace().db)}
-    with st.container(border=True, key="function-card"):
+    with card("function"):
         st.selectbox(
             "Function",
             list(found),
@@ -79,7 +82,9 @@ def _running_jobs(function_id: str | None) -> None:
 
 
 def _job_line(job: Job, function_id: str | None) -> None:
-    other = "" if job.function_id == function_id else f" · {functions.get_function(workspace().db, job.function_id).name}"
+    other = (
+        "" if job.function_id == function_id else f" · {functions.get_function(workspace().db, job.function_id).name}"
+    )
     if job.state == "queued":
         waiting = "Import waits" if job.kind == "import" else "Retraining starts in a moment"
         st.caption(escape(f"{waiting}{other}"))
@@ -101,4 +106,4 @@ def _backbone_line(chosen: FunctionSummary) -> None:
         title = get_spec(chosen.function.backbone_id).title
     except InvalidInput:
         title = chosen.function.backbone_id
-    st.caption(f"Backbone: {escape(title)}", help=escape(chosen.function.backbone_reason) or None)
+    st.caption(escape(title), help=escape(chosen.function.backbone_reason) or None)

@@ -20,7 +20,7 @@ def apply_style() -> None:
     paper = PAPER[theme]
     sheet = paper.card if theme == "light" else paper.track
     roles = (
-        f":root {{ --card: {paper.card}; --hairline: {paper.hairline}; --muted: {paper.muted}; "
+        f":root {{ --card: {paper.card}; --hairline: {paper.hairline}; --muted: {paper.muted}; --track: {paper.track}; "
         f"--sheet: {sheet}; --ink-button: {paper.text}; --ink-button-text: {paper.ground}; }}"
     )
     st.html(f"<style>{roles}{_CSS}</style>")
@@ -42,7 +42,7 @@ def card(key: str, **options: Any) -> Any:
 # Streamlit's test ids and data attributes only: its class names change with every release.
 _CSS = """
 [data-testid="stMainBlockContainer"] { max-width: 84rem; padding-left: 2.4rem; padding-right: 2.4rem; }
-[data-testid="stMainBlockContainer"] h1 { padding: 0.4rem 0 0; letter-spacing: -0.01em; }
+[data-testid="stMainBlockContainer"] h1 { padding: 0.4rem 0 0.25rem; letter-spacing: -0.01em; }
 [data-testid="stMainBlockContainer"] h2, [data-testid="stMainBlockContainer"] h3 { padding: 0.2rem 0 0; }
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] * { color: var(--muted); opacity: 1; }
 [class*="st-key-card-"] { background: var(--card); }
@@ -51,16 +51,35 @@ _CSS = """
 [data-testid="stSidebar"] { --card: var(--sheet); }
 
 /* The page at hand is a sheet of paper in the sidebar. */
-[data-testid="stSidebarNavLink"] { padding-top: 0.4rem; padding-bottom: 0.4rem; }
-[data-testid="stSidebarNavLink"][aria-current="page"] {
-  background: var(--card); box-shadow: 0 1px 2px rgb(0 0 0 / 8%);
+[data-testid="stSidebar"] [data-testid="stPageLink-NavLink"] { padding: 0.35rem 0.6rem; border-radius: 0.5rem; }
+.st-key-page-at-hand [data-testid="stPageLink-NavLink"] {
+  background: var(--card); box-shadow: 0 1px 2px rgb(0 0 0 / 8%); font-weight: 650;
 }
+.st-key-pages { gap: 0.15rem; }
 
 /* A chosen filter is dark: one sees from afar that not all is shown. */
 .stApp button[data-variant="pills"][data-selected="true"][role],
 .stApp button[data-variant="segmented_control"][data-selected="true"][role] {
   background: var(--ink-button); border-color: var(--ink-button); color: var(--ink-button-text);
 }
+
+/* The dark theme's button colour is too dim for words. */
+[data-testid="stTab"][aria-selected="true"], [data-testid="stTab"][aria-selected="true"] p { color: var(--ink-button); }
+[data-testid="stSliderThumbValue"] { color: var(--ink-button); }
+
+/* The app's name and mark: the two inks. */
+.brand { display: flex; align-items: center; gap: 0.5rem; font-weight: 700; font-size: 1.15rem; }
+.brand-mark {
+  flex: none; width: 1.15rem; height: 1.15rem; border-radius: 0.3rem;
+  background: linear-gradient(135deg, #1f6f8b 50%, #d1603d 50%);
+}
+
+/* A figure that a card is there for, a verdict, and a bar a label under it. */
+.figure { font-size: 2rem; font-weight: 700; line-height: 1.2; font-variant-numeric: tabular-nums; }
+.verdict { font-size: 2rem; font-weight: 700; line-height: 1.2; overflow-wrap: anywhere; }
+.score { display: flex; justify-content: space-between; gap: 1rem; font-variant-numeric: tabular-nums; }
+.track { height: 0.5rem; margin: 0.2rem 0 0.7rem; border-radius: 0.25rem; background: var(--track); overflow: hidden; }
+.track > div { height: 100%; }
 
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }

@@ -12,8 +12,11 @@ from pages._state import workspace
 
 _HTML = """
 <div class="zone" tabindex="0" role="button" aria-label="Choose a ZIP archive">
-  <div class="idle"><strong>Drop a ZIP here</strong> or choose one. It is streamed to disk; any size up to the limit.</div>
-  <div class="busy" hidden><div class="words" aria-live="polite"></div><div class="bar"><div class="filled"></div></div></div>
+  <div class="idle"><strong>Drop a ZIP here</strong> or choose one. It goes straight to disk.</div>
+  <div class="busy" hidden>
+    <div class="words" aria-live="polite"></div>
+    <div class="bar"><div class="filled"></div></div>
+  </div>
   <div class="problem" role="alert" hidden></div>
   <input type="file" accept=".zip,application/zip" hidden>
 </div>

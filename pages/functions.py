@@ -8,14 +8,18 @@ from detector.backbones import SPECS, resolve
 from detector.errors import DetectorError
 from detector.importing.batch import sample_payload
 from detector.jobs import request_build, request_import
-from detector.samplesets import BUILTIN_NOTE
+from detector.samplesets.builtin import BUILTIN_NOTE
 from detector.storage import functions
 from detector.storage.functions import FunctionSummary
 from detector.words import count, file_size, interval, percent
 from pages._state import escape, go, heading, workspace
+from pages._style import card
 
 _STEPS = (
-    ("1 Import", "Drop a ZIP with one folder of real and one of AI-generated images. Hundreds will do, thousands are better."),
+    (
+        "1 Import",
+        "Drop a ZIP with one folder of real and one of AI-generated images. Hundreds will do, thousands are better.",
+    ),
     ("2 Read and review", "See how often it is right on images it had not seen. Correct labels where it is unsure."),
     ("3 Invoke", "Give it a new image; it says real or synthetic, and how sure it is."),
 )
@@ -41,7 +45,9 @@ def _create() -> None:
     left, right = st.columns(2)
     left.text_input("Input", "Image", disabled=True)
     right.text_input("Output", "Classification", disabled=True)
-    labels = st.text_input("Labels, separated by commas", "real, synthetic", help="Any two or more. Images get one each.")
+    labels = st.text_input(
+        "Labels, separated by commas", "real, synthetic", help="Any two or more. Images get one each."
+    )
     with st.expander("Backbone", expanded=False):
         st.caption("The frozen network that turns each image into numbers. It can be changed later.")
         choice = st.selectbox("Backbone", ["auto", *SPECS], format_func=_describe, label_visibility="collapsed")
@@ -135,7 +141,7 @@ def _state(item: FunctionSummary) -> str:
 
 def _card(item: FunctionSummary) -> None:
     function_id = item.function.id
-    with st.container(border=True, key=f"card-{function_id}"):
+    with card(function_id):
         left, middle, right = st.columns([5, 4, 3], vertical_alignment="center")
         with left:
             simulation = " :gray-badge[simulation]" if item.function.is_simulation else ""
@@ -176,7 +182,7 @@ if not found:
         "From a folder of images to your own detector in about 15 minutes, on this machine. Nothing leaves it.",
     )
     for column, (title, text) in zip(st.columns(3), _STEPS, strict=True):
-        with column.container(border=True, height="stretch"):
+        with column, card(title[0], height="stretch"):
             st.markdown(f"**{title}**")
             st.caption(text)
     with st.container(horizontal=True):

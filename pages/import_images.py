@@ -16,6 +16,7 @@ from detector.storage.imports import ImportBatch
 from detector.words import ago, count, file_size
 from pages._label_plan import label_plan
 from pages._state import escape, function_labels, go, heading, require_function, workspace
+from pages._style import card
 from pages._zip_upload import forget_upload, zip_upload
 
 _WAYS = {"zip": "ZIP archive", "files": "Files", "folder": "Folder of the server", "cifake": "CIFAKE"}
@@ -75,8 +76,8 @@ def _from_folder() -> Pending | None:
 
 def _cifake(function_id: str) -> None:
     st.markdown(
-        "**CIFAKE** holds 60,000 photographs of CIFAR-10 and 60,000 images of Stable Diffusion 1.4, 32 x 32 pixels each. "
-        "It is fetched from the Hugging Face hub."
+        "**CIFAKE** holds 60,000 photographs of CIFAR-10 and 60,000 images of Stable Diffusion 1.4, 32 x 32 pixels "
+        "each. It is fetched from the Hugging Face hub."
     )
     per_label = st.number_input("Images a label, chosen at random", 10, 60_000, 1000, step=100)
     if st.button("Fetch and import", type="primary"):
@@ -100,7 +101,7 @@ def _start(function_id: str, pending: Pending, way: str) -> None:
 
 def _report(batch: ImportBatch, newest: bool) -> None:
     found = imports.batch_counts(workspace().db, batch.id)
-    with st.container(border=True, key=f"batch-{batch.id}"):
+    with card(f"batch-{batch.id}"):
         state = {"running": "running", "failed": "stopped"}.get(batch.state, "done")
         st.markdown(f"**{escape(batch.title)}**  :gray[{state} · {ago_text(batch)}]")
         if batch.note:
@@ -137,7 +138,13 @@ running = [job for job in jobs.list_jobs(workspace().db, function_id) if job.kin
 if running:
     st.info("An import is running; the bar in the sidebar shows how far it is. You may leave this page.")
 way = st.segmented_control(
-    "From", list(_WAYS), format_func=_WAYS.__getitem__, default="zip", required=True, label_visibility="collapsed", key="way"
+    "From",
+    list(_WAYS),
+    format_func=_WAYS.__getitem__,
+    default="zip",
+    required=True,
+    label_visibility="collapsed",
+    key="way",
 )
 try:
     if way == "cifake":

@@ -18,7 +18,7 @@ from detector.storage import imports, models
 from detector.storage.models import ModelRow
 from detector.words import count, duration, percent, safe_cell
 from pages._state import escape, function_labels, go, heading, require_function, workspace
-from pages._style import current_theme
+from pages._style import card, current_theme
 
 
 def _at_this_confidence(model: ModelRow, confidence: float) -> str:
@@ -28,8 +28,8 @@ def _at_this_confidence(model: ModelRow, confidence: float) -> str:
     for item in model.cross_validation["reliability"]:
         if item["n"] and item["low"] <= confidence <= item["high"]:
             return (
-                f"At confidence {percent(item['low'], 0)} to {percent(item['high'], 0)} model {model.version} was right "
-                f"{percent(item['accuracy'])} of the time, on {count(item['n'], 'image')} that it had not seen."
+                f"At confidence {percent(item['low'], 0)} to {percent(item['high'], 0)} model {model.version} was "
+                f"right {percent(item['accuracy'])} of the time, on {count(item['n'], 'image')} that it had not seen."
             )
     return f"Model {model.version} was never this confident in cross-validation, so there is no figure to hold it to."
 
@@ -39,7 +39,8 @@ def _bars(verdict: Verdict, inks: dict[str, str]) -> str:
     for score in sorted(verdict.scores, key=lambda score: list(inks).index(score.label)):
         rows.append(
             f'<div class="score"><span>{escape_html(score.label)}</span><span>{percent(score.confidence)}</span></div>'
-            f'<div class="track"><div style="width:{100 * score.confidence:.1f}%;background:{inks[score.label]}"></div></div>'
+            f'<div class="track"><div style="width:{100 * score.confidence:.1f}%;background:{inks[score.label]}">'
+            "</div></div>"
         )
     return "".join(rows)
 
@@ -51,12 +52,12 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
     with left:
         st.image(data, width="stretch")
         st.caption(f"{escape(name)} · {duration(verdict.seconds)}")
-    with right.container(border=True):
+    with right, card("verdict"):
         st.caption("The function says")
-        st.html(
-            f'<div class="verdict" style="color:{inks[verdict.label].text}">{escape_html(verdict.label)}</div>'
+        st.html(f'<div class="verdict" style="color:{inks[verdict.label].text}">{escape_html(verdict.label)}</div>')
+        st.markdown(
+            f"Confidence {percent(verdict.confidence)}, calibrated. {_at_this_confidence(model, verdict.confidence)}"
         )
-        st.markdown(f"Confidence {percent(verdict.confidence)}, calibrated. {_at_this_confidence(model, verdict.confidence)}")
         st.html(_bars(verdict, {label: ink.fill for label, ink in inks.items()}))
         if st.button("Add to samples", help="Keeps a copy as an unlabelled sample, to be labelled in Review."):
             _add([(name, data)])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import streamlit as st
 
 from detector import charts, training_charts
 from detector.jobs import request_build
 from detector.palette import Theme, label_inks
-from detector.storage import functions, jobs, models, samples
+from detector.storage import functions, models
 from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
@@ -18,13 +19,14 @@ from detector.training_charts import HistoryPoint
 from detector.words import ago, count, decimal, duration, interval, percent, share
 from pages._expert import expert_settings
 from pages._state import escape, function_labels, go, heading, require_function, workspace
-from pages._style import current_theme
+from pages._style import card, current_theme
 
 _EXPLAIN = (
-    "**Cross-validation.** The labelled samples are dealt into folds. Each fold is judged by a model that was trained on "
-    "the others only, so every figure here is about images that the model had not seen. Near-duplicates always stay "
+    "**Cross-validation.** The labelled samples are dealt into folds. Each fold is judged by a model that was trained "
+    "on the others only, so every figure here is about images that the model had not seen. Near-duplicates always stay "
     "together in one fold.\n\n"
-    "**Interval.** With another equally large set of such images the figure would lie in this range 95 times in 100.\n\n"
+    "**Interval.** The range in which the true share plausibly lies, given how few or many images were measured: made "
+    "this way, it holds the true share 95 times in 100.\n\n"
     "**Confidence** is calibrated: of the images with confidence 90 %, about 90 of 100 should be right.\n\n"
     "**What it does not say.** How it does on generators and cameras that are not among your images."
 )
@@ -49,18 +51,18 @@ def _tiles(cv: CrossValidation, theme: Theme) -> None:
     order = sorted(cv.labels, key=lambda name: name != "synthetic")
     for column, name in zip(columns, order, strict=False):
         score = cv.labels[name]
-        with column.container(border=True, height="stretch"):
+        with column, card(f"label-{name}", height="stretch"):
             st.caption(escape(called.get(name, f"{name} called {name}")))
             st.html(f'<div class="figure" style="color:{inks[name].text}">{percent(score.accuracy)}</div>')
             st.caption(f"{share(score.correct, score.n)} · {interval(score.interval)}")
-    with columns[-1].container(border=True, height="stretch"):
+    with columns[-1], card("all", height="stretch"):
         st.caption("All images right")
         st.html(f'<div class="figure">{percent(cv.accuracy)}</div>')
         st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
 
 
-def _figure(column: object, title: str, figure: object, sentence: str, key: str) -> None:
-    with column.container(border=True, height="stretch"):  # type: ignore[attr-defined]
+def _figure(column: Any, title: str, figure: Any, sentence: str, key: str) -> None:
+    with column, card(key, height="stretch"):
         st.markdown(f"**{title}**")
         st.plotly_chart(figure, key=key, config=charts.PLOTLY_CONFIG, theme=None, width="stretch")
         st.caption(sentence)
@@ -73,7 +75,8 @@ def _figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
         left,
         "How many are caught at which price",
         charts.roc(cv, theme, names),
-        f"Each point is a threshold: the more is caught, the more is falsely accused (ROC; area {decimal(cv.roc_auc)}). {measured}",
+        "Each point is a threshold: the more is caught, the more is falsely accused (ROC; area "
+        f"{decimal(cv.roc_auc)}). {measured}",
         "roc",
     )
     _figure(
@@ -88,7 +91,8 @@ def _figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
         left,
         "How sure it was",
         charts.confidence_histogram(cv, theme, names),
-        f"Right answers upwards, wrong ones downwards, by confidence. {measured}",
+        "Right answers upwards, wrong ones downwards, by confidence; heights are square roots of the counts. "
+        f"{measured}",
         "histogram",
     )
     _figure(
@@ -104,7 +108,8 @@ def _figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
         left,
         "When it says it, is it so",
         charts.precision_recall(cv, theme, names),
-        f"How often it is right when it says a label, against how many of that label it finds (precision and recall). {measured}",
+        "How often it is right when it says a label, against how many of that label it finds (precision and recall). "
+        f"{measured}",
         "precision",
     )
     _figure(
@@ -129,17 +134,21 @@ def _history_point(row: ModelRow, live: str | None) -> HistoryPoint:
 
 def _versions(chosen: FunctionSummary, versions: list[ModelRow]) -> None:
     live = chosen.function.live_model_id
-    with st.container(border=True):
+    with card("versions"):
         st.markdown("**Versions**")
         if sum(row.cross_validation is not None for row in versions) > 1:
             st.plotly_chart(
-                training_charts.training_history([_history_point(row, live) for row in reversed(versions)], current_theme()),
+                training_charts.training_history(
+                    [_history_point(row, live) for row in reversed(versions)], current_theme()
+                ),
                 key="history",
                 config=charts.PLOTLY_CONFIG,
                 theme=None,
                 width="stretch",
             )
-            st.caption("Cross-validated accuracy of each version with its 95 % interval; samples and labels changed between them.")
+            st.caption(
+                "Cross-validated accuracy of each version with its 95 % interval; samples and labels may differ."
+            )
         for row in versions[:12]:
             left, right = st.columns([6, 2], vertical_alignment="center")
             score = percent(row.cross_validation["accuracy"]) + " right" if row.cross_validation else "not validated"
@@ -167,10 +176,14 @@ if live is None:
     st.stop()
 theme = current_theme()
 trained = f"trained {ago(datetime.fromtimestamp(live.created_at, UTC))} in {duration(live.seconds)}"
-folds = f"{live.cross_validation['folds']} folds, near-duplicates kept together" if live.cross_validation else "no folds"
+folds = (
+    f"{live.cross_validation['folds']} folds, near-duplicates kept together" if live.cross_validation else "no folds"
+)
 heading("Metrics", f"Model {live.version} · {count(live.sample_count, 'labelled sample')}, {folds} · {trained}")
 if chosen.function.is_simulation:
-    st.info("This function was built from the built-in sample, a simulation: its figures say nothing about real generators.")
+    st.info(
+        "This function was built from the built-in sample, a simulation: its figures say nothing about real generators."
+    )
 if chosen.function.training_note:
     st.warning(escape(chosen.function.training_note))
 if live.note:
@@ -184,19 +197,20 @@ else:
         st.markdown(_EXPLAIN)
         if live.backbone_id == "efficientnet-lite0":
             st.markdown(
-                "**Offline backbone.** It was trained on ImageNet: real images that come from ImageNet are easier for it "
-                "than others."
+                "**Offline backbone.** It was trained on ImageNet: real images that come from ImageNet are easier for "
+                "it than others."
             )
     _figures(cv, theme, [label.name for label in function_labels(function_id)])
-    with st.container(border=True):
+    with card("sweep"):
         st.markdown("**Which settings won**")
-        st.plotly_chart(
-            training_charts.sweep([SweepRow(**row) for row in live.sweep], theme),
-            key="sweep",
-            config=charts.PLOTLY_CONFIG,
-            theme=None,
-            width="stretch",
-        )
+        rows = [SweepRow(**row) for row in live.sweep]
+        for column, figure, key in zip(
+            st.columns(2),
+            (training_charts.sweep(rows, theme), training_charts.sweep_ranking(rows, theme)),
+            ("sweep-curves", "sweep-ranking"),
+            strict=True,
+        ):
+            column.plotly_chart(figure, key=key, config=charts.PLOTLY_CONFIG, theme=None, width="stretch")
         st.caption(
             f"{len(live.sweep):,} settings were tried on the same folds; lower log loss is better, the marked one won."
         )

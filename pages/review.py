@@ -97,7 +97,9 @@ def _actions(function_id: str, labels: list[Label], selected: list[str]) -> None
                 on_click=_relabel,
                 args=(function_id, selected, label.id),
             )
-        st.button("no label", key="give-none", disabled=not selected, on_click=_relabel, args=(function_id, selected, None))
+        st.button(
+            "no label", key="give-none", disabled=not selected, on_click=_relabel, args=(function_id, selected, None)
+        )
 
 
 chosen = require_function()

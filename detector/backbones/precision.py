@@ -49,7 +49,10 @@ def choose_precision(load: Callable[[str], Backbone]) -> str:
 
 
 def batch_seconds(backbones: dict[str, Backbone]) -> dict[str, float]:
-    """Shortest time that each backbone takes for one batch on every core; measured in turns, so that a busy moment hits all alike."""
+    """Shortest time of each backbone for one batch on every core.
+
+    They take turns, so that a busy moment of the machine hits all alike.
+    """
     best = dict.fromkeys(backbones, float("inf"))
     crops = {
         name: [np.zeros((backbone.input_size, backbone.input_size, 3), dtype=np.uint8)] * backbone.round_size

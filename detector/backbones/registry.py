@@ -48,7 +48,8 @@ class BackboneSpec:
     interpolation : {"bicubic", "bilinear"}
         How the `whole` view is resized.
     batch_size : int
-        Every batch is padded to this many crops: in bfloat16 the numbers depend on it, so it never varies. Small, because a single image waits for a whole batch.
+        Every batch is padded to this many crops: in bfloat16 the numbers depend on it, so it never varies. Small,
+        because a single image waits for a whole batch.
     """
 
     id: str

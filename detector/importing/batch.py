@@ -1,4 +1,4 @@
-"""The import itself: files from any source -> inspected, stored, written as samples, with a line for each that was not."""
+"""The import itself: files from any source -> inspected, stored, written as samples, or a line that says why not."""
 
 from __future__ import annotations
 
@@ -153,9 +153,7 @@ def zip_limits(ws: Workspace) -> ZipLimits:
     )
 
 
-def _import_entries(
-    ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report
-) -> int:
+def _import_entries(ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report) -> int:
     plan = LabelPlan.from_json(payload["plan"])
     with _open_source(ws, payload) as source:
         entries = source.entries()

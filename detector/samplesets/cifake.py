@@ -85,6 +85,18 @@ def fetch_cifake(per_label: int, seed: int, cache_dir: Path, progress: Progress)
     progress(total, total, "Reading CIFAKE")
 
 
+def require_cifake(cache_dir: Path) -> None:
+    """Check within 5 s that CIFAKE can be had, before a function or import is made for it.
+
+    Raises
+    ------
+    DatasetUnavailable
+        Nothing was fetched before and the hub cannot be reached.
+    """
+    if not cached_files(cache_dir) and not hub_reachable(REACHABLE_SECONDS):
+        raise DatasetUnavailable("CIFAKE", "the Hugging Face hub cannot be reached", _REMEDY)
+
+
 def cached_files(cache_dir: Path) -> list[Path]:
     """The parquet files that were fetched before, smallest first."""
     folder = cache_dir / f"datasets--{REPOSITORY.replace('/', '--')}"

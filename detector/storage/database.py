@@ -99,9 +99,7 @@ class Database:
                 raise DatabaseTooNew(found, SCHEMA_VERSION)
             for version in range(found, SCHEMA_VERSION):
                 MIGRATIONS[version](connection)
-                connection.execute(
-                    meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1))
-                )
+                connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -120,6 +118,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that starts reading and then writes can fail at once with "database is locked", whatever the timeout.
+    # A transaction that reads first and then writes can fail at once with "database is locked", whatever the timeout.
     write = connection.get_execution_options().get("detector_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

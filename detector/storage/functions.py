@@ -62,7 +62,7 @@ def clean_name(name: str, noun: str) -> str:
     if not name:
         raise InvalidInput(f"The {noun} has no name. Give it one of 1 to {MAX_NAME} characters.")
     if len(name) > MAX_NAME:
-        raise InvalidInput(f"The {noun}'s name has {len(name)} characters; at most {MAX_NAME} are possible. Shorten it.")
+        raise InvalidInput(f"The {noun}'s name has {len(name)} characters, more than {MAX_NAME}. Shorten it.")
     return name
 
 
@@ -265,9 +265,7 @@ def ensure_labels(db: Database, function_id: str, names: Sequence[str]) -> dict[
     with db.write() as connection:
         have = {
             row.name: row.id
-            for row in connection.execute(
-                select(labels.c.name, labels.c.id).where(labels.c.function_id == function_id)
-            )
+            for row in connection.execute(select(labels.c.name, labels.c.id).where(labels.c.function_id == function_id))
         }
         new = [name for name in dict.fromkeys(wanted) if name not in have]
         if len(have) + len(new) > MAX_LABELS:
@@ -307,7 +305,9 @@ def delete_label(db: Database, label_id: str) -> None:
     """Delete a label: its samples become unannotated and its predictions go at once. Raises NotFound."""
     with db.write() as connection:
         connection.execute(
-            update(samples).where(samples.c.label_id == label_id).values(annotated_at=None, annotated_by=None, agrees=None)
+            update(samples)
+            .where(samples.c.label_id == label_id)
+            .values(annotated_at=None, annotated_by=None, agrees=None)
         )
         connection.execute(
             update(samples)

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select, update
 
 from detector.errors import NotFound
 from detector.storage.database import Database, new_id, now
-from detector.storage.schema import annotations, images, import_batches, import_rows, labels, samples, thumbnails
+from detector.storage.schema import annotation_history, images, import_batches, import_rows, labels, samples, thumbnails
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class NewSample:
 
 @dataclass(frozen=True)
 class AddedSample:
-    """What became of one NewSample: ``outcome`` is imported, present or conflict; ``sample_id`` the row that holds it."""
+    """What became of one NewSample: ``outcome`` is imported, present or conflict, in the row ``sample_id``."""
 
     sample_id: str
     outcome: str
@@ -123,7 +123,7 @@ def batch_counts(db: Database, batch_id: str) -> ImportCounts:
         imported = connection.scalar(
             select(func.count()).select_from(samples).where(samples.c.import_batch_id == batch_id)
         )
-        others = dict(
+        others: dict[str, int] = dict(
             connection.execute(
                 select(import_rows.c.outcome, func.count())
                 .where(import_rows.c.batch_id == batch_id)
@@ -289,7 +289,7 @@ def add_samples(
             connection.execute(insert(samples), new_samples)
         if history:
             connection.execute(
-                insert(annotations),
+                insert(annotation_history),
                 [
                     {"sample_id": s, "label_id": new, "previous_label_id": old, "at": moment, "by": annotated_by}
                     for s, new, old in history

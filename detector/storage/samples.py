@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, inser
 
 from detector.errors import InvalidInput, NotFound
 from detector.storage.database import Database, now
-from detector.storage.schema import annotations, images, labels, samples, thumbnails
+from detector.storage.schema import annotation_history, images, labels, samples, thumbnails
 
 #: How many ids one statement may name; SQLite's own limit is 32,766.
 _CHUNK = 5000
@@ -146,9 +146,7 @@ def count_samples(db: Database, function_id: str, where: SampleFilter | None = N
 def matching_ids(db: Database, function_id: str, where: SampleFilter) -> list[str]:
     """The ids of all samples that match, in import order."""
     with db.read() as connection:
-        return list(
-            connection.scalars(_where(select(samples.c.id), function_id, where).order_by(samples.c.sequence))
-        )
+        return list(connection.scalars(_where(select(samples.c.id), function_id, where).order_by(samples.c.sequence)))
 
 
 def count_by(db: Database, function_id: str) -> SampleCounts:
@@ -216,7 +214,7 @@ def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: 
                 )
             )
             connection.execute(
-                insert(annotations),
+                insert(annotation_history),
                 [
                     {
                         "sample_id": row.id,

@@ -68,7 +68,7 @@ images = Table(
     Column("created_at", Float, nullable=False),
 )
 
-#: 256 px WebP. In the database, not in files: one commit makes a whole batch durable, and 100,000 small files are avoided.
+#: 256 px WebP. In the database, not in files: one commit makes a whole batch durable, without 100,000 small files.
 thumbnails = Table(
     "thumbnails",
     metadata,
@@ -143,8 +143,8 @@ samples = Table(
 )
 
 #: Every annotation ever given: for a sample's history and for undo.
-annotations = Table(
-    "annotations",
+annotation_history = Table(
+    "annotation_history",
     metadata,
     Column("sequence", Integer, primary_key=True, autoincrement=True),
     Column("sample_id", ForeignKey("samples.id", ondelete="CASCADE"), nullable=False),
@@ -152,7 +152,7 @@ annotations = Table(
     Column("previous_label_id", String(32)),
     Column("at", Float, nullable=False),
     Column("by", String(16), nullable=False),
-    Index("ix_annotations_sample", "sample_id"),
+    Index("ix_annotation_history_sample", "sample_id"),
 )
 
 embeddings = Table(

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from detector.training.one_core import on_one_core
+
 HISTORY = 10
 LINE_SEARCH_STEPS = 12
 # The slope at the end of a step, as a share of the slope at its beginning.
@@ -31,6 +33,8 @@ EXACT_TOLERANCE = 1e-19
 MAX_ITERATIONS = 500
 # Numbers in one block of logits (samples x problems x columns): bounds memory, about eight such blocks live at a time.
 BLOCK_NUMBERS = 16_000_000
+# Multiplications in one product up to which a second core costs more time than it saves.
+ONE_CORE_PRODUCT = 30_000_000
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def solve(
         A problem is solved when its mean loss is estimated to lie this close to the minimum.
     max_iterations : int
     solved : callable, optional
-        Called after every iteration with the number of problems solved so far. It may raise to give up.
+        Called after every iteration (small sets: once, at the end) with the number of problems solved so far. It may
+        raise to give up.
 
     Returns
     -------
@@ -103,6 +108,13 @@ def solve(
         For two labels with one column of logits: the log odds of label 1.
     """
     columns = 1 if k == 2 else k
+    if design.numel() * weights.shape[1] * columns <= ONE_CORE_PRODUCT:
+        solution = on_one_core(
+            lambda: _solve_block(design, eigenvalues, y, k, weights, c, tolerance, max_iterations, None)
+        )
+        if solved is not None:
+            solved(weights.shape[1])
+        return solution
     per_block = max(1, BLOCK_NUMBERS // (design.shape[0] * columns))
     parts = []
     for start in range(0, weights.shape[1], per_block):

@@ -100,9 +100,7 @@ class SweepResult:
     basis: Eigenbasis | None = field(default=None, repr=False)
 
 
-def sweep_options(
-    settings: SweepSettings, embeddings: Embeddings, features: Mapping[str, slice], y: Ints
-) -> Options:
+def sweep_options(settings: SweepSettings, embeddings: Embeddings, features: Mapping[str, slice], y: Ints) -> Options:
     """The combinations that make sense here.
 
     Raises

@@ -218,9 +218,7 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         "seed": settings.seed,
     }
     seconds = time.perf_counter() - started
-    return TrainedModel(
-        model, hyperparameters, rows, validation, out_of_fold, seconds, " ".join(notes), fold_of_sample
-    )
+    return TrainedModel(model, hyperparameters, rows, validation, out_of_fold, seconds, " ".join(notes), fold_of_sample)
 
 
 def _check(data: TrainingData, settings: SweepSettings) -> None:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import open_clip
+import pytest
+
+from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSpec, get_spec, register
+from detector.errors import InvalidInput
+
+CLIPS = [spec for spec in SPECS.values() if spec.family == "clip" and spec.hub_repo]
+
+
+@pytest.mark.parametrize("spec", CLIPS, ids=lambda spec: spec.id)
+def test_the_facts_of_a_clip_backbone_agree_with_open_clips_own_tables(spec: BackboneSpec) -> None:
+    known = open_clip.get_pretrained_cfg(spec.architecture, spec.pretrained)
+    config = open_clip.get_model_config(spec.architecture)
+    assert known, f"open_clip knows no {spec.architecture} / {spec.pretrained}"
+    assert known["hf_hub"].rstrip("/") == spec.hub_repo
+    assert (known["mean"], known["std"], known["interpolation"]) == (spec.mean, spec.std, spec.interpolation)
+    assert config["vision_cfg"]["image_size"] == spec.image_size
+    # The trap of the plain ViT-B-32: weights trained with another activation than the configuration's.
+    assert known.get("quick_gelu", False) == config.get("quick_gelu", False)
+
+
+def test_only_mobileclip_is_marked_as_research_only() -> None:
+    assert [spec.id for spec in SPECS.values() if spec.research_only] == ["mobileclip2-s2"]
+
+
+def test_the_defaults_are_registered() -> None:
+    assert get_spec(DEFAULT_CLIP).family == "clip"
+    assert get_spec(OFFLINE).family == "offline"
+
+
+def test_an_unknown_id_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        get_spec("resnet")
+    assert "'resnet'" in str(caught.value)
+    assert OFFLINE in str(caught.value)
+
+
+def test_an_id_cannot_be_taken_twice() -> None:
+    from dataclasses import replace
+
+    with pytest.raises(InvalidInput) as caught:
+        register(replace(get_spec(OFFLINE), image_size=64))
+    assert "taken" in str(caught.value)
+    assert get_spec(OFFLINE).image_size == 256
+
+
+def test_listing_backbones_does_not_import_torch() -> None:
+    code = (
+        "import sys; import detector.backbones, detector.backbones.registry, detector.backbones.availability; "
+        "from detector.settings import Settings; "
+        "detector.backbones.availability(detector.backbones.get_spec('efficientnet-lite0'), Settings()); "
+        "sys.exit(int('torch' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

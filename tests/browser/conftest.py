@@ -1,0 +1,118 @@
+"""The app as a person meets it: the real server process on an empty data folder, looked at with a real Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detector.settings import load_settings
+from detector.workspace import Workspace
+from tests.browser.dashboard import Dashboard
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+START_SECONDS = 90
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
+
+
+class Server:
+    """One ``streamlit run`` with a data folder of its own; ``workspace`` opens the same folder beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self._log = folder / "server.log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://localhost:{port}"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")} | {
+            "DETECTOR_DATA_DIR": str(self.data),
+            # A hub that refuses at once, and an empty cache: `auto` must settle on the offline backbone everywhere.
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HF_HOME": str(folder / "hub"),
+        }
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
+                + ["--server.headless", "true", "--server.port", str(port)],
+                cwd=CHECKOUT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait_until_healthy()
+        self.workspace = Workspace.open(load_settings({"DETECTOR_DATA_DIR": str(self.data)}))
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def stop(self) -> None:
+        self.workspace.close()
+        self._end()
+
+    def _end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_until_healthy(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        self._end()
+        pytest.fail(f"The server did not answer within {START_SECONDS} s:\n{self.log}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    """The browser; tests that need it skip where it cannot be had, and fail under CI, where it must be there."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright is not installed (requirements-dev.txt)")
+    if path is None:
+        _missing("no Chromium was found on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"Browser tests must run in CI, but {what}.")
+    pytest.skip(f"{what}: browser tests need it")
+
+
+@pytest.fixture
+def server(chromium: object, tmp_path: Path) -> Iterator[Server]:
+    """A fresh server; asked for after the browser, so that nothing is started where there is none."""
+    running = Server(tmp_path)
+    yield running
+    running.stop()
+    assert "Traceback" not in running.log, running.log
+
+
+@pytest.fixture
+def dashboard(chromium: object, server: Server) -> Iterator[Dashboard]:
+    """A new user's browser window on the server's first page."""
+    context = chromium.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)  # type: ignore[attr-defined]
+    yield Dashboard(context.new_page(), server.address)
+    context.close()

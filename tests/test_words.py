@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector import words
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def test_a_percentage_has_a_space_before_its_sign() -> None:
+    assert words.percent(0.948) == "94.8 %"
+    assert words.percent(0.5, 0) == "50 %"
+    assert words.percent(1.0) == "100.0 %"
+    assert words.percent(0.0, 0) == "0 %"
+
+
+@given(st.floats(min_value=0, max_value=1, exclude_min=True, exclude_max=True), st.integers(0, 2))
+def test_only_certainty_is_written_as_certain(fraction: float, digits: int) -> None:
+    number = float(words.percent(fraction, digits).removesuffix(" %"))
+    assert 0 < number < 100
+
+
+def test_an_interval_names_its_unit_once() -> None:
+    assert words.interval((0.932, 0.960)) == "93.2 to 96.0 %"
+
+
+def test_counts_have_thousands_separators_and_a_fitting_noun() -> None:
+    assert words.count(2000) == "2,000"
+    assert words.count(1, "sample") == "1 sample"
+    assert words.count(0, "sample") == "0 samples"
+    assert words.count(1200, "copy", "copies") == "1,200 copies"
+    assert words.share(948, 1000) == "948 of 1,000"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (-3, "0.00 s"),
+        (0.213, "0.21 s"),
+        (0.997, "1 s"),
+        (2.44, "2.4 s"),
+        (9, "9 s"),
+        (9.97, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (119, "2 min"),
+        (3570, "1 h"),
+        (3900, "1 h 5 min"),
+    ],
+)
+def test_durations_are_as_precise_as_they_are_useful(seconds: float, expected: str) -> None:
+    assert words.duration(seconds) == expected
+
+
+def test_time_left_is_in_whole_seconds_and_never_nothing() -> None:
+    assert words.time_left(9.3) == "9 s left"
+    assert words.time_left(121.0) == "2 min left"
+    assert words.time_left(0.2) == "1 s left"
+    assert words.time_left(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [
+        (timedelta(seconds=-5), "just now"),
+        (timedelta(seconds=44), "just now"),
+        (timedelta(seconds=50), "1 minute ago"),
+        (timedelta(minutes=3), "3 minutes ago"),
+        (timedelta(minutes=59, seconds=40), "1 hour ago"),
+        (timedelta(hours=5), "5 hours ago"),
+        (timedelta(days=1, hours=3), "yesterday"),
+        (timedelta(days=3), "3 days ago"),
+        (timedelta(days=255), "12 Mar 2026"),
+    ],
+)
+def test_the_past_is_told_as_people_tell_it(passed: timedelta, expected: str) -> None:
+    assert words.ago(NOON - passed, NOON) == expected
+
+
+def test_a_moment_without_a_zone_is_utc_and_zones_are_compared() -> None:
+    naive = datetime(2026, 11, 22, 11, 57)
+    elsewhere = datetime(2026, 11, 22, 12, 57, tzinfo=timezone(timedelta(hours=1)))
+    assert words.ago(naive, NOON) == words.ago(elsewhere, NOON) == "3 minutes ago"
+
+
+def test_sizes_speeds_and_scores() -> None:
+    assert words.file_size(1) == "1 byte"
+    assert words.file_size(18_200_000) == "18 MB"
+    assert words.file_size(1_530_000) == "1.5 MB"
+    assert words.file_size(605_000_000) == "0.6 GB"
+    assert words.file_size(1_200) == "1 kB"
+    assert words.rate(65.2) == "65 images/s"
+    assert words.rate(1.34) == "1.3 images/s"
+    assert words.decimal(0.14159) == "0.142"
