@@ -127,11 +127,11 @@ def _sample(ws: Workspace, options: argparse.Namespace) -> int:
 
 def _cifake(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.importing.batch import cifake_payload
-    from detector.samplesets import require_cifake
+    from detector.samplesets.cifake import require_cifake
 
     if options.per_label < 2:
         raise InvalidInput("Training needs at least 2 images a label. Give a larger --per-label.")
-    require_cifake()
+    require_cifake(ws.settings.data_dir / "cifake")
     function = _function_for(ws, "CIFAKE", options.backbone, ("real", "synthetic"))
     return _run(ws, function, cifake_payload(options.per_label, options.seed), "cifake", options.json)
 
