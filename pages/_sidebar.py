@@ -6,10 +6,10 @@ import streamlit as st
 
 from detector.backbones import get_spec
 from detector.errors import InvalidInput
-from detector.storage import functions, jobs
+from detector.storage import functions
 from detector.storage.functions import FunctionSummary
-from detector.storage.jobs import Job
-from detector.words import count, percent, rate, time_left
+from detector.words import count, percent
+from pages._jobs import running_jobs
 from pages._state import PAGES, current_function, escape, workspace
 from pages._style import card
 
@@ -31,7 +31,7 @@ def sidebar(at_hand: str) -> None:
             for script, title, _ in PAGES:
                 with st.container(key="page-at-hand" if title == at_hand else f"page-{title.lower()}"):
                     st.page_link(script, label=title, query_params=query)
-        _running_jobs(chosen.function.id if chosen is not None else None)
+        running_jobs(chosen.function.id if chosen is not None else None)
         if chosen is not None:
             _backbone_line(chosen)
 
@@ -64,41 +64,6 @@ def summary_line(item: FunctionSummary) -> str:
 
 def _switch(key: str) -> None:
     st.query_params["function"] = st.session_state[key]
-
-
-@st.fragment(run_every=1.0)
-def _running_jobs(function_id: str | None) -> None:
-    ws = workspace()
-    active = jobs.list_jobs(ws.db)
-    live = functions.find_live(ws.db, function_id) if function_id is not None else None
-    # A page drawn before a job ended shows the world of before: draw it anew when something ended or began.
-    state = (live, tuple((job.id, job.state) for job in active))
-    if st.session_state.get("jobs-seen", state) != state:
-        st.session_state["jobs-seen"] = state
-        st.rerun()
-    st.session_state["jobs-seen"] = state
-    for job in reversed(active):
-        _job_line(job, function_id)
-
-
-def _job_line(job: Job, function_id: str | None) -> None:
-    other = (
-        "" if job.function_id == function_id else f" · {functions.get_function(workspace().db, job.function_id).name}"
-    )
-    if job.state == "queued":
-        waiting = "Import waits" if job.kind == "import" else "Retraining starts in a moment"
-        st.caption(escape(f"{waiting}{other}"))
-        return
-    share = min(job.done / job.total, 1.0) if job.total else 0.0
-    st.progress(share)
-    parts = [f"{job.message}{other}"]
-    if job.total:
-        parts.append(f"{job.done:,} of {job.total:,}")
-    if job.rate and job.phase in ("import", "embed"):
-        parts.append(rate(job.rate))
-    if job.seconds_left is not None:
-        parts.append(time_left(job.seconds_left))
-    st.caption(escape(" · ".join(part for part in parts if part)))
 
 
 def _backbone_line(chosen: FunctionSummary) -> None:

@@ -14,6 +14,7 @@ from detector.samplesets.cifake import require_cifake
 from detector.storage import imports, jobs
 from detector.storage.imports import ImportBatch
 from detector.words import ago, count, file_size
+from pages._jobs import jobs_of
 from pages._label_plan import label_plan
 from pages._state import escape, function_labels, go, heading, require_function, workspace
 from pages._style import card
@@ -134,9 +135,10 @@ def ago_text(batch: ImportBatch) -> str:
 chosen = require_function()
 function_id = chosen.function.id
 heading("Import", f"Images for {chosen.function.name}, which has {count(chosen.sample_count, 'sample')} so far.")
-running = [job for job in jobs.list_jobs(workspace().db, function_id) if job.kind == "import"]
-if running:
-    st.info("An import is running; the bar in the sidebar shows how far it is. You may leave this page.")
+if jobs.list_jobs(workspace().db, function_id):
+    with card("running"):
+        jobs_of(function_id)
+        st.caption("You may leave this page; the work goes on.")
 way = st.segmented_control(
     "From",
     list(_WAYS),

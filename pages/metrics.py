@@ -18,6 +18,7 @@ from detector.training.sweep import SweepRow
 from detector.training_charts import HistoryPoint
 from detector.words import ago, count, decimal, duration, interval, percent, share
 from pages._expert import expert_settings
+from pages._jobs import jobs_of
 from pages._state import escape, function_labels, go, heading, require_function, workspace
 from pages._style import card, current_theme
 
@@ -35,7 +36,9 @@ _EXPLAIN = (
 def _empty(chosen: FunctionSummary) -> None:
     heading("Metrics", f"How good {chosen.function.name} is will stand here, measured on images it had not seen.")
     if chosen.busy:
-        st.info("Work is under way; the bar in the sidebar shows how far it is. You may leave this page.")
+        with card("running"):
+            jobs_of(chosen.function.id)
+            st.caption("You may leave this page; the work goes on.")
     else:
         note = chosen.function.training_note
         st.info(escape(note or "There is nothing to measure yet. Import labelled images first."))

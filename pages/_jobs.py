@@ -1,0 +1,57 @@
+"""How far running work is: the same lines in the sidebar of every page and on the Import page."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from detector.errors import NotFound
+from detector.storage import functions, jobs
+from detector.storage.jobs import Job
+from detector.words import rate, time_left
+from pages._state import escape, workspace
+
+
+@st.fragment(run_every=1.0)
+def running_jobs(function_id: str | None) -> None:
+    """Bars of all running work, and a redrawn page when some of it ends. Call it once a run."""
+    ws = workspace()
+    active = jobs.list_jobs(ws.db)
+    live = functions.find_live(ws.db, function_id) if function_id is not None else None
+    # A page drawn before a job ended shows the world of before: draw it anew when something ended or began.
+    state = (function_id, live, tuple((job.id, job.state) for job in active))
+    if st.session_state.get("jobs-seen", state) != state:
+        st.session_state["jobs-seen"] = state
+        st.rerun()
+    st.session_state["jobs-seen"] = state
+    for job in reversed(active):
+        job_line(job, function_id)
+
+
+@st.fragment(run_every=1.0)
+def jobs_of(function_id: str) -> None:
+    """Bars of one function's running work, for the page itself: on a narrow screen the sidebar is folded."""
+    for job in reversed(jobs.list_jobs(workspace().db, function_id)):
+        job_line(job, function_id)
+
+
+def job_line(job: Job, function_id: str | None) -> None:
+    """One job as a thin bar with words and time left; the function's name where it is not the one at hand."""
+    other = ""
+    if job.function_id != function_id:
+        try:
+            other = f" · {functions.get_function(workspace().db, job.function_id).name}"
+        except NotFound:
+            return
+    if job.state == "queued":
+        waiting = "The import waits for its turn" if job.kind == "import" else "Training starts in a moment"
+        st.caption(escape(f"{waiting}{other}"))
+        return
+    st.progress(min(job.done / job.total, 1.0) if job.total else 0.0)
+    parts = [f"{job.message}{other}"]
+    if job.total:
+        parts.append(f"{job.done:,} of {job.total:,}")
+    if job.rate and job.phase in ("import", "embed"):
+        parts.append(rate(job.rate))
+    if job.seconds_left is not None:
+        parts.append(time_left(job.seconds_left))
+    st.caption(escape(" · ".join(part for part in parts if part)))
