@@ -14,12 +14,12 @@ import numpy as np
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from detector.backbones import PREPROCESSING_VERSION, Backbone, get_backbone
+from detector.backbones import PREPROCESSING_VERSION, Backbone
 from detector.embedding import embed_missing, function_backbone
-from detector.errors import NotTrainable
+from detector.errors import NoModel, NotTrainable
 from detector.imaging import near_duplicate_groups
 from detector.progress import Pace, Report, silent
-from detector.serving import load_serving_model
+from detector.serving import load_serving_model, serving_backbone
 from detector.storage import embeddings, functions, models, samples
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
@@ -80,17 +80,23 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
     try:
         model, trained = _train_if_changed(ws, function, backbone, rows, groups, report)
         note = model.note
+        functions.set_training_note(ws.db, function_id, "")
     except NotTrainable as error:
         model, note = None, str(error)
         functions.set_training_note(ws.db, function_id, note)
     if functions.get_function(ws.db, function_id).live_model_id is not None:
-        predict_all(ws, function_id, report)
+        try:
+            predict_all(ws, function_id, report)
+        except NoModel:
+            # Labels were deleted until the model had nothing to choose between: what it said stands no longer.
+            samples.clear_predictions(ws.db, function_id)
     return BuildResult(model, trained, embedded, note, embed_seconds, monotonic() - start)
 
 
 def put_back(ws: Workspace, function_id: str, model_id: str, report: Report = silent) -> None:
-    """Make an older version live again, with its own predictions. Raises NotFound."""
-    models.get_model(ws.db, model_id)
+    """Make an older version live again, with its own predictions. Raises NotFound, NoModel, BackboneUnavailable."""
+    # First whether it can answer at all, so that a live model and the predictions beside it do not part.
+    serving_backbone(ws, load_serving_model(ws, function_id, model_id))
     functions.set_live_model(ws.db, function_id, model_id)
     predict_all(ws, function_id, report)
 
@@ -99,7 +105,7 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
     """Write the live model's prediction for every sample: out-of-fold where the sample was part of the training."""
     serving = load_serving_model(ws, function_id)
     row = serving.row
-    backbone = get_backbone(row.backbone_id, row.precision, ws.settings)
+    backbone = serving_backbone(ws, serving)
     embed_missing(ws, function_id, backbone, report)
     rows = _usable_rows(ws, function_id, backbone)
     known = _out_of_fold(ws, row)
@@ -117,16 +123,16 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
             elif not trained_without_folds or item.label_id is None:
                 # Not part of this model's training, so the model has never seen it either.
                 held_out[position] = True
-        order = np.argsort(probabilities, axis=1, kind="stable")
+        order = np.argsort(-probabilities, axis=1, kind="stable")
         samples.write_predictions(
             ws.db,
             row.id,
             [
                 PredictionRow(
                     item.sample_id,
-                    serving.labels[order[position, -1]].id,
-                    float(probabilities[position, order[position, -1]]),
-                    float(probabilities[position, order[position, -1]] - probabilities[position, order[position, -2]]),
+                    serving.labels[order[position, 0]].id,
+                    float(probabilities[position, order[position, 0]]),
+                    float(probabilities[position, order[position, 0]] - probabilities[position, order[position, 1]]),
                     bool(held_out[position]),
                     probabilities[position].astype(np.float32).tobytes(),
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from detector.workspace import Workspace
 
 if TYPE_CHECKING:
     from detector.backbones import Backbone
+
+
+log = logging.getLogger(__name__)
 
 
 def function_backbone(ws: Workspace, function: Function) -> Backbone:
@@ -47,14 +51,14 @@ def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: R
         return 0
     pace = Pace(report, "embed", len(hashes), f"Looking at {len(hashes):,} images")
     done = 0
-    gone: list[tuple[str, str]] = []
 
     def read() -> Iterator[tuple[str, bytes, str]]:
         for image_hash in hashes:
             try:
                 yield image_hash, ws.blobs.image(image_hash), image_hash
             except NotFound:
-                gone.append((image_hash, "The stored image file is missing. Import it again."))
+                # Not noted as a failure: importing the picture again brings the bytes back, and then it must be tried.
+                log.warning("the file of image %s is missing from the data folder", image_hash)
 
     def store(rows: list[tuple[str, dict[str, np.ndarray]]], failures: list[tuple[str, ImageError]]) -> None:
         nonlocal done
@@ -63,6 +67,4 @@ def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: R
         pace.at(done)
 
     embed_files(read(), backbone, ws.limits, ws.settings.threads, store)
-    if gone:
-        embeddings.write_embeddings(ws.db, backbone.key, [], gone)
     return done

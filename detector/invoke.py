@@ -9,9 +9,8 @@ from time import perf_counter
 
 import numpy as np
 
-from detector.backbones import get_backbone
-from detector.errors import BackboneUnavailable, ImageError
-from detector.serving import ServingModel, load_serving_model
+from detector.errors import ImageError
+from detector.serving import ServingModel, load_serving_model, serving_backbone
 from detector.storage.embeddings import as_stored
 from detector.workspace import Workspace
 
@@ -73,9 +72,7 @@ def invoke(
 
     start = perf_counter()
     serving = load_serving_model(ws, function_id, model_id)
-    backbone = get_backbone(serving.row.backbone_id, serving.row.precision, ws.settings)
-    if backbone.key != serving.row.backbone_key:
-        raise _other_weights(serving)
+    backbone = serving_backbone(ws, serving)
     answers: list[Verdict | ImageError | None] = [None] * len(images)
     embedded: list[tuple[str, dict[str, np.ndarray]]] = []
 
@@ -109,11 +106,3 @@ def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float) 
         for index in np.argsort(-row, kind="stable")
     )
     return Verdict(name, scores, serving.row.id, serving.row.version, seconds)
-
-
-def _other_weights(serving: ServingModel) -> BackboneUnavailable:
-    return BackboneUnavailable(
-        serving.row.backbone_id,
-        f"its weights differ from those that model {serving.row.version} was trained with",
-        "Give the same weights again, or retrain.",
-    )

@@ -29,6 +29,8 @@ LANES = ((IMPORT,), (BUILD,))
 _POLL_SECONDS = 0.5
 _ORPHAN_SECONDS = 15.0
 
+_UNEXPECTED = "Something unexpected went wrong; the server's log has the details. Nothing imported is lost."
+
 
 def request_build(ws: Workspace, function_id: str, delay: float = 0.0) -> str:
     """Ask for a build; requests that come before it starts are one build. Returns the job's id."""
@@ -51,6 +53,8 @@ def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | N
 
     Raises
     ------
+    JobCancelled
+        The job was cancelled or its function deleted.
     DetectorError
         The job failed for a reason that has a sentence; the job's row has it too.
     """
@@ -66,18 +70,19 @@ def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | N
         else:
             result = _run_build_job(ws, job, both)
     except JobCancelled as error:
-        jobs.finish(ws.db, job.id, "cancelled", str(error))
+        _end(ws, job, "cancelled", str(error))
         raise
-    except DetectorError as error:
-        jobs.finish(ws.db, job.id, "failed", str(error))
-        _note_failure(ws, job, str(error))
-        raise
-    except Exception:
-        sentence = "Something unexpected went wrong; the server's log has the details. Nothing imported is lost."
-        jobs.finish(ws.db, job.id, "failed", sentence)
+    except Exception as error:
+        if functions.find_live(ws.db, job.function_id) is None:
+            # Whatever it stumbled over, this is the reason.
+            sentence = "The function was deleted while the job ran."
+            _end(ws, job, "cancelled", sentence)
+            raise JobCancelled(sentence) from error
+        sentence = str(error) if isinstance(error, DetectorError) else _UNEXPECTED
         _note_failure(ws, job, sentence)
+        _end(ws, job, "failed", sentence)
         raise
-    jobs.finish(ws.db, job.id, "done")
+    _end(ws, job, "done")
     return result
 
 
@@ -149,7 +154,6 @@ def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
     batch_id = job.payload["batch"]
     looked = run_import(ws, job.function_id, batch_id, job.payload, report)
     imports.finish_batch(ws.db, batch_id, "done", looked)
-    _remove_spooled(ws, job)
     request_build(ws, job.function_id)
 
 
@@ -163,7 +167,6 @@ def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult:
 def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
     if job.kind == IMPORT:
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
-        _remove_spooled(ws, job)
         # What came in before the failure is there to be used.
         request_build(ws, job.function_id)
     else:
@@ -171,7 +174,10 @@ def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
             functions.set_training_note(ws.db, job.function_id, sentence)
 
 
-def _remove_spooled(ws: Workspace, job: Job) -> None:
-    path = Path(job.payload.get("path", ""))
-    if job.payload["from"] == "zip" and path.parent == ws.spool:
+def _end(ws: Workspace, job: Job, state: str, sentence: str = "") -> None:
+    if job.kind == IMPORT and state == "cancelled":
+        imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
+    jobs.finish(ws.db, job.id, state, sentence)
+    # After the row, never before: a job that is killed in between is run again and needs its archive.
+    if job.kind == IMPORT and job.payload["from"] == "zip" and (path := Path(job.payload["path"])).parent == ws.spool:
         path.unlink(missing_ok=True)

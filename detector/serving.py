@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.errors import NoModel
+from detector.backbones import get_backbone
+from detector.errors import BackboneUnavailable, NoModel, NotFound
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
@@ -16,6 +18,9 @@ from detector.training.linear_model import LinearModel
 from detector.training.model_file import read_model
 from detector.training.train import missing_sentence
 from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
     if wanted is None:
         raise NoModel(what_is_missing(ws, function_id))
     row = models.get_model(ws.db, wanted)
+    if row.function_id != function_id:
+        raise NotFound("model", wanted)
     key = (str(ws.settings.data_dir), wanted)
     with _lock:
         model = _cache.get(key)
@@ -91,6 +98,24 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
             "new one."
         )
     return ServingModel(row, model, tuple(label for _, label in alive), tuple(column for column, _ in alive))
+
+
+def serving_backbone(ws: Workspace, serving: ServingModel) -> Backbone:
+    """The loaded backbone that a model was trained on.
+
+    Raises
+    ------
+    BackboneUnavailable
+        The weights cannot be had, or are others than those of the training: their numbers mean something else.
+    """
+    backbone = get_backbone(serving.row.backbone_id, serving.row.precision, ws.settings)
+    if backbone.key != serving.row.backbone_key:
+        raise BackboneUnavailable(
+            serving.row.backbone_id,
+            f"its weights differ from those that model {serving.row.version} was trained with",
+            "Give the same weights again, or retrain.",
+        )
+    return backbone
 
 
 def what_is_missing(ws: Workspace, function_id: str) -> str:

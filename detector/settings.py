@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -69,7 +70,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     Raises
     ------
     InvalidInput
-        A number is not a number.
+        A number is not a number, or below zero.
     """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
@@ -80,7 +81,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             continue
         kind: Any = type(item.default)
         try:
-            values[item.name] = Path(raw).expanduser().resolve() if isinstance(item.default, Path) else kind(raw)
+            value = Path(raw).expanduser().resolve() if isinstance(item.default, Path) else kind(raw)
         except ValueError as error:
             raise InvalidInput(f"{name} is {raw!r}; expected {kind.__name__}. Correct or unset it.") from error
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise InvalidInput(f"{name} is {raw!r}; expected a number of 0 or more. Correct or unset it.")
+        values[item.name] = value
     return Settings(**values)

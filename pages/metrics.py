@@ -64,8 +64,8 @@ def _tiles(cv: CrossValidation, theme: Theme) -> None:
         st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
 
 
-def _figure(column: Any, title: str, figure: Any, sentence: str, key: str) -> None:
-    with column, card(key, height="stretch"):
+def _figure(title: str, figure: Any, sentence: str, key: str, **options: Any) -> None:
+    with card(key, **options):
         st.markdown(f"**{title}**")
         st.plotly_chart(figure, key=key, config=charts.PLOTLY_CONFIG, theme=None, width="stretch")
         st.caption(sentence)
@@ -74,54 +74,48 @@ def _figure(column: Any, title: str, figure: Any, sentence: str, key: str) -> No
 def _figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
     measured = f"Out-of-fold, {count(cv.n, 'image')}, {cv.folds} folds."
     left, right = st.columns(2)
-    _figure(
-        left,
-        "How many are caught at which price",
-        charts.roc(cv, theme, names),
-        "Each point is a threshold: the more is caught, the more is falsely accused (ROC; area "
-        f"{decimal(cv.roc_auc)}). {measured}",
-        "roc",
-    )
-    _figure(
-        right,
-        "What is taken for what",
-        charts.confusion(cv, theme, names),
-        f"Rows are your labels, columns what the function says (confusion matrix). {measured}",
-        "confusion",
-    )
-    left, right = st.columns(2)
-    _figure(
-        left,
-        "How sure it was",
-        charts.confidence_histogram(cv, theme, names),
-        "Right answers upwards, wrong ones downwards, by confidence; heights are square roots of the counts. "
-        f"{measured}",
-        "histogram",
-    )
-    _figure(
-        right,
-        "Whether confidence can be believed",
-        charts.reliability(cv, theme),
-        "On the dashed line it is right as often as it says (reliability; mean distance, ECE, "
-        f"{percent(cv.ece)}). {measured}",
-        "reliability",
-    )
-    left, right = st.columns(2)
-    _figure(
-        left,
-        "When it says it, is it so",
-        charts.precision_recall(cv, theme, names),
-        "How often it is right when it says a label, against how many of that label it finds (precision and recall). "
-        f"{measured}",
-        "precision",
-    )
-    _figure(
-        right,
-        "Each label with its interval",
-        charts.label_accuracy(cv, theme, names),
-        f"The dot is the share given the right label, the line its 95 % interval. {measured}",
-        "labels",
-    )
+    with left:
+        _figure(
+            "How many are caught at which price",
+            charts.roc(cv, theme, names),
+            "Each point is a threshold: the more is caught, the more is falsely accused (ROC; area "
+            f"{decimal(cv.roc_auc)}). {measured}",
+            "roc",
+        )
+        _figure(
+            "When it says it, is it so",
+            charts.precision_recall(cv, theme, names),
+            "How often it is right when it says a label, against how many of that label it finds (precision, recall). "
+            f"{measured}",
+            "precision",
+        )
+        _figure(
+            "What is taken for what",
+            charts.confusion(cv, theme, names),
+            f"Rows are your labels, columns what the function says (confusion matrix). {measured}",
+            "confusion",
+        )
+    with right:
+        _figure(
+            "Whether confidence can be believed",
+            charts.reliability(cv, theme),
+            "On the dashed line it is right as often as it says (reliability; mean distance, ECE, "
+            f"{percent(cv.ece)}). {measured}",
+            "reliability",
+        )
+        _figure(
+            "How sure it was",
+            charts.confidence_histogram(cv, theme, names),
+            "Right answers upwards, wrong ones downwards, by confidence; heights are square roots of the counts. "
+            f"{measured}",
+            "histogram",
+        )
+        _figure(
+            "Each label with its interval",
+            charts.label_accuracy(cv, theme, names),
+            f"The dot is the share given the right label, the line its 95 % interval. {measured}",
+            "labels",
+        )
 
 
 def _history_point(row: ModelRow, live: str | None) -> HistoryPoint:

@@ -22,44 +22,77 @@ PAGE_SIZE = 48
 _SORTS = {
     Sort.LEAST_CONFIDENT: "least confident first",
     Sort.MOST_CONFIDENT: "most confident first",
-    Sort.NEWEST: "imported last first",
-    Sort.OLDEST: "imported first first",
-    Sort.ANNOTATED_LAST: "labelled last first",
-    Sort.ANNOTATED_FIRST: "labelled first first",
+    Sort.NEWEST: "newest import first",
+    Sort.OLDEST: "oldest import first",
+    Sort.ANNOTATED_LAST: "newest label first",
+    Sort.ANNOTATED_FIRST: "oldest label first",
 }
-_AGREEMENT = {"any": "any", "differs": "differs from label", "agrees": "agrees with label"}
+#: Four beside each other on a wide screen, two on a phone.
+_FILTER_WIDTH = 184
+
+
+def _keep(name: str, key: str, default: str) -> None:
+    """Write a choice into the address, which anybody can share; another choice starts at its first page."""
+    if st.session_state[key] == default:
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = st.session_state[key]
+    st.query_params.pop("page", None)
+    st.session_state["chosen"] = []
+
+
+def _choice(label: str, name: str, options: dict[str, str]) -> str:
+    """A select box whose value lives in the address under ``name``; the first option is the default."""
+    default = next(iter(options))
+    wanted = st.query_params.get(name, default)
+    key = f"{name}-{st.query_params.get('function')}"
+    return st.selectbox(
+        label,
+        list(options),
+        index=list(options).index(wanted) if wanted in options else 0,
+        format_func=lambda option: options.get(option, option),
+        key=key,
+        on_change=_keep,
+        args=(name, key, default),
+        width=_FILTER_WIDTH,
+    )
 
 
 def _filters(labels: list[Label], counts: SampleCounts) -> tuple[SampleFilter, Sort]:
-    names = {label.id: label.name for label in labels}
-    says, label, agreement, order = st.columns([3, 3, 3, 4])
-    predicted = says.selectbox(
-        "Says",
-        ["any", *names],
-        format_func=lambda key: "any" if key == "any" else f"{names[key]} ({counts.by_prediction.get(key, 0):,})",
-        key="says",
-        bind="query-params",
-    )
-    given = label.selectbox(
-        "Label",
-        ["any", *names, "none"],
-        format_func=lambda key: {"any": "any", "none": f"no label ({counts.total - counts.annotated:,})"}.get(
-            key, f"{names.get(key)} ({counts.by_label.get(key, 0):,})"
-        ),
-        key="label",
-        bind="query-params",
-    )
-    sizes = {"any": "any", "differs": f"differs ({counts.differ:,})", "agrees": f"agrees ({counts.agree:,})"}
-    agrees = agreement.selectbox(
-        "Says and label", list(sizes), format_func=sizes.__getitem__, key="agreement", bind="query-params"
-    )
-    sort = order.selectbox("Order", list(_SORTS), format_func=_SORTS.__getitem__, key="sort", bind="query-params")
+    says = {label.id: f"{label.name} ({counts.by_prediction.get(label.id, 0):,})" for label in labels}
+    given = {label.id: f"{label.name} ({counts.by_label.get(label.id, 0):,})" for label in labels}
+    with st.container(horizontal=True):
+        predicted = _choice("Says", "says", {"any": "any", **says})
+        annotated = _choice(
+            "Label", "label", {"any": "any", **given, "none": f"no label ({counts.total - counts.annotated:,})"}
+        )
+        agrees = _choice(
+            "Says and label",
+            "agreement",
+            {"any": "any", "differs": f"differ ({counts.differ:,})", "agrees": f"agree ({counts.agree:,})"},
+        )
+        sort = _choice("Order", "sort", {sort.value: words for sort, words in _SORTS.items()})
     where = SampleFilter(
         predicted=None if predicted == "any" else predicted,
-        annotated=None if given == "any" else given,
+        annotated=None if annotated == "any" else annotated,
         agrees={"any": None, "differs": False, "agrees": True}[agrees],
     )
-    return where, sort
+    return where, Sort(sort)
+
+
+def _turn(key: str) -> None:
+    st.query_params["page"] = str(st.session_state[key])
+    st.session_state["chosen"] = []
+
+
+def _page(pages: int) -> int:
+    """The page at hand, from the address."""
+    if pages == 1:
+        return 1
+    wanted = st.query_params.get("page", "1")
+    page = min(max(int(wanted), 1), pages) if wanted.isdecimal() and len(wanted) < 9 else 1
+    key = f"page-{pages}-{'-'.join(f'{name}={value}' for name, value in st.query_params.items() if name != 'page')}"
+    return st.pagination(pages, default=page, key=key, on_change=_turn, args=(key,))
 
 
 def _tile(sample: Sample, names: dict[str, str], inks: dict[str, Ink], neutral: Ink) -> Tile:
@@ -130,10 +163,7 @@ if not matching:
 
 pages = math.ceil(matching / PAGE_SIZE)
 action_bar = st.container()
-page = 1
-if pages > 1:
-    # The position belongs to one filter and order; another one starts at its first page.
-    page = st.pagination(pages, key="page", bind="query-params")
+page = _page(pages)
 shown = samples.find_samples(ws.db, function_id, where, sort, PAGE_SIZE, (page - 1) * PAGE_SIZE)
 theme = current_theme()
 names = {label.id: label.name for label in labels}

@@ -5,8 +5,10 @@ the numbers of an image do not depend on the other images of its batch, nor on i
 of one fixed size, padded with black, and from one thread a batch: with two, float32 sums come out otherwise than with
 one, and a machine with other cores would give other numbers.
 
-The cores are kept busy by several batches at once. Measured on two cores that other programs were using too, that was 5
-to 22 times as fast as torch's own threads, which wait for each other after every layer.
+The cores are kept busy by several batches at once: torch's own threads wait for each other after every layer, and where
+other programs want the cores too, that stalls. Measured on two shared cores with the offline backbone, images/s, worst
+and median and best of 7 rounds: float32 45 / 73 / 102, torch's own threads 11 / 78 / 160; bfloat16 66 / 200 / 234,
+torch's own threads 5 / 207 / 226. So nothing is won on an idle machine (float32 loses there), and much on a busy one.
 """
 
 from __future__ import annotations

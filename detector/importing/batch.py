@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from detector.errors import ImageError, InvalidInput
@@ -27,6 +27,10 @@ from detector.workspace import Workspace
 
 #: Files inspected between two commits: a kill costs at most this much work.
 CHUNK = 64
+
+# Files passed over while a chunk is filled: without a bound, one open place among thousands of bad files means going
+# through all of them for each.
+_LOOK_AHEAD = 16 * CHUNK
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ def spool_files(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
             file_name = file_name.lstrip("/")
             seen[file_name] += 1
             if seen[file_name] > 1:
-                stem, dot, ending = file_name.rpartition(".")
-                file_name = f"{stem} ({seen[file_name]}){dot}{ending}"
+                path_shown = PurePosixPath(file_name)
+                file_name = str(path_shown.with_stem(f"{path_shown.stem} ({seen[file_name]})"))
             archive.writestr(file_name, data)
 
 
@@ -115,12 +119,13 @@ def import_items(
     total : int
         Expected number of files, for the progress only.
     quota : LabelQuota, optional
-        Stop a label when enough of its files are samples; a file that is rejected does not count, the next one takes
-        its place.
+        Stop a label when enough of its files are samples; a file that is rejected or repeats another does not count,
+        the next one takes its place.
     """
     pace = Pace(report, "import", total, "Importing images")
     label_ids = {label.name: label.id for label in functions.list_labels(ws.db, function_id)}
     looked = 0
+    counted: set[str] = set()
     with ThreadPoolExecutor(ws.settings.threads or None, thread_name_prefix="import") as pool:
         for chunk in _chunks(items, quota):
             new = [item.label for item in chunk if item.label is not None and item.label not in label_ids]
@@ -130,15 +135,21 @@ def import_items(
                 (item, pool.submit(_inspect, ws, item)) for item in chunk
             ]
             found: list[NewSample] = []
+            accepted: list[Incoming] = []
             rejected: list[tuple[str, str]] = []
             for item, future in pending:
                 try:
                     found.append(_new_sample(item, future.result(), label_ids))
-                    if quota is not None:
-                        quota.accept(item.label)
+                    accepted.append(item)
                 except ImageError as error:
                     rejected.append((item.file_name, str(error)))
-            imports.add_samples(ws.db, function_id, batch_id, found, rejected)
+            added = imports.add_samples(ws.db, function_id, batch_id, found, rejected)
+            if quota is not None:
+                for item, sample in zip(accepted, added, strict=True):
+                    # The same picture twice is one sample, and one that keeps another label is none of this label.
+                    if sample.outcome != "conflict" and sample.sample_id not in counted:
+                        counted.add(sample.sample_id)
+                        quota.accept(item.label)
             looked += len(chunk)
             pace.at(min(looked, total))
     return looked
@@ -187,8 +198,9 @@ def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[lis
     waiting: deque[Incoming] = deque()
     while True:
         planned = copy.deepcopy(quota)
-        chunk, later = [], []
-        while len(chunk) < CHUNK:
+        chunk: list[Incoming] = []
+        later: list[Incoming] = []
+        while len(chunk) < CHUNK and len(later) < _LOOK_AHEAD:
             item = waiting.popleft() if waiting else next(iterator, None)
             if item is None:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -83,9 +84,14 @@ class Blobs:
             self._fs.pipe_file(path, data)
             return
         temporary = f"{path}.{secrets.token_hex(4)}.tmp"
-        with self._fs.open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            # Without it a power cut after the rename can leave an empty file under a name that promises its content.
-            os.fsync(file.fileno())
-        self._fs.mv(temporary, path)
+        try:
+            with self._fs.open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                # Else a power cut after the rename can leave an empty file under a name that promises its content.
+                os.fsync(file.fileno())
+            self._fs.mv(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._fs.rm(temporary)
+            raise

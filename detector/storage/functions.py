@@ -260,7 +260,7 @@ def create_label(
 
 
 def ensure_labels(db: Database, function_id: str, names: Sequence[str]) -> dict[str, str]:
-    """Make the labels that are missing; returns label name -> id for all labels of the function."""
+    """Make the labels that are missing; returns name -> id for all labels, and for ``names`` as they were given."""
     wanted = [clean_name(name, "label") for name in names]
     with db.write() as connection:
         have = {
@@ -275,7 +275,7 @@ def ensure_labels(db: Database, function_id: str, names: Sequence[str]) -> dict[
             )
         for name in new:
             have[name] = _insert_label(connection, function_id, name, None, None)
-    return have
+    return have | {given: have[name] for given, name in zip(names, wanted, strict=True)}
 
 
 def rename_label(

@@ -159,7 +159,8 @@ def add_samples(
 
     The image bytes must lie in the blob store already: a crash in between leaves bytes without a row, never a row
     without bytes. A file whose content the function already has stays one sample; its first annotation is kept and a
-    differing label reported as a conflict. An image that has no annotation yet takes the new one.
+    differing label reported as a conflict. An image that has no annotation yet takes the new one. A deleted sample
+    comes back: importing a picture again is the plainest way to say that one wants it.
 
     Parameters
     ----------
@@ -243,20 +244,21 @@ def add_samples(
                 }
                 results.append(AddedSample(sample_id, "imported"))
                 continue
-            if row["deleted_at"] is not None:
-                # Importing a picture again is the plainest way to say that one wants it back.
-                connection.execute(
-                    update(samples)
-                    .where(samples.c.id == row["id"])
-                    .values(deleted_at=None, import_batch_id=batch_id, file_name=item.file_name)
-                )
-                row.update(deleted_at=None, import_batch_id=batch_id, file_name=item.file_name)
+            clash = label_id is not None and row["label_id"] not in (None, label_id)
+            was_deleted = row["deleted_at"] is not None
+            if was_deleted:
+                values: dict[str, Any] = {"deleted_at": None}
+                if not clash:
+                    values |= {"import_batch_id": batch_id, "file_name": item.file_name}
+                connection.execute(update(samples).where(samples.c.id == row["id"]).values(**values))
+                row.update(values)
+            if was_deleted and not clash:
                 results.append(AddedSample(row["id"], "imported"))
             elif batch_id is not None and row["import_batch_id"] == batch_id and row["file_name"] == item.file_name:
                 # A killed import that runs again meets its own samples: they are its imports, not duplicates.
                 results.append(AddedSample(row["id"], "imported"))
                 continue
-            elif label_id is not None and row["label_id"] not in (None, label_id):
+            elif clash:
                 reason = (
                     f"The same image is already labelled {names[row['label_id']]}; it was kept, not changed to "
                     f"{names[label_id]}."

@@ -307,6 +307,24 @@ def write_predictions(db: Database, model_id: str, rows: Sequence[PredictionRow]
             )
 
 
+def clear_predictions(db: Database, function_id: str) -> None:
+    """Take every prediction of a function away."""
+    with db.write() as connection:
+        connection.execute(
+            update(samples)
+            .where(samples.c.function_id == function_id)
+            .values(
+                predicted_label_id=None,
+                confidence=None,
+                margin=None,
+                agrees=None,
+                out_of_fold=None,
+                predicted_by=None,
+                probabilities=None,
+            )
+        )
+
+
 def thumbnail(db: Database, image_hash: str) -> bytes:
     """The WebP thumbnail of an image. Raises NotFound."""
     with db.read() as connection:

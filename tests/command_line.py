@@ -1,0 +1,70 @@
+"""Runs ``python -m detector`` as a user does: a process of its own, with a data folder of its own and no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+OFFLINE = ("--backbone", "efficientnet-lite0")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return dict(json.loads(self.out))
+
+    @property
+    def sentence(self) -> str:
+        """The last line on stderr; everything before it may be progress."""
+        return self.err.replace("\r", "\n").rstrip("\n").split("\n")[-1]
+
+
+def environment(data_dir: Path, hub: str = "http://127.0.0.1:9") -> dict[str, str]:
+    """The environment of a command; the default hub is a port that nothing listens on."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DETECTOR_", "HF_"))}
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    kept = {name: value for name, value in kept.items() if name.lower() not in proxies}
+    return {**kept, "DETECTOR_DATA_DIR": str(data_dir), "HF_ENDPOINT": hub, "HF_HOME": str(data_dir / "hub")}
+
+
+def start(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9") -> subprocess.Popen[str]:
+    """Start a command and leave it running."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "detector", *map(str, arguments)],
+        cwd=CHECKOUT,
+        env=environment(data_dir, hub),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def run(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9") -> Ran:
+    """Run a command to its end."""
+    process = start(data_dir, *arguments, hub=hub)
+    out, err = process.communicate(timeout=300)
+    return Ran(process.returncode, out, err)
+
+
+@contextmanager
+def silent_hub() -> Iterator[str]:
+    """The address of a hub that takes connections and never answers, as behind a filter: the slowest way to fail."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"

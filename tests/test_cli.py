@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import OFFLINE, Ran, environment, run, silent_hub, start
+from tests.made_folders import made_image, make_folder
+from tests.shared_data import require
+from tests.stored import number, outcome, query, row_counts
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One folder trained through the command line, for the tests that only look."""
+
+    data_dir: Path
+    folder: Path
+    first: Ran
+    name: str = "=HYPERLINK(1)"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    root = tmp_path_factory.mktemp("cli")
+    folder = make_folder(root / "images", {"real": 12, "synthetic": 12})
+    made_image("real", 900).save(folder / "real" / "=SUM(A1).png")
+    for label, source in (("real", "-camera"), ("synthetic", "@generator")):
+        (folder / label / source).mkdir()
+        made_image(label, 901).save(folder / label / source / "a.png")
+    whole = (folder / "real" / "000.png").read_bytes()
+    (folder / "real" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "synthetic" / "empty.jpg").touch()
+    (folder / "synthetic" / "notes.txt").write_text("These are not pictures.", encoding="utf-8")
+    (folder / "synthetic" / "000 again.png").write_bytes((folder / "synthetic" / "000.png").read_bytes())
+    first = run(root / "data", "train", folder, *OFFLINE, "--function", Trained.name, "--json")
+    return Trained(root / "data", folder, first)
+
+
+def test_train_prints_what_the_command_promises(trained: Trained) -> None:
+    assert trained.first.code == 0, trained.first.err
+    result = trained.first.json
+    assert set(result) >= {
+        *("function", "name", "backbone", "samples", "annotated"),
+        *("rejected", "seconds", "model", "cross_validation"),
+    }
+    assert (result["name"], result["backbone"]) == (trained.name, "efficientnet-lite0")
+    assert (result["samples"], result["annotated"]) == (27, 27)
+    assert set(result["seconds"]) == {"import", "embed", "train", "total"}
+    assert all(seconds > 0 for seconds in result["seconds"].values())
+    assert sum(result["seconds"].values()) - result["seconds"]["total"] <= result["seconds"]["total"] + 0.01
+    assert set(result["model"]) == {"id", "version", "hyperparameters"}
+    assert result["model"]["version"] == 1
+    validation = result["cross_validation"]
+    assert set(validation) == {"folds", "accuracy", "balanced_accuracy", "log_loss", "roc_auc", "ece", "labels"}
+    assert validation["folds"] == 5
+    assert list(validation["labels"]) == ["real", "synthetic"]
+    for label, n in (("real", 14), ("synthetic", 13)):
+        scores = validation["labels"][label]
+        assert set(scores) >= {"n", "accuracy", "interval"}
+        assert scores["n"] == n
+        low, high = scores["interval"]
+        assert 0 <= low <= scores["accuracy"] <= high <= 1
+    assert validation["accuracy"] > 0.9
+
+
+def test_files_that_are_no_images_are_listed_with_their_reasons(trained: Trained) -> None:
+    reasons = {row["file"]: row["reason"] for row in trained.first.json["rejected"]}
+    assert set(reasons) == {"real/cut.png", "synthetic/empty.jpg", "synthetic/notes.txt"}
+    assert "cut off" in reasons["real/cut.png"]
+    assert "empty" in reasons["synthetic/empty.jpg"]
+    assert "not an image" in reasons["synthetic/notes.txt"]
+
+
+def test_progress_goes_to_stderr_and_only_the_result_to_stdout(trained: Trained) -> None:
+    assert trained.first.out.count("\n") == 1
+    for phase in ("Importing images", "Looking at 27 images", "Writing predictions"):
+        assert phase in trained.first.err
+
+
+def test_the_same_command_again_imports_and_embeds_nothing_and_says_the_same(trained: Trained) -> None:
+    rows, before = row_counts(trained.data_dir), outcome(trained.data_dir)
+    again = run(trained.data_dir, "train", trained.folder, "--function", trained.name, "--json")
+    assert again.code == 0, again.err
+    assert (again.json["imported"], again.json["already_there"]) == (0, 28)
+    assert "Looking at" not in again.err
+    assert row_counts(trained.data_dir) == rows
+    assert outcome(trained.data_dir) == before
+    for part in ("function", "backbone", "samples", "annotated", "rejected", "model", "cross_validation"):
+        assert again.json[part] == trained.first.json[part]
+
+
+def test_invoke_answers_one_line_a_file_good_or_bad(trained: Trained, tmp_path: Path) -> None:
+    made_image("synthetic", 500).save(tmp_path / "new.png")
+    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    paths = [tmp_path / "new.png", tmp_path / "text.png", tmp_path / "absent.png", trained.folder / "real" / "001.png"]
+    ran = run(trained.data_dir, "invoke", trained.name, *paths)
+    lines = {line["file"]: line for line in map(json.loads, ran.out.splitlines())}
+    assert ran.code == 1
+    assert set(lines) == set(map(str, paths))
+    for path, label in ((paths[0], "synthetic"), (paths[3], "real")):
+        line = lines[str(path)]
+        assert set(line) == {"file", "labelName", "confidence", "labelConfidences"}
+        assert line["labelName"] == label
+        confidences = {score["labelName"]: score["confidence"] for score in line["labelConfidences"]}
+        assert set(confidences) == {"real", "synthetic"}
+        assert sum(confidences.values()) == pytest.approx(1)
+        assert line["confidence"] == confidences[label] == max(confidences.values())
+    for path in paths[1:3]:
+        assert set(lines[str(path)]) == {"file", "error"}
+        assert path.name in lines[str(path)]["error"]
+
+
+def test_invoke_takes_folders_and_succeeds_when_every_file_does(trained: Trained, tmp_path: Path) -> None:
+    make_folder(tmp_path, {"synthetic": 2}, first_seed=700)
+    ran = run(trained.data_dir, "invoke", trained.first.json["function"], tmp_path)
+    assert ran.code == 0, ran.err
+    assert [json.loads(line)["labelName"] for line in ran.out.splitlines()] == ["synthetic", "synthetic"]
+
+
+def test_functions_lists_what_there_is(trained: Trained) -> None:
+    listed = run(trained.data_dir, "functions", "--json")
+    assert listed.code == 0
+    (item,) = json.loads(listed.out)
+    result = trained.first.json
+    assert (item["id"], item["name"], item["samples"]) == (result["function"], trained.name, 27)
+    assert item["accuracy"] == result["cross_validation"]["accuracy"]
+    assert not item["busy"]
+    assert f"{result['function']}  {trained.name}" in run(trained.data_dir, "functions").out
+
+
+def test_export_writes_every_sample_and_no_formula(trained: Trained, tmp_path: Path) -> None:
+    exported = run(trained.data_dir, "export", trained.name, tmp_path / "all.csv")
+    assert exported.code == 0, exported.err
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 27
+    assert {row["label"] for row in rows} == {row["prediction"] for row in rows} == {"real", "synthetic"}
+    assert all(0.5 <= float(row["confidence"]) <= 1 for row in rows)
+    assert {"real", "'-camera", "'@generator"} > {row["source"] for row in rows} - {""}
+    cells = [cell for row in rows for cell in row.values()]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    refused = run(trained.data_dir, "export", trained.name, tmp_path / "no" / "all.csv")
+    assert_failed_with_a_sentence(refused, "cannot be written")
+
+
+def test_unknown_functions_and_backbones_are_named(trained: Trained, tmp_path: Path) -> None:
+    image = trained.folder / "real" / "001.png"
+    assert_failed_with_a_sentence(run(trained.data_dir, "invoke", "nobody", image), "no function 'nobody'")
+    ran = run(tmp_path / "data", "train", trained.folder, "--backbone", "magic")
+    assert_failed_with_a_sentence(ran, "magic")
+    assert row_counts(tmp_path / "data")["images"] == 0
+
+
+def test_backbones_says_which_are_at_hand(tmp_path: Path) -> None:
+    ran = run(tmp_path, "backbones", "--json")
+    assert ran.code == 0, ran.err
+    rows = {row["id"]: row for row in json.loads(ran.out)}
+    assert rows["efficientnet-lite0"]["available"]
+    clip = rows["clip-vit-b-32-256-datacomp"]
+    assert not clip["available"]
+    assert clip["licence"]
+    assert clip["download_bytes"] > 0
+    assert "does not answer" in clip["sentence"]
+
+
+def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) -> None:
+    ran = run(tmp_path, "sample", *OFFLINE, "--json")
+    assert ran.code == 0, ran.err
+    result = ran.json
+    assert result["samples"] == result["annotated"] > 100
+    assert list(result["cross_validation"]["labels"]) == ["real", "synthetic"]
+    assert query(tmp_path, "SELECT is_simulation FROM functions") == [(1,)]
+    # Patches of one photograph are never on both sides of a fold.
+    mixed = "SELECT group_key FROM samples GROUP BY group_key HAVING COUNT(DISTINCT near_duplicate_group) > 1"
+    assert query(tmp_path, mixed) == []
+    assert number(tmp_path, "SELECT COUNT(DISTINCT near_duplicate_group) FROM samples") > 1
+
+
+def test_cifake_without_a_network_says_so_within_five_seconds(tmp_path: Path) -> None:
+    with silent_hub() as hub:
+        begin = time.monotonic()
+        ran = run(tmp_path, "cifake", "--per-label", "10", hub=hub)
+        seconds = time.monotonic() - begin
+    assert_failed_with_a_sentence(ran, "CIFAKE cannot be fetched: the Hugging Face hub cannot be reached")
+    assert seconds < 5
+    assert number(tmp_path, "SELECT COUNT(*) FROM functions") == 0
+
+
+def test_auto_without_a_network_says_within_five_seconds_that_it_takes_the_offline_backbone(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "images", {"real": 2, "synthetic": 2})
+    with silent_hub() as hub:
+        begin = time.monotonic()
+        process = start(tmp_path / "data", "train", folder, "--json", hub=hub)
+        assert process.stderr is not None
+        sentence = process.stderr.readline()
+        seconds = time.monotonic() - begin
+        out, _ = process.communicate(timeout=300)
+    assert "was chosen automatically" in sentence
+    assert "the model hub does not answer" in sentence
+    assert seconds < 5
+    assert json.loads(out)["backbone"] == "efficientnet-lite0"
+    assert query(tmp_path / "data", "SELECT backbone_reason FROM functions") == [(sentence.strip(),)]
+
+
+def assert_failed_with_a_sentence(ran: Ran, part: str) -> None:
+    """Exit code 1 and, as the last thing said, a sentence; never a traceback, nor half a result."""
+    assert ran.code == 1, (ran.out, ran.err)
+    assert "Traceback" not in ran.err
+    assert part in ran.sentence
+    assert ran.sentence.endswith(".")
+
+
+def _no_folder(root: Path) -> None:
+    shutil.rmtree(root)
+
+
+def _empty(root: Path) -> None:
+    (root / "real").mkdir()
+    (root / "synthetic").mkdir()
+
+
+def _images_without_label(root: Path) -> None:
+    made_image("real", 1).save(root / "a.png")
+
+
+def _text_files(root: Path) -> None:
+    for label in ("real", "synthetic"):
+        (root / label).mkdir()
+        (root / label / "a.txt").write_text("text", encoding="utf-8")
+        (root / label / "b.jpg").write_text("still text", encoding="utf-8")
+
+
+def _corrupt_files(root: Path) -> None:
+    make_folder(root, {"real": 3, "synthetic": 3})
+    for file in root.rglob("*.png"):
+        file.write_bytes(file.read_bytes()[:200])
+
+
+def _one_label(root: Path) -> None:
+    make_folder(root, {"real": 5})
+
+
+def _one_sample_a_label(root: Path) -> None:
+    make_folder(root, {"real": 1, "synthetic": 1})
+
+
+def _too_many_labels(root: Path) -> None:
+    make_folder(root, {f"label {number}": 1 for number in range(101)})
+
+
+@pytest.mark.parametrize(
+    ("fill", "part"),
+    [
+        (_no_folder, "There is no folder"),
+        (_empty, "holds no files"),
+        (_images_without_label, "no folder that names a label"),
+        (_text_files, "so far: real 0, synthetic 0. Label at least 2 more images as real and 2 more images as synthetic"),
+        (_corrupt_files, "so far: real 0, synthetic 0"),
+        (_one_label, "so far: real 5. Label at least 2 more images with another label"),
+        (_one_sample_a_label, "so far: real 1, synthetic 1. Label at least 1 more image as real and 1 more"),
+        (_too_many_labels, "at most 100 are possible"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_a_folder_that_cannot_be_trained_on_ends_in_a_sentence(
+    fill: Callable[[Path], None], part: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    fill(folder)
+    assert_failed_with_a_sentence(run(tmp_path / "data", "train", folder, *OFFLINE), part)
+
+
+def test_without_a_model_the_json_still_tells_the_whole_story(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    _text_files(folder)
+    ran = run(tmp_path / "data", "train", folder, *OFFLINE, "--json")
+    assert_failed_with_a_sentence(ran, "Training needs two labels")
+    assert (ran.json["samples"], ran.json["model"], ran.json["cross_validation"]) == (0, None, None)
+    assert len(ran.json["rejected"]) == 4
+    image = tmp_path / "a.png"
+    made_image("real", 1).save(image)
+    assert_failed_with_a_sentence(run(tmp_path / "data", "invoke", "images", image), "Training needs two labels")
+
+
+def test_near_duplicates_as_the_only_samples_of_a_label_train_a_model_that_says_it_is_not_validated(
+    tmp_path: Path,
+) -> None:
+    folder = make_folder(tmp_path / "images", {"real": 6, "synthetic": 1})
+    made_image("synthetic", 0).save(folder / "synthetic" / "again.jpg", quality=88)
+    ran = run(tmp_path / "data", "train", folder, *OFFLINE, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["samples"] == 8
+    assert ran.json["model"]["version"] == 1
+    assert ran.json["cross_validation"] is None
+    assert "not validated: all samples labelled synthetic are near-duplicates" in ran.json["note"]
+    # Without folds there is no honest number to show for any sample.
+    assert query(tmp_path / "data", "SELECT DISTINCT out_of_fold FROM samples") == [(0,)]
+
+
+@pytest.mark.parametrize("content", ["file", "newer"])
+def test_a_data_folder_that_cannot_be_used_ends_in_a_sentence(content: str, trained: Trained, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    if content == "file":
+        data_dir.write_text("not a folder", encoding="utf-8")
+    else:
+        data_dir.mkdir()
+        (data_dir / "detector.sqlite").write_text("this is not a database, only text " * 100, encoding="utf-8")
+    ran = run(data_dir, "functions")
+    assert_failed_with_a_sentence(ran, "DETECTOR_DATA_DIR")
+
+
+def test_wrong_usage_is_answered_with_the_usage(tmp_path: Path) -> None:
+    ran = run(tmp_path, "tarin")
+    assert ran.code == 2
+    assert "usage: python -m detector" in ran.err
+    assert not (tmp_path / "detector.sqlite").exists()
+
+
+Moment = tuple[str, Callable[[Path], bool]]
+
+#: Where the process is shot, in the order in which a run comes by.
+MOMENTS: tuple[Moment, ...] = (
+    ("importing", lambda data: 0 < number(data, "SELECT COUNT(*) FROM samples") < 200),
+    ("loading the backbone", lambda data: _phase(data) == "embed"),
+    ("embedding", lambda data: 20 < number(data, "SELECT COUNT(DISTINCT image_hash) FROM embeddings") < 120),
+    ("embedding again", lambda data: 130 < number(data, "SELECT COUNT(DISTINCT image_hash) FROM embeddings") < 240),
+    ("training", lambda data: _phase(data) == "train" and number(data, "SELECT MAX(done) FROM jobs") >= 0),
+)
+
+
+def _phase(data_dir: Path) -> str:
+    rows = query(data_dir, "SELECT phase FROM jobs WHERE state = 'running'")
+    return str(rows[0][0]) if rows else ""
+
+
+def kill_at(moment: Callable[[Path], bool], data_dir: Path, *arguments: str | Path) -> bool:
+    """Run a command and ``kill -9`` it at a moment; False if it ended before."""
+    process = subprocess.Popen(
+        ["python", "-m", "detector"],
+    ) if False else start(data_dir, *arguments)
+    while process.poll() is None:
+        if moment(data_dir):
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def metrics(ran: Ran) -> dict[str, Any]:
+    result = ran.json
+    model = {name: result["model"][name] for name in ("version", "hyperparameters")}
+    return {"model": model, **{name: result[name] for name in ("samples", "annotated", "rejected", "cross_validation")}}
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_as_an_uninterrupted_one_to_the_last_digit(tmp_path: Path) -> None:
+    """And so do two runs in two data folders: nothing depends on ids, on times, or on which images shared a batch."""
+    command = ("train", require("genimage_mini"), *OFFLINE, "--json")
+    whole = run(tmp_path / "whole", *command)
+    assert whole.code == 0, whole.err
+    for name, moment in MOMENTS:
+        assert kill_at(moment, tmp_path / "killed", *command), f"the process ended before it was killed while {name}"
+    resumed = run(tmp_path / "killed", *command)
+    assert resumed.code == 0, resumed.err
+    assert metrics(resumed) == metrics(whole)
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    assert row_counts(tmp_path / "killed") == row_counts(tmp_path / "whole")
+    assert query(tmp_path / "killed", "SELECT COUNT(*) FROM jobs WHERE state != 'done'") == [(0,)]
+    leftovers = [path for path in (tmp_path / "killed" / "blobs").rglob("*.tmp") if path.is_file()]
+    assert len(leftovers) <= 2 * len(MOMENTS)
