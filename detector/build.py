@@ -25,8 +25,9 @@ from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.samples import PredictionRow, TrainingRow
 from detector.training.model_file import write_model
-from detector.training.sweep import SweepSettings
-from detector.training.train import TrainedModel, TrainingData, missing_sentence, train
+from detector.training.options import SweepSettings
+from detector.training.readiness import missing_sentence
+from detector.training.train import TrainedModel, TrainingData, train
 from detector.workspace import Workspace
 
 #: Part of the training fingerprint: raise it when the same data would now give another model.

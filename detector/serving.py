@@ -16,7 +16,7 @@ from detector.storage.functions import Label
 from detector.storage.models import ModelRow
 from detector.training.linear_model import LinearModel
 from detector.training.model_file import read_model
-from detector.training.train import missing_sentence
+from detector.training.readiness import missing_sentence
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -40,25 +40,30 @@ class Upload:
 
 
 def zip_upload(key: str) -> Upload | None:
-    """Show the drop zone; returns the archive once it is wholly here."""
+    """Show the drop zone; returns the archive that arrived last, until `forget_upload`.
+
+    An address is good for one upload. So the zone gets a new one as soon as an archive is here, and another archive can
+    be dropped in its place.
+    """
     ws = workspace()
-    token_key = f"{key}-token"
-    if token_key not in st.session_state:
-        st.session_state[token_key] = upload_token(ws.db)
-    token = st.session_state[token_key]
-    state = _component(
-        key=f"{key}-{token[:12]}",
-        data={"address": f"/uploads/{token}"},
-        on_uploaded_change=lambda: None,
-    )
-    uploaded = getattr(state, "uploaded", None)
+    token_key, arrived_key = f"{key}-token", f"{key}-arrived"
+    token = st.session_state.setdefault(token_key, upload_token(ws.db))
+    uploaded = (st.session_state.get(f"{key}-{token[:12]}") or {}).get("uploaded")
     name = upload_name(ws.db, token)
-    path = ws.spool / f"{name}.zip"
-    if name is None or not uploaded or not path.exists():
-        return None
-    return Upload(path, str(uploaded["name"])[:200], path.stat().st_size)
+    if name is None or uploaded:
+        path = ws.spool / f"{name}.zip"
+        if name is not None and uploaded and path.exists():
+            replaced: Upload | None = st.session_state.get(arrived_key)
+            if replaced is not None:
+                replaced.path.unlink(missing_ok=True)
+            title = str(uploaded["name"])[:200]
+            st.session_state[arrived_key] = Upload(path, title, path.stat().st_size)
+        token = st.session_state[token_key] = upload_token(ws.db)
+    _component(key=f"{key}-{token[:12]}", data={"address": f"/uploads/{token}"}, on_uploaded_change=lambda: None)
+    arrived: Upload | None = st.session_state.get(arrived_key)
+    return arrived if arrived is not None and arrived.path.exists() else None
 
 
 def forget_upload(key: str) -> None:
-    """Ready for the next archive: the old token is spent."""
-    st.session_state.pop(f"{key}-token", None)
+    """Ready for the next archive; the last one now belongs to its import."""
+    st.session_state.pop(f"{key}-arrived", None)

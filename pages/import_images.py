@@ -157,9 +157,6 @@ try:
             _start(function_id, pending, way)
 except DetectorError as error:
     st.error(escape(str(error)))
-    if way == "zip" and st.button("Choose another archive"):
-        forget_upload("zip")
-        st.rerun()
 batches = imports.list_batches(workspace().db, function_id, limit=8)
 if batches:
     st.subheader("Imports so far", anchor=False)

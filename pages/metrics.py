@@ -14,7 +14,7 @@ from detector.storage import functions, models
 from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
-from detector.training.sweep import SweepRow
+from detector.training.options import SweepRow
 from detector.training_charts import HistoryPoint
 from detector.words import ago, count, decimal, duration, interval, percent, share
 from pages._expert import expert_settings
@@ -61,7 +61,15 @@ def _tiles(cv: CrossValidation, theme: Theme) -> None:
     with columns[-1], card("all", height="stretch"):
         st.caption("All images right")
         st.html(f'<div class="figure">{percent(cv.accuracy)}</div>')
-        st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
+        st.caption(
+            f"{count(cv.n, 'image')} · {interval(cv.interval)} · mean of the labels {percent(cv.balanced_accuracy)}"
+        )
+    for name, score in cv.labels.items():
+        if score.accuracy < 0.6 and score.n < 0.35 * cv.n:
+            st.warning(
+                f"Only {percent(score.accuracy)} of the images labelled {escape(name)} were called {escape(name)}: just "
+                f"{share(score.n, cv.n)} images have that label, so calling it seldom pays. Import more of them."
+            )
 
 
 def _figure(title: str, figure: Any, sentence: str, key: str, **options: Any) -> None:

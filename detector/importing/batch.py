@@ -198,7 +198,7 @@ def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[lis
     waiting: deque[Incoming] = deque()
     while True:
         planned = copy.deepcopy(quota)
-        chunk: list[Incoming] = []
+        chunk = []
         later: list[Incoming] = []
         while len(chunk) < CHUNK and len(later) < _LOOK_AHEAD:
             item = waiting.popleft() if waiting else next(iterator, None)
@@ -224,7 +224,7 @@ def _expected(chosen: Sequence[Chosen], plan: LabelPlan) -> int:
 def _open_source(ws: Workspace, payload: dict[str, Any]) -> Iterator[FolderSource | ZipSource]:
     path = Path(payload["path"])
     if payload["from"] == "zip":
-        with ZipSource(path, zip_limits(ws)) as archive:
+        with ZipSource(path, zip_limits(ws), payload["title"]) as archive:
             yield archive
         return
     if not path.is_dir():

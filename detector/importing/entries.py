@@ -198,6 +198,8 @@ class ZipSource(_Closing):
     ----------
     zip_path : Path
     limits : ZipLimits
+    name : str, optional
+        What people call the archive, for the error; by default the file's name, which says nothing in a spool.
 
     Raises
     ------
@@ -205,8 +207,8 @@ class ZipSource(_Closing):
         The file is no ZIP archive, is damaged, or has too many entries.
     """
 
-    def __init__(self, zip_path: Path, limits: ZipLimits) -> None:
-        self._name = zip_path.name
+    def __init__(self, zip_path: Path, limits: ZipLimits, name: str = "") -> None:
+        self._name = name or zip_path.name
         self._limits = limits
         self._lock = threading.Lock()
         self._unpacked: dict[int, int] = {}

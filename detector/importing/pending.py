@@ -29,7 +29,7 @@ class Pending:
 
 def pending_zip(ws: Workspace, path: Path, title: str) -> Pending:
     """List an archive in the spool. Raises ArchiveError, InvalidInput (it holds no files)."""
-    with ZipSource(path, zip_limits(ws)) as source:
+    with ZipSource(path, zip_limits(ws), title) as source:
         return _pending("zip", path, title, [entry.path for entry in source.entries()])
 
 

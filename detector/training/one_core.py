@@ -1,9 +1,10 @@
 """Small computations on a single core.
 
 Threads that share a short product wait for each other, spinning, much longer than they compute as soon as anything else
-runs on the machine (measured on 250 images: 0.1 s became 2 to 7 s, and on 2,000 images 3 s became 20 to 45 s). How many threads torch takes is a property of the
-calling thread; but ``torch.set_num_threads`` also changes what threads started later will take. So there is one
-lasting thread for small problems, and that second effect is undone before anything runs on it.
+runs on the machine (measured: on 250 images 0.1 s became 2 to 7 s, on 2,000 images 3 s became 20 to 45 s). How many
+threads torch takes is a property of the calling thread; but ``torch.set_num_threads`` also changes what threads started
+later will take. So there is one lasting thread for small problems, and that second effect is undone before anything
+runs on it.
 """
 
 from __future__ import annotations

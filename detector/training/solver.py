@@ -148,7 +148,6 @@ def _solve_block(
     kind = {"dtype": design.dtype}
     target = (y == 1).to(design.dtype)[:, None] if k == 2 else torch.nn.functional.one_hot(y, k).to(design.dtype)
     target = target[:, None, :]
-    with_ones = torch.cat([design, torch.ones(n, 1, **kind)], dim=1)
     # Directions of the Hessian relative to the mean curvature of the loss; the last one is the intercept's.
     spectrum = torch.cat([eigenvalues.to(design.dtype), torch.full((1,), float(n), **kind)])[:, None]
     penalised = torch.ones(r + 1, 1, 1, **kind)
@@ -176,7 +175,9 @@ def _solve_block(
         p = _probabilities(at.logits)
         slope = at.weights * (p - target)
         curvature = (at.weights * p * (1.0 - p)).mean(dim=(0, 2))[:, None]
-        loss_part = (with_ones.T @ slope.reshape(n, -1)).reshape(r + 1, len(at.index), columns)
+        # The intercept's part apart: a column of ones beside the design would be a second copy of the largest array.
+        penalised_part = (design.T @ slope.reshape(n, -1)).reshape(r, len(at.index), columns)
+        loss_part = torch.cat([penalised_part, slope.sum(0)[None]])
         return loss_part + penalised * at.theta * at.inverse_c[None], curvature
 
     at.gradient, at.curvature = gradient_here()
@@ -200,7 +201,7 @@ def _solve_block(
         if left == 0:
             break
         direction = _direction(at.gradient, inverse_diagonal, at.history)
-        along = (with_ones @ direction.reshape(r + 1, -1)).reshape(n, len(at.index), columns)
+        along = (design @ direction[:-1].reshape(r, -1)).reshape(n, len(at.index), columns) + direction[-1]
         step = _line_search(at, target, penalised, direction, along)[None, :, None]
         at.theta = at.theta + step * direction
         at.logits = at.logits + step * along

@@ -18,24 +18,13 @@ from detector.training.calibration import Floats, Ints, fit_temperature, probabi
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
+from detector.training.options import DETAIL, WHOLE, Candidate, Options, SweepRow, SweepSettings, sweep_options
+from detector.training.readiness import MIN_SAMPLES, missing_sentence
 from detector.training.solver import EXACT_TOLERANCE, solve
-from detector.training.sweep import (
-    DETAIL,
-    WHOLE,
-    Candidate,
-    Options,
-    Progress,
-    SweepRow,
-    SweepSettings,
-    basis_for,
-    sample_weights,
-    sweep,
-    sweep_options,
-)
+from detector.training.sweep import Progress, basis_for, sample_weights, sweep
 
 # Without folds nothing can be measured: a rather strong penalty, since there are only a few samples then.
 DEFAULT_C = 1.0
-MIN_LABELS, MIN_SAMPLES = 2, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,27 +84,6 @@ class TrainedModel:
     seconds: float
     note: str
     fold_of_sample: Ints | None = field(default=None)
-
-
-def missing_sentence(counts: Mapping[str, int]) -> str | None:
-    """What is missing before training can start, or None if nothing is.
-
-    Parameters
-    ----------
-    counts : annotated samples by label name, labels without any included
-    """
-    if sum(count >= MIN_SAMPLES for count in counts.values()) >= MIN_LABELS:
-        return None
-    present = ", ".join(f"{name} {count}" for name, count in counts.items()) or "no labels"
-    # The labels that need least come first; equal ones stay in the function's order.
-    nearest = sorted(counts.items(), key=lambda item: -min(item[1], MIN_SAMPLES))[:MIN_LABELS]
-    needs = [(MIN_SAMPLES - count, f"as {name}") for name, count in nearest if count < MIN_SAMPLES]
-    needs += [(MIN_SAMPLES, "with another label")] * (MIN_LABELS - len(nearest))
-    parts = [f"{need} more image{'s' if need > 1 else ''} {where}" for need, where in needs]
-    return (
-        f"Training needs two labels with at least {MIN_SAMPLES} samples each; so far: {present}. "
-        f"Label at least {' and '.join(parts)}."
-    )
 
 
 def train(data: TrainingData, settings: SweepSettings | None = None, progress: Progress | None = None) -> TrainedModel:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detector.errors import InvalidInput
-from detector.training.sweep import SweepSettings
+from detector.training.options import SweepSettings
 from detector.training.train import train
 from tests.training.factories import training_data
 

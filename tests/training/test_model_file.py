@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detector.errors import ModelFileInvalid
 from detector.training.model_file import read_extra, read_model, write_model
-from detector.training.sweep import SweepSettings
+from detector.training.options import SweepSettings
 from detector.training.train import train
 from tests.training.factories import training_data
 

@@ -10,8 +10,9 @@ from sklearn.linear_model import LogisticRegression
 
 from detector.errors import InvalidInput, JobCancelled, NotTrainable
 from detector.training.model_file import write_model
-from detector.training.sweep import SweepSettings
-from detector.training.train import TrainingData, missing_sentence, train
+from detector.training.options import SweepSettings
+from detector.training.readiness import missing_sentence
+from detector.training.train import TrainingData, train
 from tests.training.factories import training_data
 
 
@@ -192,33 +193,6 @@ def test_embeddings_that_are_not_finite_are_refused():
     with pytest.raises(InvalidInput) as caught:
         train(data)
     assert "not finite" in str(caught.value)
-
-
-START = "Training needs two labels with at least 2 samples each; so far: "
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        ({"real": 40, "synthetic": 1}, "real 40, synthetic 1. Label at least 1 more image as synthetic."),
-        ({"real": 40, "synthetic": 0}, "real 40, synthetic 0. Label at least 2 more images as synthetic."),
-        ({"real": 0, "synthetic": 40}, "real 0, synthetic 40. Label at least 2 more images as real."),
-        (
-            {"real": 0, "synthetic": 0},
-            "real 0, synthetic 0. Label at least 2 more images as real and 2 more images as synthetic.",
-        ),
-        ({"real": 5}, "real 5. Label at least 2 more images with another label."),
-        ({"a": 0, "b": 1, "c": 1}, "a 0, b 1, c 1. Label at least 1 more image as b and 1 more image as c."),
-        ({"a": 0, "b": 1, "c": 9}, "a 0, b 1, c 9. Label at least 1 more image as b."),
-    ],
-)
-def test_what_is_missing_is_said_precisely(counts, expected):
-    assert missing_sentence(counts) == START + expected
-
-
-@pytest.mark.parametrize("counts", [{"real": 2, "synthetic": 2}, {"a": 0, "b": 2, "c": 300}])
-def test_nothing_is_missing_from_two_samples_a_label_on(counts):
-    assert missing_sentence(counts) is None
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (40, 1), (40, 0)])
