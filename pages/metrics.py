@@ -67,7 +67,7 @@ def _tiles(cv: CrossValidation, theme: Theme) -> None:
     for name, score in cv.labels.items():
         if score.accuracy < 0.6 and score.n < 0.35 * cv.n:
             st.warning(
-                f"Only {percent(score.accuracy)} of the images labelled {escape(name)} were called {escape(name)}: just "
+                f"Only {percent(score.accuracy)} of the images labelled {escape(name)} were called so: just "
                 f"{share(score.n, cv.n)} images have that label, so calling it seldom pays. Import more of them."
             )
 
