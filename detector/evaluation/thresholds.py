@@ -1,0 +1,172 @@
+"""From "at most this share may be falsely accused" to thresholds, and to three answers: a label, another, can't tell.
+
+A label may be said of an image only where its probability exceeds a threshold that hardly any image of another label
+exceeds. "Hardly any" is the share that the user tolerates; the threshold is set so that the *upper* end of what the
+true share may plausibly be keeps to it, not the share that happened to be seen: of 1,000 images, 20 accused ones are
+2 %, but may well be 3 % of the next thousand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from detector.errors import InvalidInput
+from detector.training.calibration import Floats, Ints
+from detector.words import percent
+
+#: What is said where no label is sure enough.
+CANT_TELL = "can't tell"
+
+DEFAULT_TOLERATED = 0.02
+LEAST_TOLERATED, MOST_TOLERATED = 0.001, 0.5
+
+#: How sure it is that a threshold keeps to the tolerated share, for each pair of labels.
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a function commits itself.
+
+    Attributes
+    ----------
+    tolerated : float
+        The share, in 0..1, of the images of any one other label that a label may be said of.
+    label_names : the labels, in the order of the probabilities
+    above : dict of str to float
+        A label is said when it is the most probable one and its probability is above this. A label that is missing is
+        never said: too few images of the others to vouch for any threshold.
+    counts : dict of str to dict of str to int
+        By annotated label, how many out-of-fold samples got which verdict (a label, or ``CANT_TELL``).
+    notes : tuple of str
+        One sentence for each label that is never said.
+    """
+
+    tolerated: float
+    label_names: tuple[str, ...]
+    above: dict[str, float]
+    counts: dict[str, dict[str, int]]
+    notes: tuple[str, ...]
+
+    def sure(self, probabilities: Floats) -> NDArray[np.bool_]:
+        """(n,) whether the most probable label may be said, for (n, k) probabilities."""
+        limits = np.array([self.above.get(name, np.inf) for name in self.label_names])
+        best = probabilities.argmax(axis=1)
+        return np.asarray(probabilities[np.arange(len(best)), best] > limits[best])
+
+    def verdicts(self, probabilities: Floats) -> list[str]:
+        """The verdict on each row of (n, k) probabilities: a label's name or ``CANT_TELL``."""
+        best = probabilities.argmax(axis=1)
+        return [
+            self.label_names[label] if sure else CANT_TELL
+            for label, sure in zip(best.tolist(), self.sure(probabilities).tolist(), strict=True)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**asdict(self), "label_names": list(self.label_names), "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Thresholds:
+        """The inverse of ``to_json``."""
+        return cls(**{**data, "label_names": tuple(data["label_names"]), "notes": tuple(data["notes"])})
+
+
+def check_tolerated(tolerated: float) -> float:
+    """The share itself. Raises InvalidInput where it is none that can be kept."""
+    if not LEAST_TOLERATED <= tolerated <= MOST_TOLERATED:
+        raise InvalidInput(
+            f"The tolerated share of false accusations is {tolerated:g}; expected {LEAST_TOLERATED:g} to "
+            f"{MOST_TOLERATED:g}, such as {DEFAULT_TOLERATED:g} for 2 %."
+        )
+    return tolerated
+
+
+def needed_samples(tolerated: float, confidence: float = CONFIDENCE) -> int:
+    """How many different images of a label it takes before any threshold can be vouched for."""
+    return math.ceil(math.log(1 - confidence) / math.log1p(-tolerated))
+
+
+def accused_at_most(n: int, tolerated: float, confidence: float = CONFIDENCE) -> int:
+    """How many of ``n`` seen images may be accused so that the upper Clopper-Pearson bound keeps to ``tolerated``.
+
+    -1 where even none is too many: ``n`` is too small. Clopper and Pearson, "The use of confidence or fiducial limits
+    illustrated in the case of the binomial", 1934; the order statistic that follows is Wilks' one-sided tolerance
+    limit, 1941, which assumes nothing about how scores are distributed.
+    """
+    alpha = 1 - confidence
+    found = int(binom.ppf(alpha, n, tolerated)) if n else 0
+    # The quantile is the first count that is likely enough; one less is surely not.
+    return found if binom.cdf(found, n, tolerated) <= alpha else found - 1
+
+
+def find_thresholds(
+    probabilities: Floats,
+    y: Ints,
+    label_names: Sequence[str],
+    tolerated: float = DEFAULT_TOLERATED,
+    groups: Sequence[object] | None = None,
+) -> Thresholds:
+    """Thresholds for every label, each on the safe side for the images of every other label.
+
+    Parameters
+    ----------
+    probabilities : (n, k) array
+        Out-of-fold: what a model says of its own training images proves nothing.
+    y : (n,) int array of indices into ``label_names``
+    tolerated : float, in 0.001..0.5
+    groups : n hashables, optional
+        Near-duplicates count as one image, with the highest of their scores.
+
+    Raises
+    ------
+    InvalidInput
+        ``tolerated`` is out of its range.
+    """
+    check_tolerated(tolerated)
+    names = tuple(label_names)
+    group = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    needed = needed_samples(tolerated)
+    above: dict[str, float] = {}
+    notes = []
+    for label, name in enumerate(names):
+        limits = []
+        too_few = []
+        for other, other_name in enumerate(names):
+            if other == label:
+                continue
+            scores = _by_group(probabilities[y == other, label], group[y == other])
+            allowed = accused_at_most(len(scores), tolerated)
+            if allowed < 0:
+                too_few.append(f"{len(scores):,} labelled {other_name}")
+            else:
+                limits.append(float(np.sort(scores)[::-1][allowed]))
+        if too_few:
+            notes.append(
+                f"The function never says {name} yet: to accuse at most {percent(tolerated)} it must have seen "
+                f"{needed:,} different images of every other label, and has {' and '.join(too_few)}. Add images, or "
+                "tolerate more."
+            )
+        else:
+            above[name] = max(limits)
+    unfinished = Thresholds(tolerated, names, above, {}, tuple(notes))
+    counts = {name: dict.fromkeys((*names, CANT_TELL), 0) for name in names}
+    for label, verdict in zip(y.tolist(), unfinished.verdicts(probabilities), strict=True):
+        counts[names[label]][verdict] += 1
+    return Thresholds(tolerated, names, above, counts, tuple(notes))
+
+
+def _by_group(scores: Floats, group: Ints) -> Floats:
+    if len(scores) == 0:
+        return scores
+    _, index = np.unique(group, return_inverse=True)
+    highest = np.full(int(index.max()) + 1, -np.inf)
+    np.maximum.at(highest, index, scores)
+    return highest
