@@ -6,17 +6,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import monotonic
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
 
 from detector.backbones import PREPROCESSING_VERSION, Backbone
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import NoModel, NotTrainable
+from detector.evaluation.thresholds import find_thresholds
 from detector.imaging import near_duplicate_groups
 from detector.progress import Pace, Report, silent
 from detector.serving import load_serving_model, serving_backbone
@@ -24,8 +23,10 @@ from detector.storage import embeddings, functions, models, samples
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.samples import PredictionRow, TrainingRow
+from detector.tolerance import refresh_thresholds
 from detector.training.model_file import write_model
 from detector.training.options import SweepSettings
+from detector.training.out_of_fold import OutOfFold
 from detector.training.readiness import missing_sentence
 from detector.training.train import TrainedModel, TrainingData, train
 from detector.workspace import Workspace
@@ -228,12 +229,20 @@ def _train_if_changed(
     result = train(data, sweep_settings(function.sweep_settings), progress)
     id_of = {label.name: label.id for label in labels}
     names = list(result.model.label_names)
+    out_of_fold = _out_of_fold_of(data, result)
+    thresholds = None
+    if out_of_fold is not None:
+        thresholds = find_thresholds(
+            out_of_fold.probabilities, out_of_fold.labels, names, function.tolerated, out_of_fold.groups.tolist()
+        )
     row = models.add_model(
         ws.db,
         ws.blobs,
         function.id,
-        write_model(result.model, {"function": function.name}),
-        _out_of_fold_bytes(hashes, result),
+        write_model(
+            replace(result.model, thresholds=thresholds.above if thresholds else None), {"function": function.name}
+        ),
+        out_of_fold.to_bytes() if out_of_fold is not None else None,
         backbone_id=backbone.spec.id,
         backbone_key=backbone.key,
         precision=backbone.precision,
@@ -244,10 +253,13 @@ def _train_if_changed(
         hyperparameters=result.hyperparameters,
         sweep=[asdict(item) for item in result.sweep_results],
         cross_validation=result.cross_validation.to_json() if result.cross_validation else None,
+        thresholds=thresholds.to_json() if thresholds else None,
         note=result.note or "",
         seconds=result.seconds,
     )
-    return row, True
+    # Another share may have been chosen while this was trained.
+    refresh_thresholds(ws, row)
+    return models.get_model(ws.db, row.id), True
 
 
 def _fingerprint(
@@ -263,18 +275,20 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _out_of_fold_bytes(hashes: Sequence[str], result: TrainedModel) -> bytes | None:
+def _out_of_fold_of(data: TrainingData, result: TrainedModel) -> OutOfFold | None:
     if result.out_of_fold is None:
         return None
     # Samples of labels that were left out of the training have no out-of-fold row: NaN.
-    held_out = ~np.isnan(result.out_of_fold).any(axis=1)
-    names = np.frombuffer(b"".join(bytes.fromhex(item) for item in hashes), np.uint8).reshape(-1, 32)
-    return save_arrays({"hashes": names[held_out].copy(), "probabilities": result.out_of_fold[held_out].copy()})
+    held_out = np.flatnonzero(~np.isnan(result.out_of_fold).any(axis=1)).tolist()
+    place = {data.label_names.index(name): index for index, name in enumerate(result.model.label_names)}
+    return OutOfFold(
+        [data.sample_keys[index] for index in held_out],
+        result.out_of_fold[held_out],
+        np.array([place[int(data.labels[index])] for index in held_out], dtype=np.int64),
+        np.unique(np.asarray(data.groups)[held_out], return_inverse=True)[1].astype(np.int64),
+    )
 
 
 def _out_of_fold(ws: Workspace, row: ModelRow) -> dict[str, np.ndarray] | None:
     data = models.out_of_fold_file(ws.blobs, row.id)
-    if data is None:
-        return None
-    arrays = load_arrays(data)
-    return {bytes(name).hex(): values for name, values in zip(arrays["hashes"], arrays["probabilities"], strict=True)}
+    return OutOfFold.from_bytes(data).by_hash() if data is not None else None

@@ -286,6 +286,7 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
                 "file": name,
                 "labelName": verdict.label,
                 "confidence": verdict.confidence,
+                "verdict": verdict.verdict,
                 "labelConfidences": scores,
             }
             print(json.dumps(line, ensure_ascii=False))

@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from detector.errors import ImageError
+from detector.evaluation.thresholds import CANT_TELL
 from detector.serving import ServingModel, load_serving_model, serving_backbone
 from detector.storage.embeddings import as_stored
 from detector.workspace import Workspace
@@ -24,17 +25,31 @@ class Score:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the function says of one image; ``scores`` has every label, most confident first."""
+    """What the function says of one image.
+
+    Attributes
+    ----------
+    scores : tuple of Score
+        Every label, most confident first.
+    sure : bool
+        The first one lies above its threshold: the function commits itself.
+    """
 
     name: str
     scores: tuple[Score, ...]
     model_id: str
     model_version: int
     seconds: float
+    sure: bool
 
     @property
     def label(self) -> str:
         return self.scores[0].label
+
+    @property
+    def verdict(self) -> str:
+        """The label's name where the function is sure enough of it, else ``CANT_TELL``."""
+        return self.label if self.sure else CANT_TELL
 
     @property
     def label_id(self) -> str:
@@ -94,15 +109,15 @@ def invoke(
         detail = np.stack([as_stored(views.get("detail", views["whole"])).astype(np.float32) for _, views in embedded])
         probabilities = serving.probabilities({"whole": whole, "detail": detail})
         seconds = (perf_counter() - start) / len(images)
-        for (key, _), row in zip(embedded, probabilities, strict=True):
+        for (key, _), row, sure in zip(embedded, probabilities, serving.sure(probabilities), strict=True):
             position = int(key)
-            answers[position] = _verdict(serving, images[position][0], row, seconds)
+            answers[position] = _verdict(serving, images[position][0], row, seconds, bool(sure))
     return [answer for answer in answers if answer is not None]
 
 
-def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float) -> Verdict:
+def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, sure: bool) -> Verdict:
     scores = tuple(
         Score(serving.labels[index].name, serving.labels[index].id, float(row[index]))
         for index in np.argsort(-row, kind="stable")
     )
-    return Verdict(name, scores, serving.row.id, serving.row.version, seconds)
+    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, sure)

@@ -11,9 +11,11 @@ import numpy as np
 
 from detector.backbones import get_backbone
 from detector.errors import BackboneUnavailable, NoModel, NotFound
+from detector.evaluation.thresholds import Thresholds
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
+from detector.tolerance import thresholds_of
 from detector.training.linear_model import LinearModel
 from detector.training.model_file import read_model
 from detector.training.readiness import missing_sentence
@@ -31,12 +33,15 @@ class ServingModel:
     ----------
     labels : the function's labels, in the order of the columns of ``probabilities``
     columns : indices into the model's own label order
+    thresholds : when a label is said at all, its labels in the order of ``labels`` but by the names of the training;
+        None for a model that is not validated: it is never sure
     """
 
     row: ModelRow
     model: LinearModel
     labels: tuple[Label, ...]
     columns: tuple[int, ...]
+    thresholds: Thresholds | None
 
     def probabilities(self, views: dict[str, np.ndarray]) -> np.ndarray:
         """Calibrated probabilities.
@@ -52,6 +57,12 @@ class ServingModel:
         """
         given = {view: views.get(view, views["whole"]) for view in self.model.views}
         return self.restrict(self.model.predict_proba(given))
+
+    def sure(self, probabilities: np.ndarray) -> np.ndarray:
+        """(n,) bool: whether the most probable label of each row of ``probabilities`` may be said."""
+        if self.thresholds is None:
+            return np.zeros(len(probabilities), dtype=bool)
+        return self.thresholds.sure(probabilities)
 
     def restrict(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities in the model's own order -> over ``labels``, renormalised where a label was deleted."""
@@ -97,7 +108,17 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
             "The model's labels were deleted, so that fewer than two are left. Label images with two labels to train a "
             "new one."
         )
-    return ServingModel(row, model, tuple(label for _, label in alive), tuple(column for column, _ in alive))
+    columns = tuple(column for column, _ in alive)
+    return ServingModel(row, model, tuple(label for _, label in alive), columns, _thresholds(ws, row, columns))
+
+
+def _thresholds(ws: Workspace, row: ModelRow, columns: tuple[int, ...]) -> Thresholds | None:
+    if row.thresholds is None:
+        return None
+    if len(columns) < len(row.label_ids):
+        # A label was deleted; the probabilities of the others are larger now.
+        return thresholds_of(ws, row, row.thresholds["tolerated"], columns)
+    return Thresholds.from_json(row.thresholds)
 
 
 def serving_backbone(ws: Workspace, serving: ServingModel) -> Backbone:

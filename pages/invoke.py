@@ -9,14 +9,16 @@ from html import escape as escape_html
 import streamlit as st
 
 from detector.errors import ImageError, NoModel
+from detector.evaluation.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
 from detector.importing.batch import Incoming, import_items
 from detector.invoke import Verdict, invoke
 from detector.jobs import request_build
-from detector.palette import label_inks
+from detector.palette import PAPER, label_inks
 from detector.serving import what_is_missing
 from detector.storage import imports, models
 from detector.storage.models import ModelRow
-from detector.words import count, duration, percent, safe_cell
+from detector.tolerance import set_tolerated
+from detector.words import count, duration, percent, safe_cell, share
 from pages._state import escape, function_labels, go, heading, require_function, workspace
 from pages._style import card, current_theme
 
@@ -53,10 +55,13 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
         st.image(data, width="stretch")
         st.caption(f"{escape(name)} · {duration(verdict.seconds)}")
     with right, card("verdict"):
-        st.caption("The function says")
-        st.html(f'<div class="verdict" style="color:{inks[verdict.label].text}">{escape_html(verdict.label)}</div>')
+        st.caption("The function says" if verdict.sure else "The function says it")
+        ink = inks[verdict.label].text if verdict.sure else PAPER[current_theme()].neutral.text
+        st.html(f'<div class="verdict" style="color:{ink}">{escape_html(verdict.verdict)}</div>')
+        leaning = "" if verdict.sure else f"It leans to {escape(verdict.label)}, but not surely enough. "
         st.markdown(
-            f"Confidence {percent(verdict.confidence)}, calibrated. {_at_this_confidence(model, verdict.confidence)}"
+            f"{leaning}Confidence {percent(verdict.confidence)}, calibrated. "
+            f"{_at_this_confidence(model, verdict.confidence)}"
         )
         st.html(_bars(verdict, {label: ink.fill for label, ink in inks.items()}))
         if st.button("Add to samples", help="Keeps a copy as an unlabelled sample, to be labelled in Review."):
@@ -79,13 +84,13 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
     for (name, _), answer in zip(files, answers, strict=True):
         row: dict[str, object] = {"File": name}
         if isinstance(answer, ImageError):
-            row |= {"Says": "", "Confidence": None, "Problem": str(answer)}
+            row |= {"Says": "", "Leans to": "", "Confidence": None, "Problem": str(answer)}
         else:
             scores = {score.label: score.confidence for score in answer.scores}
-            row |= {"Says": answer.label, "Confidence": answer.confidence}
+            row |= {"Says": answer.verdict, "Leans to": answer.label, "Confidence": answer.confidence}
             row |= {label: scores.get(label) for label in labels} | {"Problem": ""}
         rows.append(row)
-    said = {label: sum(row["Says"] == label for row in rows) for label in labels}
+    said = {verdict: sum(row["Says"] == verdict for row in rows) for verdict in (*labels, CANT_TELL)}
     st.markdown(" · ".join(f"**{n:,}** {escape(label)}" for label, n in said.items()))
     shares = {name: st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1) for name in labels}
     st.dataframe(
@@ -95,11 +100,40 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         column_config={"Confidence": st.column_config.NumberColumn(format="percent"), **shares},
     )
     text = io.StringIO()
-    columns = ["File", "Says", "Confidence", *labels, "Problem"]
+    columns = ["File", "Says", "Leans to", "Confidence", *labels, "Problem"]
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
     st.download_button("Download as CSV", text.getvalue(), "verdicts.csv", "text/csv")
+
+
+def _tolerance(model: ModelRow, tolerated: float) -> None:
+    """How often it may accuse falsely, and how often it will then say nothing."""
+    with st.expander(f"At most {percent(tolerated)} of the images of any label may falsely be given another"):
+        wanted = st.number_input(
+            "Tolerated share, in percent",
+            100 * LEAST_TOLERATED,
+            100 * MOST_TOLERATED,
+            100 * tolerated,
+            step=0.5,
+            format="%.1f",
+            key=f"tolerated-{function_id}",
+            help="The less is tolerated, the more often the function can't tell. No training is needed.",
+            width=220,
+        )
+        if abs(wanted / 100 - tolerated) > 1e-9:
+            set_tolerated(workspace(), function_id, round(wanted / 100, 6))
+            st.rerun()
+        if model.thresholds is None:
+            st.caption("This model is not validated, so nothing vouches for any threshold: it never commits itself.")
+            return
+        found = Thresholds.from_json(model.thresholds)
+        for name, counts in found.counts.items():
+            n = sum(counts.values())
+            parts = [f"{share(counts[verdict], n)} {verdict}" for verdict in (*found.label_names, CANT_TELL)]
+            st.caption(f"Of the images labelled {escape(name)} it said: {escape(', '.join(parts))}. Out-of-fold.")
+        for note in found.notes:
+            st.caption(escape(note))
 
 
 chosen = require_function()
@@ -134,3 +168,4 @@ if uploads:
         _one(files[0][0], files[0][1], answers[0], model)
 else:
     st.caption("The picture stays on this machine and is not kept unless you add it to the samples.")
+_tolerance(model, chosen.function.tolerated)

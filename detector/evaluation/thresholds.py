@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from detector.errors import InvalidInput
 from detector.training.calibration import Floats, Ints
@@ -102,9 +102,9 @@ def accused_at_most(n: int, tolerated: float, confidence: float = CONFIDENCE) ->
     limit, 1941, which assumes nothing about how scores are distributed.
     """
     alpha = 1 - confidence
-    found = int(binom.ppf(alpha, n, tolerated)) if n else 0
-    # The quantile is the first count that is likely enough; one less is surely not.
-    return found if binom.cdf(found, n, tolerated) <= alpha else found - 1
+    # More than the expected number is never safe.
+    counts = np.arange(min(math.ceil(n * tolerated) + 1, n + 1))
+    return int(np.sum(bdtr(counts, n, tolerated) <= alpha)) - 1
 
 
 def find_thresholds(

@@ -31,6 +31,8 @@ class Function:
     training_note: str
     is_simulation: bool
     created_at: float
+    tolerated: float
+    normalise: str | None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,10 @@ def list_functions(db: Database) -> list[FunctionSummary]:
         .where(samples.c.deleted_at.is_(None))
         .group_by(samples.c.function_id)
     )
-    busy = select(jobs.c.function_id).where(jobs.c.state.in_(("queued", "running"))).distinct()
+    # An audit changes neither samples nor models.
+    busy = (
+        select(jobs.c.function_id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "evaluate").distinct()
+    )
     with db.read() as connection:
         rows = connection.execute(_SELECT_FUNCTION.order_by(functions.c.created_at.desc(), functions.c.id)).all()
         by_function = {row.function_id: row for row in connection.execute(counts)}
@@ -198,6 +203,15 @@ def set_precision(db: Database, function_id: str, precision: str) -> None:
 def set_sweep_settings(db: Database, function_id: str, settings: dict[str, Any]) -> None:
     """Store the expert settings of the sweep as JSON."""
     _update(db, function_id, sweep_settings=settings)
+
+
+def set_tolerated(db: Database, function_id: str, tolerated: float) -> None:
+    _update(db, function_id, tolerated=tolerated)
+
+
+def set_normalise(db: Database, function_id: str, code: str | None) -> None:
+    """Have images re-encoded before they are embedded, as ``code`` says; None: as they are."""
+    _update(db, function_id, normalise=code)
 
 
 def set_live_model(db: Database, function_id: str, model_id: str | None) -> None:

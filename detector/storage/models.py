@@ -15,7 +15,11 @@ from detector.storage.schema import functions, models
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One version. ``cross_validation`` and ``sweep`` are the JSON forms of the training package's results."""
+    """One version.
+
+    ``cross_validation``, ``sweep``, ``thresholds`` and ``locked_test`` are JSON forms of what training and evaluation
+    found; the latter two are added to a version after its training, everything else never changes.
+    """
 
     id: str
     function_id: str
@@ -33,6 +37,9 @@ class ModelRow:
     note: str
     seconds: float
     created_at: float
+    thresholds: dict[str, Any] | None
+    normalise: str | None
+    locked_test: dict[str, Any] | None
 
 
 def add_model(
@@ -86,6 +93,12 @@ def list_models(db: Database, function_id: str) -> list[ModelRow]:
     with db.read() as connection:
         rows = connection.execute(_SELECT.where(models.c.function_id == function_id).order_by(models.c.version.desc()))
         return [ModelRow(**row._mapping) for row in rows]
+
+
+def set_thresholds(db: Database, model_id: str, thresholds: dict[str, Any] | None) -> None:
+    """Store a version's thresholds, as ``Thresholds.to_json`` gives them."""
+    with db.write() as connection:
+        connection.execute(update(models).where(models.c.id == model_id).values(thresholds=thresholds))
 
 
 def model_file(blobs: Blobs, model_id: str) -> bytes:

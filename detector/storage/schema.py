@@ -35,6 +35,10 @@ functions = Table(
     # Chosen by measurement at the first embedding and then kept: mixing two kinds of numbers is a silent error.
     Column("precision", String(16)),
     Column("sweep_settings", JSON, nullable=False),
+    # The share of a label's images that may be said to have another one: what thresholds are made for.
+    Column("tolerated", Float, nullable=False, server_default="0.02"),
+    # How images are re-encoded before they are embedded, such as "jpeg-224-q90"; NULL: as they are.
+    Column("normalise", String(32)),
     Column("live_model_id", String(32)),
     # Why the last attempt to train gave no model; empty after a success.
     Column("training_note", Text, nullable=False, server_default=""),
@@ -119,6 +123,8 @@ samples = Table(
     # Set by whoever knows that images belong together (patches of one photograph); never split over folds.
     Column("group_key", Text),
     Column("near_duplicate_group", String(64)),
+    # How many model versions were scored on it while it lay in the locked test set.
+    Column("test_looks", Integer, nullable=False, server_default="0"),
     # The annotation.
     Column("label_id", ForeignKey("labels.id", ondelete="SET NULL")),
     Column("annotated_at", Float),
@@ -190,10 +196,39 @@ models = Table(
     Column("hyperparameters", JSON, nullable=False),
     Column("sweep", JSON, nullable=False),
     Column("cross_validation", JSON),
+    # Made anew when the tolerated share changes; NULL without folds.
+    Column("thresholds", JSON),
+    # The function's at the time of the training.
+    Column("normalise", String(32)),
+    # The score on the locked test set, made once; NULL where there was none.
+    Column("locked_test", JSON),
     Column("note", Text, nullable=False, default=""),
     Column("seconds", Float, nullable=False),
     Column("created_at", Float, nullable=False),
     UniqueConstraint("function_id", "version"),
+)
+
+#: What the audit of one model found, part by part: a part that is here is done, so a killed audit goes on behind it.
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("part", String(32), primary_key=True),
+    Column("result", JSON, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+#: Samples whose verdict changes when the picture has travelled, for the filters of Review.
+sample_flips = Table(
+    "sample_flips",
+    metadata,
+    Column("model_id", ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("stress", String(32), primary_key=True),
+    Column("sample_id", ForeignKey("samples.id", ondelete="CASCADE"), primary_key=True),
+    # What the function says of the copy; it may be deleted since.
+    Column("label_id", String(32), nullable=False),
+    Index("ix_sample_flips_sample", "sample_id"),
 )
 
 jobs = Table(
@@ -201,10 +236,10 @@ jobs = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
-    Column("kind", String(16), nullable=False),  # import, build
+    Column("kind", String(16), nullable=False),  # import, build, evaluate
     Column("payload", JSON, nullable=False),
     Column("state", String(16), nullable=False),  # queued, running, done, failed, cancelled
-    Column("phase", String(16), nullable=False, default=""),  # import, embed, train, predict
+    Column("phase", String(16), nullable=False, default=""),  # import, embed, train, predict, evaluate
     Column("done", Integer, nullable=False, default=0),
     Column("total", Integer, nullable=False, default=0),
     Column("rate", Float),

@@ -1,0 +1,65 @@
+"""The out-of-fold probabilities of one model as a file: what its predictions, thresholds and figures are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from detector.training.calibration import Floats, Ints
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """Of every sample that a model was trained and judged on.
+
+    Attributes
+    ----------
+    hashes : n str, 64 hex digits each
+    probabilities : (n, k) array, calibrated, in the model's order of labels
+    labels : (n,) int array
+        The labels at the time of the training, as indices into the model's labels.
+    groups : (n,) int array; equal numbers are near-duplicates or belong together otherwise
+    """
+
+    hashes: Sequence[str]
+    probabilities: Floats
+    labels: Ints
+    groups: Ints
+
+    def by_hash(self) -> dict[str, Floats]:
+        """(k,) probabilities by image hash."""
+        return dict(zip(self.hashes, self.probabilities, strict=True))
+
+    def restrict(self, columns: Sequence[int]) -> OutOfFold:
+        """Only the samples of these labels, with probabilities over these labels alone."""
+        place = {column: index for index, column in enumerate(columns)}
+        kept = np.flatnonzero(np.isin(self.labels, list(columns)))
+        rest = self.probabilities[kept][:, list(columns)]
+        return OutOfFold(
+            [self.hashes[index] for index in kept.tolist()],
+            rest / np.maximum(rest.sum(axis=1, keepdims=True), 1e-300),
+            np.array([place[label] for label in self.labels[kept].tolist()], dtype=np.int64),
+            self.groups[kept],
+        )
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file."""
+        names = np.frombuffer(b"".join(map(bytes.fromhex, self.hashes)), np.uint8).reshape(-1, 32)
+        return save(
+            {
+                "hashes": names.copy(),
+                "probabilities": np.ascontiguousarray(self.probabilities),
+                "labels": np.ascontiguousarray(self.labels, dtype=np.int64),
+                "groups": np.ascontiguousarray(self.groups, dtype=np.int64),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> OutOfFold:
+        """The inverse of ``to_bytes``."""
+        arrays = load(data)
+        hashes = [bytes(name).hex() for name in arrays["hashes"]]
+        return cls(hashes, arrays["probabilities"], arrays["labels"], arrays["groups"])
