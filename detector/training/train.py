@@ -171,7 +171,9 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         backbone_key=data.backbone_key,
         backbone_id=data.backbone_id,
         preprocessing_version=data.preprocessing_version,
-        training_fingerprint=_fingerprint(data, order, [names[label] for label in y]),
+        training_fingerprint=training_set_fingerprint(
+            data.backbone_key, [data.sample_keys[index] for index in order], [names[label] for label in y]
+        ),
     )
     if progress is not None:
         progress(total, total, "Trained")
@@ -255,8 +257,9 @@ def _refit(
     return basis.coefficients(views, solution.coefficients[:, 0].numpy()), solution.intercept[0].numpy().copy()
 
 
-def _fingerprint(data: TrainingData, order: Ints, names: Sequence[str]) -> str:
-    digest = hashlib.sha256(data.backbone_key.encode())
-    for index, name in zip(order.tolist(), names, strict=True):
-        digest.update(f"\n{data.sample_keys[index]}\t{name}".encode())
+def training_set_fingerprint(backbone_key: str, sample_keys: Sequence[str], names: Sequence[str]) -> str:
+    """SHA-256 of a training set: the keys of its samples in ascending order, and the name of each one's label."""
+    digest = hashlib.sha256(backbone_key.encode())
+    for key, name in zip(sample_keys, names, strict=True):
+        digest.update(f"\n{key}\t{name}".encode())
     return digest.hexdigest()

@@ -1,0 +1,138 @@
+"""Train again at settings that are chosen already: without some samples, or many subsets at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from detector.training.basis import Eigenbasis
+from detector.training.calibration import Floats, Ints
+from detector.training.options import VIEW_SETS
+from detector.training.scaling import Embeddings, row_chunks
+from detector.training.solver import SWEEP_TOLERANCE, solve
+from detector.training.sweep import basis_for, sample_weights
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One choice of hyperparameters, as the sweep made it.
+
+    ``slices`` are the columns of the chosen feature set; ``c`` is relative to the mean squared norm of the features, so
+    that it means the same for other samples.
+    """
+
+    views: str
+    slices: tuple[tuple[int, int], ...]
+    scaling: str
+    c: float
+    class_weight: str
+
+    @classmethod
+    def of_model(cls, hyperparameters: dict[str, Any], slices: tuple[tuple[int, int], ...]) -> Settings:
+        """From a model's row and its file."""
+        return cls(
+            views=hyperparameters["views"],
+            slices=slices,
+            scaling=hyperparameters["scaling"],
+            c=hyperparameters["c"],
+            class_weight=hyperparameters["class_weight"],
+        )
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The views that such a model reads."""
+        return VIEW_SETS[self.views]
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModels:
+    """P models on one scaling: ``coefficients`` (P, D, columns), ``intercept`` (P, columns), one column for two labels.
+
+    ``logits`` (n, P, columns) are those of the samples that the basis was made of, held out or not.
+    """
+
+    basis: Eigenbasis
+    coefficients: Floats
+    intercept: Floats
+    logits: Floats
+
+    def says(self, embeddings: Embeddings, which: Ints) -> Ints:
+        """The label that model ``which[i]`` gives to row i of other embeddings: (m,) indices."""
+        result = np.empty((len(which), self.intercept.shape[1]))
+        for rows in row_chunks(len(which)):
+            features = self.basis.scaling.apply(embeddings, rows)
+            for model in np.unique(which[rows]):
+                mine = np.flatnonzero(which[rows] == model)
+                result[rows.start + mine] = features[mine] @ self.coefficients[model]
+        return predicted(result + self.intercept[which])
+
+
+def predicted(logits: Floats) -> Ints:
+    """The most probable label of each row of logits, along the last axis."""
+    if logits.shape[-1] == 1:
+        return (logits[..., 0] > 0).astype(np.int64)
+    return np.asarray(logits.argmax(axis=-1), dtype=np.int64)
+
+
+def fit_subsets(
+    embeddings: Embeddings,
+    y: Ints,
+    k: int,
+    settings: Settings,
+    used: np.ndarray,
+    coefficients: bool = True,
+    basis: Eigenbasis | None = None,
+) -> FittedModels:
+    """Train one model on each of many subsets of the samples, on the scaling of all of them.
+
+    Parameters
+    ----------
+    embeddings : (n, d) float array by view
+    y : (n,) int array of labels 0..k-1
+    k : int
+    settings : Settings
+    used : (n, P) bool array
+        Which samples each model is trained on; every label must be among them.
+    coefficients : bool
+        False leaves them empty: the logits of the given samples are all that is wanted.
+    basis : Eigenbasis, optional
+        That of these embeddings and settings, where it is at hand.
+    """
+    if basis is None:
+        basis = basis_for(embeddings, settings.views, settings.slices, settings.scaling)
+    weights = np.stack([sample_weights(y, k, settings.class_weight, column) for column in used.T], axis=1)
+    solution = solve(
+        torch.from_numpy(basis.design(embeddings, np.float64)),
+        torch.from_numpy(basis.eigenvalues),
+        torch.from_numpy(y),
+        k,
+        torch.from_numpy(weights),
+        torch.full((used.shape[1],), settings.c / basis.mean_squared_norm, dtype=torch.float64),
+        tolerance=SWEEP_TOLERANCE / 1e3,
+    )
+    found = solution.coefficients.numpy()
+    columns = found.shape[2]
+    if coefficients:
+        flat = basis.coefficients(embeddings, found.reshape(len(found), -1))
+        by_model = flat.reshape(used.shape[1], columns, -1).transpose(0, 2, 1)
+    else:
+        by_model = np.empty((used.shape[1], 0, columns))
+    return FittedModels(basis, by_model, solution.intercept.numpy(), solution.logits.numpy())
+
+
+def fit_without(embeddings: Embeddings, y: Ints, k: int, settings: Settings, held_out: np.ndarray) -> Ints:
+    """What a model says of the held-out samples that has never met them, not even in the scaling.
+
+    Parameters are those of `fit_subsets`; ``held_out`` is an (n,) bool array.
+
+    Returns
+    -------
+    (held_out.sum(),) int array of labels
+    """
+    rest = {view: embeddings[view][~held_out] for view in settings.view_names}
+    models = fit_subsets(rest, y[~held_out], k, settings, np.ones((int((~held_out).sum()), 1), dtype=bool))
+    away = {view: embeddings[view][held_out] for view in settings.view_names}
+    return models.says(away, np.zeros(int(held_out.sum()), dtype=np.int64))
