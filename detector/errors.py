@@ -104,6 +104,17 @@ class NoModel(DetectorError):
     """The function has no live model yet; the sentence says what is missing."""
 
 
+class NotAuditable(DetectorError):
+    """The samples or labels of a model's training are not those of today; ``version`` is the model's."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"Model {version} cannot be examined any more: samples or labels were changed since its training. Wait for "
+            "the next model, or make the newest one live."
+        )
+        self.version = version
+
+
 class ModelFileInvalid(DetectorError):
     """A model file is damaged, foreign or of a newer version."""
 

@@ -1,0 +1,82 @@
+"""Accuracy by source, and on sources that the model has never seen.
+
+A detector that knows a generator does well on it; the question is how it does on the next one. So each source in turn
+is taken out of the training, with everything that is nearly the same, and then judged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detector.evaluation.material import Material
+from detector.evaluation.results import Sources, SourceScore
+from detector.progress import Pace, Report, silent
+from detector.training.calibration import Ints
+from detector.training.metrics import wilson_interval
+from detector.training.refit import fit_without
+
+#: Sources beyond this many, the smallest ones, are not held out: each costs a training.
+MOST_SOURCES = 40
+
+
+def measure_sources(material: Material, report: Report = silent) -> Sources:
+    """Judge each source by models that saw its other images, and by one that saw none of them.
+
+    The second model has the chosen hyperparameters and is trained on all samples but those of the source, whatever
+    their label, and those in a near-duplicate group with one of them; neither its weights nor its scaling know them.
+
+    Parameters
+    ----------
+    material : Material
+    report : Report
+
+    Returns
+    -------
+    Sources
+        By label, then source; a source that holds images of two labels stands there twice.
+    """
+    tags = material.sources
+    names, sizes = np.unique(tags[tags != ""].astype(str), return_counts=True)
+    order = np.lexsort((names, -sizes))
+    tried = names[order][:MOST_SOURCES]
+    says = None if material.out_of_fold is None else material.out_of_fold.argmax(axis=1)
+    pace = Pace(report, "evaluate", len(tried), "Leaving out one source at a time", every=0.0)
+    scores = []
+    for done, source in enumerate(tried):
+        mine = tags == source
+        unseen = _says_unseen(material, mine)
+        for label in np.unique(material.y[mine]):
+            scores.append(_score(material, str(source), int(label), mine, says, unseen))
+        pace.at(done + 1)
+    scores.sort(key=lambda score: (material.label_names.index(score.label), score.source))
+    return Sources(tuple(scores), int((tags == "").sum()), len(names) - len(tried))
+
+
+def _says_unseen(material: Material, mine: np.ndarray) -> Ints | None:
+    """Labels that a model without these samples gives to all held-out ones, at their places; None: cannot be had."""
+    groups = np.asarray(material.groups, dtype=object)
+    held_out = np.isin(groups, np.unique(groups[mine].astype(str)))
+    if len(np.unique(material.y[~held_out])) < material.k:
+        return None
+    says = np.full(len(mine), -1, dtype=np.int64)
+    says[held_out] = fit_without(material.views, material.y, material.k, material.settings, held_out)
+    return says
+
+
+def _score(
+    material: Material, source: str, label: int, mine: np.ndarray, says: Ints | None, unseen: Ints | None
+) -> SourceScore:
+    here = mine & (material.y == label)
+    n = int(here.sum())
+    seen_right = None if says is None else int((says[here] == label).sum())
+    unseen_right = None if unseen is None else int((unseen[here] == label).sum())
+    seen_interval = None if seen_right is None else wilson_interval(seen_right, n)
+    return SourceScore(
+        source=source,
+        label=material.label_names[label],
+        n=n,
+        accuracy=None if seen_right is None else seen_right / n,
+        accuracy_unseen=None if unseen_right is None else unseen_right / n,
+        interval=wilson_interval(unseen_right, n) if unseen_right is not None else seen_interval or (0.0, 1.0),
+        interval_seen=seen_interval,
+    )
