@@ -1,0 +1,222 @@
+"""What happens to verdicts when a picture has travelled: recompressed, shrunk, cropped, sent by messenger."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from detector.backbones import Backbone
+from detector.backbones.pipeline import embed_files
+from detector.backbones.views import WHOLE
+from detector.errors import ImageError, NotFound
+from detector.evaluation.material import Material
+from detector.evaluation.results import STRESSES, StressScore
+from detector.imaging import decode_image
+from detector.progress import Pace, Report, silent
+from detector.storage.embeddings import as_stored
+from detector.storage.evaluations import Flip
+from detector.training.calibration import Ints
+from detector.training.metrics import wilson_interval
+from detector.training.refit import FittedModels, fit_subsets
+from detector.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+#: Copies are made of this many samples at most: embedding them is the slow part of an audit.
+MOST_SAMPLES = 500
+MESSENGER_SIDE, MESSENGER_QUALITY = 1280, 70
+#: Share of each side that the centre crop keeps.
+CROP = 0.8
+WEBP_QUALITY = 80
+
+
+def _half_size(image: Image.Image) -> bytes:
+    small = (max(1, image.width // 2), max(1, image.height // 2))
+    return _lossless(image.resize(small, Image.Resampling.BICUBIC).resize(image.size, Image.Resampling.BICUBIC))
+
+
+def _centre_crop(image: Image.Image) -> bytes:
+    width, height = max(1, round(CROP * image.width)), max(1, round(CROP * image.height))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return _lossless(image.crop((left, top, left + width, top + height)))
+
+
+def _messenger(image: Image.Image) -> bytes:
+    scale = MESSENGER_SIDE / max(image.size)
+    if scale < 1:
+        size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return _jpeg(image, MESSENGER_QUALITY)
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    return _encoded(image, "JPEG", quality=quality)
+
+
+def _lossless(image: Image.Image) -> bytes:
+    return _encoded(image, "BMP")
+
+
+def _encoded(image: Image.Image, file_format: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+CHANGES: dict[str, Callable[[Image.Image], bytes]] = {
+    "jpeg-95": lambda image: _jpeg(image, 95),
+    "jpeg-75": lambda image: _jpeg(image, 75),
+    "jpeg-50": lambda image: _jpeg(image, 50),
+    "half-size": _half_size,
+    "centre-crop": _centre_crop,
+    "webp": lambda image: _encoded(image, "WEBP", quality=WEBP_QUALITY, method=2),
+    "messenger": _messenger,
+}
+assert list(CHANGES) == list(STRESSES)
+
+
+class StressTest:
+    """The out-of-fold models of a training, ready to judge copies.
+
+    Each copy is judged by the model of its own fold, which has seen neither the sample nor anything near it. The models
+    are trained again at the chosen hyperparameters, so that they can look at new pictures.
+
+    Parameters
+    ----------
+    material : Material
+        With folds.
+    backbone : Backbone
+        The one of the training.
+    """
+
+    def __init__(self, ws: Workspace, material: Material, backbone: Backbone) -> None:
+        assert material.folds is not None
+        self._ws, self._material, self._backbone = ws, material, backbone
+        self.models: FittedModels = fit_subsets(
+            material.views,
+            material.y,
+            material.k,
+            material.settings,
+            material.folds[:, None] != np.arange(material.fold_count),
+            basis=material.basis,
+        )
+        self.chosen = choose_samples([row.image_hash for row in material.rows], material.y)
+        self._says_before = self.models.says(
+            {view: material.views[view][self.chosen] for view in material.settings.view_names},
+            material.folds[self.chosen],
+        )
+
+    def measure(self, name: str, report: Report = silent) -> tuple[StressScore, list[Flip]]:
+        """Change the chosen samples in one way and judge the copies.
+
+        Parameters
+        ----------
+        name : one of `STRESSES`
+        report : Report
+
+        Returns
+        -------
+        StressScore
+        list of Flip
+            The samples whose verdict is another one after the change.
+        """
+        material = self._material
+        assert material.folds is not None
+        views, there = self._embed_copies(name, report)
+        chosen, before = self.chosen[there], self._says_before[there]
+        after = self.models.says(views, material.folds[chosen])
+        right, right_before = int((after == material.y[chosen]).sum()), int((before == material.y[chosen]).sum())
+        flipped = np.flatnonzero(after != before)
+        n = len(chosen)
+        score = StressScore(
+            name=name,
+            n=n,
+            of=len(material.y),
+            accuracy=right / max(n, 1),
+            interval=wilson_interval(right, n),
+            accuracy_as_imported=right_before / max(n, 1),
+            flipped=len(flipped) / max(n, 1),
+        )
+        label_ids = material.model.label_ids
+        flips = [Flip(name, material.rows[chosen[i]].sample_id, label_ids[after[i]]) for i in flipped.tolist()]
+        return score, flips
+
+    def _embed_copies(self, name: str, report: Report) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Embeddings of the copies, and which of the chosen samples they are of: all whose copy could be made."""
+        pace = Pace(report, "evaluate", len(self.chosen), f"After {STRESSES[name]}")
+        found: dict[int, dict[str, np.ndarray]] = {}
+        failed = 0
+
+        def store(rows: list[tuple[int, dict[str, np.ndarray]]], failures: list[tuple[int, ImageError]]) -> None:
+            nonlocal failed
+            found.update(rows)
+            failed += len(failures)
+            pace.at(len(found) + failed)
+
+        embed_files(self._copies(name), self._backbone, self._ws.limits, self._ws.settings.threads, store)
+        there = np.array(sorted(found), dtype=np.int64)
+        names = self._material.settings.view_names
+        views = {}
+        for view in names:
+            rows = [as_stored(found[place].get(view, found[place][WHOLE])) for place in there.tolist()]
+            width = self._material.views[view].shape[1]
+            views[view] = np.stack(rows).astype(np.float32) if rows else np.zeros((0, width), np.float32)
+        return views, there
+
+    def _copies(self, name: str) -> Iterator[tuple[int, bytes, str]]:
+        """(place among the chosen, bytes of the copy, name), made ahead in threads."""
+        change = CHANGES[name]
+
+        def make(image_hash: str) -> bytes | None:
+            try:
+                data = self._ws.blobs.image(image_hash)
+                return change(decode_image(data, image_hash, self._ws.limits).pixels)
+            except (ImageError, NotFound) as error:
+                log.warning("no copy of image %s: %s", image_hash, error)
+                return None
+
+        hashes = [self._material.rows[index].image_hash for index in self.chosen.tolist()]
+        workers = self._ws.settings.threads or os.cpu_count() or 1
+        waiting: deque[tuple[int, str, Future[bytes | None]]] = deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="copies") as pool:
+            try:
+                for place, image_hash in enumerate(hashes):
+                    waiting.append((place, image_hash, pool.submit(make, image_hash)))
+                    if len(waiting) > 2 * workers:
+                        yield from _finished(waiting.popleft())
+                while waiting:
+                    yield from _finished(waiting.popleft())
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished(item: tuple[int, str, Future[bytes | None]]) -> Iterator[tuple[int, bytes, str]]:
+    place, image_hash, future = item
+    data = future.result()
+    if data is not None:
+        yield place, data, image_hash
+
+
+def choose_samples(hashes: Sequence[str], y: Ints, most: int = MOST_SAMPLES) -> Ints:
+    """Indices of at most ``most`` samples in ascending order, every label keeping its share.
+
+    Which ones follows from their hashes alone: the same samples are chosen every time, and mostly the same ones when
+    others come or go.
+    """
+    if len(hashes) <= most:
+        return np.arange(len(hashes), dtype=np.int64)
+    rank = [hashlib.sha256(f"stress:{item}".encode()).digest() for item in hashes]
+    chosen: list[int] = []
+    for label in np.unique(y):
+        mine = np.flatnonzero(y == label).tolist()
+        share = max(1, round(most * len(mine) / len(y)))
+        chosen.extend(sorted(mine, key=lambda index: rank[index])[:share])
+    return np.array(sorted(chosen), dtype=np.int64)
