@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     invoke.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image files or folders")
     invoke.set_defaults(run=_invoke)
 
+    audit = commands.add_parser("audit", help="examine a function: file shortcuts, unseen sources, stress, data size")
+    audit.add_argument("function", help="name or id")
+    audit.add_argument("--json", action="store_true", help="print everything as JSON")
+    audit.set_defaults(run=_audit)
+
     listing = commands.add_parser("functions", help="list the functions")
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=_functions)
@@ -189,7 +194,7 @@ def _run(ws: Workspace, function: Function, payload: dict[str, Any], origin: str
         batch_id, job_id = request_import(ws, function.id, payload, origin)
     with _progress_bar() as report:
         result = run_pending(ws, function.id, report)
-        while jobs.list_jobs(ws.db, function.id):
+        while _waiting_for_a_model(ws, function.id):
             # A running server shares this data folder and took a job: wait for it, then look again.
             time.sleep(0.5)
             result = run_pending(ws, function.id, report) or result
@@ -213,6 +218,12 @@ def _run(ws: Workspace, function: Function, payload: dict[str, Any], origin: str
         print(summary["note"], file=sys.stderr)
         return 1
     return 0
+
+
+def _waiting_for_a_model(ws: Workspace, function_id: str) -> bool:
+    from detector.jobs import EVALUATE
+
+    return any(job.kind != EVALUATE for job in jobs.list_jobs(ws.db, function_id))
 
 
 def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dict[str, float]) -> dict[str, Any]:
@@ -305,6 +316,30 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
     if pending:
         answer()
     return int(failed)
+
+
+def _audit(ws: Workspace, options: argparse.Namespace) -> int:
+    from detector.evaluation.audit import audit
+    from detector.evaluation.summary import summarise
+    from detector.jobs import run_pending
+
+    function = functions.find_function(ws.db, options.function)
+    jobs.requeue_orphans(ws.db)
+    with _progress_bar() as report:
+        run_pending(ws, function.id, report)
+        while _waiting_for_a_model(ws, function.id):
+            # A running server took a job: its model is the one to examine.
+            time.sleep(0.5)
+            run_pending(ws, function.id, report)
+        found = audit(ws, function.id, report)
+    summary = summarise(found)
+    if options.json:
+        model = {"id": found.model.id, "version": found.model.version}
+        answer = {"function": function.id, "model": model, "summary": summary, **found.to_json()}
+        print(json.dumps(answer, ensure_ascii=False))
+    else:
+        print("\n".join(summary))
+    return 0
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""What runs in the background: imports and builds, one at a time each, resumed after a kill."""
+"""What runs in the background: imports, builds and audits, one at a time each, resumed after a kill."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from detector.errors import DetectorError, JobCancelled, NotFound
 from detector.importing.batch import run_import
 from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
+from detector.storage.database import now
 from detector.storage.jobs import Job
 from detector.workspace import Workspace
 
@@ -21,14 +22,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-IMPORT, BUILD = "import", "build"
+IMPORT, BUILD, EVALUATE = "import", "build", "evaluate"
 
 #: Imports and builds run beside each other, so that a long embedding does not keep an upload waiting.
 LANES = ((IMPORT,), (BUILD,))
+#: Audits have a lane of their own, in which each waits whenever there is something to import or to build.
+BACKGROUND_LANES = (*LANES, (EVALUATE,))
 
 _POLL_SECONDS = 0.5
+_GIVE_WAY_SECONDS = 1.0
 _ORPHAN_SECONDS = 15.0
 
+_SUPERSEDED = "A newer model took its place."
 _UNEXPECTED = "Something unexpected went wrong; the server's log has the details. Nothing imported is lost."
 
 
@@ -46,6 +51,14 @@ def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], ori
 def annotated(ws: Workspace, function_id: str) -> None:
     """Say that labels were changed by hand: a build follows after the pause of the settings."""
     request_build(ws, function_id, ws.settings.retrain_delay)
+
+
+def request_audit(ws: Workspace, function_id: str, model_id: str) -> str:
+    """Ask for the audit of a model; those of its older versions that still wait are not needed any more."""
+    for job in jobs.list_jobs(ws.db, function_id):
+        if job.kind == EVALUATE and job.state == "queued" and job.payload != {"model": model_id}:
+            jobs.finish(ws.db, job.id, "cancelled", _SUPERSEDED)
+    return jobs.enqueue(ws.db, function_id, EVALUATE, {"model": model_id})
 
 
 def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | None:
@@ -67,6 +80,8 @@ def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | N
     try:
         if job.kind == IMPORT:
             _run_import_job(ws, job, both)
+        elif job.kind == EVALUATE:
+            _run_audit_job(ws, job, both)
         else:
             result = _run_build_job(ws, job, both)
     except JobCancelled as error:
@@ -87,7 +102,10 @@ def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | N
 
 
 def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> BuildResult | None:
-    """Run a function's queued jobs here and now, imports first; returns the last build's result."""
+    """Run a function's queued imports and builds here and now; returns the last build's result.
+
+    Audits stay in the queue for a server, or for ``audit``: whoever waits for a model does not wait for them.
+    """
     result = None
     for lane in LANES:
         while job := jobs.claim(ws.db, lane, function_id, ignore_delay=True):
@@ -102,7 +120,8 @@ class JobRunner:
         self._ws = ws
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(lane,), name=f"jobs-{lane[0]}", daemon=True) for lane in LANES
+            threading.Thread(target=self._run, args=(lane,), name=f"jobs-{lane[0]}", daemon=True)
+            for lane in BACKGROUND_LANES
         ]
 
     def start(self) -> None:
@@ -161,7 +180,39 @@ def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult:
     # Here, not above: it brings torch and scikit-learn, which a server that shows pages does not need yet.
     from detector.build import build
 
-    return build(ws, job.function_id, report)
+    result = build(ws, job.function_id, report)
+    if result.trained and result.model is not None:
+        request_audit(ws, job.function_id, result.model.id)
+    return result
+
+
+def _run_audit_job(ws: Workspace, job: Job, report: Report) -> None:
+    from detector.evaluation.audit import audit
+
+    def giving_way(phase: str, done: int, total: int, message: str, rate: float | None) -> None:
+        report(phase, done, total, message, rate)
+        _stop_if_superseded(ws, job)
+        while _something_else_to_do(ws):
+            time.sleep(_GIVE_WAY_SECONDS)
+            report(phase, done, total, f"{message} (waiting until other work is done)", None)
+            _stop_if_superseded(ws, job)
+
+    _stop_if_superseded(ws, job)
+    audit(ws, job.function_id, giving_way)
+
+
+def _stop_if_superseded(ws: Workspace, job: Job) -> None:
+    live = functions.find_live(ws.db, job.function_id)
+    if live is not None and live[0] != job.payload["model"]:
+        raise JobCancelled(_SUPERSEDED)
+
+
+def _something_else_to_do(ws: Workspace) -> bool:
+    moment = now()
+    return any(
+        job.kind != EVALUATE and (job.state == "running" or job.run_after <= moment)
+        for job in jobs.list_jobs(ws.db, limit=100)
+    )
 
 
 def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
@@ -169,7 +220,7 @@ def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
         # What came in before the failure is there to be used.
         request_build(ws, job.function_id)
-    else:
+    elif job.kind == BUILD:
         with contextlib.suppress(NotFound):
             functions.set_training_note(ws.db, job.function_id, sentence)
 

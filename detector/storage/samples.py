@@ -263,6 +263,38 @@ def training_rows(db: Database, function_id: str) -> list[TrainingRow]:
         return [TrainingRow(**row._mapping) for row in connection.execute(statement)]
 
 
+def image_facts(db: Database, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the files of images say about themselves (``ImageFacts`` as JSON), by image hash."""
+    found: dict[str, dict[str, Any]] = {}
+    with db.read() as connection:
+        for start in range(0, len(hashes), _CHUNK):
+            statement = select(images.c.hash, images.c.facts).where(images.c.hash.in_(hashes[start : start + _CHUNK]))
+            found.update(connection.execute(statement).tuples().all())
+    return found
+
+
+def shorter_sides(db: Database, function_id: str) -> list[int]:
+    """The shorter side of every image of a function, in pixels."""
+    statement = (
+        select(images.c.width, images.c.height)
+        .join(samples, samples.c.image_hash == images.c.hash)
+        .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
+    )
+    with db.read() as connection:
+        return [min(row.width, row.height) for row in connection.execute(statement)]
+
+
+def file_names(db: Database, sample_ids: Sequence[str]) -> dict[str, str]:
+    """The file names of samples, by id."""
+    found: dict[str, str] = {}
+    with db.read() as connection:
+        for start in range(0, len(sample_ids), _CHUNK):
+            chunk = sample_ids[start : start + _CHUNK]
+            rows = connection.execute(select(samples.c.id, samples.c.file_name).where(samples.c.id.in_(chunk)))
+            found.update({row.id: row.file_name for row in rows})
+    return found
+
+
 def write_groups(db: Database, groups: Sequence[tuple[str, str]]) -> None:
     """Store each sample's near-duplicate group, given as (sample id, group)."""
     statement = update(samples).where(samples.c.id == bindparam("sample"))

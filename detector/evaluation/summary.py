@@ -1,0 +1,199 @@
+"""Three sentences for somebody who reads nothing else: how good, on what it is weak, what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detector.evaluation.report import Audit
+from detector.evaluation.results import SourceScore, StressScore
+from detector.training.metrics import CrossValidation, wilson_interval
+from detector.words import count, decimal, interval, percent
+
+#: Below this many images a figure is a rough one, whatever it is.
+ROUGH_BELOW = 200
+#: A loss of accuracy from which on a weakness is worth a sentence.
+NOTABLE_LOSS = 0.03
+#: A gain from which on more images of the same kind are the advice.
+WORTH_COLLECTING = 0.01
+#: Sources with fewer images are not called the worst one: too few to say so.
+FEWEST_OF_SOURCE = 10
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """One label's sources, each left out once, together: ``right`` of ``n``; ``seen_right`` by models that saw them."""
+
+    label: str
+    sources: int
+    n: int
+    right: int
+    seen_right: int
+    worst: SourceScore | None
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.n
+
+    @property
+    def seen(self) -> float:
+        return self.seen_right / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson_interval(self.right, self.n)
+
+    @property
+    def loss(self) -> float:
+        """By how much the accuracy is lower than that of models that have seen these sources."""
+        return self.seen - self.accuracy
+
+
+@dataclass(frozen=True)
+class _Weakness:
+    loss: float
+    sentence: str
+    advice: str
+
+
+def unseen_sources(audit: Audit) -> dict[str, Unseen]:
+    """By label, the sources that could be left out; labels without any are not there."""
+    by_label: dict[str, list[SourceScore]] = {}
+    for row in audit.sources.sources if audit.sources else ():
+        if row.accuracy is not None and row.accuracy_unseen is not None:
+            by_label.setdefault(row.label, []).append(row)
+    return {label: _together(label, rows) for label, rows in by_label.items()}
+
+
+def hardest_stress(audit: Audit) -> StressScore | None:
+    """The change that costs most; None where none was tried."""
+    return min(audit.stress, key=lambda score: score.accuracy - score.accuracy_as_imported, default=None)
+
+
+def summarise(audit: Audit) -> list[str]:
+    """Say how good a model is, on what it is weak, and what to do next.
+
+    Parameters
+    ----------
+    audit : Audit
+        May be unfinished: what is not known yet is not spoken of.
+
+    Returns
+    -------
+    list of three sentences
+    """
+    stored = audit.model.cross_validation
+    if stored is None:
+        return [
+            f"Nobody can say how good model {audit.model.version} is: there are too few different images to hold some "
+            "of them back for judging it.",
+            "On what it is weak is not known either.",
+            f"Next: label more different images with each label. {_ENOUGH}",
+        ]
+    cv = CrossValidation.from_json(stored)
+    shortcut = audit.shortcut
+    if shortcut is not None and shortcut.warning:
+        telling = shortcut.facts[0].title if shortcut.facts else "size"
+        return [
+            f"How good it is cannot be said: {_figure(cv)}, but the files alone give the label away.",
+            f"It may be reading the file and not the picture: {telling} and other facts of the file tell the labels "
+            f"apart with a ROC AUC of {decimal(shortcut.roc_auc, 2)}.",
+            "Next: normalise and retrain, so that all files look alike, or import images of both labels that come in "
+            "the same formats and sizes.",
+        ]
+    found = _weaknesses(audit, cv)
+    worst = max(found, key=lambda weakness: weakness.loss)
+    if worst.loss >= NOTABLE_LOSS:
+        return [_how_good(cv), worst.sentence, f"Next: {worst.advice}"]
+    return [
+        _how_good(cv),
+        f"No great weakness was found; {worst.sentence[0].lower()}{worst.sentence[1:]}",
+        f"Next: {_advice(audit, cv)}",
+    ]
+
+
+def _together(label: str, rows: list[SourceScore]) -> Unseen:
+    large = [row for row in rows if row.n >= FEWEST_OF_SOURCE]
+    return Unseen(
+        label=label,
+        sources=len(rows),
+        n=sum(row.n for row in rows),
+        right=sum(round((row.accuracy_unseen or 0.0) * row.n) for row in rows),
+        seen_right=sum(round((row.accuracy or 0.0) * row.n) for row in rows),
+        worst=min(large, key=lambda row: (row.accuracy_unseen or 0.0, row.source)) if large else None,
+    )
+
+
+def _figure(cv: CrossValidation) -> str:
+    return (
+        f"{percent(cv.accuracy)} of {count(cv.n, 'image')} were given the right label by models that had not seen them"
+    )
+
+
+def _how_good(cv: CrossValidation) -> str:
+    commonest = max(cv.labels, key=lambda name: cv.labels[name].n)
+    always = cv.labels[commonest].n / cv.n
+    if cv.interval[0] <= always:
+        return (
+            f"{_figure(cv)} ({interval(cv.interval)}): not clearly better than always saying {commonest}, which is "
+            f"right for {percent(always)}."
+        )
+    rough = "; a rough figure, from so few images" if cv.n < ROUGH_BELOW else ""
+    return f"{_figure(cv)} ({interval(cv.interval)}{rough})."
+
+
+def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
+    found = []
+    for unseen in unseen_sources(audit).values():
+        least = (
+            f", least on {unseen.worst.source} ({percent(unseen.worst.accuracy_unseen or 0.0)})" if unseen.worst else ""
+        )
+        found.append(
+            _Weakness(
+                unseen.loss,
+                f"It is weak on {unseen.label} images from sources that it has never seen: {percent(unseen.accuracy)} "
+                f"right instead of {percent(unseen.seen)}{least}.",
+                f"import {unseen.label} images from more sources, a few dozen of each: variety counts most.",
+            )
+        )
+    stress = hardest_stress(audit)
+    if stress is not None:
+        found.append(
+            _Weakness(
+                stress.accuracy_as_imported - stress.accuracy,
+                f"It suffers most from {_CHANGED[stress.name]}: {percent(stress.accuracy)} right instead of "
+                f"{percent(stress.accuracy_as_imported)}.",
+                "import images the way they will reach you, recompressed, shrunk or cropped, with both labels alike.",
+            )
+        )
+    weakest = min(cv.labels, key=lambda name: cv.labels[name].accuracy)
+    found.append(
+        _Weakness(
+            cv.balanced_accuracy - cv.labels[weakest].accuracy,
+            f"It misses {percent(1 - cv.labels[weakest].accuracy)} of the images labelled {weakest}, more than of any "
+            "other label.",
+            f"import more images labelled {weakest}"
+            + (": there are few of them beside the others." if cv.labels[weakest].n < cv.n / len(cv.labels) else "."),
+        )
+    )
+    return found
+
+
+def _advice(audit: Audit, cv: CrossValidation) -> str:
+    if cv.n < ROUGH_BELOW:
+        return f"label more images. {_ENOUGH}"
+    curve = audit.learning_curve
+    if curve is not None and curve.gain is not None and curve.gain >= WORTH_COLLECTING:
+        return f"import more images. {curve.sentence}"
+    return "look in Review at the images on which label and function differ: some labels may be wrong."
+
+
+_ENOUGH = "From about 100 images of each label on, the figures mean something."
+_CHANGED = {
+    "jpeg-95": "being saved as JPEG with quality 95",
+    "jpeg-75": "being saved as JPEG with quality 75",
+    "jpeg-50": "being saved as JPEG with quality 50",
+    "half-size": "being shrunk to half its size and back",
+    "centre-crop": "having its margins cut off",
+    "webp": "being saved as WebP",
+    "messenger": "being sent by messenger",
+}

@@ -1,0 +1,85 @@
+"""What audits found, part by part, and which verdicts flip on changed copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, distinct, func, insert, select
+
+from detector.storage.database import Database, now
+from detector.storage.schema import evaluations, sample_flips
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A sample whose copy after ``stress`` is given the label ``label_id``, other than the sample itself."""
+
+    stress: str
+    sample_id: str
+    label_id: str
+
+
+def write_part(
+    db: Database, model_id: str, part: str, result: dict[str, Any], seconds: float, flips: Sequence[Flip] = ()
+) -> None:
+    """Store one part of a model's audit together with the flips that it found; a part that is there is replaced."""
+    with db.write() as connection:
+        connection.execute(delete(evaluations).where(evaluations.c.model_id == model_id, evaluations.c.part == part))
+        connection.execute(
+            insert(evaluations).values(model_id=model_id, part=part, result=result, seconds=seconds, created_at=now())
+        )
+        for stress in {flip.stress for flip in flips}:
+            connection.execute(
+                delete(sample_flips).where(sample_flips.c.model_id == model_id, sample_flips.c.stress == stress)
+            )
+        if flips:
+            connection.execute(
+                insert(sample_flips),
+                [
+                    {
+                        "model_id": model_id,
+                        "stress": flip.stress,
+                        "sample_id": flip.sample_id,
+                        "label_id": flip.label_id,
+                    }
+                    for flip in flips
+                ],
+            )
+
+
+def read_parts(db: Database, model_id: str) -> dict[str, dict[str, Any]]:
+    """The finished parts of a model's audit by name."""
+    with db.read() as connection:
+        rows = connection.execute(
+            select(evaluations.c.part, evaluations.c.result).where(evaluations.c.model_id == model_id)
+        )
+        return dict(rows.all())
+
+
+def part_seconds(db: Database, model_id: str) -> dict[str, float]:
+    """How long each finished part took."""
+    with db.read() as connection:
+        rows = connection.execute(
+            select(evaluations.c.part, evaluations.c.seconds).where(evaluations.c.model_id == model_id)
+        )
+        return dict(rows.all())
+
+
+def count_flipped(db: Database, model_id: str) -> int:
+    """How many samples flip under at least one change."""
+    statement = select(func.count(distinct(sample_flips.c.sample_id))).where(sample_flips.c.model_id == model_id)
+    with db.read() as connection:
+        return connection.scalar(statement) or 0
+
+
+def flips(db: Database, model_id: str) -> list[Flip]:
+    """All flips of a model, ordered by change and sample."""
+    statement = (
+        select(sample_flips.c.stress, sample_flips.c.sample_id, sample_flips.c.label_id)
+        .where(sample_flips.c.model_id == model_id)
+        .order_by(sample_flips.c.stress, sample_flips.c.sample_id)
+    )
+    with db.read() as connection:
+        return [Flip(**row._mapping) for row in connection.execute(statement)]
