@@ -1,0 +1,154 @@
+"""Near-duplicates: how many there are, what they would have done to the score, and which contradict one another.
+
+Pictures that are nearly the same always share a fold. Were they dealt out freely, a model would be asked about
+pictures whose twins it has learned by heart, and the score would rise for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.progress import Report, silent
+from detector.storage import samples
+from detector.training.folds import make_folds
+from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.evaluation.material import Material
+
+#: Longer lists are cut: whoever has mended these asks again.
+MOST_LISTED = 200
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Two pictures that are the same or nearly so and carry different labels.
+
+    ``distance`` counts the bits in which their perceptual hashes differ: 0 looks identical.
+    """
+
+    sample_id: str
+    file: str
+    label: str
+    other_sample_id: str
+    other_file: str
+    other_label: str
+    distance: int
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What is known of a model's near-duplicates.
+
+    Attributes
+    ----------
+    groups, samples, pairs : int
+        Groups of at least two samples, the samples in them, and the pairs that they make.
+    n : int
+        Samples measured.
+    accuracy_grouped, accuracy_ungrouped : float or None
+        Cross-validated at the chosen hyperparameters, with the groups kept together and dealt out freely. None without
+        folds.
+    contradictions : tuple of Contradiction
+        The most alike first, at most ``MOST_LISTED``; ``contradiction_count`` counts them all.
+    """
+
+    groups: int
+    samples: int
+    pairs: int
+    n: int
+    accuracy_grouped: float | None
+    accuracy_ungrouped: float | None
+    contradictions: tuple[Contradiction, ...]
+    contradiction_count: int
+
+    @property
+    def inflation(self) -> float | None:
+        """By how much the accuracy would have been too high without grouping."""
+        if self.accuracy_grouped is None or self.accuracy_ungrouped is None:
+            return None
+        return self.accuracy_ungrouped - self.accuracy_grouped
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            **asdict(self),
+            "contradictions": [asdict(item) for item in self.contradictions],
+            "inflation": self.inflation,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Duplicates:
+        """The inverse of ``to_json``."""
+        values = {name: value for name, value in data.items() if name != "inflation"}
+        return cls(**{**values, "contradictions": tuple(Contradiction(**item) for item in data["contradictions"])})
+
+
+def measure_duplicates(ws: Workspace, material: Material, report: Report = silent) -> Duplicates:
+    """Count a model's near-duplicates and train once more as if they were unrelated."""
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(material.groups):
+        members.setdefault(group, []).append(index)
+    several = [indices for indices in members.values() if len(indices) > 1]
+    report("evaluate", 0, 1, "Comparing near-duplicates", None)
+    grouped = ungrouped = None
+    if material.folds is not None and material.out_of_fold is not None:
+        if several:
+            # Both anew and in the same way, so that nothing else tells them apart.
+            grouped = _accuracy(material, material.folds)
+            keys = [row.image_hash for row in material.rows]
+            free = make_folds(material.y, keys, material.fold_count, material.model.hyperparameters["seed"])
+            ungrouped = _accuracy(material, free) if free is not None else None
+        else:
+            grouped = ungrouped = float(np.mean(material.out_of_fold.argmax(axis=1) == material.y))
+    found = _contradictions(material, several)
+    names = samples.file_names(ws.db, [item for a, b, _ in found[:MOST_LISTED] for item in (a, b)])
+    label_of = {
+        row.sample_id: material.label_names[label]
+        for row, label in zip(material.rows, material.y.tolist(), strict=True)
+    }
+    report("evaluate", 1, 1, "Comparing near-duplicates", None)
+    return Duplicates(
+        groups=len(several),
+        samples=sum(map(len, several)),
+        pairs=sum(len(indices) * (len(indices) - 1) // 2 for indices in several),
+        n=len(material.rows),
+        accuracy_grouped=grouped,
+        accuracy_ungrouped=ungrouped,
+        contradictions=tuple(
+            Contradiction(a, names[a], label_of[a], b, names[b], label_of[b], distance)
+            for a, b, distance in found[:MOST_LISTED]
+        ),
+        contradiction_count=len(found),
+    )
+
+
+def _accuracy(material: Material, folds: np.ndarray) -> float:
+    # Here, not above: it brings torch, which pages that only show these figures do not need.
+    from detector.training.refit import fit_subsets, predicted
+
+    used = folds[:, None] != np.arange(int(folds.max()) + 1)
+    fitted = fit_subsets(
+        material.views, material.y, material.k, material.settings, used, coefficients=False, basis=material.basis
+    )
+    held_out = fitted.logits[np.arange(len(folds)), folds]
+    return float(np.mean(predicted(held_out) == material.y))
+
+
+def _contradictions(material: Material, several: Sequence[Sequence[int]]) -> list[tuple[str, str, int]]:
+    """(sample id, sample id, distance) of the pairs within a group that carry different labels."""
+    found = []
+    for indices in several:
+        if len(set(material.y[list(indices)].tolist())) < 2:
+            continue
+        hashes = [int(material.rows[index].perceptual_hash, 16) for index in indices]
+        for place, first in enumerate(indices):
+            for other, second in enumerate(indices[place + 1 :], place + 1):
+                if material.y[first] != material.y[second]:
+                    distance = (hashes[place] ^ hashes[other]).bit_count()
+                    found.append((material.rows[first].sample_id, material.rows[second].sample_id, distance))
+    return sorted(found, key=lambda item: item[2])
