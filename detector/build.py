@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.backbones import PREPROCESSING_VERSION, Backbone
+from detector.backbones import Backbone
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import NoModel, NotTrainable
 from detector.evaluation.thresholds import find_thresholds
@@ -218,7 +218,7 @@ def _train_if_changed(
         groups=[group for _, group in chosen],
         backbone_id=backbone.spec.id,
         backbone_key=backbone.key,
-        preprocessing_version=str(PREPROCESSING_VERSION),
+        preprocessing_version=backbone.preprocessing_version,
     )
     pace_start = monotonic()
 
@@ -246,6 +246,7 @@ def _train_if_changed(
         backbone_id=backbone.spec.id,
         backbone_key=backbone.key,
         precision=backbone.precision,
+        normalise=function.normalise,
         label_ids=[id_of[name] for name in names],
         label_names=names,
         sample_count=len(chosen),

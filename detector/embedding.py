@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def function_backbone(ws: Workspace, function: Function) -> Backbone:
-    """The loaded backbone of a function, in the precision that was chosen for it once.
+    """The loaded backbone of a function, in the precision chosen for it once, normalising if the function does.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def function_backbone(ws: Workspace, function: Function) -> Backbone:
     if precision is None:
         precision = choose_precision(function.backbone_id, ws.settings)
         functions.set_precision(ws.db, function.id, precision)
-    return get_backbone(function.backbone_id, precision, ws.settings)
+    return get_backbone(function.backbone_id, precision, ws.settings).normalising(function.normalise)
 
 
 def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: Report = silent) -> int:

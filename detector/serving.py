@@ -130,6 +130,7 @@ def serving_backbone(ws: Workspace, serving: ServingModel) -> Backbone:
         The weights cannot be had, or are others than those of the training: their numbers mean something else.
     """
     backbone = get_backbone(serving.row.backbone_id, serving.row.precision, ws.settings)
+    backbone = backbone.normalising(serving.row.normalise)
     if backbone.key != serving.row.backbone_key:
         raise BackboneUnavailable(
             serving.row.backbone_id,

@@ -13,6 +13,7 @@ torch's own threads 5 / 207 / 226. So nothing is won on an idle machine (float32
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from detector.backbones.registry import BackboneSpec
 from detector.backbones.views import DETAIL, PREPROCESSING_VERSION, WHOLE, PreparedViews, prepare_views
 from detector.errors import InvalidInput
+from detector.imaging.normalise import Normalisation, normalised
 
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
@@ -65,6 +67,7 @@ class Backbone:
         self.spec = spec
         self.fingerprint = fingerprint
         self.precision = precision
+        self.normalisation: Normalisation | None = None
         self.features = dict(features)
         self.dimension = max(part.stop for part in self.features.values())
         on_gpu = torch.cuda.is_available()
@@ -85,7 +88,26 @@ class Backbone:
     @property
     def key(self) -> str:
         """Embeddings may be compared only where this is equal."""
-        return f"{self.spec.id}:{self.fingerprint}:{PREPROCESSING_VERSION}:{self.precision}"
+        return f"{self.spec.id}:{self.fingerprint}:{self.preprocessing_version}:{self.precision}"
+
+    @property
+    def preprocessing_version(self) -> str:
+        """What is done to a picture before the network sees it; part of ``key``."""
+        return PREPROCESSING_VERSION + (f"+{self.normalisation.code}" if self.normalisation else "")
+
+    def normalising(self, code: str | None) -> Backbone:
+        """This backbone for pictures that are first made alike in size, format and quality.
+
+        The network is shared with it. None: pictures as they are.
+
+        Raises
+        ------
+        InvalidInput
+            ``code`` names no normalisation.
+        """
+        other = copy.copy(self)
+        other.normalisation = Normalisation.parse(code) if code is not None else None
+        return other
 
     @property
     def input_size(self) -> int:
@@ -93,6 +115,8 @@ class Backbone:
 
     def views_of(self, image: Image.Image) -> PreparedViews:
         """Cut an upright RGB image into the views of this backbone. Needs no torch; meant for a decoding thread."""
+        if self.normalisation is not None:
+            image = normalised(image, self.normalisation)
         return prepare_views(image, self.input_size, self.spec.interpolation)
 
     def embed_crops(self, crops: Sequence[np.ndarray]) -> np.ndarray:
