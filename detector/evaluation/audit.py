@@ -7,17 +7,27 @@ from functools import cached_property
 from typing import Any
 
 from detector.errors import NotAuditable
+from detector.evaluation.duplicates import measure_duplicates
 from detector.evaluation.learning_curve import measure_learning_curve
 from detector.evaluation.material import Material, load_material
-from detector.evaluation.report import LEARNING_CURVE, PARTS, SHORTCUT, SOURCES, Audit, read_audit, stress_part
+from detector.evaluation.report import (
+    DUPLICATES,
+    LEARNING_CURVE,
+    PARTS,
+    SHORTCUT,
+    SOURCES,
+    Audit,
+    read_audit,
+    stress_part,
+)
 from detector.evaluation.results import STRESSES
 from detector.evaluation.shortcut import FileFactsRow, shortcut_audit
 from detector.evaluation.sources import measure_sources
 from detector.evaluation.stress import StressTest
-from detector.imaging import ImageFacts
+from detector.normalising import file_facts
 from detector.progress import Report, silent
 from detector.serving import load_serving_model, serving_backbone
-from detector.storage import evaluations, samples
+from detector.storage import evaluations
 from detector.storage.evaluations import Flip
 from detector.workspace import Workspace
 
@@ -65,6 +75,8 @@ class _Examination:
             return {"shortcut": self._shortcut(report)}, []
         if name == SOURCES:
             return measure_sources(material, report).to_json(), []
+        if name == DUPLICATES:
+            return measure_duplicates(self.ws, material, report).to_json(), []
         if name == LEARNING_CURVE:
             return measure_learning_curve(material, report).to_json(), []
         if material.folds is None:
@@ -76,10 +88,10 @@ class _Examination:
 
     def _shortcut(self, report: Report) -> dict[str, Any] | None:
         material = self.material
-        facts = samples.image_facts(self.ws.db, [row.image_hash for row in material.rows])
+        facts = file_facts(self.ws, [row.image_hash for row in material.rows], material.model.normalise, report)
         rows = [
-            FileFactsRow(row.image_hash, int(label), ImageFacts(**facts[row.image_hash]), group)
-            for row, label, group in zip(material.rows, material.y, material.groups, strict=True)
+            FileFactsRow(row.image_hash, int(label), found, group)
+            for row, label, found, group in zip(material.rows, material.y, facts, material.groups, strict=True)
         ]
         chosen = material.model.hyperparameters
         found = shortcut_audit(

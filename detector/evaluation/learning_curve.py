@@ -99,7 +99,9 @@ def _curve(material: Material, sizes: Floats, accuracy: Floats) -> LearningCurve
 
 
 def _sentence(step: int, gain: float, bounds: tuple[float, float]) -> str:
-    low, points, high = (max(round(100 * share, 1), 0.0) for share in (bounds[0], gain, bounds[1]))
+    low, points, high = (round(100 * max(share, 0.0), 1) for share in (bounds[0], gain, bounds[1]))
+    if points == 0:
+        return f"Another {step:,} images of the same kind would bring nothing that can be measured."
     verb = "would bring" if gain >= WORTH_NAMING else "would hardly help:"
     return (
         f"Another {step:,} images of the same kind {verb} about {points:g} point{'' if points == 1 else 's'} "

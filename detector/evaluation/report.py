@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from detector.evaluation.duplicates import Duplicates
 from detector.evaluation.results import STRESSES, LearningCurve, Sources, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
 from detector.storage import evaluations
 from detector.storage.database import Database
 from detector.storage.models import ModelRow
 
-SHORTCUT, SOURCES, LEARNING_CURVE = "shortcut", "sources", "learning_curve"
+SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE = "shortcut", "duplicates", "sources", "learning_curve"
 
 
 def stress_part(stress: str) -> str:
@@ -20,7 +21,7 @@ def stress_part(stress: str) -> str:
 
 
 #: In the order in which they are run: what matters most first, what takes longest last.
-PARTS = (SHORTCUT, SOURCES, LEARNING_CURVE, *map(stress_part, STRESSES))
+PARTS = (SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE, *map(stress_part, STRESSES))
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Audit:
     model : ModelRow
     done : names of the finished parts, of `PARTS`
     shortcut : None where it is not done or could not be made
+    duplicates : None where it is not done
     sources : None where it is not done; empty without source tags
     learning_curve : None where it is not done
     stress : the finished changes, in their order; empty for a model without folds
@@ -42,6 +44,7 @@ class Audit:
     model: ModelRow
     done: frozenset[str]
     shortcut: ShortcutAudit | None
+    duplicates: Duplicates | None
     sources: Sources | None
     learning_curve: LearningCurve | None
     stress: tuple[StressScore, ...]
@@ -56,6 +59,7 @@ class Audit:
         """The form that ``audit --json`` prints."""
         return {
             "shortcut": self.shortcut.to_json() if self.shortcut else None,
+            "duplicates": self.duplicates.to_json() if self.duplicates else None,
             **(self.sources.to_json() if self.sources else {"sources": []}),
             "stress": [score.to_json() for score in self.stress],
             "flipped_samples": self.flipped,
@@ -73,6 +77,7 @@ def read_audit(db: Database, model: ModelRow) -> Audit:
         model=model,
         done=frozenset(parts),
         shortcut=ShortcutAudit.from_json(shortcut) if shortcut else None,
+        duplicates=Duplicates.from_json(parts[DUPLICATES]) if DUPLICATES in parts else None,
         sources=Sources.from_json(parts[SOURCES]) if SOURCES in parts else None,
         learning_curve=LearningCurve.from_json(parts[LEARNING_CURVE]) if LEARNING_CURVE in parts else None,
         stress=tuple(StressScore.from_json(score) for score in stored if score),

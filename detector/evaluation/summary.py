@@ -13,6 +13,8 @@ from detector.words import count, decimal, interval, percent
 ROUGH_BELOW = 200
 #: A loss of accuracy from which on a weakness is worth a sentence.
 NOTABLE_LOSS = 0.03
+#: And at least this many images must be behind it: fewer come and go by chance.
+NOTABLE_IMAGES = 5
 #: A gain from which on more images of the same kind are the advice.
 WORTH_COLLECTING = 0.01
 #: Sources with fewer images are not called the worst one: too few to say so.
@@ -50,7 +52,10 @@ class Unseen:
 
 @dataclass(frozen=True)
 class _Weakness:
+    """A loss of accuracy on ``n`` images."""
+
     loss: float
+    n: int
     sentence: str
     advice: str
 
@@ -101,9 +106,13 @@ def summarise(audit: Audit) -> list[str]:
             "the same formats and sizes.",
         ]
     found = _weaknesses(audit, cv)
-    worst = max(found, key=lambda weakness: weakness.loss)
-    if worst.loss >= NOTABLE_LOSS:
+    notable = [item for item in found if item.loss >= NOTABLE_LOSS and item.loss * item.n >= NOTABLE_IMAGES]
+    if notable:
+        worst = max(notable, key=lambda item: item.loss)
         return [_how_good(cv), worst.sentence, f"Next: {worst.advice}"]
+    if cv.n < ROUGH_BELOW:
+        return [_how_good(cv), "So few images cannot tell on what it is weak.", f"Next: {_advice(audit, cv)}"]
+    worst = max(found, key=lambda item: item.loss)
     return [
         _how_good(cv),
         f"No great weakness was found; {worst.sentence[0].lower()}{worst.sentence[1:]}",
@@ -133,10 +142,9 @@ def _how_good(cv: CrossValidation) -> str:
     commonest = max(cv.labels, key=lambda name: cv.labels[name].n)
     always = cv.labels[commonest].n / cv.n
     if cv.interval[0] <= always:
-        return (
-            f"{_figure(cv)} ({interval(cv.interval)}): not clearly better than always saying {commonest}, which is "
-            f"right for {percent(always)}."
-        )
+        even = always < 1.1 / len(cv.labels)
+        instead = "guessing" if even else f"always saying {commonest}, which is right for {percent(always)}"
+        return f"{_figure(cv)} ({interval(cv.interval)}): not clearly better than {instead}."
     rough = "; a rough figure, from so few images" if cv.n < ROUGH_BELOW else ""
     return f"{_figure(cv)} ({interval(cv.interval)}{rough})."
 
@@ -150,6 +158,7 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
         found.append(
             _Weakness(
                 unseen.loss,
+                unseen.n,
                 f"It is weak on {unseen.label} images from sources that it has never seen: {percent(unseen.accuracy)} "
                 f"right instead of {percent(unseen.seen)}{least}.",
                 f"import {unseen.label} images from more sources, a few dozen of each: variety counts most.",
@@ -160,6 +169,7 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
         found.append(
             _Weakness(
                 stress.accuracy_as_imported - stress.accuracy,
+                stress.n,
                 f"It suffers most from {_CHANGED[stress.name]}: {percent(stress.accuracy)} right instead of "
                 f"{percent(stress.accuracy_as_imported)}.",
                 "import images the way they will reach you, recompressed, shrunk or cropped, with both labels alike.",
@@ -169,6 +179,7 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
     found.append(
         _Weakness(
             cv.balanced_accuracy - cv.labels[weakest].accuracy,
+            cv.labels[weakest].n,
             f"It misses {percent(1 - cv.labels[weakest].accuracy)} of the images labelled {weakest}, more than of any "
             "other label.",
             f"import more images labelled {weakest}"

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from detector.evaluation.report import PARTS, Audit
+from detector.evaluation.results import LearningCurve, Sources, SourceScore, StressScore
+from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
+from detector.evaluation.summary import summarise, unseen_sources
+from detector.training.metrics import cross_validation_metrics
+from tests.evaluation.materials import model_row
+
+
+def audit_of(real: tuple[int, int], synthetic: tuple[int, int], **facts: Any) -> Audit:
+    """An audit of a model that got so many of so many right."""
+    y = np.repeat([0, 1], [real[1], synthetic[1]])
+    right = np.concatenate([np.arange(of) < got for got, of in (real, synthetic)])
+    says = np.where(right, y, 1 - y)
+    prob = np.where(np.arange(2)[None, :] == says[:, None], 0.9, 0.1)
+    cv = cross_validation_metrics(prob, y, ("real", "synthetic"), 5)
+    nothing = dict.fromkeys(Audit.__dataclass_fields__) | {"stress": (), "flipped": 0, "seconds": {}}
+    done = {"done": frozenset(PARTS), "model": model_row(cross_validation=cv.to_json())}
+    return Audit(**(nothing | done | facts))
+
+
+def source(name: str, label: str, n: int, seen: float, unseen: float | None) -> SourceScore:
+    return SourceScore(name, label, n, seen, unseen, (0.0, 1.0), (0.0, 1.0))
+
+
+def changed(name: str, accuracy: float) -> StressScore:
+    return StressScore(name, 500, 2000, accuracy, (0.0, 1.0), 0.95, 0.1)
+
+
+GOOD = audit_of((950, 1000), (960, 1000))
+LEAKY = ShortcutAudit(0.99, (0.97, 1.0), True, (FactEvidence("format", 0.98, "PNG: 9 of 9 synthetic"),), 200, 5)
+
+
+def test_a_good_model_is_called_so_with_its_interval_and_its_numbers() -> None:
+    good, weak, following = summarise(GOOD)
+    assert (
+        good == "95.5 % of 2,000 images were given the right label by models that had not seen them (94.5 to 96.3 %)."
+    )
+    assert weak.startswith("No great weakness was found; it misses 5.0 % of the images labelled real")
+    assert following.startswith("Next: look in Review")
+
+
+def test_a_shortcut_outweighs_every_figure() -> None:
+    good, weak, following = summarise(replace(GOOD, shortcut=LEAKY, stress=(changed("jpeg-50", 0.5),)))
+    assert good.startswith("How good it is cannot be said: 95.5 %")
+    assert "file format" in weak
+    assert "0.99" in weak
+    assert "normalise and retrain" in following
+    harmless = replace(LEAKY, warning=False)
+    assert summarise(replace(GOOD, shortcut=harmless)) == summarise(GOOD)
+
+
+def test_the_greatest_weakness_is_named_and_the_advice_is_about_it() -> None:
+    found = Sources(
+        (
+            source("camera", "real", 500, 0.95, None),
+            source("a", "synthetic", 100, 0.96, 0.90),
+            source("b", "synthetic", 100, 0.96, 0.60),
+        ),
+        0,
+        0,
+    )
+    scores = (changed("jpeg-75", 0.94), changed("messenger", 0.84))
+    both = replace(GOOD, sources=found, stress=scores)
+    _, weak, following = summarise(both)
+    assert weak == (
+        "It is weak on synthetic images from sources that it has never seen: 75.0 % right instead of 96.0 %, least on "
+        "b (60.0 %)."
+    )
+    assert "import synthetic images from more sources" in following
+    unseen = unseen_sources(both)
+    assert list(unseen) == ["synthetic"]
+    assert (unseen["synthetic"].n, unseen["synthetic"].sources, unseen["synthetic"].accuracy) == (200, 2, 0.75)
+    _, weak, following = summarise(replace(GOOD, stress=scores))
+    assert weak == "It suffers most from being sent by messenger: 84.0 % right instead of 95.0 %."
+    assert "recompressed" in following
+    _, weak, following = summarise(audit_of((600, 1000), (960, 1000)))
+    assert weak == "It misses 40.0 % of the images labelled real, more than of any other label."
+    assert following == "Next: import more images labelled real."
+
+
+def test_more_images_are_the_advice_where_they_help() -> None:
+    curve = LearningCurve((), 5, 5, 2000, 500, 0.02, (0.015, 0.025), "Another 500 images would bring 2 points.")
+    assert summarise(replace(GOOD, learning_curve=curve))[2] == (
+        "Next: import more images. Another 500 images would bring 2 points."
+    )
+    assert "Review" in summarise(replace(GOOD, learning_curve=replace(curve, gain=0.002)))[2]
+
+
+def test_few_images_are_called_few_and_no_single_one_is_a_weakness() -> None:
+    stress = StressScore("webp", 18, 18, 12 / 18, (0.4, 0.8), 14 / 18, 0.1)
+    good, weak, following = summarise(audit_of((7, 9), (7, 9), stress=(stress,)))
+    assert "(54.8 to 91.0 %; a rough figure, from so few images)" in good
+    assert weak == "So few images cannot tell on what it is weak."
+    assert "label more images" in following
+
+
+def test_no_better_than_a_constant_answer_is_said_so() -> None:
+    assert (
+        "not clearly better than always saying synthetic, which is right for 80.0 %"
+        in summarise(audit_of((10, 100), (395, 400)))[0]
+    )
+    assert "not clearly better than guessing" in summarise(audit_of((30, 60), (32, 60)))[0]
+
+
+def test_a_model_without_folds_gets_three_sentences_too() -> None:
+    sentences = summarise(replace(GOOD, model=model_row(cross_validation=None)))
+    assert len(sentences) == 3
+    assert "Nobody can say how good model 1 is" in sentences[0]
+    assert "label more" in sentences[2]
