@@ -1,0 +1,227 @@
+"""Plotly figures of an audit: unseen sources, copies that have travelled, data size. As pure as `detector.charts`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from detector.evaluation.results import LearningCurve, SourceScore, StressScore
+from detector.figures import (
+    PLAIN,
+    SIZE,
+    SMALL,
+    axis_style,
+    faded,
+    name_axes,
+    new_figure,
+    percent_axis,
+    safe,
+    shorten,
+)
+from detector.palette import PAPER, Theme, label_ink
+from detector.words import count, interval, percent
+
+#: Rows of the figure of sources; the smallest sources are not drawn beyond it.
+MOST_SOURCES = 16
+
+
+def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: Theme = "light") -> go.Figure:
+    """Draw each source twice: judged by models that have seen others of it (ring) and by one that has not (dot).
+
+    Parameters
+    ----------
+    scores : sequence of SourceScore
+        In the order of the rows; the largest `MOST_SOURCES` are drawn.
+    labels : sequence of str
+        All labels of the function in its order, which the colours follow.
+    theme : {"light", "dark"}
+    """
+    paper = PAPER[theme]
+    rows = drawn_sources(scores)
+    figure = new_figure(theme, height=38 * len(rows) + 62, margin={"t": 8, "l": 8, "r": 16, "b": 36})
+    for place, row in enumerate(rows):
+        ink = label_ink(row.label, labels, theme)
+        words = []
+        if row.accuracy_unseen is not None:
+            low, high = row.interval
+            words.append(f"never seen {percent(row.accuracy_unseen, 0)}")
+            figure.add_trace(
+                go.Scatter(
+                    x=[row.accuracy_unseen],
+                    y=[place],
+                    mode="markers",
+                    name=row.source,
+                    marker={"color": ink.fill, "size": 11},
+                    error_x={
+                        "type": "data",
+                        "symmetric": False,
+                        "array": [high - row.accuracy_unseen],
+                        "arrayminus": [row.accuracy_unseen - low],
+                        "color": faded(ink.fill, 0.45),
+                        "thickness": 2.5,
+                        "width": 0,
+                    },
+                    hovertemplate=(
+                        f"{safe(row.source)} ({safe(row.label)}), never seen: {percent(row.accuracy_unseen)}"
+                        f"<br>95 % interval {interval(row.interval)}, {count(row.n, 'image')}<extra></extra>"
+                    ),
+                )
+            )
+        if row.accuracy is not None:
+            words.append(f"seen {percent(row.accuracy, 0)}")
+            figure.add_trace(
+                go.Scatter(
+                    x=[row.accuracy],
+                    y=[place],
+                    mode="markers",
+                    name=f"{row.source}, seen",
+                    marker={"color": paper.card, "size": 10, "line": {"color": ink.fill, "width": 2}},
+                    hovertemplate=(
+                        f"{safe(row.source)} ({safe(row.label)}), seen: {percent(row.accuracy)}<extra></extra>"
+                    ),
+                )
+            )
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=place,
+            yshift=14,
+            text=(
+                f"<b>{shorten(row.source, 22)}</b> <span style='color:{paper.muted}'>{' · '.join(words)} · "
+                f"{count(row.n)}</span>"
+            ),
+            font={"color": ink.text, "size": SMALL},
+            **PLAIN,
+        )
+    lowest = min((row.interval[0] for row in rows), default=0.0)
+    floor = max(0.0, min(0.9, int(lowest * 10) / 10))
+    percent_axis(figure, "x", [floor - 0.01 * (1 - floor), 1 + 0.02 * (1 - floor)], theme)
+    figure.update_yaxes(range=[len(rows) - 0.6, -0.8], visible=False)
+    return figure
+
+
+def drawn_sources(scores: Sequence[SourceScore]) -> list[SourceScore]:
+    """The rows of `unseen_sources`: the largest, in the order given."""
+    largest = sorted(scores, key=lambda row: -row.n)[:MOST_SOURCES]
+    return [row for row in scores if row in largest]
+
+
+def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
+    """Draw the accuracy on copies as bars, that on the samples as imported on top.
+
+    Parameters
+    ----------
+    scores : sequence of StressScore, not empty
+    theme : {"light", "dark"}
+    """
+    paper = PAPER[theme]
+    names = ["as imported", *(score.title for score in scores)]
+    values = [scores[0].accuracy_as_imported, *(score.accuracy for score in scores)]
+    hover = [
+        f"as imported: {percent(values[0])} of {count(scores[0].n, 'image')}",
+        *(
+            f"{score.title}: {percent(score.accuracy)} of {count(score.n, 'image')}, 95 % interval "
+            f"{interval(score.interval)}<br>{percent(score.flipped)} of the verdicts are other ones"
+            for score in scores
+        ),
+    ]
+    figure = new_figure(theme, height=34 * len(names) + 16, margin={"t": 4, "l": 8, "r": 8, "b": 4})
+    figure.add_trace(
+        go.Bar(
+            x=values,
+            y=names,
+            orientation="h",
+            width=0.56,
+            marker={"color": [paper.text, *[faded(paper.text, 0.42)] * len(scores)], "line": {"width": 0}},
+            text=[percent(value) for value in values],
+            textposition="outside",
+            cliponaxis=False,
+            textfont={"size": SIZE, "color": paper.text},
+            customdata=hover,
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(range=[0, 1.16], visible=False, fixedrange=True)
+    figure.update_yaxes(
+        **axis_style(theme) | {"showgrid": False, "tickfont": {"size": SIZE, "color": paper.text}},
+        autorange="reversed",
+    )
+    figure.update_layout(barcornerradius=4)
+    return figure
+
+
+def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
+    """Draw accuracy over the number of training images, with the range of the repeats, and the forecast dotted.
+
+    Parameters
+    ----------
+    curve : LearningCurve
+        With points.
+    theme : {"light", "dark"}
+    """
+    paper = PAPER[theme]
+    sizes = [point.n for point in curve.points]
+    values = [point.accuracy for point in curve.points]
+    low, high = [point.interval[0] for point in curve.points], [point.interval[1] for point in curve.points]
+    figure = new_figure(theme, height=280, margin={"t": 30, "l": 8, "r": 20, "b": 44})
+    figure.add_trace(
+        go.Scatter(
+            x=[*sizes, *reversed(sizes)],
+            y=[*high, *reversed(low)],
+            mode="lines",
+            fill="toself",
+            fillcolor=faded(paper.text, 0.10),
+            line={"width": 0},
+            hoverinfo="skip",
+        )
+    )
+    if curve.gain is not None:
+        last, value = sizes[-1], values[-1]
+        figure.add_trace(
+            go.Scatter(
+                x=[last, last + curve.step],
+                y=[value, min(value + max(curve.gain, 0.0), 1.0)],
+                mode="lines",
+                line={"color": paper.muted, "width": 2, "dash": "dot"},
+                hoverinfo="skip",
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=sizes,
+            y=values,
+            mode="lines+markers",
+            cliponaxis=False,
+            line={"color": paper.text, "width": 2},
+            marker={"color": paper.text, "size": 7},
+            customdata=[
+                f"{count(point.n, 'training image')}: {percent(point.accuracy)}"
+                f"<br>95 % of repeats within {interval(point.interval)}"
+                for point in curve.points
+            ],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    )
+    figure.add_annotation(
+        x=sizes[-1],
+        xref="x",
+        y=high[-1],
+        xanchor="right",
+        yanchor="bottom",
+        yshift=4,
+        text=f"<b>{percent(values[-1])}</b>",
+        font={"color": paper.text, "size": SIZE},
+        **PLAIN,
+    )
+    figure.update_xaxes(
+        range=[0, 1.04 * (sizes[-1] + (curve.step if curve.gain is not None else 0))],
+        tickformat=",d",
+        nticks=6,
+        **axis_style(theme),
+    )
+    room = max(0.02, max(high) - min(low))
+    percent_axis(figure, "y", [max(-0.01, min(low) - 0.1 * room), min(1.02, max(high) + 0.18 * room)], theme)
+    name_axes(figure, theme, "images trained on", "accuracy")
+    return figure

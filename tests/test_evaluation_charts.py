@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import pytest
+
+from detector import evaluation_charts as charts
+from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
+from detector.palette import Theme, label_ink
+
+LABELS = ("real", "synthetic")
+
+
+def words(figure: go.Figure) -> str:
+    return " ".join(note.text for note in figure.layout.annotations)
+
+
+def source(name: str, label: str, n: int, unseen: float | None) -> SourceScore:
+    return SourceScore(name, label, n, 0.95, unseen, (0.5, 0.98), (0.9, 0.98))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_source_is_a_dot_never_seen_with_its_interval_and_a_ring_seen(theme: Theme) -> None:
+    figure = charts.unseen_sources(
+        [source("a<b>", "synthetic", 40, 0.7), source("cam", "real", 9, None)], LABELS, theme
+    )
+    dot, ring, only_ring = figure.data
+    assert (dot.x, dot.y) == ((0.7,), (0,))
+    assert (dot.x[0] - dot.error_x.arrayminus[0], dot.x[0] + dot.error_x.array[0]) == pytest.approx((0.5, 0.98))
+    assert dot.marker.color == label_ink("synthetic", LABELS, theme).fill
+    assert (ring.x, only_ring.x, only_ring.y) == ((0.95,), (0.95,), (1,))
+    assert "a&lt;b&gt;" in words(figure)
+    assert "never seen 70 %" in words(figure)
+    assert "40" in words(figure)
+
+
+def test_of_many_sources_the_largest_are_drawn_in_their_order() -> None:
+    rows = [source(f"s{i}", "synthetic", 10 + (7 * i) % 30, 0.9) for i in range(30)]
+    drawn = charts.drawn_sources(rows)
+    assert len(drawn) == charts.MOST_SOURCES
+    assert min(row.n for row in drawn) >= max(row.n for row in rows if row not in drawn)
+    assert [rows.index(row) for row in drawn] == sorted(rows.index(row) for row in drawn)
+
+
+def test_stress_bars_begin_with_the_samples_as_imported() -> None:
+    scores = [
+        StressScore("jpeg-75", 500, 2000, 0.92, (0.9, 0.94), 0.95, 0.03),
+        StressScore("messenger", 500, 2000, 0.84, (0.8, 0.87), 0.95, 0.11),
+    ]
+    (bars,) = charts.stress(scores).data
+    assert bars.y == ("as imported", "JPEG 75", "messenger")
+    assert bars.x == (0.95, 0.92, 0.84)
+    assert bars.text == ("95.0 %", "92.0 %", "84.0 %")
+    assert "11.0 % of the verdicts are other ones" in bars.customdata[2]
+
+
+def curve(gain: float | None, sizes: Sequence[int] = (50, 100)) -> LearningCurve:
+    points = tuple(LearningPoint(n, 0.8 + n / 1000, (0.75 + n / 1000, 0.85 + n / 1000)) for n in sizes)
+    bounds = None if gain is None else (0.0, 0.02)
+    return LearningCurve(points, 5, 5, 125, 20, gain, bounds, "")
+
+
+def test_a_learning_curve_has_its_band_and_its_forecast() -> None:
+    band, forecast, line = charts.learning_curve(curve(0.01)).data
+    assert band.fill == "toself"
+    assert line.x == (50, 100)
+    assert line.y == pytest.approx((0.85, 0.9))
+    assert forecast.x == (100, 120)
+    assert forecast.y == pytest.approx((0.9, 0.91))
+    assert len(charts.learning_curve(curve(None)).data) == 2
