@@ -37,6 +37,8 @@ class Paper:
     ----------
     ground, card, track, hairline, text, muted : str
         ``#rrggbb``: the page, a card on it, the empty part of a bar, thin rules, words, and words of less weight.
+    warning, warning_line : str
+        ``#rrggbb``: the ground of a banner that must not be overlooked, and its border.
     neutral : Ink
         For what is without a label, and for a verdict that cannot be told.
     """
@@ -47,6 +49,8 @@ class Paper:
     hairline: str
     text: str
     muted: str
+    warning: str
+    warning_line: str
     neutral: Ink
 
 
@@ -58,6 +62,8 @@ PAPER: dict[Theme, Paper] = {
         hairline="#e4dfd4",
         text="#1b2430",
         muted="#5b6672",
+        warning="#fdeeea",
+        warning_line="#eeb7a5",
         neutral=Ink(fill="#7b8590", text="#66707b"),
     ),
     "dark": Paper(
@@ -67,6 +73,8 @@ PAPER: dict[Theme, Paper] = {
         hairline="#323944",
         text="#e8e6e1",
         muted="#a4abb4",
+        warning="#3a211c",
+        warning_line="#7d4435",
         neutral=Ink(fill="#a2a7ad", text="#a2a7ad"),
     ),
 }

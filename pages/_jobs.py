@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.errors import NotFound
+from detector.jobs import EVALUATE, IMPORT
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
 from detector.words import rate, time_left
@@ -43,7 +44,10 @@ def job_line(job: Job, function_id: str | None) -> None:
         except NotFound:
             return
     if job.state == "queued":
-        waiting = "The import waits for its turn" if job.kind == "import" else "Training starts in a moment"
+        if job.kind == EVALUATE:
+            # Nobody waits for it; the Metrics page says that it is to come.
+            return
+        waiting = "The import waits for its turn" if job.kind == IMPORT else "Training starts in a moment"
         st.caption(escape(f"{waiting}{other}"))
         return
     st.progress(min(job.done / job.total, 1.0) if job.total else 0.0)

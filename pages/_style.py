@@ -21,7 +21,8 @@ def apply_style() -> None:
     sheet = paper.card if theme == "light" else paper.track
     roles = (
         f":root {{ --card: {paper.card}; --hairline: {paper.hairline}; --muted: {paper.muted}; --track: {paper.track}; "
-        f"--sheet: {sheet}; --ink-button: {paper.text}; --ink-button-text: {paper.ground}; }}"
+        f"--sheet: {sheet}; --ink-button: {paper.text}; --ink-button-text: {paper.ground}; "
+        f"--warning: {paper.warning}; --warning-line: {paper.warning_line}; }}"
     )
     st.html(f"<style>{roles}{_CSS}</style>")
 
@@ -73,6 +74,15 @@ _CSS = """
   flex: none; width: 1.15rem; height: 1.15rem; border-radius: 0.3rem;
   background: linear-gradient(135deg, #1f6f8b 50%, #d1603d 50%);
 }
+
+/* What one must not overlook: the figures may be worth nothing. */
+.st-key-banner {
+  gap: 0.6rem; padding: 1rem 1.25rem; border: 1px solid var(--warning-line); border-radius: 0.6rem;
+  background: var(--warning);
+}
+.st-key-banner p { margin: 0; }
+.st-key-banner ul { margin: 0.5rem 0 0; padding-left: 1.2rem; }
+.st-key-banner li span { color: var(--muted); }
 
 /* A figure that a card is there for, a verdict, and a bar a label under it. */
 .figure { font-size: 2rem; font-weight: 700; line-height: 1.2; font-variant-numeric: tabular-nums; }

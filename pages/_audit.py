@@ -1,0 +1,135 @@
+"""The Metrics page's cards of the audit: changed copies, unseen sources, data size, near-duplicates."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from detector import evaluation_charts
+from detector.evaluation.report import Audit
+from detector.palette import Theme
+from detector.words import count, percent, share
+from pages._figure import figure_card
+from pages._state import escape
+from pages._style import card
+
+_SOURCES = "Seen against never seen"
+_EXPLAIN_SOURCES = (
+    "A source is a generator or a collection. New generators appear all the time, so what counts is how the function "
+    "does on one that it does not know. Each source in turn is left out of the training altogether and then judged. "
+    "The further the dot lies left of the ring, the less the function has understood beyond that source."
+)
+_STRESS = "After the picture has travelled"
+_EXPLAIN_STRESS = (
+    "Pictures on the web have been saved again, shrunk and cut. Here copies of your images were treated so, and judged "
+    "by models that had seen neither the image nor its copy. Messenger: at most 1,280 pixels, JPEG quality 70. Centre "
+    "crop: four fifths of each side."
+)
+
+
+def stress_card(audit: Audit, theme: Theme) -> None:
+    """Accuracy after a picture has travelled."""
+    if not audit.stress:
+        with card("stress"):
+            st.markdown(f"**{_STRESS}**", help=_EXPLAIN_STRESS)
+            st.caption("Comes when the examination of the model has gone so far.")
+        return
+    first = audit.stress[0]
+    of = "all" if first.n == first.of else f"chosen at random from {count(first.of)}"
+    figure_card(
+        _STRESS,
+        evaluation_charts.stress(audit.stress, theme),
+        f"Out-of-fold, {count(first.n, 'image')} each ({of}). The verdict on {count(audit.flipped, 'image')} flips "
+        "under at least one change.",
+        "stress",
+        _EXPLAIN_STRESS,
+    )
+
+
+def sources_card(audit: Audit, labels: list[str], theme: Theme) -> None:
+    """Seen against never seen, by source."""
+    assert audit.sources is not None
+    rows = audit.sources.sources
+    if all(row.accuracy_unseen is None for row in rows):
+        with card("sources"):
+            st.markdown(f"**{_SOURCES}**", help=_EXPLAIN_SOURCES)
+            st.caption(
+                "A label whose images all come from one source cannot do without it, so nothing can be said about "
+                "sources never seen. Import each label from two sources at least."
+            )
+        return
+    drawn = evaluation_charts.drawn_sources(rows)
+    rest = f" The {count(len(drawn))} largest of {count(len(rows))} are drawn." if len(drawn) < len(rows) else ""
+    untagged = f" {count(audit.sources.untagged, 'image')} without a source." if audit.sources.untagged else ""
+    alone = [row.source for row in rows if row.accuracy_unseen is None]
+    only = f" {', '.join(alone[:3])} cannot be left out: a label has no other source." if alone else ""
+    figure_card(
+        _SOURCES,
+        evaluation_charts.unseen_sources(rows, labels, theme),
+        f"Dot: judged by a model trained without that source, with its 95 % interval. Ring: with other images of it, "
+        f"out-of-fold. {count(sum(row.n for row in rows), 'image')}, one training a source.{only}{rest}{untagged}",
+        "sources",
+        _EXPLAIN_SOURCES,
+    )
+
+
+def learning_card(audit: Audit, theme: Theme) -> None:
+    """How much data is enough."""
+    curve = audit.learning_curve
+    assert curve is not None
+    title = "How much data is enough"
+    explain = (
+        "The function is trained on fewer and fewer of your images, several times with other ones. A curve that still "
+        "rises at the right says that more images help; a flat one says that other things do: better labels, more "
+        "sources, another backbone."
+    )
+    if not curve.points:
+        with card("learning"):
+            st.markdown(f"**{title}**", help=explain)
+            st.caption(escape(curve.sentence))
+        return
+    figure_card(
+        title,
+        evaluation_charts.learning_curve(curve, theme),
+        f"{curve.sentence} Out-of-fold, {count(curve.measured, 'image')}, {count(curve.folds, 'fold')}, "
+        f"{curve.repeats} repeats; the band holds 95 % of repeats.",
+        "learning",
+        explain,
+    )
+
+
+def duplicates_line(audit: Audit) -> None:
+    """How many near-duplicates there are, and what they would have done."""
+    found = audit.duplicates
+    if found is None:
+        return
+    with card("duplicates"):
+        st.markdown(
+            "**Near-duplicates**",
+            help="Two pictures that are nearly the same always share a fold. Otherwise the model would be asked about "
+            "pictures whose twins it has learned by heart, and the figures would be too good.",
+        )
+        if not found.groups:
+            st.caption(f"None among {count(found.n, 'image')}.")
+            return
+        words = f"{share(found.samples, found.n)} images have a near-duplicate ({count(found.groups, 'group')})."
+        if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
+            words += (
+                f" They are kept in one fold: {percent(found.accuracy_grouped)} right. Dealt out freely it would have "
+                f"been {percent(found.accuracy_ungrouped)}."
+            )
+        st.caption(escape(words))
+        if found.contradictions:
+            st.markdown(f"{count(found.contradiction_count, 'pair')} of them carry different labels:")
+            st.dataframe(
+                [
+                    {
+                        "File": pair.file,
+                        "Label": pair.label,
+                        "Other file": pair.other_file,
+                        "Its label": pair.other_label,
+                    }
+                    for pair in found.contradictions
+                ],
+                hide_index=True,
+                height=min(38 * (len(found.contradictions) + 1), 260),
+            )

@@ -1,0 +1,115 @@
+"""The Metrics page's figures of the cross-validation."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from detector import charts
+from detector.evaluation.summary import Unseen
+from detector.palette import Theme, label_inks
+from detector.training.metrics import CrossValidation
+from detector.words import count, decimal, interval, percent, share
+from pages._figure import figure_card
+from pages._state import escape
+from pages._style import card
+
+_CALLED = {"synthetic": "AI images called synthetic", "real": "Real photos called real"}
+
+
+def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
+    """The figures that people come for: one a label, and one for what the model has never seen."""
+    inks = label_inks(cv.label_names, theme)
+    names = sorted(cv.labels, key=lambda name: name != "synthetic")[:3]
+    never = unseen.get("synthetic") or max(unseen.values(), key=lambda found: found.n, default=None)
+    columns = st.columns(len(names) + 1)
+    for column, name in zip(columns, names, strict=False):
+        score = cv.labels[name]
+        with column, card(f"label-{name}", height="stretch"):
+            st.caption(escape(_CALLED.get(name, f"{name} called {name}")))
+            st.html(f'<div class="figure" style="color:{inks[name].text}">{percent(score.accuracy)}</div>')
+            st.caption(f"{share(score.correct, score.n)} · {interval(score.interval)}")
+    with columns[-1], card("all", height="stretch"):
+        if never is None:
+            st.caption("All images right")
+            st.html(f'<div class="figure">{percent(cv.accuracy)}</div>')
+            st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
+        else:
+            generators = "generators" if never.label == "synthetic" else f"sources of {never.label}"
+            st.caption(escape(f"On {generators} never seen"))
+            st.html(f'<div class="figure" style="color:{inks[never.label].text}">{percent(never.accuracy)}</div>')
+            st.caption(f"{count(never.n, 'image')}, {count(never.sources, 'source')} · {interval(never.interval)}")
+    for name, score in cv.labels.items():
+        if score.accuracy < 0.6 and score.n < 0.35 * cv.n:
+            st.warning(
+                f"Only {percent(score.accuracy)} of the images labelled {escape(name)} were called so: just "
+                f"{share(score.n, cv.n)} images have that label, so calling it seldom pays. Import more of them."
+            )
+
+
+def price(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
+    """The ROC curve."""
+    figure_card(
+        "How many are caught at which price",
+        charts.roc(cv, theme, names),
+        "Each point is a threshold: the more is caught, the more is falsely accused (ROC; area "
+        f"{decimal(cv.roc_auc)}). {measured(cv)}",
+        "roc",
+        "The function gives every image a confidence. Where you draw the line is a trade: a low one catches more AI "
+        "images and accuses more real photos. The curve shows every such trade. The area under it (ROC AUC) is 1 for a "
+        "perfect function and 0.5 for a coin.",
+    )
+
+
+def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
+    """The other figures of the cross-validation, in two columns."""
+    left, right = st.columns(2)
+    with left:
+        figure_card(
+            "When it says it, is it so",
+            charts.precision_recall(cv, theme, names),
+            "How often it is right when it says a label, against how many of that label it finds (precision, recall). "
+            f"{measured(cv)}",
+            "precision",
+            "Precision: of the images that it calls so, the share that is so. Recall: of the images that are so, the "
+            "share that it finds. Raising one costs some of the other.",
+        )
+        figure_card(
+            "What is taken for what",
+            charts.confusion(cv, theme, names),
+            f"Rows are your labels, columns what the function says (confusion matrix). {measured(cv)}",
+            "confusion",
+            "Every image is counted in one cell: the row is the label that you gave, the column the one that the "
+            "function says. All that is right lies on the diagonal.",
+        )
+        figure_card(
+            "Each label with its interval",
+            charts.label_accuracy(cv, theme, names),
+            f"The dot is the share given the right label, the line its 95 % interval. {measured(cv)}",
+            "labels",
+            "The fewer images were measured, the less exactly is the true share known. The line shows where it "
+            "plausibly lies: lines made this way hold the true share 95 times in 100.",
+        )
+    with right:
+        figure_card(
+            "Whether confidence can be believed",
+            charts.reliability(cv, theme),
+            "On the dashed line it is right as often as it says (reliability; mean distance, ECE, "
+            f"{percent(cv.ece)}). {measured(cv)}",
+            "reliability",
+            "Of the images with confidence 90 %, about 90 of 100 should be right. Dots above the line: it is right "
+            "more often than it says; below: it promises too much.",
+        )
+        figure_card(
+            "How sure it was",
+            charts.confidence_histogram(cv, theme, names),
+            "Right answers upwards, wrong ones downwards, by confidence; heights are square roots of the counts. "
+            f"{measured(cv)}",
+            "histogram",
+            "A good function is sure where it is right and unsure where it is wrong. Bars that hang down at the far "
+            "right are images on which it was sure and wrong: look at them in Review.",
+        )
+
+
+def measured(cv: CrossValidation) -> str:
+    """On what the figures of the cross-validation were measured."""
+    return f"Out-of-fold, {count(cv.n, 'image')}, {count(cv.folds, 'fold')}."

@@ -1,0 +1,95 @@
+"""The Metrics page's part on whether its figures can be believed: the red banner, and three sentences on top."""
+
+from __future__ import annotations
+
+from html import escape as escape_html
+
+import streamlit as st
+
+from detector.evaluation.report import PARTS, Audit, read_audit
+from detector.evaluation.shortcut import ShortcutAudit
+from detector.evaluation.summary import summarise
+from detector.jobs import EVALUATE, request_audit
+from detector.normalising import normalise_and_retrain, use_as_imported_and_retrain
+from detector.storage import jobs
+from detector.storage.models import ModelRow
+from detector.words import count, decimal, percent
+from pages._state import escape, workspace
+from pages._style import card
+
+_WHY = (
+    "A model learns whatever tells the labels apart. If all real photos are JPEG and all AI images PNG, it need not "
+    "look at the picture at all, and it will fail on the first AI image that somebody saved as JPEG. So a second, "
+    "simple model is shown the facts of the files only, without a single pixel. Where that one succeeds, nobody knows "
+    "what the detector has learned.\n\n"
+    "**ROC AUC** is 0.5 for guessing and 1 for a perfect answer. The warning appears when the lower end of its 95 % "
+    "interval is at least 0.65.\n\n"
+    "**Normalising** re-encodes every image in memory to one size, format and quality before the model sees it, those "
+    "given to Invoke too. Your files stay as they are."
+)
+
+
+def banner(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[ModelRow]) -> None:
+    """The red banner where the files give the answer away, and what normalising has changed."""
+    found = audit.shortcut
+    if found is not None and found.warning:
+        with st.container(key="banner"):
+            st.html(_words(found, live))
+            with st.container(horizontal=True, vertical_alignment="center"):
+                if live.normalise is None and st.button("Normalise and retrain", type="primary"):
+                    normalise_and_retrain(workspace(), chosen_id)
+                    st.rerun()
+                with st.popover("Why does this matter?"):
+                    st.markdown(_WHY)
+    if live.normalise is not None:
+        _normalised(chosen_id, live, audit, earlier)
+
+
+def _words(found: ShortcutAudit, live: ModelRow) -> str:
+    telling = [fact for fact in found.facts if fact.roc_auc >= 0.65][:3]
+    names = f", {' and '.join(fact.title for fact in telling[:2])} above all," if telling else ""
+    start = "Even after normalising, facts" if live.normalise is not None else "Facts"
+    rows = "".join(
+        f"<li>{escape_html(fact.title)} <span>{escape_html(fact.words)} "
+        f"(alone: ROC AUC {decimal(fact.roc_auc, 2)})</span></li>"
+        for fact in telling
+    )
+    bounds = f"{decimal(found.interval[0], 2)} to {decimal(found.interval[1], 2)}"
+    return (
+        f"<p><b>Be careful: the files give the answer away.</b> {start} of the files alone{escape_html(names)} tell "
+        f"the labels apart {round(100 * found.roc_auc)} times in 100 (ROC AUC {decimal(found.roc_auc, 2)}, {bounds}; "
+        f"{count(found.n, 'image')}, {count(found.folds, 'fold')}). The detector may be reading the file and not the "
+        f"picture, so the figures below say little.</p><ul>{rows}</ul>"
+    )
+
+
+def _normalised(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[ModelRow]) -> None:
+    before = next((row for row in earlier if row.version < live.version and row.normalise is None), None)
+    rows = [f"Images are normalised before this model sees them ({live.normalise})."]
+    if before is not None:
+        old = read_audit(workspace().db, before)
+        for name, row, found in (("Before", before, old.shortcut), ("After", live, audit.shortcut)):
+            right = percent(row.cross_validation["accuracy"]) if row.cross_validation else "not validated"
+            told = f", files alone ROC AUC {decimal(found.roc_auc, 2)}" if found else ""
+            rows.append(f"{name} (model {row.version}): {right} right{told}.")
+    with card("normalised"), st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(escape(" ".join(rows)))
+        if st.button("Use the images as imported again"):
+            use_as_imported_and_retrain(workspace(), chosen_id)
+            st.rerun()
+
+
+def summary(function_id: str, audit: Audit) -> None:
+    """Three sentences, and what is still being found out."""
+    with card("summary"):
+        # A percent sign must not stand alone at the beginning of a line.
+        st.markdown("  \n".join(escape(sentence.replace(" %", "\N{NO-BREAK SPACE}%")) for sentence in summarise(audit)))
+        if not audit.complete:
+            left = len(set(PARTS) - audit.done)
+            if any(job.kind == EVALUATE for job in jobs.list_jobs(workspace().db, function_id)):
+                st.caption(
+                    f"This model is still being examined: {count(left, 'part')} to come. You may leave this page."
+                )
+            elif st.button("Examine this model", help="Looks for shortcuts, tries unseen sources and changed copies."):
+                request_audit(workspace(), function_id, audit.model.id)
+                st.rerun()

@@ -1,0 +1,82 @@
+"""The Metrics page's part on training: which settings won, and the versions before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from detector import training_charts
+from detector.palette import Theme
+from detector.storage.functions import FunctionSummary
+from detector.storage.models import ModelRow
+from detector.training.options import SweepRow
+from detector.training_charts import HistoryPoint
+from detector.words import ago, count, duration, percent
+from pages._figure import plot
+from pages._state import escape, workspace
+from pages._style import card
+
+
+def sweep(live: ModelRow, theme: Theme) -> None:
+    """Every combination that was tried, and the one that won."""
+    with card("sweep"):
+        st.markdown(
+            "**Which settings won**",
+            help="Training has a few settings that nobody knows in advance. All sensible combinations are tried on the "
+            "same folds; the one that gives the right labels the highest probability (the lowest log loss) is taken.",
+        )
+        rows = [SweepRow(**row) for row in live.sweep]
+        left, right = st.columns(2)
+        with left:
+            plot(training_charts.sweep(rows, theme), "sweep-curves")
+        with right:
+            plot(training_charts.sweep_ranking(rows, theme), "sweep-ranking")
+        st.caption(
+            f"{len(live.sweep):,} settings were tried on the same folds, {count(live.sample_count, 'image')}, "
+            "out-of-fold; lower log loss is better, the marked one won."
+        )
+
+
+def versions_card(chosen: FunctionSummary, versions: list[ModelRow], theme: Theme) -> None:
+    """All versions with their accuracy, and the way back to each."""
+    live = chosen.function.live_model_id
+    with card("versions"):
+        st.markdown("**Versions**")
+        if sum(row.cross_validation is not None for row in versions) > 1:
+            points = [_history_point(row, live) for row in reversed(versions)]
+            plot(training_charts.training_history(points, theme), "history")
+            st.caption(
+                "Cross-validated accuracy of each version with its 95 % interval; samples and labels may differ."
+            )
+        for row in versions[:12]:
+            _version(chosen, row, live)
+
+
+def _version(chosen: FunctionSummary, row: ModelRow, live: str | None) -> None:
+    left, right = st.columns([6, 2], vertical_alignment="center")
+    score = percent(row.cross_validation["accuracy"]) + " right" if row.cross_validation else "not validated"
+    when = ago(datetime.fromtimestamp(row.created_at, UTC))
+    left.markdown(
+        f"**Model {row.version}** · {score}  :gray[{count(row.sample_count, 'labelled sample')} · "
+        f"{escape(row.backbone_id)} · trained {when} in {duration(row.seconds)}]"
+    )
+    if row.id == live:
+        right.caption("live")
+    elif right.button("Put back", key=f"put-back-{row.id}"):
+        with st.spinner(f"Putting model {row.version} back"):
+            from detector.build import put_back
+
+            put_back(workspace(), chosen.function.id, row.id)
+        st.rerun()
+
+
+def _history_point(row: ModelRow, live: str | None) -> HistoryPoint:
+    scores = row.cross_validation
+    return HistoryPoint(
+        row.version,
+        scores["accuracy"] if scores else None,
+        scores["n"] if scores else 0,
+        tuple(scores["interval"]) if scores else None,
+        row.id == live,
+    )
