@@ -16,7 +16,8 @@ from detector.backbones import Backbone
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import NoModel, NotTrainable
 from detector.evaluation.thresholds import find_thresholds
-from detector.imaging import near_duplicate_groups
+from detector.grouping import sample_groups
+from detector.locked_test import score_locked_test
 from detector.progress import Pace, Report, silent
 from detector.serving import load_serving_model, serving_backbone
 from detector.storage import embeddings, functions, models, samples
@@ -30,6 +31,8 @@ from detector.training.out_of_fold import OutOfFold
 from detector.training.readiness import missing_sentence
 from detector.training.train import TrainedModel, TrainingData, train
 from detector.workspace import Workspace
+
+__all__ = ["BuildResult", "build", "predict_all", "put_back", "sample_groups", "sweep_settings"]
 
 #: Part of the training fingerprint: raise it when the same data would now give another model.
 TRAINING_VERSION = 1
@@ -83,6 +86,9 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
         model, trained = _train_if_changed(ws, function, backbone, rows, groups, report)
         note = model.note
         functions.set_training_note(ws.db, function_id, "")
+        trained_on = {row.image_hash for row in rows if row.split == "train" and row.label_id in model.label_ids}
+        if score_locked_test(ws, model, rows, groups, trained_on) is not None:
+            model = models.get_model(ws.db, model.id)
     except NotTrainable as error:
         model, note = None, str(error)
         functions.set_training_note(ws.db, function_id, note)
@@ -101,6 +107,13 @@ def put_back(ws: Workspace, function_id: str, model_id: str, report: Report = si
     serving_backbone(ws, load_serving_model(ws, function_id, model_id))
     functions.set_live_model(ws.db, function_id, model_id)
     predict_all(ws, function_id, report)
+    row = models.get_model(ws.db, model_id)
+    known = _out_of_fold(ws, row)
+    if known is not None:
+        # Samples that were put aside later may have been part of this version's training: they prove nothing.
+        embedded = embeddings.embedded_hashes(ws.db, function_id, row.backbone_key)
+        rows = [item for item in samples.training_rows(ws.db, function_id) if item.image_hash in embedded]
+        score_locked_test(ws, row, rows, sample_groups(rows), set(known))
 
 
 def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> None:
@@ -122,7 +135,7 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
             if known is not None and item.image_hash in known:
                 probabilities[position] = serving.restrict(known[item.image_hash][None, :])[0]
                 held_out[position] = True
-            elif not trained_without_folds or item.label_id is None:
+            elif not trained_without_folds or item.label_id is None or item.split == "test":
                 # Not part of this model's training, so the model has never seen it either.
                 held_out[position] = True
         order = np.argsort(-probabilities, axis=1, kind="stable")
@@ -142,32 +155,6 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
             ],
         )
         pace.at(start + len(chunk))
-
-
-def sample_groups(rows: Sequence[TrainingRow]) -> list[str]:
-    """The group of each sample, as a name that does not depend on the order of import.
-
-    Near-duplicates (perceptual hash) and samples with the same ``group_key`` are joined; a group is named by its
-    smallest image hash.
-    """
-    if not rows:
-        return []
-    parent = [int(index) for index in near_duplicate_groups([row.perceptual_hash for row in rows])]
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    first: dict[str, int] = {}
-    for index, row in enumerate(rows):
-        if row.group_key is not None:
-            other = root(first.setdefault(row.group_key, index))
-            mine = root(index)
-            parent[max(other, mine)] = min(other, mine)
-    # Rows come ordered by image hash, so the smallest index has the smallest hash.
-    return [rows[root(index)].image_hash for index in range(len(rows))]
 
 
 def sweep_settings(stored: dict[str, Any]) -> SweepSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,10 @@ from sqlalchemy import func, insert, select, update
 from detector.errors import NotFound
 from detector.storage.blobs import Blobs
 from detector.storage.database import Database, new_id, now
-from detector.storage.schema import functions, models
+from detector.storage.schema import functions, models, samples
+
+#: How many ids one statement may name; SQLite's own limit is 32,766.
+_CHUNK = 5000
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,18 @@ def set_thresholds(db: Database, model_id: str, thresholds: dict[str, Any] | Non
     """Store a version's thresholds, as ``Thresholds.to_json`` gives them."""
     with db.write() as connection:
         connection.execute(update(models).where(models.c.id == model_id).values(thresholds=thresholds))
+
+
+def set_locked_test(db: Database, model_id: str, score: dict[str, Any], sample_ids: Sequence[str]) -> None:
+    """Store a version's score on the locked test set, and with it that these samples were looked at once more."""
+    with db.write() as connection:
+        connection.execute(update(models).where(models.c.id == model_id).values(locked_test=score))
+        for start in range(0, len(sample_ids), _CHUNK):
+            connection.execute(
+                update(samples)
+                .where(samples.c.id.in_(sample_ids[start : start + _CHUNK]))
+                .values(test_looks=samples.c.test_looks + 1)
+            )
 
 
 def model_file(blobs: Blobs, model_id: str) -> bytes:

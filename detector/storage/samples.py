@@ -273,6 +273,32 @@ def image_facts(db: Database, hashes: Sequence[str]) -> dict[str, dict[str, Any]
     return found
 
 
+def set_split(db: Database, function_id: str, sample_ids: Sequence[str], split: str) -> int:
+    """Move samples of a function into the locked test set ("test") or back ("train"); returns how many moved."""
+    moved = 0
+    with db.write() as connection:
+        for start in range(0, len(sample_ids), _CHUNK):
+            moved += connection.execute(
+                update(samples)
+                .where(
+                    samples.c.id.in_(sample_ids[start : start + _CHUNK]),
+                    samples.c.function_id == function_id,
+                    samples.c.split != split,
+                )
+                .values(split=split)
+            ).rowcount
+    return moved
+
+
+def test_looks(db: Database, function_id: str) -> dict[str, int]:
+    """How many model versions were scored on each sample of the locked test set, by sample id."""
+    statement = select(samples.c.id, samples.c.test_looks).where(
+        samples.c.function_id == function_id, samples.c.split == "test", samples.c.deleted_at.is_(None)
+    )
+    with db.read() as connection:
+        return {row.id: row.test_looks for row in connection.execute(statement)}
+
+
 def shorter_sides(db: Database, function_id: str) -> list[int]:
     """The shorter side of every image of a function, in pixels."""
     statement = (

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detector.build import build, put_back
+from detector.errors import InvalidInput
+from detector.importing.batch import folder_payload, run_import
+from detector.importing.labelling import LabelPlan
+from detector.jobs import run_pending
+from detector.locked_test import (
+    MANY_LOOKS,
+    LockedTestScore,
+    accuracy_difference,
+    give_back,
+    locked_test,
+    put_aside_samples,
+    put_aside_share,
+    put_aside_source,
+)
+from detector.storage import functions, imports, models, samples
+from detector.storage.models import ModelRow
+from detector.storage.samples import TrainingRow
+from detector.training.model_file import read_model
+from detector.training.out_of_fold import OutOfFold
+from detector.workspace import Workspace
+from tests.factories import (
+    add_images,
+    empty_function,
+    images,
+    label_ids,
+    labelled_function,
+    make_image,
+    near_duplicate,
+    workspace,
+)
+from tests.shared_data import require
+
+
+def aside(ws: Workspace, function_id: str) -> list[TrainingRow]:
+    return [row for row in samples.training_rows(ws.db, function_id) if row.split == "test"]
+
+
+def built(ws: Workspace, function_id: str) -> ModelRow:
+    model = build(ws, function_id).model
+    assert model is not None
+    return model
+
+
+def test_what_is_put_aside_has_no_part_in_the_model(tmp_path: Path) -> None:
+    """The model, its thresholds and its figures are those of a function that never had these samples."""
+    ws = workspace(tmp_path / "a")
+    function = labelled_function(ws, 16)
+    functions.set_tolerated(ws.db, function.id, 0.3)
+    built(ws, function.id)
+    assert put_aside_share(ws, function.id, 0.25) == 8
+    model = built(ws, function.id)
+    hidden = {row.image_hash for row in aside(ws, function.id)}
+    assert model.sample_count == 24
+    assert model.locked_test is not None
+    score = LockedTestScore.from_json(json.loads(json.dumps(model.locked_test)))
+    assert (score.n, score.look, score.left_out) == (8, 1, 0)
+    assert {name: label.n for name, label in score.labels.items()} == {"real": 4, "synthetic": 4}
+
+    other = workspace(tmp_path / "b")
+    twin = empty_function(other)
+    functions.set_tolerated(other.db, twin.id, 0.3)
+    from detector.imaging import sha256_hex
+
+    add_images(other, twin, [item for item in images(16) if sha256_hex(item[1]) not in hidden])
+    alone = built(other, twin.id)
+    first, second = (read_model(models.model_file(w.blobs, m.id)) for w, m in ((ws, model), (other, alone)))
+    for name in ("mean", "scale", "coefficients", "intercept"):
+        assert (getattr(first, name) == getattr(second, name)).all()
+    assert (first.temperature, first.thresholds) == (second.temperature, second.thresholds)
+    assert (model.cross_validation, model.sweep, model.thresholds) == (
+        alone.cross_validation,
+        alone.sweep,
+        alone.thresholds,
+    )
+    known = models.out_of_fold_file(ws.blobs, model.id)
+    assert known is not None
+    assert not hidden & set(OutOfFold.from_bytes(known).hashes)
+
+
+def test_a_version_is_scored_once_and_every_version_is_one_more_look(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 10)
+    put_aside_share(ws, function.id, 0.3)
+    first = built(ws, function.id)
+    assert built(ws, function.id).locked_test == first.locked_test
+    assert locked_test(ws, function.id).looks == 1
+    functions.set_sweep_settings(ws.db, function.id, {"seed": 1})
+    second = built(ws, function.id)
+    assert (first.locked_test or {})["look"] == 1
+    assert (second.locked_test or {})["look"] == 2
+    put_back(ws, function.id, first.id)
+    state = locked_test(ws, function.id)
+    assert (state.n, state.looks, state.warning) == (6, 2, "")
+
+
+def test_after_many_looks_it_says_that_it_has_become_a_training_set(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 8)
+    put_aside_share(ws, function.id, 0.25)
+    model = built(ws, function.id)
+    ids = [row.sample_id for row in aside(ws, function.id)]
+    for look in range(2, MANY_LOOKS + 1):
+        assert locked_test(ws, function.id).warning == ""
+        models.set_locked_test(ws.db, model.id, {**(model.locked_test or {}), "look": look}, ids)
+    assert "has become a training set" in locked_test(ws, function.id).warning
+    # Taking them back and putting them aside again does not make them new.
+    give_back(ws, function.id)
+    put_aside_samples(ws, function.id, ids)
+    assert locked_test(ws, function.id).looks == MANY_LOOKS
+
+
+def test_near_duplicates_go_aside_together(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = empty_function(ws)
+    add_images(ws, function, [*images(8), ("again.png", near_duplicate(make_image(2)), "real")])
+    names = {sample.file_name: sample.id for sample in samples.find_samples(ws.db, function.id, limit=100)}
+    assert put_aside_samples(ws, function.id, [names["again.png"]]) == 2
+    assert {row.sample_id for row in aside(ws, function.id)} == {names["again.png"], names["real-2.png"]}
+
+
+def test_near_duplicates_of_training_images_are_left_out_of_the_score(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 8)
+    put_aside_share(ws, function.id, 0.25)
+    (first, *_) = aside(ws, function.id)
+    built(ws, function.id)
+    # Imported later, and so not put aside.
+    add_images(ws, function, [("late.png", near_duplicate(ws.blobs.image(first.image_hash)), "real")])
+    score = built(ws, function.id).locked_test or {}
+    assert (score["n"], score["left_out"]) == (3, 1)
+
+
+def test_a_version_that_was_trained_on_them_is_not_scored(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 8)
+    first = built(ws, function.id)
+    put_aside_share(ws, function.id, 0.25)
+    second = built(ws, function.id)
+    assert second.locked_test is not None
+    put_back(ws, function.id, first.id)
+    assert models.get_model(ws.db, first.id).locked_test is None
+
+
+def test_a_source_is_put_aside_whole_and_labels_are_kept(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = empty_function(ws)
+    from detector.importing.batch import Incoming, import_items
+
+    items = [
+        Incoming(name, lambda data=data: data, label, source="new" if index >= 12 else "old")  # type: ignore[misc]
+        for index, (name, data, label) in enumerate(images(10))
+    ]
+    import_items(ws, function.id, imports.create_batch(ws.db, function.id, "upload", "x"), items, len(items))
+    assert put_aside_source(ws, function.id, "new") == 8
+    assert {row.source for row in aside(ws, function.id)} == {"new"}
+    state = locked_test(ws, function.id)
+    assert (state.n, state.by_label, state.unlabelled) == (8, {"real": 4, "synthetic": 4}, 0)
+    samples.annotate(ws.db, [aside(ws, function.id)[0].sample_id], None)
+    assert locked_test(ws, function.id).unlabelled == 1
+    run_pending(ws, function.id)
+    assert (models.list_models(ws.db, function.id)[0].locked_test or {})["n"] == 7
+    assert give_back(ws, function.id) == 8
+    assert aside(ws, function.id) == []
+
+
+def test_the_random_choice_is_the_same_each_time_and_balanced(tmp_path: Path) -> None:
+    chosen = []
+    for name in ("a", "b"):
+        ws = workspace(tmp_path / name)
+        function = labelled_function(ws, 10)
+        put_aside_share(ws, function.id, 0.3)
+        by_name = {value: key for key, value in label_ids(ws, function).items()}
+        chosen.append([(row.image_hash, by_name[row.label_id or ""]) for row in aside(ws, function.id)])
+        # The share is one of all samples: asking again for the same moves nothing.
+        assert put_aside_share(ws, function.id, 0.3) == 0
+    assert chosen[0] == chosen[1]
+    assert sorted(label for _, label in chosen[0]) == ["real"] * 3 + ["synthetic"] * 3
+    with pytest.raises(InvalidInput):
+        put_aside_share(ws, function.id, 1.0)
+
+
+def test_the_combined_interval_is_newcombes() -> None:
+    # Newcombe 1998, table II, first row: 56/70 against 48/80.
+    difference, low, high = accuracy_difference(56, 70, 48, 80)
+    assert difference == pytest.approx(0.2)
+    assert (low, high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+
+
+@pytest.mark.slow
+def test_on_a_held_out_part_of_two_thousand_images_the_figures_keep_their_promise(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = empty_function(ws)
+    payload = folder_payload(require("mixed2000"), LabelPlan(mode="folders", level=0, source_level=1))
+    run_import(ws, function.id, imports.create_batch(ws.db, function.id, "folder", "x"), payload)
+    assert put_aside_share(ws, function.id, 0.3) >= 600
+    model = built(ws, function.id)
+    score = LockedTestScore.from_json(model.locked_test or {})
+    validation = model.cross_validation or {}
+    print(f"locked test {score.accuracy:.4f} of {score.n}, ECE {score.ece:.4f}; {validation['accuracy']:.4f}")
+    assert score.n >= 600
+    assert score.ece <= 0.03
+    right = round(validation["accuracy"] * validation["n"])
+    _, low, high = accuracy_difference(score.correct, score.n, right, validation["n"])
+    assert low <= 0 <= high
