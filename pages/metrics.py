@@ -18,6 +18,7 @@ from detector.words import ago, count, duration
 from pages._audit import duplicates_line, learning_card, sources_card, stress_card
 from pages._expert import expert_settings
 from pages._jobs import jobs_of
+from pages._locked_test import locked_test_card
 from pages._scores import further_figures, price, tiles
 from pages._state import escape, function_labels, go, heading, require_function, workspace
 from pages._style import card, current_theme
@@ -87,12 +88,12 @@ def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:
         price(cv, theme, names)
         if audit.learning_curve is not None:
             learning_card(audit, theme)
-        if not with_sources:
-            duplicates_line(audit)
     with right:
         stress_card(audit, theme)
         if with_sources:
             sources_card(audit, names, theme)
+        else:
+            duplicates_line(audit)
     if with_sources:
         duplicates_line(audit)
     further_figures(cv, theme, names)
@@ -109,6 +110,7 @@ if live is None:
 theme = current_theme()
 _heading(chosen, live)
 _figures(live, theme, [label.name for label in function_labels(function_id)])
+locked_test_card(function_id, live)
 versions_card(chosen, versions, theme)
 with st.expander("Expert settings"):
     wanted = expert_settings(chosen.function, live)

@@ -60,6 +60,8 @@ class Audit:
         return {
             "shortcut": self.shortcut.to_json() if self.shortcut else None,
             "duplicates": self.duplicates.to_json() if self.duplicates else None,
+            "locked_test": self.model.locked_test,
+            "thresholds": self.model.thresholds,
             **(self.sources.to_json() if self.sources else {"sources": []}),
             "stress": [score.to_json() for score in self.stress],
             "flipped_samples": self.flipped,
