@@ -42,17 +42,34 @@ def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: 
     figure = new_figure(theme, height=38 * len(rows) + 62, margin={"t": 8, "l": 8, "r": 16, "b": 36})
     for place, row in enumerate(rows):
         ink = label_ink(row.label, labels, theme)
-        words = []
+        words = [
+            f"{word} {percent(value, 0)}"
+            for word, value in (("never seen", row.accuracy_unseen), ("seen", row.accuracy))
+            if value is not None
+        ]
+        # The ring first: where both are equal, the dot lies in it.
+        if row.accuracy is not None:
+            figure.add_trace(
+                go.Scatter(
+                    x=[row.accuracy],
+                    y=[place],
+                    mode="markers",
+                    name=f"{row.source}, seen",
+                    marker={"color": paper.card, "size": 13, "line": {"color": ink.fill, "width": 2}},
+                    hovertemplate=(
+                        f"{safe(row.source)} ({safe(row.label)}), seen: {percent(row.accuracy)}<extra></extra>"
+                    ),
+                )
+            )
         if row.accuracy_unseen is not None:
             low, high = row.interval
-            words.append(f"never seen {percent(row.accuracy_unseen, 0)}")
             figure.add_trace(
                 go.Scatter(
                     x=[row.accuracy_unseen],
                     y=[place],
                     mode="markers",
                     name=row.source,
-                    marker={"color": ink.fill, "size": 11},
+                    marker={"color": ink.fill, "size": 9},
                     error_x={
                         "type": "data",
                         "symmetric": False,
@@ -65,20 +82,6 @@ def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: 
                     hovertemplate=(
                         f"{safe(row.source)} ({safe(row.label)}), never seen: {percent(row.accuracy_unseen)}"
                         f"<br>95 % interval {interval(row.interval)}, {count(row.n, 'image')}<extra></extra>"
-                    ),
-                )
-            )
-        if row.accuracy is not None:
-            words.append(f"seen {percent(row.accuracy, 0)}")
-            figure.add_trace(
-                go.Scatter(
-                    x=[row.accuracy],
-                    y=[place],
-                    mode="markers",
-                    name=f"{row.source}, seen",
-                    marker={"color": paper.card, "size": 10, "line": {"color": ink.fill, "width": 2}},
-                    hovertemplate=(
-                        f"{safe(row.source)} ({safe(row.label)}), seen: {percent(row.accuracy)}<extra></extra>"
                     ),
                 )
             )

@@ -7,7 +7,7 @@ from html import escape as escape_html
 import streamlit as st
 
 from detector.evaluation.report import PARTS, Audit, read_audit
-from detector.evaluation.shortcut import ShortcutAudit
+from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import summarise
 from detector.jobs import EVALUATE, request_audit
 from detector.normalising import normalise_and_retrain, use_as_imported_and_retrain
@@ -50,9 +50,7 @@ def _words(found: ShortcutAudit, live: ModelRow) -> str:
     names = f", {' and '.join(fact.title for fact in telling[:2])} above all," if telling else ""
     start = "Even after normalising, facts" if live.normalise is not None else "Facts"
     rows = "".join(
-        f"<li>{escape_html(fact.title)} <span>{escape_html(fact.words)} "
-        f"(alone: ROC AUC {decimal(fact.roc_auc, 2)})</span></li>"
-        for fact in telling
+        f"<li>{_fact(fact)} <span>(alone: ROC AUC {decimal(fact.roc_auc, 2)})</span></li>" for fact in telling
     )
     bounds = f"{decimal(found.interval[0], 2)} to {decimal(found.interval[1], 2)}"
     return (
@@ -61,6 +59,11 @@ def _words(found: ShortcutAudit, live: ModelRow) -> str:
         f"{count(found.n, 'image')}, {count(found.folds, 'fold')}). The detector may be reading the file and not the "
         f"picture, so the figures below say little.</p><ul>{rows}</ul>"
     )
+
+
+def _fact(fact: FactEvidence) -> str:
+    words = fact.words if fact.words.startswith(fact.title) else f"{fact.title} {fact.words}"
+    return escape_html(words)
 
 
 def _normalised(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[ModelRow]) -> None:

@@ -25,7 +25,7 @@ def test_a_source_is_a_dot_never_seen_with_its_interval_and_a_ring_seen(theme: T
     figure = charts.unseen_sources(
         [source("a<b>", "synthetic", 40, 0.7), source("cam", "real", 9, None)], LABELS, theme
     )
-    dot, ring, only_ring = figure.data
+    ring, dot, only_ring = figure.data
     assert (dot.x, dot.y) == ((0.7,), (0,))
     assert (dot.x[0] - dot.error_x.arrayminus[0], dot.x[0] + dot.error_x.array[0]) == pytest.approx((0.5, 0.98))
     assert dot.marker.color == label_ink("synthetic", LABELS, theme).fill

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from detector.build import sample_groups
 from detector.errors import NotAuditable
+from detector.grouping import sample_groups
 from detector.serving import load_serving_model
 from detector.storage import embeddings, models, samples
 from detector.storage.models import ModelRow

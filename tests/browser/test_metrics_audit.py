@@ -1,0 +1,53 @@
+"""The Metrics page of a function whose files give the label away: the warning, its cure, and what is left after it."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from detector.jobs import request_build
+from detector.storage import functions
+from tests.browser.conftest import Server
+from tests.factories import add_images, make_image
+
+if TYPE_CHECKING:
+    from tests.browser.dashboard import Dashboard
+
+pytestmark = pytest.mark.browser
+
+
+def jpeg(data: bytes) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def test_a_shortcut_is_shouted_and_can_be_normalised_away(dashboard: Dashboard, server: Server) -> None:
+    ws = server.workspace
+    function_id = dashboard.create_function("Leaky")
+    function = functions.get_function(ws.db, function_id)
+    real = [(f"r{seed}.jpg", jpeg(make_image(seed, "real", 96)), "real") for seed in range(24)]
+    made = [(f"s{seed}.png", make_image(seed, "synthetic", 80), "synthetic") for seed in range(24)]
+    add_images(ws, function, [*real, *made])
+    request_build(ws, function_id)
+
+    dashboard.open("Metrics")
+    dashboard.wait_for_model(1)
+    dashboard.sees_no_progress()
+    dashboard.sees("Be careful: the files give the answer away.", "file format", "24 of 24", "ROC AUC 1.00")
+    dashboard.sees("How good it is cannot be said", "After the picture has travelled", "messenger", "48 images each")
+    dashboard.press("Why does this matter?")
+    dashboard.page.get_by_text("A model learns whatever tells the labels apart").wait_for()
+    dashboard.reload()
+    dashboard.press("Normalise and retrain")
+    dashboard.wait_for_model(2)
+    dashboard.sees_no_progress()
+    dashboard.sees("Images are normalised before this model sees them", "Before (model 1)", "After (model 2)")
+    dashboard.resize(420, 900)
+    dashboard.settled()
+    assert dashboard.widest() <= 420
+    dashboard.press("Use the images as imported again")
+    dashboard.wait_for_model(3)

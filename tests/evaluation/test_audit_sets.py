@@ -1,0 +1,58 @@
+"""The development image sets, audited whole by the command: what a user gets to read, and how long it takes."""
+
+from __future__ import annotations
+
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector.evaluation.results import STRESSES
+from tests.command_line import OFFLINE, run
+from tests.shared_data import require
+
+pytestmark = pytest.mark.slow
+
+#: Seconds of computing that two idle cores do in four minutes.
+MOST_SECONDS = 2 * 240
+
+
+def audited(folder: Path, data_dir: Path) -> tuple[dict[str, Any], float]:
+    """The audit of a set, and the processor time that it took, training not included."""
+    trained = run(data_dir, "train", folder, *OFFLINE, "--json")
+    assert trained.code == 0, trained.err
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ran = run(data_dir, "audit", folder.name, "--json")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ran.code == 0, ran.err
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return json.loads(ran.out), seconds
+
+
+def test_mixed2000_is_audited_whole_within_four_minutes_of_two_cores(tmp_path: Path) -> None:
+    found, seconds = audited(require("mixed2000"), tmp_path)
+    assert seconds <= MOST_SECONDS
+    assert not found["shortcut"]["warning"]
+    assert [row["name"] for row in found["stress"]] == list(STRESSES)
+    assert all(row["n"] == 500 and row["accuracy"] > 0.85 and row["flipped"] < 0.1 for row in found["stress"])
+    sources = {row["source"]: row for row in found["sources"]}
+    assert len(sources) == 14
+    assert sum(row["n"] for row in sources.values()) == 2000
+    synthetic = [row for row in sources.values() if row["label"] == "synthetic"]
+    unseen = sum(row["accuracy_unseen"] * row["n"] for row in synthetic) / 1000
+    seen = sum(row["accuracy"] * row["n"] for row in synthetic) / 1000
+    assert 0.8 < unseen < seen - 0.03
+    points = found["learning_curve"]["points"]
+    assert points[0]["accuracy"] < points[-1]["accuracy"]
+    assert points[-1]["n"] == 1600
+    assert "never seen" in found["summary"][1]
+
+
+@pytest.mark.parametrize("name", ["confounded_png_vs_jpeg", "confounded_size"])
+def test_files_that_give_the_answer_away_are_the_first_thing_said(name: str, tmp_path: Path) -> None:
+    found, _ = audited(require(name), tmp_path)
+    assert found["shortcut"]["warning"]
+    assert found["summary"][0].startswith("How good it is cannot be said")
+    assert "normalise and retrain" in found["summary"][2]
