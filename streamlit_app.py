@@ -10,10 +10,15 @@ import streamlit as st
 
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
+from detector.errors import DetectorError
 from detector.jobs import JobRunner
 from detector.workspace import Workspace
 
-workspace = Workspace.open()
+try:
+    workspace = Workspace.open()
+except DetectorError as error:
+    # A sentence on the terminal, not a traceback: nobody has a page to read yet.
+    raise SystemExit(str(error)) from None
 
 
 @asynccontextmanager

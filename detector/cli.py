@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DatabaseError
 from tqdm import tqdm
 
 from detector.errors import DetectorError, ImageError, InvalidInput, NotFound
 from detector.progress import Report
-from detector.settings import Settings, load_settings
+from detector.settings import load_settings
 from detector.storage import functions, imports, jobs, models, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed with a sentence on stderr, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
-        ws = _opened(load_settings())
+        ws = Workspace.open(load_settings())
         try:
             return int(options.run(ws, options))
         finally:
@@ -42,16 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped. Start the same command again to go on where it was.", file=sys.stderr)
         return 130
-
-
-def _opened(settings: Settings) -> Workspace:
-    try:
-        return Workspace.open(settings)
-    except (OSError, DatabaseError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.orig
-        raise InvalidInput(
-            f"The data folder {settings.data_dir} cannot be used ({reason}). Give another one in DETECTOR_DATA_DIR."
-        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from detector.errors import ImageError, InvalidInput
-from detector.imaging import Inspected, inspect_image
+from detector.imaging import inspect_image, sha256_hex
 from detector.importing.entries import FolderSource, ZipLimits, ZipSource
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
 from detector.progress import Pace, Report, silent
@@ -22,7 +22,7 @@ from detector.samplesets import SampleImage
 from detector.samplesets.builtin import builtin_sample
 from detector.samplesets.cifake import fetch_cifake
 from detector.storage import functions, imports
-from detector.storage.imports import NewSample
+from detector.storage.imports import ImageRow, NewSample
 from detector.workspace import Workspace
 
 #: Files inspected between two commits: a kill costs at most this much work.
@@ -131,7 +131,7 @@ def import_items(
             new = [item.label for item in chunk if item.label is not None and item.label not in label_ids]
             if new:
                 label_ids = functions.ensure_labels(ws.db, function_id, new)
-            pending: list[tuple[Incoming, Future[Inspected]]] = [
+            pending: list[tuple[Incoming, Future[ImageRow]]] = [
                 (item, pool.submit(_inspect, ws, item)) for item in chunk
             ]
             found: list[NewSample] = []
@@ -238,27 +238,34 @@ def _from_entry(item: Chosen) -> Incoming:
 
 
 def _from_sample(image: SampleImage) -> Incoming:
-    return Incoming(image.file_name, lambda: image.data, image.label, image.source, group=image.group)
+    return Incoming(image.file_name, lambda: image.data, image.label, image.source, group=image.group or None)
 
 
-def _inspect(ws: Workspace, item: Incoming) -> Inspected:
+def _inspect(ws: Workspace, item: Incoming) -> ImageRow:
     data = item.read()
-    inspected = inspect_image(data, item.file_name, ws.limits)
-    ws.blobs.put_image(inspected.sha256, data)
-    return inspected
+    image_hash = sha256_hex(data)
+    # The same bytes were decoded to their end before: nothing new can come of doing it again.
+    image = imports.find_image(ws.db, image_hash)
+    if image is None:
+        inspected = inspect_image(data, item.file_name, ws.limits)
+        image = ImageRow(
+            image_hash=image_hash,
+            byte_count=inspected.facts.byte_count,
+            format=inspected.facts.format,
+            width=inspected.facts.width,
+            height=inspected.facts.height,
+            facts=inspected.facts.to_json(),
+            perceptual_hash=inspected.perceptual_hash,
+            thumbnail=inspected.thumbnail,
+        )
+    ws.blobs.put_image(image_hash, data)
+    return image
 
 
-def _new_sample(item: Incoming, image: Inspected, label_ids: dict[str, str]) -> NewSample:
+def _new_sample(item: Incoming, image: ImageRow, label_ids: dict[str, str]) -> NewSample:
     return NewSample(
         file_name=item.file_name,
-        image_hash=image.sha256,
-        byte_count=image.facts.byte_count,
-        format=image.facts.format,
-        width=image.facts.width,
-        height=image.facts.height,
-        facts=image.facts.to_json(),
-        perceptual_hash=image.perceptual_hash,
-        thumbnail=image.thumbnail,
+        image=image,
         label_id=label_ids[item.label] if item.label is not None else None,
         source=item.source,
         external_id=item.external_id,

@@ -160,7 +160,7 @@ def count_by(db: Database, function_id: str) -> SampleCounts:
     by_label: dict[str, int] = {}
     by_prediction: dict[str, int] = {}
     with db.read() as connection:
-        for label_id, predicted_id, agrees, n in connection.execute(statement).tuples():
+        for label_id, predicted_id, agrees, n in connection.execute(statement):
             total += n
             if label_id is not None:
                 annotated += n
