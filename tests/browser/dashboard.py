@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -57,6 +58,13 @@ class Dashboard:
     def query(self) -> dict[str, str]:
         """What the address says behind its question mark."""
         return {name: values[0] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def address_says(self, expected: dict[str, str]) -> None:
+        """Wait until the address carries exactly this state, which comes a moment after the page."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while self.query != expected and time.monotonic() < deadline:
+            self.page.wait_for_timeout(100)
+        assert self.query == expected
 
     # Going about
 

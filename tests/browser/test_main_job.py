@@ -65,13 +65,12 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     what = f"{samples.count_samples(db, function_id, wrong)} of 246 samples · most confident first"
     dashboard.sees(what)
     dashboard.sees_tiles([sample.id for sample in surest_errors])
-    address = dashboard.query
-    assert address["function"] == function_id
-    assert set(address) >= {"sort", "agreement"}
+    address = {"function": function_id, "sort": "most-confident", "agreement": "differs"}
+    dashboard.address_says(address)
     dashboard.reload()
     dashboard.sees(what)
     dashboard.sees_tiles([sample.id for sample in surest_errors])
-    assert dashboard.query == address
+    dashboard.address_says(address)
 
     relabelled = surest_errors[0]
     names = {label.id: label.name for label in functions.list_labels(db, function_id)}
