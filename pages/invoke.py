@@ -9,6 +9,7 @@ from html import escape as escape_html
 import streamlit as st
 
 from detector.errors import ImageError, NoModel
+from detector.imaging import decode_image
 from detector.importing.batch import Incoming, import_items
 from detector.invoke import Verdict, invoke
 from detector.jobs import request_build
@@ -19,6 +20,8 @@ from detector.storage.models import ModelRow
 from detector.words import count, duration, percent, safe_cell
 from pages._state import escape, function_labels, go, heading, require_function, workspace
 from pages._style import card, current_theme
+
+_PREVIEW = (1200, 1200)
 
 
 def _at_this_confidence(model: ModelRow, confidence: float) -> str:
@@ -50,7 +53,10 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
     inks = label_inks(names, current_theme())
     left, right = st.columns([5, 7])
     with left:
-        st.image(data, width="stretch")
+        # Decoded by us: a browser shows neither HEIC nor TIFF, and ignores what is wrong with a file.
+        picture = decode_image(data, name, workspace().limits).pixels
+        picture.thumbnail(_PREVIEW)
+        st.image(picture, width="stretch")
         st.caption(f"{escape(name)} · {duration(verdict.seconds)}")
     with right, card("verdict"):
         st.caption("The function says")
