@@ -39,8 +39,8 @@ def _first_page() -> None:
 def _choice(label: str, name: str, options: dict[str, str]) -> str:
     """A select box whose value lives in the address under ``name``; the first option is the default.
 
-    The address is written on every run, not only on a change: of two quick choices the browser sends the second with the
-    address from before the first, which would then be lost from what a person shares.
+    The address is written on every run, not only on a change: of two quick choices the browser sends the second with
+    the address from before the first, which would then be lost from what a person shares.
     """
     default = next(iter(options))
     wanted = st.query_params.get(name, default)

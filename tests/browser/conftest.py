@@ -121,7 +121,8 @@ def server(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
     running = Server(tmp_path)
     yield running
     running.stop()
-    assert "Traceback" not in running.log, running.log
+    for trouble in ("Uncaught app execution", "job failed"):
+        assert trouble not in running.log, running.log
 
 
 @pytest.fixture
