@@ -39,6 +39,11 @@ class Settings:
     precision: str = _setting(
         "auto", "Numbers of the backbone: auto (measured once per function), float32 or bfloat16."
     )
+    password_hash: str = _setting("", "The dashboard's password as python -m detector password prints it; empty: none.")
+    open: bool = _setting(False, "true: let everybody in without a password, on whatever address the server listens.")
+    allowed_hosts: str = _setting(
+        "", "Further host names under which the server answers, separated by commas; *.example.org takes subdomains."
+    )
 
     @property
     def url(self) -> str:
@@ -80,7 +85,18 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             continue
         kind: Any = type(item.default)
         try:
-            values[item.name] = Path(raw).expanduser().resolve() if isinstance(item.default, Path) else kind(raw)
+            values[item.name] = _parse(raw, item.default)
         except ValueError as error:
-            raise InvalidInput(f"{name} is {raw!r}; expected {kind.__name__}. Correct or unset it.") from error
+            expected = "true or false" if kind is bool else kind.__name__
+            raise InvalidInput(f"{name} is {raw!r}; expected {expected}. Correct or unset it.") from error
     return Settings(**values)
+
+
+def _parse(raw: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if raw.lower() not in ("true", "false"):
+            raise ValueError(raw)
+        return raw.lower() == "true"
+    if isinstance(default, Path):
+        return Path(raw).expanduser().resolve()
+    return type(default)(raw)
