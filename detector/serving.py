@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.errors import NoModel
+from detector.errors import NoModel, NotFound
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
@@ -74,6 +74,8 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
     if wanted is None:
         raise NoModel(what_is_missing(ws, function_id))
     row = models.get_model(ws.db, wanted)
+    if row.function_id != function_id:
+        raise NotFound("model", wanted)
     key = (str(ws.settings.data_dir), wanted)
     with _lock:
         model = _cache.get(key)

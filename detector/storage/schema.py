@@ -111,6 +111,8 @@ samples = Table(
     Column("image_hash", ForeignKey("images.hash"), nullable=False),
     Column("file_name", Text, nullable=False),
     Column("external_id", Text),
+    # Ids of the caller's own sets, given over the API and handed back as they came.
+    Column("sample_sets", JSON(none_as_null=True)),
     Column("source", Text),
     Column("import_batch_id", ForeignKey("import_batches.id", ondelete="SET NULL")),
     Column("created_at", Float, nullable=False),
