@@ -106,6 +106,19 @@ class NoModel(DetectorError):
     """The function has no live model yet; the sentence says what is missing."""
 
 
+class InvokeBusy(DetectorError):
+    """More invokes at once than the queue holds; ``retry_seconds`` is a fair time to wait."""
+
+    retry_seconds = 2
+
+    def __init__(self, places: int) -> None:
+        super().__init__(
+            f"{places} invokes are being answered already. Ask again in {self.retry_seconds} s, or send several images "
+            "in one request."
+        )
+        self.places = places
+
+
 class ModelFileInvalid(DetectorError):
     """A model file is damaged, foreign or of a newer version."""
 
@@ -136,8 +149,8 @@ class Unprotected(DetectorError):
 
     def __init__(self, address: str) -> None:
         super().__init__(
-            f"The server does not start: it would listen on {address or 'every address'} and let everybody in who can "
-            "reach it. Set DETECTOR_PASSWORD_HASH (python -m detector password makes one), configure [auth] in "
+            f"The server does not start because it would listen on {address or 'every address'} and let in everybody "
+            "who can reach it: set DETECTOR_PASSWORD_HASH (python -m detector password makes one), configure [auth] in "
             ".streamlit/secrets.toml, say DETECTOR_OPEN=true, or listen on localhost."
         )
         self.address = address

@@ -25,6 +25,7 @@ def require_sign_in() -> None:
     _, middle, _ = st.columns([1, 2, 1])
     with middle, card("sign-in"):
         st.title("AI Image Detector", anchor=False)
+        st.caption("Sign in to go on. Whoever runs this server knows the way in.")
         if stored:
             _password_form(stored)
         if login and st.button("Sign in with your account", type="secondary" if stored else "primary"):
@@ -43,7 +44,7 @@ def _gate(stored: str) -> PasswordGate:
 
 
 def _password_form(stored: str) -> None:
-    with st.form("sign-in", border=False):
+    with st.form("sign-in", border=False, clear_on_submit=True):
         password = st.text_input("Password", type="password", autocomplete="current-password")
         asked = st.form_submit_button("Sign in", type="primary")
     if not asked:

@@ -27,9 +27,15 @@ def _address() -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-@st.dialog("New key")
+def _seen() -> None:
+    st.session_state["secret-seen"] = True
+
+
+@st.dialog("New key", on_dismiss="rerun")
 def _create() -> None:
-    # Each opening asks anew: a secret must not come back when the dialog is opened a second time.
+    if st.session_state.pop("secret-seen", False):
+        st.rerun()
+    # Nothing is remembered: a secret must not come back when the dialog is opened a second time.
     place = st.empty()
     with place.form("new-key", border=False):
         name = st.text_input("Name", placeholder="Nightly import", max_chars=MAX_NAME, help="What the key is for.")
@@ -47,8 +53,7 @@ def _create() -> None:
     st.caption("Client secret")
     st.code(made.secret, language=None, wrap_lines=True)
     st.markdown("The secret is shown this once and stored only as a hash. Copy it now.")
-    if st.button("Done", type="primary"):
-        st.rerun()
+    st.button("Done", type="primary", on_click=_seen)
 
 
 @st.dialog("Revoke key")
@@ -98,7 +103,7 @@ def _examples(function_id: str, name: str, token: str) -> None:
         st.caption("Press *Token* beside a key and it is filled in here." if in_force else "Create a key first.")
     else:
         st.caption("The token in these examples is good for a day, or until its key is revoked.")
-        st.code(token, language=None)
+        st.code(token, language=None, wrap_lines=True)
     ready = Examples(_address(), function_id, token, *([in_force[0].id] if in_force else []))
     requests, curl, nyckel = st.tabs(["Python requests", "curl", "nyckel client"])
     with requests:
@@ -131,16 +136,16 @@ def _calls(function_id: str | None) -> None:
     st.dataframe(
         {
             "Time": [datetime.fromtimestamp(call.at, UTC) for call in found],
-            "Function": [call.function_name or call.function_id for call in found],
             "Verdict": [call.verdict or "" for call in found],
-            "Milliseconds": [round(call.milliseconds) for call in found],
             "Status": [str(call.status) for call in found],
+            "ms": [round(call.milliseconds) for call in found],
+            "Function": [call.function_name or call.function_id for call in found],
             "Call": [call.path for call in found],
             "Key": [call.key_name or call.key_id for call in found],
         },
         column_config={
             "Time": st.column_config.DatetimeColumn(format="D MMM, HH:mm:ss", timezone=st.context.timezone or "UTC"),
-            "Milliseconds": st.column_config.NumberColumn(format="localized"),
+            "ms": st.column_config.NumberColumn(format="localized"),
         },
         hide_index=True,
     )

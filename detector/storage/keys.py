@@ -70,6 +70,8 @@ def find_active(db: Database, key_id: str) -> ApiKey | None:
 
 def check_secret(db: Database, key_id: str, secret: str) -> ApiKey | None:
     """The key that this pair stands for; None, in the same time, for an unknown id, a wrong secret or a revoked key."""
+    # Lone surrogates can come in a form of an odd charset, and the database has no way to write them.
+    key_id = key_id.encode("utf-8", "replace").decode("utf-8")
     with db.read() as connection:
         row = connection.execute(
             _SELECT.add_columns(api_keys.c.secret_hash).where(api_keys.c.id == key_id)

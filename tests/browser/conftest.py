@@ -9,14 +9,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from detector.settings import load_settings
 from detector.workspace import Workspace
-from tests.browser.dashboard import Dashboard
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browser.dashboard import Dashboard
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
@@ -26,7 +31,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "-
 class Server:
     """One ``streamlit run`` with a data folder of its own; ``workspace`` opens the same folder beside it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.data = folder / "data"
         self._log = folder / "server.log"
         with socket.socket() as free:
@@ -38,6 +43,7 @@ class Server:
             # A hub that refuses at once, and an empty cache: `auto` must settle on the offline backbone everywhere.
             "HF_ENDPOINT": "http://127.0.0.1:9",
             "HF_HOME": str(folder / "hub"),
+            **(settings or {}),
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -80,30 +86,30 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[object]:
+def chromium() -> Iterator[Browser]:
     """The browser; tests that need it skip where it cannot be had, and fail under CI, where it must be there."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = shutil.which("chromium")
+    if path is None:
+        _missing("no Chromium is installed")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _missing("playwright is not installed (requirements-dev.txt)")
-    if path is None:
-        _missing("no Chromium was found on this machine")
+        _missing("playwright of requirements-dev.txt is not installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
         yield browser
         browser.close()
 
 
-def _missing(what: str) -> None:
+def _missing(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"Browser tests must run in CI, but {what}.")
-    pytest.skip(f"{what}: browser tests need it")
+    pytest.skip(f"browser tests: {what}")
 
 
 @pytest.fixture
-def server(chromium: object, tmp_path: Path) -> Iterator[Server]:
-    """A fresh server; asked for after the browser, so that nothing is started where there is none."""
+def server(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
+    """A server on an empty data folder; asked for after the browser, so that none starts where there is no browser."""
     running = Server(tmp_path)
     yield running
     running.stop()
@@ -111,8 +117,13 @@ def server(chromium: object, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def dashboard(chromium: object, server: Server) -> Iterator[Dashboard]:
-    """A new user's browser window on the server's first page."""
-    context = chromium.new_context(viewport={"width": 1400, "height": 900}, accept_downloads=True)  # type: ignore[attr-defined]
-    yield Dashboard(context.new_page(), server.address)
+def dashboard(chromium: Browser, server: Server) -> Iterator[Dashboard]:
+    """A new user's window on that server. Nothing may leave the machine, and the console stays without errors."""
+    from tests.browser.dashboard import Dashboard
+
+    context = chromium.new_context(viewport={"width": 1400, "height": 900})
+    window = Dashboard(context.new_page(), server.address)
+    yield window
     context.close()
+    assert not window.foreign_requests
+    assert not window.complaints
