@@ -1,4 +1,4 @@
-"""The one entry: ``streamlit run streamlit_app.py`` serves the dashboard, the pictures, the uploads and the jobs."""
+"""The one entry: ``streamlit run streamlit_app.py`` serves dashboard, API, pictures, uploads and jobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from detector.api.app import ApiRoute, api_app, stop_api
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
 from detector.errors import DetectorError
@@ -30,6 +31,9 @@ except DetectorError as error:
     sys.exit(1)
 
 
+api = api_app(workspace)
+
+
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     """Jobs run from the start of the server to its end; what a kill interrupts is resumed at the next start."""
@@ -38,6 +42,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     try:
         yield None
     finally:
+        stop_api(api)
         runner.stop()
 
 
@@ -47,7 +52,7 @@ if not (is_protected(settings, has_login()) or settings.open):
 
 app = st.App(
     "pages/_dashboard.py",
-    routes=[*picture_routes(workspace), *upload_routes(workspace)],
+    routes=[ApiRoute(api), *picture_routes(workspace), *upload_routes(workspace)],
     middleware=middleware,
     lifespan=lifespan,
 )

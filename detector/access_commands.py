@@ -89,9 +89,9 @@ def _password(_ws: None, _options: argparse.Namespace) -> int:
 
 
 def _openapi(ws: Workspace, _options: argparse.Namespace) -> int:
-    from detector.api.app import create_api
+    from detector.api.app import api_app
 
-    print(json.dumps(create_api(ws).openapi(), ensure_ascii=False, indent=2))
+    print(json.dumps(api_app(ws).openapi(), ensure_ascii=False, indent=2))
     return 0
 
 

@@ -39,6 +39,12 @@ class Settings:
     precision: str = _setting(
         "auto", "Numbers of the backbone: auto (measured once per function), float32 or bfloat16."
     )
+    invoke_places: int = _setting(64, "Invokes over the HTTP API at the same time; further ones are told to wait.")
+    batch_files: int = _setting(100, "Most images in one invoke/batch request of the HTTP API.")
+    max_request_mb: int = _setting(256, "Largest request of several images to the HTTP API, in megabytes.")
+    request_seconds: float = _setting(
+        120.0, "Longest time a request to the HTTP API may take to arrive, and an invoke to be answered, in seconds."
+    )
     password_hash: str = _setting("", "The dashboard's password as python -m detector password prints it; empty: none.")
     open: bool = _setting(False, "true: let everybody in without a password, on whatever address the server listens.")
     allowed_hosts: str = _setting(

@@ -65,8 +65,8 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         self._writer = self.engine.execution_options(detector_write=True)
-        # SQLite has one writer, and whoever waits for it inside SQLite sleeps and asks again, up to a tenth of a second:
-        # threads of one process take turns here instead, and lose no time between two transactions.
+        # SQLite has one writer, and whoever waits for it inside SQLite sleeps and asks again, up to a tenth of a
+        # second: threads of one process take turns here instead, and lose no time between two transactions.
         self._turn: AbstractContextManager[Any] = threading.Lock() if self._sqlite else nullcontext()
         self._secrets: dict[str, str] = {}
         self._create_or_migrate()
