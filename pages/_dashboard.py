@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import streamlit as st
 
@@ -12,7 +13,10 @@ from pages._sign_in import require_sign_in
 from pages._state import PAGES, escape
 from pages._style import apply_style
 
-st.set_page_config(page_title="AI Image Detector", page_icon=":material/filter_center_focus:", layout="wide")
+# A file of ours: browsers fetch an emoji or ":material/...:" icon from an outside host at every page.
+_ICON = Path(__file__).parent / "_icon.svg"
+
+st.set_page_config(page_title="AI Image Detector", page_icon=str(_ICON), layout="wide")
 apply_style()
 page = st.navigation(
     [

@@ -47,8 +47,17 @@ class Server:
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
-                + ["--server.headless", "true", "--server.port", str(port)],
+                [
+                    sys.executable,
+                    "-m",
+                    "streamlit",
+                    "run",
+                    "streamlit_app.py",
+                    "--server.headless",
+                    "true",
+                    "--server.port",
+                    str(port),
+                ],
                 cwd=CHECKOUT,
                 env=environment,
                 stdout=log,
