@@ -98,12 +98,14 @@ class ApiRoute(BaseRoute):
 
 
 async def _nothing_here(request: Request) -> None:
-    allowed: set[str] = set()
-    for route in request.app.router.routes:
-        if getattr(route, "endpoint", None) is not _nothing_here and route.matches(request.scope)[0] is Match.PARTIAL:
-            allowed |= getattr(route, "methods", None) or set()
+    known = [route for route in request.app.router.routes if getattr(route, "endpoint", None) is not _nothing_here]
+    allowed = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in known)
+    ]
     if allowed:
-        raise HTTPException(405, "This address does not know that method.", {"Allow": ", ".join(sorted(allowed))})
+        raise HTTPException(405, "This address does not know that method.", {"Allow": ", ".join(allowed)})
     raise HTTPException(404, "There is nothing under this address. See /v1/docs.")
 
 

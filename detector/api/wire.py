@@ -6,9 +6,9 @@ Nothing that is absent is ever sent as null, {} or "": whoever builds a response
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from detector.errors import NotFound
@@ -67,6 +67,22 @@ class Wire(BaseModel):
         return dict(inline(schema))
 
 
+class Asked(Wire):
+    """A request's body."""
+
+    @model_validator(mode="after")
+    def _is_text(self) -> Self:
+        # JSON can name half of a surrogate pair, which no database and no answer can hold.
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, str):
+                try:
+                    value.encode()
+                except UnicodeEncodeError as error:
+                    raise ValueError(f"{to_camel(name)} holds characters that are no text") from error
+        return self
+
+
 class Message(Wire):
     """Every error."""
 
@@ -85,13 +101,13 @@ class Deleted(Wire):
     id: str
 
 
-class FunctionRequest(Wire):
+class FunctionRequest(Asked):
     name: str
     input: Annotated[str, Field(json_schema_extra={"enum": ["Image"]})] = "Image"
     output: Annotated[str, Field(json_schema_extra={"enum": ["Classification"]})] = "Classification"
 
 
-class FunctionChange(Wire):
+class FunctionChange(Asked):
     name: str
 
 
@@ -119,7 +135,7 @@ class FunctionMetrics(Wire):
     is_training: bool
 
 
-class ProjectRequest(Wire):
+class ProjectRequest(Asked):
     name: Text | None = None
 
 
@@ -128,13 +144,13 @@ class Project(Wire):
     name: str
 
 
-class LabelRequest(Wire):
+class LabelRequest(Asked):
     name: str
     description: Text | None = None
     metadata: Metadata | None = None
 
 
-class LabelChange(Wire):
+class LabelChange(Asked):
     name: str | None = None
     description: Text | None = None
     metadata: Metadata | None = None
@@ -156,22 +172,22 @@ class LabelResponse(Wire):
         )
 
 
-class AnnotationRequest(Wire):
+class AnnotationRequest(Asked):
     label_name: str
 
 
-class SampleSet(Wire):
+class SampleSet(Asked):
     sample_set_id: Text
 
 
-class SampleRequest(Wire):
+class SampleRequest(Asked):
     data: Annotated[str, Field(description="The image as a data URI with base64; its media type is ignored.")]
     external_id: Text | None = None
     annotation: AnnotationRequest | None = None
     sample_sets: Annotated[list[SampleSet], Field(max_length=MAX_SAMPLE_SETS)] | None = None
 
 
-class SampleFields(Wire):
+class SampleFields(Asked):
     """The fields beside the file in a multipart post."""
 
     label_name: str | None = None
@@ -210,7 +226,7 @@ class SampleResponse(Wire):
         )
 
 
-class InvokeRequest(Wire):
+class InvokeRequest(Asked):
     data: Annotated[str, Field(description="The image as a data URI with base64; its media type is ignored.")]
 
 

@@ -26,7 +26,7 @@ SETTINGS = {"DETECTOR_BACKBONE": "efficientnet-lite0", "DETECTOR_PRECISION": "fl
 
 
 class Server:
-    """One ``streamlit run streamlit_app.py`` on a data folder of its own; ``workspace`` opens the same folder beside it.
+    """One ``streamlit run streamlit_app.py`` on a data folder of its own, which ``workspace`` opens beside it.
 
     Parameters
     ----------
@@ -53,8 +53,10 @@ class Server:
         """Start the process and wait until it answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
-                + ["--server.headless", "true", "--server.port", str(self._port)],
+                [
+                    *(sys.executable, "-m", "streamlit", "run", "streamlit_app.py"),
+                    *("--server.headless", "true", "--server.port", str(self._port)),
+                ],
                 cwd=CHECKOUT,
                 env={name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
                 | self._settings,
@@ -135,9 +137,9 @@ class Caller(requests.Session):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             metrics = self.metrics(path)
-            if not metrics["isTraining"] and metrics["sampleCount"] == metrics["predictionCount"]:
-                if self.state(path) == "Browsing":
-                    return metrics
+            idle = not metrics["isTraining"] and metrics["sampleCount"] == metrics["predictionCount"]
+            if idle and self.state(path) == "Browsing":
+                return metrics
             time.sleep(0.3)
         raise AssertionError(f"not trained after {seconds:.0f} s: {self.metrics(path)}, {self.state(path)}")
 
