@@ -12,13 +12,15 @@ from detector.api.examples import TOKEN, Examples
 from detector.errors import DetectorError
 from detector.storage import calls, keys
 from detector.storage.functions import MAX_NAME
-from detector.storage.keys import ApiKey
+from detector.storage.keys import ApiKey, NewKey
 from detector.words import ago, count
 from pages._state import current_function, escape, go, heading, workspace
 from pages._style import card
 
 _SHOWN_CALLS = 100
 _TOKEN = "api-token"
+#: A key just made, until its secret was seen: a job that ends redraws the page, and must not take the secret away.
+_NEW_KEY = "key-just-made"
 
 
 def _address() -> str:
@@ -27,33 +29,34 @@ def _address() -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _seen() -> None:
-    st.session_state["secret-seen"] = True
-
-
-@st.dialog("New key", on_dismiss="rerun")
+@st.dialog("New key")
 def _create() -> None:
-    if st.session_state.pop("secret-seen", False):
-        st.rerun()
-    # Nothing is remembered: a secret must not come back when the dialog is opened a second time.
-    place = st.empty()
-    with place.form("new-key", border=False):
+    with st.form("new-key", border=False):
         name = st.text_input("Name", placeholder="Nightly import", max_chars=MAX_NAME, help="What the key is for.")
         asked = st.form_submit_button("Create key", type="primary")
     if not asked:
         return
     try:
-        made = keys.create_key(workspace().db, name)
+        st.session_state[_NEW_KEY] = keys.create_key(workspace().db, name)
     except DetectorError as error:
         st.error(escape(str(error)))
-        return
-    place.empty()
+    else:
+        st.rerun()
+
+
+def _forget_secret() -> None:
+    st.session_state.pop(_NEW_KEY, None)
+
+
+@st.dialog("Copy the secret now", on_dismiss=_forget_secret)
+def _show_secret(made: NewKey) -> None:
     st.caption("Client id")
     st.code(made.id, language=None, wrap_lines=True)
     st.caption("Client secret")
     st.code(made.secret, language=None, wrap_lines=True)
-    st.markdown("The secret is shown this once and stored only as a hash. Copy it now.")
-    st.button("Done", type="primary", on_click=_seen)
+    st.markdown("The secret is shown this once and stored only as a hash.")
+    if st.button("Done", type="primary", on_click=_forget_secret):
+        st.rerun()
 
 
 @st.dialog("Revoke key")
@@ -165,6 +168,8 @@ with st.container(horizontal=True):
     st.link_button("Documentation of all calls", f"{_address()}/v1/docs", icon=":material/menu_book:")
     if chosen is None and st.button("Make the first function", type="primary"):
         go("functions.py")
+if _NEW_KEY in st.session_state:
+    _show_secret(st.session_state[_NEW_KEY])
 left, right = st.columns([5, 7], gap="medium")
 with left, card("keys"):
     _keys()
