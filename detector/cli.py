@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from detector.access_commands import add_access_commands
 from detector.errors import DetectorError, ImageError, InvalidInput, NotFound
 from detector.progress import Report
 from detector.settings import load_settings
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed with a sentence on stderr, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
+        if not options.opens_data:
+            return int(options.run(None, options))
         ws = Workspace.open(load_settings())
         try:
             return int(options.run(ws, options))
@@ -45,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m detector", description="Build and use detectors of AI images.")
+    parser.set_defaults(opens_data=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="import a folder of labelled images and train")
@@ -82,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("function", help="name or id")
     export.add_argument("file", type=Path, metavar="FILE.csv")
     export.set_defaults(run=_export)
+
+    add_access_commands(commands)
     return parser
 
 

@@ -26,6 +26,11 @@ IMPORT, BUILD = "import", "build"
 #: Imports and builds run beside each other, so that a long embedding does not keep an upload waiting.
 LANES = ((IMPORT,), (BUILD,))
 
+#: Payload of a build that ends after the embedding.
+_ONLY_EMBED = {"only": "embed"}
+#: How long posted samples gather before they are embedded together.
+_GATHER_SECONDS = 2.0
+
 _POLL_SECONDS = 0.5
 _ORPHAN_SECONDS = 15.0
 
@@ -46,6 +51,20 @@ def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], ori
 def annotated(ws: Workspace, function_id: str) -> None:
     """Say that labels were changed by hand: a build follows after the pause of the settings."""
     request_build(ws, function_id, ws.settings.retrain_delay)
+
+
+def posted(ws: Workspace, function_id: str) -> None:
+    """Say that a sample came in by itself: embedding starts soon, the build when no more have come for a while.
+
+    Embedding is not put off by the next sample, or a steady stream of them would leave all the work to its end.
+    """
+    jobs.enqueue(ws.db, function_id, BUILD, _ONLY_EMBED, _GATHER_SECONDS, postpone=False)
+    request_build(ws, function_id, ws.settings.retrain_delay)
+
+
+def is_training(ws: Workspace, function_id: str) -> bool:
+    """Whether work is queued or running after which the function may have another model or other predictions."""
+    return bool(jobs.list_jobs(ws.db, function_id, limit=1))
 
 
 def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | None:
@@ -91,7 +110,7 @@ def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> Bui
     result = None
     for lane in LANES:
         while job := jobs.claim(ws.db, lane, function_id, ignore_delay=True):
-            result = run_job(ws, job, report)
+            result = run_job(ws, job, report) or result
     return result
 
 
@@ -157,10 +176,15 @@ def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
     request_build(ws, job.function_id)
 
 
-def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult:
+def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
     # Here, not above: it brings torch and scikit-learn, which a server that shows pages does not need yet.
     from detector.build import build
+    from detector.embedding import embed_missing, function_backbone
 
+    if job.payload == _ONLY_EMBED:
+        backbone = function_backbone(ws, functions.get_function(ws.db, job.function_id))
+        embed_missing(ws, job.function_id, backbone, report)
+        return None
     return build(ws, job.function_id, report)
 
 

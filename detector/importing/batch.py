@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from detector.errors import ImageError, InvalidInput
-from detector.imaging import inspect_image, sha256_hex
 from detector.importing.entries import FolderSource, ZipLimits, ZipSource
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
+from detector.importing.storing import store_image
 from detector.progress import Pace, Report, silent
 from detector.samplesets import SampleImage
 from detector.samplesets.builtin import builtin_sample
@@ -132,7 +132,7 @@ def import_items(
             if new:
                 label_ids = functions.ensure_labels(ws.db, function_id, new)
             pending: list[tuple[Incoming, Future[ImageRow]]] = [
-                (item, pool.submit(_inspect, ws, item)) for item in chunk
+                (item, pool.submit(_stored, ws, item)) for item in chunk
             ]
             found: list[NewSample] = []
             accepted: list[Incoming] = []
@@ -241,25 +241,8 @@ def _from_sample(image: SampleImage) -> Incoming:
     return Incoming(image.file_name, lambda: image.data, image.label, image.source, group=image.group or None)
 
 
-def _inspect(ws: Workspace, item: Incoming) -> ImageRow:
-    data = item.read()
-    image_hash = sha256_hex(data)
-    # The same bytes were decoded to their end before: nothing new can come of doing it again.
-    image = imports.find_image(ws.db, image_hash)
-    if image is None:
-        inspected = inspect_image(data, item.file_name, ws.limits)
-        image = ImageRow(
-            image_hash=image_hash,
-            byte_count=inspected.facts.byte_count,
-            format=inspected.facts.format,
-            width=inspected.facts.width,
-            height=inspected.facts.height,
-            facts=inspected.facts.to_json(),
-            perceptual_hash=inspected.perceptual_hash,
-            thumbnail=inspected.thumbnail,
-        )
-    ws.blobs.put_image(image_hash, data)
-    return image
+def _stored(ws: Workspace, item: Incoming) -> ImageRow:
+    return store_image(ws, item.read(), item.file_name)
 
 
 def _new_sample(item: Incoming, image: ImageRow, label_ids: dict[str, str]) -> NewSample:

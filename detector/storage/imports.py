@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from detector.errors import NotFound
 from detector.storage.database import Database, new_id, now
@@ -168,6 +168,31 @@ def find_image(db: Database, image_hash: str) -> ImageRow | None:
     return ImageRow(**row._mapping) if row is not None else None
 
 
+def insert_images(connection: Connection, found: Sequence[ImageRow], moment: float) -> None:
+    """Write images that are new, with their thumbnails."""
+    if not found:
+        return
+    connection.execute(
+        insert(images),
+        [
+            {
+                "hash": image.image_hash,
+                "byte_count": image.byte_count,
+                "format": image.format,
+                "width": image.width,
+                "height": image.height,
+                "facts": image.facts,
+                "perceptual_hash": image.perceptual_hash,
+                "created_at": moment,
+            }
+            for image in found
+        ],
+    )
+    connection.execute(
+        insert(thumbnails), [{"image_hash": image.image_hash, "data": image.thumbnail} for image in found]
+    )
+
+
 def add_samples(
     db: Database,
     function_id: str,
@@ -215,23 +240,11 @@ def add_samples(
                 ).where(samples.c.function_id == function_id, samples.c.image_hash.in_(hashes))
             )
         }
-        new_images, new_thumbnails, new_samples, history, report = [], [], [], [], []
+        new_images, new_samples, history, report = [], [], [], []
         for item in found:
             if item.image.image_hash not in known_images:
                 known_images.add(item.image.image_hash)
-                new_images.append(
-                    {
-                        "hash": item.image.image_hash,
-                        "byte_count": item.image.byte_count,
-                        "format": item.image.format,
-                        "width": item.image.width,
-                        "height": item.image.height,
-                        "facts": item.image.facts,
-                        "perceptual_hash": item.image.perceptual_hash,
-                        "created_at": moment,
-                    }
-                )
-                new_thumbnails.append({"image_hash": item.image.image_hash, "data": item.image.thumbnail})
+                new_images.append(item.image)
             # A label that was deleted while the import ran leaves the sample unlabelled rather than failing the batch.
             label_id = item.label_id if item.label_id in names else None
             row = existing.get(item.image.image_hash)
@@ -305,9 +318,7 @@ def add_samples(
                 history.append((row["id"], label_id, None))
                 row["label_id"] = label_id
         report += [{"file": file, "outcome": "rejected", "reason": reason} for file, reason in rejected]
-        if new_images:
-            connection.execute(insert(images), new_images)
-            connection.execute(insert(thumbnails), new_thumbnails)
+        insert_images(connection, new_images, moment)
         if new_samples:
             connection.execute(insert(samples), new_samples)
         if history:

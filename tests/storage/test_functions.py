@@ -20,7 +20,7 @@ def ws(tmp_path: Path) -> Workspace:
 
 def test_a_new_function_has_its_labels_in_the_order_given(ws: Workspace) -> None:
     function = empty_function(ws, "  My   detector ", ["b", "a", "c"])
-    assert function.name == "My detector"
+    assert function.name == "My   detector"
     assert [label.name for label in functions.list_labels(ws.db, function.id)] == ["b", "a", "c"]
     assert functions.get_function(ws.db, function.id) == function
     assert function.live_model_id is None
