@@ -6,6 +6,7 @@ import streamlit as st
 
 from detector.backbones import get_spec
 from detector.errors import InvalidInput
+from detector.jobs import is_preparation
 from detector.storage import functions, jobs
 from detector.storage.functions import FunctionSummary
 from detector.storage.jobs import Job
@@ -86,6 +87,8 @@ def _job_line(job: Job, function_id: str | None) -> None:
         "" if job.function_id == function_id else f" · {functions.get_function(workspace().db, job.function_id).name}"
     )
     if job.state == "queued":
+        if is_preparation(job):
+            return  # the build that follows it has its own line
         waiting = "Import waits" if job.kind == "import" else "Retraining starts in a moment"
         st.caption(escape(f"{waiting}{other}"))
         return
