@@ -62,6 +62,11 @@ def posted(ws: Workspace, function_id: str) -> None:
     request_build(ws, function_id, ws.settings.retrain_delay)
 
 
+def is_preparation(job: Job) -> bool:
+    """Whether a job only embeds what has come, before the build that was asked for along with it."""
+    return job.payload == _ONLY_EMBED
+
+
 def is_training(ws: Workspace, function_id: str) -> bool:
     """Whether work is queued or running after which the function may have another model or other predictions."""
     return bool(jobs.list_jobs(ws.db, function_id, limit=1))
@@ -181,7 +186,7 @@ def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult | Non
     from detector.build import build
     from detector.embedding import embed_missing, function_backbone
 
-    if job.payload == _ONLY_EMBED:
+    if is_preparation(job):
         backbone = function_backbone(ws, functions.get_function(ws.db, job.function_id))
         embed_missing(ws, job.function_id, backbone, report)
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.errors import NotFound
+from detector.jobs import is_preparation
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
 from detector.words import rate, time_left
@@ -43,6 +44,8 @@ def job_line(job: Job, function_id: str | None) -> None:
         except NotFound:
             return
     if job.state == "queued":
+        if is_preparation(job):
+            return  # the build that follows it has its own line
         waiting = "The import waits for its turn" if job.kind == "import" else "Training starts in a moment"
         st.caption(escape(f"{waiting}{other}"))
         return

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
@@ -48,6 +49,11 @@ class Server:
     @property
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that the server has used so far."""
+        return float(sum(psutil.Process(self._process.pid).cpu_times()[:2]))
 
     def start(self) -> None:
         """Start the process and wait until it answers."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.server import CHECKOUT, Caller, Server
+from tests.api.server import Caller, Server
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("schemathesis") is None, reason="schemathesis of requirements-dev.txt is not installed"
@@ -29,11 +29,11 @@ def test_no_call_ends_in_a_5xx_or_an_undocumented_answer(
     server: Server, caller: Caller, trained: str, tmp_path: Path, which: str
 ) -> None:
     """Made-up calls, many of them wrong on purpose, about a function, label and sample that exist."""
-    sample = caller.get(f"{trained}/samples").json()[0]
+    samples, labels = caller.get(f"{trained}/samples").json(), caller.get(f"{trained}/labels").json()
     names = {
         "functionId": trained.rsplit("/", 1)[1],
-        "labelId": sample["annotation"]["labelId"],
-        "sampleId": sample["id"],
+        "labelId": labels[0]["id"],
+        "sampleId": samples[0]["id"],
     }
     configuration = [f"{name} = {json.dumps(value)}" for name, value in names.items()]
     (tmp_path / "schemathesis.toml").write_text("\n".join(["[parameters]", *configuration]), encoding="utf-8")
@@ -44,7 +44,7 @@ def test_no_call_ends_in_a_5xx_or_an_undocumented_answer(
             *("--checks", _CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1"),
             *("--mode", "all", "--request-timeout", "30", "--continue-on-failure", "--no-color", which, _APART),
         ],
-        cwd=CHECKOUT,
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=180,

@@ -1,0 +1,31 @@
+"""A database of an older version is brought up to date when it is opened, with what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detector.storage import functions, samples
+from detector.storage.database import SCHEMA_VERSION, Database
+from detector.storage.imports import add_samples
+from detector.storage.schema import meta
+from tests.factories import empty_function, make_image, new_sample, workspace
+
+
+def test_version_1_gains_sample_sets_and_the_tables_of_the_api(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = empty_function(ws)
+    [added] = add_samples(ws.db, function.id, None, [new_sample(ws, make_image(1))])
+    with ws.db.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE samples DROP COLUMN sample_sets")
+        for table in ("api_calls", "api_keys"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+        connection.execute(meta.update().where(meta.c.key == "schema_version").values(value="1"))
+    ws.close()
+    database = Database(ws.settings.url)
+    assert samples.get_sample(database, added.sample_id).sample_sets is None
+    assert functions.get_function(database, function.id).name == "Test"
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM api_keys").scalar() == 0
+        version = connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'schema_version'").scalar()
+    assert version == str(SCHEMA_VERSION)
+    database.close()
