@@ -185,7 +185,7 @@ def test_a_killed_import_run_again_ends_like_one_that_was_not(
 
 def test_folder_names_with_odd_spaces_are_trimmed_labels(ws: Workspace, function: Function) -> None:
     _import(ws, function, _zip(ws, {"my  class /a.png": make_image(1)}, FOLDERS))
-    assert _names(ws, function) == {"my  class /a.png": "my class"}
+    assert _names(ws, function) == {"my  class /a.png": "my  class"}
 
 
 def test_an_unlabelled_import(ws: Workspace, function: Function) -> None:
