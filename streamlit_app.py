@@ -1,19 +1,37 @@
-"""The one entry: ``streamlit run streamlit_app.py`` serves the dashboard, the pictures, the uploads and the jobs."""
+"""The one entry: ``streamlit run streamlit_app.py`` serves dashboard, API, pictures, uploads and jobs."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import streamlit as st
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from detector.api.app import ApiRoute, api_app, stop_api
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
+from detector.errors import DetectorError
+from detector.exposure import LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.jobs import JobRunner
+from detector.settings import load_settings
 from detector.workspace import Workspace
+from pages._sign_in import has_login
 
-workspace = Workspace.open()
+address = st.get_option("server.address") or ""
+try:
+    settings = load_settings()
+    require_protection(address, settings, has_login())
+    workspace = Workspace.open(settings)
+except DetectorError as error:
+    print(error, file=sys.stderr)
+    sys.exit(1)
+
+
+api = api_app(workspace)
 
 
 @asynccontextmanager
@@ -24,7 +42,17 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     try:
         yield None
     finally:
+        stop_api(api)
         runner.stop()
 
 
-app = st.App("pages/_dashboard.py", routes=[*picture_routes(workspace), *upload_routes(workspace)], lifespan=lifespan)
+middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(address, settings), www_redirect=False)]
+if not (is_protected(settings, has_login()) or settings.open):
+    middleware.append(Middleware(LoopbackOnly))
+
+app = st.App(
+    "pages/_dashboard.py",
+    routes=[ApiRoute(api), *picture_routes(workspace), *upload_routes(workspace)],
+    middleware=middleware,
+    lifespan=lifespan,
+)

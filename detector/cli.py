@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DatabaseError
 from tqdm import tqdm
 
+from detector.access_commands import add_access_commands
 from detector.errors import DetectorError, ImageError, InvalidInput, NotFound
 from detector.progress import Report
-from detector.settings import Settings, load_settings
+from detector.settings import load_settings
 from detector.storage import functions, imports, jobs, models, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace
@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed with a sentence on stderr, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
-        ws = _opened(load_settings())
+        if not options.opens_data:
+            return int(options.run(None, options))
+        ws = Workspace.open(load_settings())
         try:
             return int(options.run(ws, options))
         finally:
@@ -44,18 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _opened(settings: Settings) -> Workspace:
-    try:
-        return Workspace.open(settings)
-    except (OSError, DatabaseError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.orig
-        raise InvalidInput(
-            f"The data folder {settings.data_dir} cannot be used ({reason}). Give another one in DETECTOR_DATA_DIR."
-        ) from error
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m detector", description="Build and use detectors of AI images.")
+    parser.set_defaults(opens_data=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="import a folder of labelled images and train")
@@ -98,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("function", help="name or id")
     export.add_argument("file", type=Path, metavar="FILE.csv")
     export.set_defaults(run=_export)
+
+    add_access_commands(commands)
     return parser
 
 

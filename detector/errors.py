@@ -6,6 +6,8 @@ to do about it. Pages, the command line and the API print that sentence; nothing
 
 from __future__ import annotations
 
+from math import ceil
+
 
 class DetectorError(Exception):
     """Base of everything that the detector raises on purpose."""
@@ -115,6 +117,19 @@ class NotAuditable(DetectorError):
         self.version = version
 
 
+class InvokeBusy(DetectorError):
+    """More invokes at once than the queue holds; ``retry_seconds`` is a fair time to wait."""
+
+    retry_seconds = 2
+
+    def __init__(self, places: int) -> None:
+        super().__init__(
+            f"{places} invokes are being answered already. Ask again in {self.retry_seconds} s, or send several images "
+            "in one request."
+        )
+        self.places = places
+
+
 class ModelFileInvalid(DetectorError):
     """A model file is damaged, foreign or of a newer version."""
 
@@ -138,3 +153,28 @@ class DatasetUnavailable(DetectorError):
     def __init__(self, name: str, why: str, remedy: str) -> None:
         super().__init__(f"{name} cannot be fetched: {why}. {remedy}")
         self.name, self.why = name, why
+
+
+class Unprotected(DetectorError):
+    """The server would be open to everybody who can reach it."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"The server does not start because it would listen on {address or 'every address'} and let in everybody "
+            "who can reach it: set DETECTOR_PASSWORD_HASH (python -m detector password makes one), configure [auth] in "
+            ".streamlit/secrets.toml, say DETECTOR_OPEN=true, or listen on localhost."
+        )
+        self.address = address
+
+
+class WrongPassword(DetectorError):
+    def __init__(self) -> None:
+        super().__init__("That is not the password.")
+
+
+class TooManyAttempts(DetectorError):
+    """Guessing is slowed: nothing is checked before ``seconds`` have passed."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Too many wrong passwords. Wait {ceil(seconds):,} s, then try again.")
+        self.seconds = seconds

@@ -29,6 +29,11 @@ LANES = ((IMPORT,), (BUILD,))
 #: Audits have a lane of their own, in which each waits whenever there is something to import or to build.
 BACKGROUND_LANES = (*LANES, (EVALUATE,))
 
+#: Payload of a build that ends after the embedding.
+_ONLY_EMBED = {"only": "embed"}
+#: How long posted samples gather before they are embedded together.
+_GATHER_SECONDS = 2.0
+
 _POLL_SECONDS = 0.5
 _GIVE_WAY_SECONDS = 1.0
 _ORPHAN_SECONDS = 15.0
@@ -59,6 +64,25 @@ def request_audit(ws: Workspace, function_id: str, model_id: str) -> str:
         if job.kind == EVALUATE and job.state == "queued" and job.payload != {"model": model_id}:
             jobs.finish(ws.db, job.id, "cancelled", _SUPERSEDED)
     return jobs.enqueue(ws.db, function_id, EVALUATE, {"model": model_id})
+
+
+def posted(ws: Workspace, function_id: str) -> None:
+    """Say that a sample came in by itself: embedding starts soon, the build when no more have come for a while.
+
+    Embedding is not put off by the next sample, or a steady stream of them would leave all the work to its end.
+    """
+    jobs.enqueue(ws.db, function_id, BUILD, _ONLY_EMBED, _GATHER_SECONDS, postpone=False)
+    request_build(ws, function_id, ws.settings.retrain_delay)
+
+
+def is_preparation(job: Job) -> bool:
+    """Whether a job only embeds what has come, before the build that was asked for along with it."""
+    return job.payload == _ONLY_EMBED
+
+
+def is_training(ws: Workspace, function_id: str) -> bool:
+    """Whether work is queued or running after which the function may have another model or other predictions."""
+    return any(job.kind != EVALUATE for job in jobs.list_jobs(ws.db, function_id))
 
 
 def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | None:
@@ -109,7 +133,7 @@ def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> Bui
     result = None
     for lane in LANES:
         while job := jobs.claim(ws.db, lane, function_id, ignore_delay=True):
-            result = run_job(ws, job, report)
+            result = run_job(ws, job, report) or result
     return result
 
 
@@ -176,10 +200,15 @@ def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
     request_build(ws, job.function_id)
 
 
-def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult:
+def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
     # Here, not above: it brings torch and scikit-learn, which a server that shows pages does not need yet.
     from detector.build import build
+    from detector.embedding import embed_missing, function_backbone
 
+    if is_preparation(job):
+        backbone = function_backbone(ws, functions.get_function(ws.db, job.function_id))
+        embed_missing(ws, job.function_id, backbone, report)
+        return None
     result = build(ws, job.function_id, report)
     if result.trained and result.model is not None:
         request_audit(ws, job.function_id, result.model.id)

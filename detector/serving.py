@@ -66,6 +66,9 @@ class ServingModel:
 
     def restrict(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities in the model's own order -> over ``labels``, renormalised where a label was deleted."""
+        if self.columns == tuple(range(probabilities.shape[1])):
+            # Dividing by a sum of nearly 1 would change the last digit for nothing.
+            return probabilities
         kept = probabilities[:, list(self.columns)]
         return kept / np.maximum(kept.sum(axis=1, keepdims=True), 1e-300)
 

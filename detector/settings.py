@@ -40,6 +40,17 @@ class Settings:
     precision: str = _setting(
         "auto", "Numbers of the backbone: auto (measured once per function), float32 or bfloat16."
     )
+    invoke_places: int = _setting(64, "Invokes over the HTTP API at the same time; further ones are told to wait.")
+    batch_files: int = _setting(100, "Most images in one invoke/batch request of the HTTP API.")
+    max_request_mb: int = _setting(256, "Largest request of several images to the HTTP API, in megabytes.")
+    request_seconds: float = _setting(
+        120.0, "Longest time a request to the HTTP API may take to arrive, and an invoke to be answered, in seconds."
+    )
+    password_hash: str = _setting("", "The dashboard's password as python -m detector password prints it; empty: none.")
+    open: bool = _setting(False, "true: let everybody in without a password, on whatever address the server listens.")
+    allowed_hosts: str = _setting(
+        "", "Further host names under which the server answers, separated by commas; *.example.org takes subdomains."
+    )
 
     @property
     def url(self) -> str:
@@ -81,10 +92,21 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             continue
         kind: Any = type(item.default)
         try:
-            value = Path(raw).expanduser().resolve() if isinstance(item.default, Path) else kind(raw)
+            value = _parse(raw, item.default)
         except ValueError as error:
-            raise InvalidInput(f"{name} is {raw!r}; expected {kind.__name__}. Correct or unset it.") from error
+            expected = "true or false" if kind is bool else kind.__name__
+            raise InvalidInput(f"{name} is {raw!r}; expected {expected}. Correct or unset it.") from error
         if isinstance(value, int | float) and not 0 <= value < math.inf:
             raise InvalidInput(f"{name} is {raw!r}; expected a number of 0 or more. Correct or unset it.")
         values[item.name] = value
     return Settings(**values)
+
+
+def _parse(raw: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if raw.lower() not in ("true", "false"):
+            raise ValueError(raw)
+        return raw.lower() == "true"
+    if isinstance(default, Path):
+        return Path(raw).expanduser().resolve()
+    return type(default)(raw)

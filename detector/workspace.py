@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
+from detector.errors import InvalidInput
 from detector.imaging import ImageLimits
 from detector.settings import Settings, load_settings
 from detector.storage.blobs import Blobs
@@ -19,10 +22,23 @@ class Workspace:
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Workspace:
-        """Open the data folder of ``settings``, making it when it is missing. Raises DatabaseTooNew."""
+        """Open the data folder of ``settings``, making it when it is missing.
+
+        Raises
+        ------
+        DatabaseTooNew
+        InvalidInput
+            The folder or the database in it cannot be used.
+        """
         settings = settings or load_settings()
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        return cls(settings, Database(settings.url), Blobs(str(settings.data_dir / "blobs")))
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+            return cls(settings, Database(settings.url), Blobs(str(settings.data_dir / "blobs")))
+        except (OSError, DatabaseError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.orig
+            raise InvalidInput(
+                f"The data folder {settings.data_dir} cannot be used ({reason}). Give another one in DETECTOR_DATA_DIR."
+            ) from error
 
     @property
     def limits(self) -> ImageLimits:

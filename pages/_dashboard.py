@@ -9,6 +9,7 @@ import streamlit as st
 
 from detector.errors import DetectorError
 from pages._sidebar import sidebar
+from pages._sign_in import require_sign_in
 from pages._state import PAGES, escape
 from pages._style import apply_style
 
@@ -24,6 +25,8 @@ page = st.navigation(
     ],
     position="hidden",
 )
+# After st.navigation: without it Streamlit would look for pages itself.
+require_sign_in()
 try:
     sidebar(page.title)
     page.run()

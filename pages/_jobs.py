@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.errors import NotFound
-from detector.jobs import EVALUATE, IMPORT
+from detector.jobs import EVALUATE, IMPORT, is_preparation
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
 from detector.words import rate, time_left
@@ -44,6 +44,8 @@ def job_line(job: Job, function_id: str | None) -> None:
         except NotFound:
             return
     if job.state == "queued":
+        if is_preparation(job):
+            return  # the build that follows it has its own line
         if job.kind == EVALUATE:
             # Nobody waits for it; the Metrics page says that it is to come.
             return

@@ -15,6 +15,7 @@ PAGES = (
     ("review.py", "Review", "review"),
     ("metrics.py", "Metrics", "metrics"),
     ("invoke.py", "Invoke", "invoke"),
+    ("api.py", "API", "api"),
 )
 
 

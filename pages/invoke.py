@@ -10,6 +10,7 @@ import streamlit as st
 
 from detector.errors import ImageError, NoModel
 from detector.evaluation.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
+from detector.imaging import decode_image
 from detector.importing.batch import Incoming, import_items
 from detector.invoke import Verdict, invoke
 from detector.jobs import request_build
@@ -21,6 +22,8 @@ from detector.tolerance import set_tolerated
 from detector.words import count, duration, percent, safe_cell, share
 from pages._state import escape, function_labels, go, heading, require_function, workspace
 from pages._style import card, current_theme
+
+_PREVIEW = (1200, 1200)
 
 
 def _at_this_confidence(model: ModelRow, confidence: float) -> str:
@@ -52,7 +55,10 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
     inks = label_inks(names, current_theme())
     left, right = st.columns([5, 7])
     with left:
-        st.image(data, width="stretch")
+        # Decoded by us: a browser shows neither HEIC nor TIFF, and ignores what is wrong with a file.
+        picture = decode_image(data, name, workspace().limits).pixels
+        picture.thumbnail(_PREVIEW)
+        st.image(picture, width="stretch")
         st.caption(f"{escape(name)} · {duration(verdict.seconds)}")
     with right, card("verdict"):
         st.caption("The function says" if verdict.sure else "The function says it")

@@ -31,31 +31,33 @@ _SORTS = {
 _FILTER_WIDTH = 184
 
 
-def _keep(name: str, key: str, default: str) -> None:
-    """Write a choice into the address, which anybody can share; another choice starts at its first page."""
-    if st.session_state[key] == default:
-        st.query_params.pop(name, None)
-    else:
-        st.query_params[name] = st.session_state[key]
+def _first_page() -> None:
     st.query_params.pop("page", None)
     st.session_state["chosen"] = []
 
 
 def _choice(label: str, name: str, options: dict[str, str]) -> str:
-    """A select box whose value lives in the address under ``name``; the first option is the default."""
+    """A select box whose value lives in the address under ``name``; the first option is the default.
+
+    The address is written on every run, not only on a change: of two quick choices the browser sends the second with
+    the address from before the first, which would then be lost from what a person shares.
+    """
     default = next(iter(options))
     wanted = st.query_params.get(name, default)
-    key = f"{name}-{st.query_params.get('function')}"
-    return st.selectbox(
+    value = st.selectbox(
         label,
         list(options),
         index=list(options).index(wanted) if wanted in options else 0,
         format_func=lambda option: options.get(option, option),
-        key=key,
-        on_change=_keep,
-        args=(name, key, default),
+        key=f"{name}-{st.query_params.get('function')}",
+        on_change=_first_page,
         width=_FILTER_WIDTH,
     )
+    if value == default:
+        st.query_params.pop(name, None)
+    elif value != wanted:
+        st.query_params[name] = value
+    return value
 
 
 def _filters(labels: list[Label], counts: SampleCounts) -> tuple[SampleFilter, Sort]:

@@ -17,7 +17,7 @@ from detector.importing.batch import Incoming, import_items
 from detector.settings import Settings
 from detector.storage import functions, imports
 from detector.storage.functions import Function
-from detector.storage.imports import NewSample
+from detector.storage.imports import ImageRow, NewSample
 from detector.workspace import Workspace
 
 LABELS = ("real", "synthetic")
@@ -95,14 +95,16 @@ def new_sample(ws: Workspace, data: bytes, name: str = "image.png", **facts: Any
     ws.blobs.put_image(found.sha256, data)
     return NewSample(
         file_name=name,
-        image_hash=found.sha256,
-        byte_count=len(data),
-        format=found.facts.format,
-        width=found.facts.width,
-        height=found.facts.height,
-        facts=found.facts.to_json(),
-        perceptual_hash=found.perceptual_hash,
-        thumbnail=found.thumbnail,
+        image=ImageRow(
+            image_hash=found.sha256,
+            byte_count=len(data),
+            format=found.facts.format,
+            width=found.facts.width,
+            height=found.facts.height,
+            facts=found.facts.to_json(),
+            perceptual_hash=found.perceptual_hash,
+            thumbnail=found.thumbnail,
+        ),
         **facts,
     )
 

@@ -43,14 +43,14 @@ def outcome(data_dir: Path) -> dict[str, Any]:
            ORDER BY s.image_hash""",
     )
     models = query(
-        data_dir, "SELECT version, label_names, hyperparameters, sweep, cross_validation, note FROM models ORDER BY version"
+        data_dir,
+        "SELECT version, note, label_names, hyperparameters, sweep, cross_validation FROM models ORDER BY version",
     )
     embeddings = query(data_dir, "SELECT image_hash, backbone_key, view, data FROM embeddings ORDER BY 1, 2, 3")
     return {
         "samples": samples,
         "models": [
-            (version, note, *(json.loads(part) if part else None for part in parts))
-            for version, *parts, note in models
+            (version, note, *(json.loads(part) if part else None for part in parts)) for version, note, *parts in models
         ],
         "embeddings": embeddings,
     }

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.command_line import OFFLINE, Ran, environment, run, silent_hub, start
+from tests.command_line import OFFLINE, Ran, run, silent_hub, start
 from tests.made_folders import made_image, make_folder
 from tests.shared_data import require
 from tests.stored import number, outcome, query, row_counts
@@ -57,7 +56,7 @@ def test_train_prints_what_the_command_promises(trained: Trained) -> None:
     assert (result["samples"], result["annotated"]) == (27, 27)
     assert set(result["seconds"]) == {"import", "embed", "train", "total"}
     assert all(seconds > 0 for seconds in result["seconds"].values())
-    assert sum(result["seconds"].values()) - result["seconds"]["total"] <= result["seconds"]["total"] + 0.01
+    assert sum(result["seconds"][part] for part in ("import", "embed", "train")) <= result["seconds"]["total"] + 0.1
     assert set(result["model"]) == {"id", "version", "hyperparameters"}
     assert result["model"]["version"] == 1
     validation = result["cross_validation"]
@@ -266,7 +265,10 @@ def _too_many_labels(root: Path) -> None:
         (_no_folder, "There is no folder"),
         (_empty, "holds no files"),
         (_images_without_label, "no folder that names a label"),
-        (_text_files, "so far: real 0, synthetic 0. Label at least 2 more images as real and 2 more images as synthetic"),
+        (
+            _text_files,
+            "so far: real 0, synthetic 0. Label at least 2 more images as real and 2 more images as synthetic",
+        ),
         (_corrupt_files, "so far: real 0, synthetic 0"),
         (_one_label, "so far: real 5. Label at least 2 more images with another label"),
         (_one_sample_a_label, "so far: real 1, synthetic 1. Label at least 1 more image as real and 1 more"),
@@ -311,10 +313,10 @@ def test_near_duplicates_as_the_only_samples_of_a_label_train_a_model_that_says_
     assert query(tmp_path / "data", "SELECT DISTINCT out_of_fold FROM samples") == [(0,)]
 
 
-@pytest.mark.parametrize("content", ["file", "newer"])
-def test_a_data_folder_that_cannot_be_used_ends_in_a_sentence(content: str, trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["a file", "no database"])
+def test_a_data_folder_that_cannot_be_used_ends_in_a_sentence(content: str, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    if content == "file":
+    if content == "a file":
         data_dir.write_text("not a folder", encoding="utf-8")
     else:
         data_dir.mkdir()
@@ -330,28 +332,29 @@ def test_wrong_usage_is_answered_with_the_usage(tmp_path: Path) -> None:
     assert not (tmp_path / "detector.sqlite").exists()
 
 
-Moment = tuple[str, Callable[[Path], bool]]
+#: When the process is shot, in the order in which a run comes by.
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "importing": lambda data: 0 < number(data, "SELECT COUNT(*) FROM samples") < 200,
+    "loading the backbone": lambda data: at_work(data, "embed"),
+    "embedding": lambda data: 20 < embedded(data) < 120,
+    "embedding what was left": lambda data: 120 < embedded(data) < 240,
+    "preparing the training": lambda data: at_work(data, "train"),
+    "training": lambda data: at_work(data, "train", done=20),
+}
 
-#: Where the process is shot, in the order in which a run comes by.
-MOMENTS: tuple[Moment, ...] = (
-    ("importing", lambda data: 0 < number(data, "SELECT COUNT(*) FROM samples") < 200),
-    ("loading the backbone", lambda data: _phase(data) == "embed"),
-    ("embedding", lambda data: 20 < number(data, "SELECT COUNT(DISTINCT image_hash) FROM embeddings") < 120),
-    ("embedding again", lambda data: 130 < number(data, "SELECT COUNT(DISTINCT image_hash) FROM embeddings") < 240),
-    ("training", lambda data: _phase(data) == "train" and number(data, "SELECT MAX(done) FROM jobs") >= 0),
-)
+
+def embedded(data_dir: Path) -> int:
+    return number(data_dir, "SELECT COUNT(*) FROM embeddings WHERE view = 'whole'")
 
 
-def _phase(data_dir: Path) -> str:
-    rows = query(data_dir, "SELECT phase FROM jobs WHERE state = 'running'")
-    return str(rows[0][0]) if rows else ""
+def at_work(data_dir: Path, phase: str, done: int = 0) -> bool:
+    running = f"SELECT COUNT(*) FROM jobs WHERE state = 'running' AND phase = '{phase}' AND done >= {done}"
+    return number(data_dir, running) > 0
 
 
 def kill_at(moment: Callable[[Path], bool], data_dir: Path, *arguments: str | Path) -> bool:
     """Run a command and ``kill -9`` it at a moment; False if it ended before."""
-    process = subprocess.Popen(
-        ["python", "-m", "detector"],
-    ) if False else start(data_dir, *arguments)
+    process = start(data_dir, *arguments)
     while process.poll() is None:
         if moment(data_dir):
             process.send_signal(signal.SIGKILL)
@@ -373,13 +376,13 @@ def test_a_run_killed_again_and_again_ends_as_an_uninterrupted_one_to_the_last_d
     command = ("train", require("genimage_mini"), *OFFLINE, "--json")
     whole = run(tmp_path / "whole", *command)
     assert whole.code == 0, whole.err
-    for name, moment in MOMENTS:
+    for name, moment in MOMENTS.items():
         assert kill_at(moment, tmp_path / "killed", *command), f"the process ended before it was killed while {name}"
+    # Between the model and its predictions lie some milliseconds: where this comes too late, all is done already.
+    kill_at(lambda data: number(data, "SELECT COUNT(*) FROM models") > 0, tmp_path / "killed", *command)
     resumed = run(tmp_path / "killed", *command)
     assert resumed.code == 0, resumed.err
     assert metrics(resumed) == metrics(whole)
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
     assert row_counts(tmp_path / "killed") == row_counts(tmp_path / "whole")
     assert query(tmp_path / "killed", "SELECT COUNT(*) FROM jobs WHERE state != 'done'") == [(0,)]
-    leftovers = [path for path in (tmp_path / "killed" / "blobs").rglob("*.tmp") if path.is_file()]
-    assert len(leftovers) <= 2 * len(MOMENTS)

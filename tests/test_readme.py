@@ -12,7 +12,9 @@ README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encodi
 
 def test_every_setting_is_documented_with_its_help() -> None:
     for setting in fields(Settings):
-        row = next((line for line in README.splitlines() if f"`DETECTOR_{setting.name.upper()}`" in line), None)
+        row = next(
+            (line for line in README.splitlines() if line.startswith(f"| `DETECTOR_{setting.name.upper()}`")), None
+        )
         assert row is not None, setting.name
         assert setting.metadata["help"] in row
 
@@ -22,7 +24,8 @@ def test_every_default_in_the_table_is_the_one_in_force() -> None:
         if setting.name == "data_dir" or setting.default == "":
             continue
         row = next(line for line in README.splitlines() if line.startswith(f"| `DETECTOR_{setting.name.upper()}`"))
-        assert f"| `{setting.default}` |" in row
+        default = str(setting.default).lower() if isinstance(setting.default, bool) else setting.default
+        assert f"| `{default}` |" in row
 
 
 def test_the_table_names_no_setting_that_does_not_exist() -> None:

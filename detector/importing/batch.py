@@ -14,15 +14,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from detector.errors import ImageError, InvalidInput
-from detector.imaging import Inspected, inspect_image
 from detector.importing.entries import FolderSource, ZipLimits, ZipSource
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
+from detector.importing.storing import store_image
 from detector.progress import Pace, Report, silent
 from detector.samplesets import SampleImage
 from detector.samplesets.builtin import builtin_sample
 from detector.samplesets.cifake import fetch_cifake
 from detector.storage import functions, imports
-from detector.storage.imports import NewSample
+from detector.storage.imports import ImageRow, NewSample
 from detector.workspace import Workspace
 
 #: Files inspected between two commits: a kill costs at most this much work.
@@ -131,8 +131,8 @@ def import_items(
             new = [item.label for item in chunk if item.label is not None and item.label not in label_ids]
             if new:
                 label_ids = functions.ensure_labels(ws.db, function_id, new)
-            pending: list[tuple[Incoming, Future[Inspected]]] = [
-                (item, pool.submit(_inspect, ws, item)) for item in chunk
+            pending: list[tuple[Incoming, Future[ImageRow]]] = [
+                (item, pool.submit(_stored, ws, item)) for item in chunk
             ]
             found: list[NewSample] = []
             accepted: list[Incoming] = []
@@ -238,27 +238,17 @@ def _from_entry(item: Chosen) -> Incoming:
 
 
 def _from_sample(image: SampleImage) -> Incoming:
-    return Incoming(image.file_name, lambda: image.data, image.label, image.source, group=image.group)
+    return Incoming(image.file_name, lambda: image.data, image.label, image.source, group=image.group or None)
 
 
-def _inspect(ws: Workspace, item: Incoming) -> Inspected:
-    data = item.read()
-    inspected = inspect_image(data, item.file_name, ws.limits)
-    ws.blobs.put_image(inspected.sha256, data)
-    return inspected
+def _stored(ws: Workspace, item: Incoming) -> ImageRow:
+    return store_image(ws, item.read(), item.file_name)
 
 
-def _new_sample(item: Incoming, image: Inspected, label_ids: dict[str, str]) -> NewSample:
+def _new_sample(item: Incoming, image: ImageRow, label_ids: dict[str, str]) -> NewSample:
     return NewSample(
         file_name=item.file_name,
-        image_hash=image.sha256,
-        byte_count=image.facts.byte_count,
-        format=image.facts.format,
-        width=image.facts.width,
-        height=image.facts.height,
-        facts=image.facts.to_json(),
-        perceptual_hash=image.perceptual_hash,
-        thumbnail=image.thumbnail,
+        image=image,
         label_id=label_ids[item.label] if item.label is not None else None,
         source=item.source,
         external_id=item.external_id,

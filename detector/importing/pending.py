@@ -46,7 +46,10 @@ def pending_folder(ws: Workspace, wanted: str) -> Pending:
     if not ws.settings.import_root:
         raise InvalidInput("Reading folders of the server is off. Set DETECTOR_IMPORT_ROOT to the folder to allow.")
     root = Path(ws.settings.import_root).expanduser().resolve()
-    path = (root / wanted.strip().lstrip("/")).resolve()
+    try:
+        path = (root / wanted.strip().lstrip("/")).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name that no file can have
+        raise NotFound("folder", wanted) from error
     # After resolving, so that neither ".." nor a link leads out.
     if not path.is_relative_to(root):
         raise InvalidInput(f"{wanted} does not lie below the folder that may be read. Choose one inside it.")
@@ -60,10 +63,11 @@ def import_folders(ws: Workspace, limit: int = 200) -> list[str]:
     """The folders directly below the allowed root, to choose from; empty when reading folders is off."""
     if not ws.settings.import_root:
         return []
-    root = Path(ws.settings.import_root).expanduser()
+    root = Path(ws.settings.import_root).expanduser().resolve()
     if not root.is_dir():
         return []
-    return sorted(item.name for item in root.iterdir() if item.is_dir() and not item.name.startswith("."))[:limit]
+    inside = (item for item in root.iterdir() if item.is_dir() and item.resolve().is_relative_to(root))
+    return sorted(item.name for item in inside if not item.name.startswith("."))[:limit]
 
 
 def _pending(kind: str, path: Path, title: str, paths: list[str]) -> Pending:

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, inspect, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.schema import CreateColumn
 
 from detector.errors import DatabaseTooNew
 from detector.storage.schema import meta, metadata
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
 
-#: ``MIGRATIONS[n]`` takes a database of version n to n + 1.
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+
+def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
+    for table, names in columns.items():
+        for name in names:
+            column = CreateColumn(metadata.tables[table].c[name]).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
+
+
+#: ``MIGRATIONS[n]`` takes a database of version n to n + 1. Tables that are only new need no step: they are made when
+#: they are missing.
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {
+    1: partial(_add_columns, columns={"samples": ("sample_sets",)}),
+    2: partial(
+        _add_columns,
+        columns={
+            "functions": ("tolerated", "normalise"),
+            "samples": ("test_looks",),
+            "models": ("thresholds", "normalise", "locked_test"),
+        },
+    ),
+}
 
 #: How long a writer waits for another one before it gives up.
 BUSY_TIMEOUT_SECONDS = 60
@@ -58,6 +80,10 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         self._writer = self.engine.execution_options(detector_write=True)
+        # SQLite has one writer, and whoever waits for it inside SQLite sleeps and asks again, up to a tenth of a
+        # second: threads of one process take turns here instead, and lose no time between two transactions.
+        self._turn: AbstractContextManager[Any] = threading.Lock() if self._sqlite else nullcontext()
+        self._secrets: dict[str, str] = {}
         self._create_or_migrate()
 
     @contextmanager
@@ -69,24 +95,26 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A connection for writing; commits at the end, rolls back on an error. Takes SQLite's write lock at once."""
-        with self._writer.begin() as connection:
+        with self._turn, self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
         self.engine.dispose()
 
     def secret(self, name: str) -> str:
-        """A random secret kept in the database under ``name``, made at first use."""
+        """A random secret kept in the database under ``name``, made at first use and never changed."""
+        if name in self._secrets:
+            return self._secrets[name]
         with self.read() as connection:
             value = connection.scalar(select(meta.c.value).where(meta.c.key == name))
-        if value is not None:
-            return str(value)
-        with self.write() as connection:
-            value = connection.scalar(select(meta.c.value).where(meta.c.key == name))
-            if value is None:
-                value = secrets.token_urlsafe(32)
-                connection.execute(meta.insert().values(key=name, value=value))
-        return str(value)
+        if value is None:
+            with self.write() as connection:
+                value = connection.scalar(select(meta.c.value).where(meta.c.key == name))
+                if value is None:
+                    value = secrets.token_urlsafe(32)
+                    connection.execute(meta.insert().values(key=name, value=value))
+        self._secrets[name] = str(value)
+        return self._secrets[name]
 
     def _create_or_migrate(self) -> None:
         with self.write() as connection:
@@ -99,6 +127,7 @@ class Database:
                 raise DatabaseTooNew(found, SCHEMA_VERSION)
             for version in range(found, SCHEMA_VERSION):
                 MIGRATIONS[version](connection)
+                metadata.create_all(connection)
                 connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -59,8 +60,8 @@ class FunctionSummary:
 
 
 def clean_name(name: str, noun: str) -> str:
-    """``name`` trimmed. Raises InvalidInput when nothing or too much is left."""
-    name = " ".join(name.split())
+    """``name`` trimmed, control characters as spaces. Raises InvalidInput when nothing or too much is left."""
+    name = "".join(" " if category(character) == "Cc" else character for character in name).strip()
     if not name:
         raise InvalidInput(f"The {noun} has no name. Give it one of 1 to {MAX_NAME} characters.")
     if len(name) > MAX_NAME:
@@ -261,14 +262,23 @@ def create_label(
     ------
     Conflict
         The function has a label of that name.
+    InvalidInput
+        The name cannot be used, or the function has as many labels as are possible.
+    NotFound
+        There is no such function.
     """
     name = clean_name(name, "label")
     with db.write() as connection:
+        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
+            raise NotFound("function", function_id)
         existing = connection.scalar(
             select(labels.c.id).where(labels.c.function_id == function_id, labels.c.name == name)
         )
         if existing is not None:
             raise Conflict(f"There is a label {name!r} already. Use it, or choose another name.", existing)
+        have = connection.scalar(select(func.count()).select_from(labels).where(labels.c.function_id == function_id))
+        if have is not None and have >= MAX_LABELS:
+            raise InvalidInput(f"The function has {have} labels; no more are possible. Delete one first.")
         label_id = _insert_label(connection, function_id, name, description, metadata)
     return get_label(db, label_id)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from detector.errors import NotFound
 from detector.storage.database import Database, new_id, now
@@ -44,10 +44,9 @@ class ImportRow:
 
 
 @dataclass(frozen=True)
-class NewSample:
-    """One inspected file, ready to become a sample."""
+class ImageRow:
+    """What is stored of one content; ``thumbnail`` is WebP, empty where the image is in the table already."""
 
-    file_name: str
     image_hash: str
     byte_count: int
     format: str
@@ -55,7 +54,15 @@ class NewSample:
     height: int
     facts: dict[str, Any]
     perceptual_hash: str
-    thumbnail: bytes
+    thumbnail: bytes = b""
+
+
+@dataclass(frozen=True)
+class NewSample:
+    """One inspected file, ready to become a sample."""
+
+    file_name: str
+    image: ImageRow
     label_id: str | None = None
     source: str | None = None
     external_id: str | None = None
@@ -123,15 +130,12 @@ def batch_counts(db: Database, batch_id: str) -> ImportCounts:
         imported = connection.scalar(
             select(func.count()).select_from(samples).where(samples.c.import_batch_id == batch_id)
         )
-        others: dict[str, int] = dict(
-            connection.execute(
-                select(import_rows.c.outcome, func.count())
-                .where(import_rows.c.batch_id == batch_id)
-                .group_by(import_rows.c.outcome)
-            )
-            .tuples()
-            .all()
+        ended = connection.execute(
+            select(import_rows.c.outcome, func.count().label("files"))
+            .where(import_rows.c.batch_id == batch_id)
+            .group_by(import_rows.c.outcome)
         )
+        others: dict[str, int] = {row.outcome: row.files for row in ended}
     return ImportCounts(imported or 0, others.get("present", 0), others.get("conflict", 0), others.get("rejected", 0))
 
 
@@ -145,6 +149,48 @@ def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int 
             .limit(limit)
         )
         return [ImportRow(**row._mapping) for row in rows]
+
+
+def find_image(db: Database, image_hash: str) -> ImageRow | None:
+    """What is stored of an image, without its thumbnail; None when it is new."""
+    with db.read() as connection:
+        row = connection.execute(
+            select(
+                images.c.hash.label("image_hash"),
+                images.c.byte_count,
+                images.c.format,
+                images.c.width,
+                images.c.height,
+                images.c.facts,
+                images.c.perceptual_hash,
+            ).where(images.c.hash == image_hash)
+        ).one_or_none()
+    return ImageRow(**row._mapping) if row is not None else None
+
+
+def insert_images(connection: Connection, found: Sequence[ImageRow], moment: float) -> None:
+    """Write images that are new, with their thumbnails."""
+    if not found:
+        return
+    connection.execute(
+        insert(images),
+        [
+            {
+                "hash": image.image_hash,
+                "byte_count": image.byte_count,
+                "format": image.format,
+                "width": image.width,
+                "height": image.height,
+                "facts": image.facts,
+                "perceptual_hash": image.perceptual_hash,
+                "created_at": moment,
+            }
+            for image in found
+        ],
+    )
+    connection.execute(
+        insert(thumbnails), [{"image_hash": image.image_hash, "data": image.thumbnail} for image in found]
+    )
 
 
 def add_samples(
@@ -179,7 +225,7 @@ def add_samples(
             row.id: row.name
             for row in connection.execute(select(labels.c.id, labels.c.name).where(labels.c.function_id == function_id))
         }
-        hashes = list({item.image_hash for item in found})
+        hashes = list({item.image.image_hash for item in found})
         known_images = set(connection.scalars(select(images.c.hash).where(images.c.hash.in_(hashes))))
         existing = {
             row.image_hash: dict(row._mapping)
@@ -194,33 +240,21 @@ def add_samples(
                 ).where(samples.c.function_id == function_id, samples.c.image_hash.in_(hashes))
             )
         }
-        new_images, new_thumbnails, new_samples, history, report = [], [], [], [], []
+        new_images, new_samples, history, report = [], [], [], []
         for item in found:
-            if item.image_hash not in known_images:
-                known_images.add(item.image_hash)
-                new_images.append(
-                    {
-                        "hash": item.image_hash,
-                        "byte_count": item.byte_count,
-                        "format": item.format,
-                        "width": item.width,
-                        "height": item.height,
-                        "facts": item.facts,
-                        "perceptual_hash": item.perceptual_hash,
-                        "created_at": moment,
-                    }
-                )
-                new_thumbnails.append({"image_hash": item.image_hash, "data": item.thumbnail})
+            if item.image.image_hash not in known_images:
+                known_images.add(item.image.image_hash)
+                new_images.append(item.image)
             # A label that was deleted while the import ran leaves the sample unlabelled rather than failing the batch.
             label_id = item.label_id if item.label_id in names else None
-            row = existing.get(item.image_hash)
+            row = existing.get(item.image.image_hash)
             if row is None:
                 sample_id = new_id()
                 new_samples.append(
                     {
                         "id": sample_id,
                         "function_id": function_id,
-                        "image_hash": item.image_hash,
+                        "image_hash": item.image.image_hash,
                         "file_name": item.file_name,
                         "external_id": item.external_id,
                         "source": item.source,
@@ -235,7 +269,7 @@ def add_samples(
                 )
                 if label_id:
                     history.append((sample_id, label_id, None))
-                existing[item.image_hash] = {
+                existing[item.image.image_hash] = {
                     "id": sample_id,
                     "label_id": label_id,
                     "deleted_at": None,
@@ -284,9 +318,7 @@ def add_samples(
                 history.append((row["id"], label_id, None))
                 row["label_id"] = label_id
         report += [{"file": file, "outcome": "rejected", "reason": reason} for file, reason in rejected]
-        if new_images:
-            connection.execute(insert(images), new_images)
-            connection.execute(insert(thumbnails), new_thumbnails)
+        insert_images(connection, new_images, moment)
         if new_samples:
             connection.execute(insert(samples), new_samples)
         if history:

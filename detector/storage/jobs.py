@@ -12,7 +12,7 @@ from sqlalchemy import insert, or_, select, update
 
 from detector.errors import JobCancelled, NotFound
 from detector.storage.database import Database, new_id, now
-from detector.storage.schema import jobs
+from detector.storage.schema import functions, jobs
 
 #: After this silence a job of another machine counts as orphaned; on this machine the process itself is asked.
 STALE_SECONDS = 120
@@ -45,11 +45,23 @@ class Job:
         return max(self.total - self.done, 0) / self.rate
 
 
-def enqueue(db: Database, function_id: str, kind: str, payload: dict[str, Any] | None = None, delay: float = 0) -> str:
+def enqueue(
+    db: Database,
+    function_id: str,
+    kind: str,
+    payload: dict[str, Any] | None = None,
+    delay: float = 0,
+    postpone: bool = True,
+) -> str:
     """Queue a job; returns its id.
 
-    A queued job of the same function, kind and payload is used again (its start moves to now + ``delay``): this is what
-    makes twenty label changes one retraining.
+    A queued job of the same function, kind and payload is used again: this is what makes twenty label changes one
+    retraining. Its start moves to now + ``delay``; without ``postpone`` it stays where it was.
+
+    Raises
+    ------
+    NotFound
+        The function was deleted.
     """
     payload = payload or {}
     with db.write() as connection:
@@ -59,8 +71,11 @@ def enqueue(db: Database, function_id: str, kind: str, payload: dict[str, Any] |
             )
         ):
             if row.payload == payload:
-                connection.execute(update(jobs).where(jobs.c.id == row.id).values(run_after=now() + delay))
+                if postpone:
+                    connection.execute(update(jobs).where(jobs.c.id == row.id).values(run_after=now() + delay))
                 return str(row.id)
+        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
+            raise NotFound("function", function_id)
         job_id = new_id()
         connection.execute(
             insert(jobs).values(

@@ -64,6 +64,11 @@ def add_model(
         Its out-of-fold probabilities, kept so that putting this version back restores them.
     facts
         The remaining columns of ModelRow.
+
+    Raises
+    ------
+    NotFound
+        The function was deleted while its model was trained.
     """
     model_id = new_id()
     # Bytes before rows: a crash in between leaves a file that nothing names.
@@ -71,6 +76,8 @@ def add_model(
     if out_of_fold_file is not None:
         blobs.put(_out_of_fold_path(model_id), out_of_fold_file)
     with db.write() as connection:
+        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
+            raise NotFound("function", function_id)
         version = (
             connection.scalar(select(func.max(models.c.version)).where(models.c.function_id == function_id)) or 0
         ) + 1

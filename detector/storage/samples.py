@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, insert, or_, select, update
 
 from detector.errors import InvalidInput, NotFound
 from detector.storage.database import Database, now
@@ -36,6 +36,15 @@ class Sample:
     agrees: bool | None
     out_of_fold: bool | None
     predicted_by: str | None
+    sample_sets: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a page ended: the sorted value and the sequence of its last sample."""
+
+    value: float | None
+    sequence: int
 
 
 class Sort(StrEnum):
@@ -55,8 +64,7 @@ class SampleFilter:
 
     Attributes
     ----------
-    predicted : label id
-    annotated : label id, "any" or "none"
+    predicted, annotated : label id, "any" or "none"
     agrees : True where prediction and annotation agree, False where they differ
     source, external_id : exact values
     batch : import batch id
@@ -136,6 +144,33 @@ def find_samples(
         return [Sample(**row._mapping) for row in rows]
 
 
+def samples_after(
+    db: Database,
+    function_id: str,
+    where: SampleFilter,
+    sort: Sort,
+    limit: int,
+    after: Position | None = None,
+) -> tuple[list[Sample], Position | None]:
+    """One page of a function's samples from a position on, so that page 1,000 costs no more than the first.
+
+    Returns
+    -------
+    (samples, position)
+        The position of the last sample; None when there are no more.
+    """
+    statement = _where(_SELECT_SAMPLE, function_id, where)
+    if after is not None:
+        statement = statement.where(_behind(sort, after))
+    with db.read() as connection:
+        rows = connection.execute(statement.order_by(*_order(sort)).limit(limit + 1)).all()
+    page = [Sample(**row._mapping) for row in rows[:limit]]
+    if len(rows) <= limit:
+        return page, None
+    column = _SORTED_BY[sort]
+    return page, Position(getattr(page[-1], column) if column else None, page[-1].sequence)
+
+
 def count_samples(db: Database, function_id: str, where: SampleFilter | None = None) -> int:
     """How many samples match."""
     statement = _where(select(func.count()).select_from(samples), function_id, where or SampleFilter())
@@ -160,7 +195,7 @@ def count_by(db: Database, function_id: str) -> SampleCounts:
     by_label: dict[str, int] = {}
     by_prediction: dict[str, int] = {}
     with db.read() as connection:
-        for label_id, predicted_id, agrees, n in connection.execute(statement).tuples():
+        for label_id, predicted_id, agrees, n in connection.execute(statement):
             total += n
             if label_id is not None:
                 annotated += n
@@ -333,7 +368,10 @@ def write_groups(db: Database, groups: Sequence[tuple[str, str]]) -> None:
 
 
 def write_predictions(db: Database, model_id: str, rows: Sequence[PredictionRow]) -> None:
-    """Store the predictions of one model; ``agrees`` is set against the annotation of this moment."""
+    """Store the predictions of one model; ``agrees`` is set against the annotation of this moment.
+
+    A prediction whose label was deleted meanwhile is left out.
+    """
     statement = (
         update(samples)
         .where(samples.c.id == bindparam("sample"))
@@ -348,6 +386,8 @@ def write_predictions(db: Database, model_id: str, rows: Sequence[PredictionRow]
         )
     )
     with db.write() as connection:
+        alive = set(connection.scalars(select(labels.c.id).where(labels.c.id.in_({row.label_id for row in rows}))))
+        rows = [row for row in rows if row.label_id in alive]
         if rows:
             connection.execute(
                 statement,
@@ -428,7 +468,11 @@ def export_rows(db: Database, function_id: str) -> list[dict[str, Any]]:
 
 def _where(statement: Select[Any], function_id: str, where: SampleFilter) -> Select[Any]:
     conditions: list[ColumnElement[bool]] = [samples.c.function_id == function_id, samples.c.deleted_at.is_(None)]
-    if where.predicted is not None:
+    if where.predicted == "none":
+        conditions.append(samples.c.predicted_label_id.is_(None))
+    elif where.predicted == "any":
+        conditions.append(samples.c.predicted_label_id.is_not(None))
+    elif where.predicted is not None:
         conditions.append(samples.c.predicted_label_id == where.predicted)
     if where.annotated == "none":
         conditions.append(samples.c.label_id.is_(None))
@@ -460,6 +504,30 @@ def _order(sort: Sort) -> tuple[ColumnElement[Any], ...]:
         Sort.LEAST_CONFIDENT: (samples.c.confidence.asc().nulls_last(), newest),
         Sort.MOST_CONFIDENT: (samples.c.confidence.desc().nulls_last(), newest),
     }[sort]
+
+
+#: The column that a sort looks at first; None: the import order alone.
+_SORTED_BY: dict[Sort, str | None] = {
+    Sort.NEWEST: None,
+    Sort.OLDEST: None,
+    Sort.ANNOTATED_LAST: "annotated_at",
+    Sort.ANNOTATED_FIRST: "annotated_at",
+    Sort.LEAST_CONFIDENT: "confidence",
+    Sort.MOST_CONFIDENT: "confidence",
+}
+
+
+def _behind(sort: Sort, after: Position) -> ColumnElement[bool]:
+    name = _SORTED_BY[sort]
+    if name is None:
+        newest_first = sort is Sort.NEWEST
+        return samples.c.sequence < after.sequence if newest_first else samples.c.sequence > after.sequence
+    column, older = samples.c[name], samples.c.sequence < after.sequence
+    if after.value is None:
+        return and_(column.is_(None), older)
+    descending = sort in (Sort.ANNOTATED_LAST, Sort.MOST_CONFIDENT)
+    further = column < after.value if descending else column > after.value
+    return or_(further, and_(column == after.value, older), column.is_(None))
 
 
 _SELECT_SAMPLE = select(*(samples.c[name] for name in Sample.__dataclass_fields__))

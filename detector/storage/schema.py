@@ -115,6 +115,8 @@ samples = Table(
     Column("image_hash", ForeignKey("images.hash"), nullable=False),
     Column("file_name", Text, nullable=False),
     Column("external_id", Text),
+    # Ids of the caller's own sets, given over the API and handed back as they came.
+    Column("sample_sets", JSON(none_as_null=True)),
     Column("source", Text),
     Column("import_batch_id", ForeignKey("import_batches.id", ondelete="SET NULL")),
     Column("created_at", Float, nullable=False),
@@ -252,4 +254,30 @@ jobs = Table(
     Column("finished_at", Float),
     Index("ix_jobs_state", "state", "run_after"),
     Index("ix_jobs_function", "function_id", "created_at"),
+)
+
+#: Who may use the HTTP API. Only a hash of the secret is kept; a revoked key stays as a row, so that calls keep a name.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("secret_hash", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+#: The latest calls of the HTTP API, for people to look at. No foreign keys: a call may name what was never there.
+api_calls = Table(
+    "api_calls",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("key_id", String(32), nullable=False),
+    Column("function_id", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("verdict", Text),
+    Column("milliseconds", Float, nullable=False),
+    Column("status", Integer, nullable=False),
+    Index("ix_api_calls_function", "function_id", "sequence"),
 )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -31,7 +31,7 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "-
 class Server:
     """One ``streamlit run`` with a data folder of its own; ``workspace`` opens the same folder beside it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.data = folder / "data"
         self._log = folder / "server.log"
         with socket.socket() as free:
@@ -43,11 +43,21 @@ class Server:
             # A hub that refuses at once, and an empty cache: `auto` must settle on the offline backbone everywhere.
             "HF_ENDPOINT": "http://127.0.0.1:9",
             "HF_HOME": str(folder / "hub"),
+            **(settings or {}),
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
-                + ["--server.headless", "true", "--server.port", str(port)],
+                [
+                    sys.executable,
+                    "-m",
+                    "streamlit",
+                    "run",
+                    "streamlit_app.py",
+                    "--server.headless",
+                    "true",
+                    "--server.port",
+                    str(port),
+                ],
                 cwd=CHECKOUT,
                 env=environment,
                 stdout=log,
@@ -112,7 +122,8 @@ def server(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
     running = Server(tmp_path)
     yield running
     running.stop()
-    assert "Traceback" not in running.log, running.log
+    for trouble in ("Uncaught app execution", "job failed"):
+        assert trouble not in running.log, running.log
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -10,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Locator, Page, expect
 
 #: Machines of CI are slow and loaded; what is there sooner is not waited for.
-PATIENCE = 90_000
-WORK_SECONDS = 240
+PATIENCE = 60_000
+WORK_SECONDS = 600
 
 
 class Dashboard:
@@ -58,6 +59,13 @@ class Dashboard:
         """What the address says behind its question mark."""
         return {name: values[0] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
 
+    def address_says(self, expected: dict[str, str]) -> None:
+        """Wait until the address carries exactly this state, which comes a moment after the page."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while self.query != expected and time.monotonic() < deadline:
+            self.page.wait_for_timeout(100)
+        assert self.query == expected
+
     # Going about
 
     def open(self, title: str) -> None:
@@ -85,8 +93,8 @@ class Dashboard:
         self.page.get_by_test_id("stExpander").locator("summary", has_text=name).click()
 
     def choose(self, widget: str, option: str) -> None:
-        """Choose in a select box, by the beginnings of its label and of the option."""
-        self.page.get_by_role("combobox", name=re.compile(re.escape(widget))).click()
+        """Choose in a select box, by its label and the beginning of the option."""
+        self.page.get_by_role("combobox", name=widget, exact=True).click()
         self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).click()
         self.settled()
 
@@ -120,10 +128,15 @@ class Dashboard:
 
     # What is seen
 
-    def sees(self, *texts: str, seconds: float = PATIENCE / 1000) -> None:
+    def sees(self, *texts: str) -> None:
         """Wait until the page shows these texts, wherever on it."""
         for text in texts:
-            expect(self.main).to_contain_text(text, timeout=1000 * seconds)
+            expect(self.main).to_contain_text(text)
+
+    def sees_in_time(self, text: str) -> None:
+        """The same for what background work brings about, without touching anything."""
+        expect(self.main).to_contain_text(text, timeout=1000 * WORK_SECONDS)
+        self.settled()
 
     def sees_progress(self) -> None:
         expect(self.sidebar.get_by_test_id("stProgress").first).to_be_visible()
@@ -140,11 +153,6 @@ class Dashboard:
         expect(report).to_contain_text(re.compile("done|stopped"), timeout=1000 * WORK_SECONDS)
         self.settled()
         return report
-
-    def wait_for_model(self, version: int) -> None:
-        """Wait, without touching anything, until the Metrics page shows a model version."""
-        self.sees(f"Model {version} ·", seconds=WORK_SECONDS)
-        self.settled()
 
     def dialog_says(self, text: str) -> None:
         expect(self.page.get_by_role("dialog")).to_contain_text(text)
@@ -166,14 +174,17 @@ class Dashboard:
 
     def table_text(self, part: Locator | None = None) -> str:
         """What the first table of a part of the page says; it is a canvas with a hidden table for screen readers."""
-        table = (part or self.main).get_by_test_id("stDataFrame").first.locator("table")
-        expect(table.get_by_role("gridcell").first).to_be_attached()
-        return " ".join((table.text_content() or "").split())
+        cells = (part or self.main).get_by_test_id("stDataFrame").first.locator("table td")
+        expect(cells.first).to_be_attached()
+        return " ".join(" ".join(cells.all_text_contents()).split())
 
-    def tiles(self) -> list[str]:
-        """The sample ids of the gallery, in the order shown."""
-        self.page.locator(".gallery .tile").first.wait_for()
-        return self.page.locator(".gallery .tile").evaluate_all("nodes => nodes.map(node => node.dataset.id)")
+    def sees_tiles(self, sample_ids: list[str]) -> None:
+        """Wait until the gallery shows these samples in this order."""
+        tiles = self.page.locator(".gallery .tile")
+        expect(tiles).to_have_count(len(sample_ids))
+        for position in (0, len(sample_ids) - 1):
+            expect(tiles.nth(position)).to_have_attribute("data-id", sample_ids[position])
+        assert tiles.evaluate_all("nodes => nodes.map(node => node.dataset.id)") == sample_ids
 
     def tile_confidences(self) -> list[int]:
         """The percentages under the pictures, in the order shown."""

@@ -1,0 +1,99 @@
+"""The command line's part for keys of the HTTP API, the dashboard's password and the API's schema."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from detector.errors import InvalidInput
+from detector.password import PasswordHash
+from detector.storage import keys
+from detector.workspace import Workspace
+
+
+def add_access_commands(commands: Any) -> None:
+    """Add ``keys``, ``password`` and ``openapi`` to the parser's commands."""
+    nouns = commands.add_parser("keys", help="make, list and revoke keys of the HTTP API").add_subparsers(
+        required=True, metavar="create|list|revoke"
+    )
+    create = nouns.add_parser("create", help="make a key; its secret is shown this once")
+    create.add_argument("--name", required=True, help="what the key is for")
+    create.add_argument("--json", action="store_true", help="print the key as JSON")
+    create.set_defaults(run=_create)
+    listing = nouns.add_parser("list", help="list the keys, without secrets")
+    listing.add_argument("--json", action="store_true", help="print the keys as JSON")
+    listing.set_defaults(run=_list)
+    revoke = nouns.add_parser("revoke", help="end a key and its tokens, at once and for good")
+    revoke.add_argument("id", metavar="ID", help="the key's client id")
+    revoke.set_defaults(run=_revoke)
+
+    password = commands.add_parser("password", help="ask for a password and print its hash")
+    password.set_defaults(run=_password, opens_data=False)
+
+    openapi = commands.add_parser("openapi", help="print the schema of the HTTP API")
+    openapi.set_defaults(run=_openapi)
+
+
+def _create(ws: Workspace, options: argparse.Namespace) -> int:
+    key = keys.create_key(ws.db, options.name)
+    if options.json:
+        print(json.dumps({"clientId": key.id, "clientSecret": key.secret, "name": key.name}, ensure_ascii=False))
+    else:
+        print(f"client id      {key.id}\nclient secret  {key.secret}")
+        print("Keep the secret now: it is stored only as a hash and cannot be shown again.", file=sys.stderr)
+    return 0
+
+
+def _list(ws: Workspace, options: argparse.Namespace) -> int:
+    found = keys.list_keys(ws.db)
+    rows = [
+        {
+            "clientId": key.id,
+            "name": key.name,
+            "createdAt": _moment(key.created_at),
+            "revokedAt": _moment(key.revoked_at) if key.revoked_at is not None else None,
+        }
+        for key in found
+    ]
+    if options.json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return 0
+    if not rows:
+        print("There are no keys yet. Make one with: python -m detector keys create --name NAME", file=sys.stderr)
+    for row in rows:
+        state = f"revoked {row['revokedAt']}" if row["revokedAt"] else "in force"
+        print(f"{row['clientId']}  {row['name']}  made {row['createdAt']}  {state}")
+    return 0
+
+
+def _revoke(ws: Workspace, options: argparse.Namespace) -> int:
+    keys.revoke_key(ws.db, options.id)
+    print(f"The key {options.id} is revoked; its tokens are refused from now on.", file=sys.stderr)
+    return 0
+
+
+def _password(_ws: None, _options: argparse.Namespace) -> int:
+    if sys.stdin.isatty():
+        password = getpass.getpass("New password for the dashboard: ")
+        if getpass.getpass("Once more: ") != password:
+            raise InvalidInput("The two passwords differ. Start again.")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    print(PasswordHash.make(password))
+    print("Set DETECTOR_PASSWORD_HASH to this line before the server starts.", file=sys.stderr)
+    return 0
+
+
+def _openapi(ws: Workspace, _options: argparse.Namespace) -> int:
+    from detector.api.app import api_app
+
+    print(json.dumps(api_app(ws).openapi(), ensure_ascii=False, indent=2))
+    return 0
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

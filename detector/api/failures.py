@@ -1,0 +1,93 @@
+"""Errors as people and programs get them over HTTP: a status and ``{"message": one sentence}``, never a traceback."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from detector.errors import (
+    BackboneUnavailable,
+    Conflict,
+    DetectorError,
+    ImageError,
+    InvalidInput,
+    InvokeBusy,
+    NoModel,
+    NotFound,
+    NotTrainable,
+)
+
+log = logging.getLogger(__name__)
+
+_STATUS: dict[type[DetectorError], int] = {
+    ImageError: 400,
+    InvalidInput: 400,
+    NotFound: 404,
+    Conflict: 409,
+    NoModel: 409,
+    NotTrainable: 409,
+    InvokeBusy: 429,
+    BackboneUnavailable: 503,
+}
+
+_UNEXPECTED = "Something unexpected went wrong; the server's log has the details."
+
+
+class Refused(Exception):
+    """An answer that says more than a sentence: ``facts`` stand beside the message."""
+
+    def __init__(self, status: int, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.status, self.body = status, {"message": message, **facts}
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status that an exception is answered with."""
+    if isinstance(error, HTTPException):
+        return error.status_code
+    if isinstance(error, Refused):
+        return error.status
+    if isinstance(error, RequestValidationError | ValidationError):
+        return 400
+    return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Make ``app`` answer every exception in this module's form."""
+    for kind in (DetectorError, Refused, HTTPException, RequestValidationError, ValidationError, Exception):
+        app.add_exception_handler(kind, _answer)
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
+    status = status_of(error)
+    headers: Mapping[str, str] | None = None
+    body: dict[str, Any] = {"message": str(error)}
+    if isinstance(error, HTTPException):
+        body, headers = {"message": error.detail}, error.headers
+    elif isinstance(error, Refused):
+        body = error.body
+    elif isinstance(error, RequestValidationError | ValidationError):
+        body = {"message": _first_complaint(error.errors())}
+    elif isinstance(error, InvokeBusy):
+        headers = {"Retry-After": str(error.retry_seconds)}
+    elif status == 500:
+        # Not str(error): it may hold a path.
+        log.error("unexpected error", exc_info=error)
+        body = {"message": _UNEXPECTED}
+    return JSONResponse(body, status, headers)
+
+
+def _first_complaint(errors: Sequence[Any]) -> str:
+    first = errors[0]
+    if first["type"] in ("json_invalid", "model_attributes_type", "dict_type"):
+        return "The request's body is not the JSON object that is expected. See /v1/docs."
+    # What was sent is not repeated: it may be a whole image, or a secret.
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    return f"{where or 'The request'}: {first['msg']}. See /v1/docs."

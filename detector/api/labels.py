@@ -1,0 +1,57 @@
+"""Routes of a function's labels."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+
+from detector import jobs
+from detector.api.failures import Refused
+from detector.api.resources import TheFunction, TheLabel, Ws, errors, signed_in
+from detector.api.wire import Deleted, LabelChange, LabelConflict, LabelRequest, LabelResponse, prefixed
+from detector.errors import Conflict
+from detector.storage import functions
+
+router = APIRouter(prefix="/v1/functions/{functionId}/labels", dependencies=[Depends(signed_in)], tags=["Labels"])
+
+
+@router.post("", responses=errors(404, status_409=LabelConflict), response_model_exclude_none=True)
+def create_label(ws: Ws, function: TheFunction, body: LabelRequest) -> LabelResponse:
+    """Add a label. Names are trimmed and case-sensitive; one that is there already is a 409 with its id."""
+    try:
+        return LabelResponse.of(functions.create_label(ws.db, function.id, body.name, body.description, body.metadata))
+    except Conflict as error:
+        raise _name_taken(error) from error
+
+
+@router.get("", responses=errors(404), response_model_exclude_none=True)
+def list_labels(ws: Ws, function: TheFunction) -> list[LabelResponse]:
+    """All labels, in the order of their making."""
+    return [LabelResponse.of(label) for label in functions.list_labels(ws.db, function.id)]
+
+
+@router.get("/{labelId}", responses=errors(404), response_model_exclude_none=True)
+def read_label(label: TheLabel) -> LabelResponse:
+    """One label."""
+    return LabelResponse.of(label)
+
+
+@router.put("/{labelId}", responses=errors(404, status_409=LabelConflict), response_model_exclude_none=True)
+def change_label(ws: Ws, label: TheLabel, body: LabelChange) -> LabelResponse:
+    """Change name, description or metadata; what is absent or null stays, an empty value removes."""
+    name = label.name if body.name is None else body.name
+    try:
+        return LabelResponse.of(functions.rename_label(ws.db, label.id, name, body.description, body.metadata))
+    except Conflict as error:
+        raise _name_taken(error) from error
+
+
+@router.delete("/{labelId}", responses=errors(404))
+def delete_label(ws: Ws, label: TheLabel) -> Deleted:
+    """Delete a label: its samples become unannotated, its predictions go, and no answer names it any more."""
+    functions.delete_label(ws.db, label.id)
+    jobs.annotated(ws, label.function_id)
+    return Deleted(id=prefixed("label", label.id))
+
+
+def _name_taken(error: Conflict) -> Refused:
+    return Refused(409, str(error), id=prefixed("label", error.existing_id))

@@ -1,0 +1,79 @@
+"""What the routes stand on: the workspace, who calls, and the rows that a path names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Request, Security
+
+from detector.api.authentication import Caller, caller
+from detector.api.signing import picture_path
+from detector.api.wire import Message, SampleResponse, plain
+from detector.errors import NotFound
+from detector.importing.posting import SamplePoster
+from detector.invoke_queue import InvokeQueue
+from detector.storage import functions, samples
+from detector.storage.functions import Function, Label
+from detector.storage.samples import Sample
+from detector.workspace import Workspace
+
+
+async def _workspace(request: Request) -> Workspace:
+    return request.app.state.workspace
+
+
+async def _poster(request: Request) -> SamplePoster:
+    return request.app.state.poster
+
+
+async def _invokes(request: Request) -> InvokeQueue:
+    return request.app.state.invokes
+
+
+Ws = Annotated[Workspace, Depends(_workspace)]
+Poster = Annotated[SamplePoster, Depends(_poster)]
+Invokes = Annotated[InvokeQueue, Depends(_invokes)]
+
+
+async def signed_in(request: Request, who: Annotated[Caller, Security(caller)]) -> None:
+    """Dependency of every router: nobody gets further without a token."""
+    request.state.caller = who
+
+
+def _function(ws: Ws, function_id: Annotated[str, Path(alias="functionId")]) -> Function:
+    return functions.get_function(ws.db, plain("function", function_id))
+
+
+TheFunction = Annotated[Function, Depends(_function)]
+
+
+def _label(ws: Ws, function: TheFunction, label_id: Annotated[str, Path(alias="labelId")]) -> Label:
+    label = functions.get_label(ws.db, plain("label", label_id))
+    if label.function_id != function.id:
+        raise NotFound("label", label.id)
+    return label
+
+
+TheLabel = Annotated[Label, Depends(_label)]
+
+
+def _sample(ws: Ws, function: TheFunction, sample_id: Annotated[str, Path(alias="sampleId")]) -> Sample:
+    sample = samples.get_sample(ws.db, plain("sample", sample_id))
+    if sample.function_id != function.id:
+        raise NotFound("sample", sample.id)
+    return sample
+
+
+TheSample = Annotated[Sample, Depends(_sample)]
+
+
+def sample_response(request: Request, ws: Workspace, sample: Sample) -> SampleResponse:
+    """A sample as it goes over the wire; its image under the address by which the caller reached us."""
+    host = request.headers.get("host") or request.url.netloc
+    return SampleResponse.of(sample, f"{request.url.scheme}://{host}{picture_path(ws.db, 'image', sample.image_hash)}")
+
+
+def errors(*statuses: int, **special: Any) -> dict[int | str, dict[str, Any]]:
+    """The documented errors of a route: those that all have, ``statuses``, and such with a body of their own."""
+    found: dict[int | str, dict[str, Any]] = {status: {"model": Message} for status in (400, 401, 403, 413, *statuses)}
+    return found | {int(status.removeprefix("status_")): {"model": model} for status, model in special.items()}

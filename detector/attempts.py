@@ -1,0 +1,95 @@
+"""Guessing made slow: who may try a password now, and how long the others have to wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: Wrong attempts that cost a client nothing: people mistype.
+FREE_FAILURES = 3
+#: The wait after the next one; it doubles with each further failure up to the longest.
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 300.0
+#: A client without failures for so long starts anew.
+FORGET_SECONDS = 3600.0
+#: Over all clients: with more failures than this in the window, one attempt is let through at a time, this far apart.
+GLOBAL_FAILURES = 20
+GLOBAL_WINDOW_SECONDS = 600.0
+GLOBAL_WAIT_SECONDS = 2.0
+#: Clients remembered; beyond it the one heard of longest ago is forgotten, and the global limit still holds.
+REMEMBERED_CLIENTS = 10_000
+
+
+@dataclass
+class _Client:
+    failures: int = 0
+    free_at: float = 0.0
+    last: float = 0.0
+    known: bool = False
+
+
+class Attempts:
+    """Failed attempts by client and over all clients; safe to use from several threads.
+
+    A client that succeeded before is not held up by the failures of others: a stranger who guesses from many
+    addresses must not lock the owner out.
+
+    Parameters
+    ----------
+    clock : callable, optional
+        Seconds that only go forward.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._failures: deque[float] = deque(maxlen=GLOBAL_FAILURES + 1)
+        self._all_free_at = 0.0
+
+    def begin(self, client: str) -> float:
+        """Ask for one attempt.
+
+        Returns
+        -------
+        float
+            0 when it may be made now, and then it counts as failed until `succeeded` says otherwise: attempts made
+            at the same time cannot slip past each other. Otherwise the seconds to wait; nothing may be checked then.
+        """
+        with self._lock:
+            now = self._clock()
+            entry = self._entry(client, now)
+            under_siege = (
+                len(self._failures) > GLOBAL_FAILURES and now - self._failures[0] < GLOBAL_WINDOW_SECONDS
+            ) and not entry.known
+            wait = max(entry.free_at - now, self._all_free_at - now if under_siege else 0.0)
+            if wait > 0:
+                return wait
+            self._failures.append(now)
+            self._all_free_at = now + GLOBAL_WAIT_SECONDS
+            entry.failures += 1
+            entry.last = now
+            over = entry.failures - FREE_FAILURES
+            if over > 0:
+                entry.free_at = now + min(FIRST_WAIT_SECONDS * 2.0 ** min(over - 1, 30), LONGEST_WAIT_SECONDS)
+            return 0.0
+
+    def succeeded(self, client: str) -> None:
+        """The attempt that `begin` allowed was right: the client's slate is clean."""
+        with self._lock:
+            entry = self._entry(client, self._clock())
+            entry.failures, entry.free_at, entry.known = 0, 0.0, True
+            if self._failures:
+                self._failures.pop()
+
+    def _entry(self, client: str, now: float) -> _Client:
+        entry = self._clients.setdefault(client, _Client())
+        self._clients.move_to_end(client)
+        while len(self._clients) > REMEMBERED_CLIENTS:
+            self._clients.popitem(last=False)
+        if entry.failures and now - entry.last > FORGET_SECONDS:
+            entry.failures, entry.free_at = 0, 0.0
+        return entry

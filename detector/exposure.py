@@ -1,0 +1,80 @@
+"""Who can reach this server, and whether something stands in the way of strangers."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from detector.errors import Unprotected
+from detector.password import PasswordHash
+from detector.settings import Settings
+
+#: Addresses that are no name of a server: it listens on all it has.
+_EVERY_ADDRESS = ("", "0.0.0.0", "::", "[::]")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a server that listens on ``address``; empty means every address."""
+    if address.lower() == "localhost":
+        return True
+    try:
+        found = ipaddress.ip_address(address.strip("[]").split("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def is_protected(settings: Settings, has_login: bool) -> bool:
+    """Whether a stranger has to sign in, by password or by Streamlit's own login."""
+    return bool(settings.password_hash) or has_login
+
+
+def require_protection(address: str, settings: Settings, has_login: bool) -> None:
+    """Call before the server starts.
+
+    Parameters
+    ----------
+    address : str
+        What the server will listen on; empty: every address.
+    has_login : bool
+        Whether Streamlit's login (OIDC) is configured.
+
+    Raises
+    ------
+    Unprotected
+        It would be open to everybody, and nobody said that it should be.
+    InvalidInput
+        The password hash cannot be used: nobody could sign in.
+    """
+    if settings.password_hash:
+        PasswordHash.parse(settings.password_hash)
+    if not (is_loopback(address) or is_protected(settings, has_login) or settings.open):
+        raise Unprotected(address)
+
+
+def allowed_hosts(address: str, settings: Settings) -> list[str]:
+    """The names in a request's Host header that are ours; any other is a trick (DNS rebinding) or a mistake."""
+    further = [name.strip() for name in settings.allowed_hosts.split(",")]
+    own = [] if address in _EVERY_ADDRESS else [f"[{address}]" if ":" in address else address]
+    return list(dict.fromkeys(["localhost", "127.0.0.1", "[::1]", *own, *(name for name in further if name)]))
+
+
+class LoopbackOnly:
+    """ASGI middleware for a server without protection: refuses what did not come in by the loopback.
+
+    `require_protection` sees the address that Streamlit was told; an ASGI server started in another way may listen
+    elsewhere, and tells it only with each request.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = scope.get("server")
+        if scope["type"] in ("http", "websocket") and server is not None and not is_loopback(server[0]):
+            await PlainTextResponse(str(Unprotected(server[0])), 403)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)

@@ -1,0 +1,37 @@
+"""Bytes of one image -> stored and described, once: whoever brings the same bytes again gets the same row."""
+
+from __future__ import annotations
+
+from detector.imaging import inspect_image, sha256_hex
+from detector.storage import imports
+from detector.storage.imports import ImageRow
+from detector.workspace import Workspace
+
+
+def store_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
+    """Check an image and put its bytes into the blob store; its row is written with its sample.
+
+    Bytes come before rows: a crash in between leaves bytes that nothing names, never a row without bytes.
+
+    Raises
+    ------
+    ImageError
+        The bytes cannot be used as an image.
+    """
+    image_hash = sha256_hex(data)
+    # The same bytes were decoded to their end before: nothing new can come of doing it again.
+    image = imports.find_image(ws.db, image_hash)
+    if image is None:
+        inspected = inspect_image(data, name, ws.limits)
+        image = ImageRow(
+            image_hash=image_hash,
+            byte_count=inspected.facts.byte_count,
+            format=inspected.facts.format,
+            width=inspected.facts.width,
+            height=inspected.facts.height,
+            facts=inspected.facts.to_json(),
+            perceptual_hash=inspected.perceptual_hash,
+            thumbnail=inspected.thumbnail,
+        )
+    ws.blobs.put_image(image_hash, data)
+    return image

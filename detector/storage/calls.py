@@ -1,0 +1,87 @@
+"""The latest calls of the HTTP API: which function answered what, how fast, with which status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select
+
+from detector.storage.database import Database, now
+from detector.storage.schema import api_calls, api_keys, functions
+
+#: Older calls are dropped: this is a window to look through, not an archive.
+KEPT_CALLS = 10_000
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call. ``function_name`` and ``key_name`` are None where the function or key is not there (any more)."""
+
+    at: float
+    key_id: str
+    key_name: str | None
+    function_id: str
+    function_name: str | None
+    path: str
+    verdict: str | None
+    milliseconds: float
+    status: int
+
+
+def record_call(
+    db: Database,
+    *,
+    key_id: str,
+    function_id: str,
+    path: str,
+    verdict: str | None,
+    milliseconds: float,
+    status: int,
+) -> None:
+    """Note one call, and drop what is older than the latest `KEPT_CALLS`.
+
+    Parameters
+    ----------
+    function_id : str
+        Without prefix; empty where the call concerns none.
+    path : str
+        Method and path, such as ``"POST /v1/functions/function_ab12/invoke"``, without the query.
+    verdict : str, optional
+        The label that an invoke answered with.
+    milliseconds : float
+        From the request's arrival to its answer.
+    status : int
+        HTTP status of the answer.
+    """
+    values = {
+        "at": now(),
+        "key_id": key_id[:32],
+        "function_id": function_id[:64],
+        "path": path[:200],
+        "verdict": verdict,
+        "milliseconds": milliseconds,
+        "status": status,
+    }
+    with db.write() as connection:
+        inserted = connection.execute(insert(api_calls).values(**values)).inserted_primary_key
+        assert inserted is not None
+        connection.execute(delete(api_calls).where(api_calls.c.sequence <= inserted[0] - KEPT_CALLS))
+
+
+def recent_calls(db: Database, function_id: str | None = None, limit: int = 50) -> list[Call]:
+    """The latest calls, newest first; of one function, or of all."""
+    query = (
+        select(
+            *(api_calls.c[name] for name in Call.__dataclass_fields__ if name in api_calls.c),
+            functions.c.name.label("function_name"),
+            api_keys.c.name.label("key_name"),
+        )
+        .outerjoin(functions, functions.c.id == api_calls.c.function_id)
+        .outerjoin(api_keys, api_keys.c.id == api_calls.c.key_id)
+        .order_by(api_calls.c.sequence.desc())
+        .limit(limit)
+    )
+    if function_id is not None:
+        query = query.where(api_calls.c.function_id == function_id)
+    with db.read() as connection:
+        return [Call(**row._mapping) for row in connection.execute(query)]

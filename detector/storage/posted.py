@@ -1,0 +1,156 @@
+"""Samples that come one by one over HTTP: many posts, one transaction, and each gets its own answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+
+from detector.errors import Conflict, DetectorError, InvalidInput, NotFound
+from detector.storage.database import Database, new_id, now
+from detector.storage.imports import ImageRow, insert_images
+from detector.storage.schema import annotation_history, functions, images, import_batches, labels, samples
+
+BATCH_TITLE = "Over the HTTP API"
+
+
+@dataclass(frozen=True)
+class PostedSample:
+    """One inspected image for one function; ``label_name`` is looked up when it is written."""
+
+    function_id: str
+    image: ImageRow
+    file_name: str
+    label_name: str | None = None
+    external_id: str | None = None
+    sample_sets: tuple[str, ...] = ()
+
+
+def find_sample_id(db: Database, function_id: str, image_hash: str) -> str | None:
+    """The id of the function's sample with exactly these bytes; None when there is none."""
+    with db.read() as connection:
+        return connection.scalar(
+            select(samples.c.id).where(
+                samples.c.function_id == function_id,
+                samples.c.image_hash == image_hash,
+                samples.c.deleted_at.is_(None),
+            )
+        )
+
+
+def already_there(sample_id: str) -> Conflict:
+    """The refusal of bytes that the function has."""
+    return Conflict("The same image is already a sample of this function. It was left as it is.", sample_id)
+
+
+def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | DetectorError]:
+    """Write posted samples, in one transaction.
+
+    The image bytes must lie in the blob store already. Bytes that a function has are refused and nothing about the
+    sample is changed; of two equal posts in one call the first wins. Bytes of a deleted sample make a new sample.
+
+    Returns
+    -------
+    list, aligned with ``posts``
+        The new sample's id, or the error to answer with: Conflict (the same bytes are there), InvalidInput (no such
+        label) or NotFound (no such function).
+    """
+    moment = now()
+    with db.write() as connection:
+        known = _Known(connection, posts)
+        answers: list[str | DetectorError] = []
+        new_images, new_samples, history, binned = [], [], [], []
+        for post in posts:
+            image, place = post.image, (post.function_id, post.image.image_hash)
+            if post.function_id not in known.functions:
+                answers.append(NotFound("function", post.function_id))
+                continue
+            label_id = None
+            if post.label_name is not None:
+                label_id = known.labels.get((post.function_id, post.label_name))
+                if label_id is None:
+                    answers.append(
+                        InvalidInput(f"There is no label {post.label_name!r} in this function. Create it first.")
+                    )
+                    continue
+            if place in known.samples:
+                answers.append(already_there(known.samples[place]))
+                continue
+            if place in known.binned:
+                binned.append(known.binned.pop(place))
+            if image.image_hash not in known.images:
+                known.images.add(image.image_hash)
+                new_images.append(image)
+            sample_id = known.samples[place] = new_id()
+            new_samples.append(
+                {
+                    "id": sample_id,
+                    "function_id": post.function_id,
+                    "image_hash": image.image_hash,
+                    "file_name": post.file_name,
+                    "external_id": post.external_id,
+                    "sample_sets": list(post.sample_sets) or None,
+                    "import_batch_id": known.batch(connection, post.function_id, moment),
+                    "created_at": moment,
+                    "split": "train",
+                    "label_id": label_id,
+                    "annotated_at": moment if label_id else None,
+                    "annotated_by": "api" if label_id else None,
+                }
+            )
+            if label_id:
+                history.append({"sample_id": sample_id, "label_id": label_id, "at": moment, "by": "api"})
+            answers.append(sample_id)
+        if binned:
+            connection.execute(delete(samples).where(samples.c.id.in_(binned)))
+        insert_images(connection, new_images, moment)
+        if new_samples:
+            connection.execute(insert(samples), new_samples)
+        if history:
+            connection.execute(insert(annotation_history), history)
+    return answers
+
+
+class _Known:
+    """What the database has of the things that a number of posts name."""
+
+    def __init__(self, connection: Connection, posts: Sequence[PostedSample]) -> None:
+        wanted = {post.function_id for post in posts}
+        hashes = {post.image.image_hash for post in posts}
+        self.functions = set(connection.scalars(select(functions.c.id).where(functions.c.id.in_(wanted))))
+        self.images = set(connection.scalars(select(images.c.hash).where(images.c.hash.in_(hashes))))
+        self.labels = {
+            (row.function_id, row.name): row.id
+            for row in connection.execute(
+                select(labels.c.id, labels.c.function_id, labels.c.name).where(labels.c.function_id.in_(wanted))
+            )
+        }
+        self.samples: dict[tuple[str, str], str] = {}
+        self.binned: dict[tuple[str, str], str] = {}
+        for row in connection.execute(
+            select(samples.c.id, samples.c.function_id, samples.c.image_hash, samples.c.deleted_at).where(
+                samples.c.function_id.in_(wanted), samples.c.image_hash.in_(hashes)
+            )
+        ):
+            found = self.samples if row.deleted_at is None else self.binned
+            found[(row.function_id, row.image_hash)] = row.id
+        self._batches: dict[str, str] = {
+            row.function_id: row.id
+            for row in connection.execute(
+                select(import_batches.c.id, import_batches.c.function_id).where(
+                    import_batches.c.function_id.in_(wanted), import_batches.c.origin == "api"
+                )
+            )
+        }
+
+    def batch(self, connection: Connection, function_id: str, moment: float) -> str:
+        """The function's one import batch for everything that came over the API: it tells where a sample is from."""
+        if function_id not in self._batches:
+            values: dict[str, Any] = {"title": BATCH_TITLE, "state": "done", "created_at": moment}
+            batch_id = self._batches[function_id] = new_id()
+            connection.execute(
+                insert(import_batches).values(id=batch_id, function_id=function_id, origin="api", **values)
+            )
+        return self._batches[function_id]

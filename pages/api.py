@@ -1,0 +1,181 @@
+"""API: keys and tokens, examples to copy, and who called lately."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from detector.api.authentication import issue_token
+from detector.api.examples import TOKEN, Examples
+from detector.errors import DetectorError
+from detector.storage import calls, keys
+from detector.storage.functions import MAX_NAME
+from detector.storage.keys import ApiKey, NewKey
+from detector.words import ago, count
+from pages._state import current_function, escape, go, heading, workspace
+from pages._style import card
+
+_SHOWN_CALLS = 100
+_TOKEN = "api-token"
+#: A key just made, until its secret was seen: a job that ends redraws the page, and must not take the secret away.
+_NEW_KEY = "key-just-made"
+
+
+def _address() -> str:
+    """This server as the person's browser knows it."""
+    parts = urlsplit(st.context.url or "http://localhost:8501")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+@st.dialog("New key")
+def _create() -> None:
+    with st.form("new-key", border=False):
+        name = st.text_input("Name", placeholder="Nightly import", max_chars=MAX_NAME, help="What the key is for.")
+        asked = st.form_submit_button("Create key", type="primary")
+    if not asked:
+        return
+    try:
+        st.session_state[_NEW_KEY] = keys.create_key(workspace().db, name)
+    except DetectorError as error:
+        st.error(escape(str(error)))
+    else:
+        st.rerun()
+
+
+def _forget_secret() -> None:
+    st.session_state.pop(_NEW_KEY, None)
+
+
+@st.dialog("Copy the secret now", on_dismiss=_forget_secret)
+def _show_secret(made: NewKey) -> None:
+    st.caption("Client id")
+    st.code(made.id, language=None, wrap_lines=True)
+    st.caption("Client secret")
+    st.code(made.secret, language=None, wrap_lines=True)
+    st.markdown("The secret is shown this once and stored only as a hash.")
+    if st.button("Done", type="primary", on_click=_forget_secret):
+        st.rerun()
+
+
+@st.dialog("Revoke key")
+def _revoke(key: ApiKey) -> None:
+    st.markdown(
+        f"Programs that use **{escape(key.name)}** are refused from the next call on, with its tokens. "
+        "This cannot be undone."
+    )
+    if st.button("Revoke for good", type="primary"):
+        keys.revoke_key(workspace().db, key.id)
+        st.rerun()
+
+
+def _keys() -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Keys", anchor=False, width="stretch")
+        if st.button("Create a key", type="secondary" if in_force else "primary"):
+            _create()
+    if not in_force:
+        st.markdown("A program needs a key to call this server. There is none in force yet.")
+    for key in in_force:
+        with st.container(horizontal=True, vertical_alignment="center", key=f"key-{key.id}"):
+            with st.container(gap=None, width="stretch"):
+                st.markdown(f"**{escape(key.name)}**")
+                st.caption(f"{key.id} · made {ago(datetime.fromtimestamp(key.created_at, UTC))}")
+            if st.button("Token", key=f"token-{key.id}", help="Makes a token in this key's name, good for a day."):
+                st.session_state[_TOKEN] = (key.id, issue_token(workspace().db, key.id))
+            if st.button("Revoke", key=f"revoke-{key.id}"):
+                _revoke(key)
+    if revoked:
+        with st.expander(count(len(revoked), "revoked key")):
+            for key in revoked:
+                st.caption(
+                    f"{escape(key.name)} · {key.id} · revoked {ago(datetime.fromtimestamp(key.revoked_at or 0.0, UTC))}"
+                )
+
+
+def _token() -> str:
+    """The token made on this page; a word in angle brackets without one, or when its key was revoked."""
+    key_id, token = st.session_state.get(_TOKEN, ("", TOKEN))
+    return token if any(key.id == key_id for key in in_force) else TOKEN
+
+
+def _examples(function_id: str, name: str, token: str) -> None:
+    st.subheader("Examples", anchor=False)
+    if token == TOKEN:
+        st.caption("Press *Token* beside a key and it is filled in here." if in_force else "Create a key first.")
+    else:
+        st.caption("The token in these examples is good for a day, or until its key is revoked.")
+        st.code(token, language=None, wrap_lines=True)
+    ready = Examples(_address(), function_id, token, *([in_force[0].id] if in_force else []))
+    requests, curl, nyckel = st.tabs(["Python requests", "curl", "nyckel client"])
+    with requests:
+        st.code(ready.python, language="python")
+    with curl:
+        st.code(ready.curl, language="bash")
+        st.caption("A program gets tokens itself, with its key:")
+        st.code(ready.token_request, language="bash")
+    with nyckel:
+        st.code(ready.nyckel, language="python")
+        st.caption("It gets and renews tokens itself. Install it with: pip install nyckel")
+    st.caption(f"All of them ask {escape(name)} about image.jpg in the folder they run in.")
+
+
+@st.fragment(run_every=3.0)
+def _calls(function_id: str | None) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Recent calls", anchor=False, width="stretch")
+        shown = st.segmented_control(
+            "Which calls",
+            ["All functions", "This function"],
+            default="All functions",
+            required=True,
+            label_visibility="collapsed",
+        )
+    found = calls.recent_calls(workspace().db, function_id if shown == "This function" else None, limit=_SHOWN_CALLS)
+    if not found:
+        st.caption("No call yet. Run one of the examples and it appears here.")
+        return
+    st.dataframe(
+        {
+            "Time": [datetime.fromtimestamp(call.at, UTC) for call in found],
+            "Verdict": [call.verdict or "" for call in found],
+            "Status": [str(call.status) for call in found],
+            "ms": [round(call.milliseconds) for call in found],
+            "Function": [call.function_name or call.function_id for call in found],
+            "Call": [call.path for call in found],
+            "Key": [call.key_name or call.key_id for call in found],
+        },
+        column_config={
+            "Time": st.column_config.DatetimeColumn(format="D MMM, HH:mm:ss", timezone=st.context.timezone or "UTC"),
+            "ms": st.column_config.NumberColumn(format="localized"),
+        },
+        hide_index=True,
+    )
+
+
+chosen = current_function()
+everyone = keys.list_keys(workspace().db)
+in_force = [key for key in everyone if key.revoked_at is None]
+revoked = [key for key in everyone if key.revoked_at is not None]
+heading(
+    "API",
+    f"Use {chosen.function.name} from code: the same server, the same verdicts, over HTTP."
+    if chosen is not None
+    else "Use a function from code, over HTTP. There is no function yet.",
+)
+with st.container(horizontal=True):
+    st.link_button("Documentation of all calls", f"{_address()}/v1/docs", icon=":material/menu_book:")
+    if chosen is None and st.button("Make the first function", type="primary"):
+        go("functions.py")
+if _NEW_KEY in st.session_state:
+    _show_secret(st.session_state[_NEW_KEY])
+left, right = st.columns([5, 7], gap="medium")
+with left, card("keys"):
+    _keys()
+if chosen is not None:
+    # Asked for after the keys: their buttons make the token.
+    with right, card("examples"):
+        _examples(chosen.function.id, chosen.function.name, _token())
+with card("calls"):
+    _calls(chosen.function.id if chosen is not None else None)

@@ -1,0 +1,91 @@
+"""Pictures over HTTP by signed address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from detector.api import signing
+from detector.api.media import picture_routes
+from detector.api.signing import picture_path
+from detector.storage import samples
+from detector.storage.database import now
+from detector.workspace import Workspace
+from tests.factories import add_images, empty_function, make_image, workspace
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return workspace(tmp_path)
+
+
+@pytest.fixture
+def client(ws: Workspace) -> TestClient:
+    return TestClient(Starlette(routes=picture_routes(ws)))
+
+
+@pytest.fixture
+def image_hash(ws: Workspace) -> str:
+    function = empty_function(ws)
+    add_images(ws, function, [("a.png", make_image(1, size=400), "real")])
+    return samples.find_samples(ws.db, function.id)[0].image_hash
+
+
+def _safe(response: httpx.Response) -> bool:
+    headers = response.headers
+    return headers["x-content-type-options"] == "nosniff" and "sandbox" in headers["content-security-policy"]
+
+
+def test_a_thumbnail_is_served_small_and_cacheable(ws: Workspace, client: TestClient, image_hash: str) -> None:
+    response = client.get(picture_path(ws.db, "thumbnail", image_hash))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/webp"
+    assert "max-age=3600" in response.headers["cache-control"]
+    assert response.content == samples.thumbnail(ws.db, image_hash)
+    assert _safe(response)
+
+
+def test_the_original_is_served_byte_for_byte_in_its_type(ws: Workspace, client: TestClient, image_hash: str) -> None:
+    response = client.get(picture_path(ws.db, "image", image_hash))
+    assert response.content == make_image(1, size=400)
+    assert response.headers["content-type"] == "image/png"
+    assert _safe(response)
+
+
+def test_an_address_of_the_other_kind_is_forbidden(ws: Workspace, client: TestClient, image_hash: str) -> None:
+    path = picture_path(ws.db, "thumbnail", image_hash).replace("/thumbnail/", "/image/")
+    assert client.get(path).status_code == 403
+
+
+def test_an_expired_address_is_forbidden(ws: Workspace, client: TestClient, image_hash: str) -> None:
+    expired = int(now()) - 1
+    signature = signing._sign(ws.db, "thumbnail", image_hash, expired)
+    path = f"/pictures/thumbnail/{image_hash}?expires={expired}&signature={signature}"
+    response = client.get(path)
+    assert response.status_code == 403
+    assert "expired" in response.text
+
+
+def test_a_forged_or_bare_address_is_forbidden(ws: Workspace, client: TestClient, image_hash: str) -> None:
+    path = picture_path(ws.db, "thumbnail", image_hash)
+    flipped = path[:-1] + ("0" if path[-1] != "0" else "1")
+    assert client.get(flipped).status_code == 403
+    assert client.get(path.split("?")[0]).status_code == 403
+    assert client.get(path.replace("/thumbnail/", "/anything/")).status_code == 403
+
+
+def test_a_picture_that_is_not_there_is_not_found(ws: Workspace, client: TestClient) -> None:
+    for image_hash in ("0" * 64, "no-hash"):
+        for kind in ("thumbnail", "image"):
+            path = picture_path(ws.db, kind, image_hash)  # type: ignore[arg-type]
+            assert client.get(path).status_code == 404
+
+
+def test_nothing_but_reading_is_allowed(ws: Workspace, client: TestClient, image_hash: str) -> None:
+    path = picture_path(ws.db, "image", image_hash)
+    assert client.put(path, content=b"x").status_code == 405
+    assert client.delete(path).status_code == 405

@@ -1,0 +1,168 @@
+"""Uploads to a real server over a real socket: only there can one be cut off."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from detector.api.signing import upload_name, upload_token
+from detector.api.uploads import upload_routes
+from detector.workspace import Workspace
+from tests.factories import workspace
+
+LIMIT = 20_000_000
+
+
+@dataclass(frozen=True)
+class Server:
+    ws: Workspace
+    url: str
+    port: int
+
+    def put(self, token: str, content: bytes | Iterator[bytes]) -> httpx.Response:
+        return httpx.put(f"{self.url}/uploads/{token}", content=content, timeout=30)
+
+    def spooled(self) -> list[Path]:
+        return sorted(self.ws.spool.iterdir())
+
+    def archive(self, token: str) -> Path:
+        return self.ws.spool / f"{upload_name(self.ws.db, token)}.zip"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    ws = workspace(tmp_path_factory.mktemp("uploads"), max_zip_gb=LIMIT / 1e9)
+    app = Starlette(routes=upload_routes(ws))
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    _wait_until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Server(ws, f"http://127.0.0.1:{port}", port)
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture
+def server(running: Server) -> Server:
+    for path in running.spooled():
+        path.unlink()
+    return running
+
+
+def _wait_until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _open_request(server: Server, token: str, headers: str, body: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port))
+    connection.sendall(f"PUT /uploads/{token} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n".encode() + body)
+    return connection
+
+
+def test_an_upload_arrives_whole_under_its_name(server: Server) -> None:
+    token, data = upload_token(server.ws.db), bytes(range(256)) * 40_000
+    response = server.put(token, data)
+    assert response.status_code == 200
+    assert response.json() == {"bytes": len(data)}
+    assert server.spooled() == [server.archive(token)]
+    assert server.archive(token).read_bytes() == data
+
+
+def test_a_stream_of_unknown_length_reaches_the_disk_while_it_comes(server: Server) -> None:
+    """What is received must not gather in memory: it is on the disk before the upload ends."""
+    token = upload_token(server.ws.db)
+    seen_on_disk = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(10):
+            yield b"x" * 1_000_000
+        _wait_until(lambda: any(path.stat().st_size >= 4_000_000 for path in server.spooled()))
+        seen_on_disk.set()
+        yield b"end"
+
+    assert server.put(token, pieces()).json() == {"bytes": 10_000_003}
+    assert seen_on_disk.is_set()
+    assert server.archive(token).stat().st_size == 10_000_003
+
+
+def test_a_token_is_good_for_one_upload(server: Server) -> None:
+    token = upload_token(server.ws.db)
+    assert server.put(token, b"first").status_code == 200
+    second = server.put(token, b"second")
+    assert second.status_code == 409
+    assert "used already" in second.json()["message"]
+    assert server.archive(token).read_bytes() == b"first"
+    assert server.spooled() == [server.archive(token)]
+
+
+def test_a_second_upload_beside_a_running_one_is_refused_and_does_not_harm_it(server: Server) -> None:
+    token = upload_token(server.ws.db)
+    connection = _open_request(server, token, "Content-Length: 10", b"first")
+    _wait_until(lambda: len(server.spooled()) == 1)
+    assert server.put(token, b"second").status_code == 409
+    connection.sendall(b"-half")
+    assert b"200" in connection.recv(1000)
+    connection.close()
+    assert server.archive(token).read_bytes() == b"first-half"
+
+
+def test_a_file_announced_too_large_is_refused_before_it_comes(server: Server) -> None:
+    connection = _open_request(server, upload_token(server.ws.db), f"Content-Length: {LIMIT + 1}", b"")
+    assert b"413" in connection.recv(1000)
+    connection.close()
+    assert server.spooled() == []
+
+
+def test_a_stream_that_grows_too_large_is_refused_and_leaves_nothing(server: Server) -> None:
+    token = upload_token(server.ws.db)
+    piece = b"x" * 1_000_000
+    connection = _open_request(server, token, "Transfer-Encoding: chunked", b"")
+    connection.settimeout(15)
+    answer = b""
+    try:
+        for _ in range(LIMIT // len(piece) + 1):
+            connection.sendall(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        answer = connection.recv(1000)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        connection.close()
+    assert not answer or b"413" in answer
+    _wait_until(lambda: server.spooled() == [])
+
+
+@pytest.mark.parametrize("token", ["nonsense", "a-99999999999-b", "..%2F..%2Fetc"])
+def test_a_bad_token_is_refused(server: Server, token: str) -> None:
+    assert server.put(token, b"data").status_code in (403, 404)
+    assert server.spooled() == []
+
+
+def test_a_forged_token_is_refused_with_a_sentence(server: Server) -> None:
+    token = upload_token(server.ws.db)
+    response = server.put(token[:-1] + ("0" if token[-1] != "0" else "1"), b"data")
+    assert response.status_code == 403
+    assert "Reload the page" in response.json()["message"]
+    assert server.spooled() == []
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing_and_may_be_tried_again(server: Server) -> None:
+    token = upload_token(server.ws.db)
+    connection = _open_request(server, token, "Content-Length: 9000000", b"x" * 6_000_000)
+    _wait_until(lambda: any(path.stat().st_size for path in server.spooled()))
+    connection.close()
+    _wait_until(lambda: server.spooled() == [])
+    assert server.put(token, b"whole").status_code == 200
+    assert server.archive(token).read_bytes() == b"whole"

@@ -1,0 +1,107 @@
+"""The door of the dashboard, as somebody without the password and as its owner meets it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed (requirements-dev.txt)")
+
+from playwright.sync_api import Browser, Page, expect
+
+from detector.attempts import FREE_FAILURES
+from detector.password import PasswordHash
+from detector.storage import functions
+from pages._state import PAGES
+from tests.browser.conftest import Server
+from tests.factories import empty_function
+
+pytestmark = pytest.mark.browser
+
+PASSWORD = "correct horse battery"
+PATIENCE = 60_000
+
+
+@pytest.fixture
+def guarded(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
+    """A server with a password, and one function whose name must not be seen from outside."""
+    running = Server(tmp_path, {"DETECTOR_PASSWORD_HASH": str(PasswordHash.make(PASSWORD))})
+    empty_function(running.workspace, "Confidential photos")
+    yield running
+    running.stop()
+    assert "Traceback" not in running.log, running.log
+    assert PASSWORD not in running.log
+
+
+@pytest.fixture
+def page(chromium: Browser, guarded: Server) -> Iterator[Page]:
+    expect.set_options(timeout=PATIENCE)
+    context = chromium.new_context(viewport={"width": 1400, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def give(page: Page, password: str) -> None:
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def test_no_page_shows_anything_before_sign_in(page: Page, guarded: Server) -> None:
+    received: list[bytes] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(_bytes(frame))))
+    function_id = _only_function(guarded)
+    for path in ["", *(path for _, _, path in PAGES), "nowhere"]:
+        page.goto(f"{guarded.address}/{path}?function={function_id}")
+        expect(page.get_by_label("Password", exact=True)).to_be_visible()
+        expect(page.locator('[data-testid="stApp"]')).to_have_attribute("data-test-script-state", "notRunning")
+        expect(page.get_by_test_id("stSidebar").get_by_role("link")).to_have_count(0)
+        assert page.locator("h1").all_inner_texts() == ["AI Image Detector"], path
+        assert page.get_by_role("button", name="Create").count() == 0
+        assert "Confidential" not in page.content(), path
+    assert received
+    assert not any(b"Confidential" in frame for frame in received)
+
+
+def test_a_wrong_password_is_refused_and_slowed_and_the_right_one_opens(page: Page, guarded: Server) -> None:
+    page.goto(guarded.address)
+    for _ in range(FREE_FAILURES + 3):
+        give(page, "wrong password")
+        expect(page.get_by_role("alert")).to_be_visible()
+        expect(page.locator('[data-testid="stApp"]')).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.get_by_role("alert")).to_contain_text(re.compile("Too many wrong passwords. Wait [0-9]+ s"))
+    give(page, PASSWORD)
+    # While one has to wait not even the right one is looked at.
+    expect(page.get_by_label("Password", exact=True)).to_be_visible()
+    assert "Confidential" not in page.content()
+    page.wait_for_timeout(4_500)
+    give(page, PASSWORD)
+    expect(page.get_by_role("heading", level=1, name="Functions")).to_be_visible()
+    expect(page.get_by_text("Confidential photos").first).to_be_visible()
+    page.get_by_test_id("stSidebar").get_by_role("link", name="API", exact=True).click()
+    expect(page.get_by_role("heading", level=1, name="API")).to_be_visible()
+
+
+def test_signing_in_opens_one_browser_and_no_other(chromium: Browser, page: Page, guarded: Server) -> None:
+    page.goto(guarded.address)
+    give(page, PASSWORD)
+    expect(page.get_by_role("heading", level=1, name="Functions")).to_be_visible()
+    context = chromium.new_context()
+    try:
+        other = context.new_page()
+        other.goto(f"{guarded.address}/metrics")
+        expect(other.get_by_label("Password", exact=True)).to_be_visible()
+        assert "Confidential" not in other.content()
+    finally:
+        context.close()
+
+
+def _bytes(frame: str | bytes) -> bytes:
+    return frame.encode() if isinstance(frame, str) else frame
+
+
+def _only_function(server: Server) -> str:
+    (found,) = functions.list_functions(server.workspace.db)
+    return found.function.id

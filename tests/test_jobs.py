@@ -1,0 +1,288 @@
+"""Background work from request to end: resumed, merged, cancelled, and failed with a sentence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from detector.errors import ArchiveError, JobCancelled
+from detector.importing.batch import folder_payload, zip_payload
+from detector.importing.labelling import LabelPlan
+from detector.jobs import (
+    BUILD,
+    IMPORT,
+    JobRunner,
+    annotated,
+    request_build,
+    request_import,
+    run_job,
+    run_pending,
+)
+from detector.storage import functions, imports, jobs, models, samples
+from detector.storage.functions import Function
+from detector.storage.imports import ImportCounts
+from detector.storage.jobs import Job
+from detector.storage.schema import jobs as jobs_table
+from detector.workspace import Workspace
+from tests.factories import empty_function, images, label_ids, labelled_function, make_image, workspace, write_zip
+
+PLAN = LabelPlan("folders", level=0)
+FILES = {f"{label}/{name}": data for name, data, label in images(3)}
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return workspace(tmp_path / "data")
+
+
+@pytest.fixture
+def function(ws: Workspace) -> Function:
+    return empty_function(ws)
+
+
+def _request_zip(ws: Workspace, function: Function, files: dict[str, bytes] | None = None) -> tuple[str, Path]:
+    """Queue the import of a spooled archive; returns (batch id, its path)."""
+    path = write_zip(ws.spool / "ab12.zip", FILES if files is None else files)
+    batch_id, _ = request_import(ws, function.id, zip_payload(path, PLAN, "holiday.zip"), "zip")
+    return batch_id, path
+
+
+def _claim(ws: Workspace, kind: str) -> Job:
+    job = jobs.claim(ws.db, (kind,), ignore_delay=True)
+    assert job is not None
+    return job
+
+
+def _wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _die(ws: Workspace, job: Job) -> None:
+    """What the tables say after ``kill -9`` of the process that ran this job."""
+    with ws.db.write() as connection:
+        connection.execute(
+            update(jobs_table)
+            .where(jobs_table.c.id == job.id)
+            .values(state="running", owner=f"{jobs.this_process().rsplit(':', 2)[0]}:4194304:1.00")
+        )
+
+
+def test_an_import_is_followed_by_a_build_and_takes_its_archive_away(ws: Workspace, function: Function) -> None:
+    batch_id, path = _request_zip(ws, function)
+    assert functions.list_functions(ws.db)[0].busy
+    result = run_pending(ws, function.id)
+    assert result is not None
+    assert result.trained
+    assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=6)
+    assert imports.get_batch(ws.db, batch_id).state == "done"
+    assert not path.exists()
+    states = {job.kind: job.state for job in jobs.list_jobs(ws.db, function.id, active=False)}
+    assert states == {IMPORT: "done", BUILD: "done"}
+
+
+def test_a_folder_of_the_user_is_never_removed(ws: Workspace, function: Function, tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "real"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(make_image(50))
+    request_import(ws, function.id, folder_payload(tmp_path / "set", PLAN), "folder")
+    elsewhere = write_zip(tmp_path / "own.zip", FILES)
+    request_import(ws, function.id, zip_payload(elsewhere, PLAN, "own.zip"), "zip")
+    for _ in range(2):
+        run_job(ws, _claim(ws, IMPORT))
+    assert (folder / "a.png").exists()
+    assert elsewhere.exists()
+    assert samples.count_samples(ws.db, function.id) == 7
+
+
+def test_twenty_label_changes_are_one_retraining(ws: Workspace) -> None:
+    function = labelled_function(ws, 4)
+    request_build(ws, function.id)
+    run_pending(ws, function.id)
+    ids = label_ids(ws, function)
+    for sample_id in samples.matching_ids(ws.db, function.id, samples.SampleFilter(annotated=ids["real"]))[:2]:
+        for label in ("synthetic", "real") * 5:
+            samples.annotate(ws.db, [sample_id], ids[label])
+            annotated(ws, function.id)
+    samples.annotate(ws.db, [sample_id], ids["synthetic"])
+    annotated(ws, function.id)
+    assert len(jobs.list_jobs(ws.db, function.id)) == 1
+    run_pending(ws, function.id)
+    assert [model.version for model in models.list_models(ws.db, function.id)] == [2, 1]
+
+
+def test_a_label_change_waits_for_the_pause_of_the_settings(tmp_path: Path) -> None:
+    ws = workspace(tmp_path, retrain_delay=60.0)
+    function = empty_function(ws)
+    annotated(ws, function.id)
+    assert jobs.claim(ws.db, (BUILD,)) is None
+    # A command line that asks for the result does not wait.
+    assert run_pending(ws, function.id) is not None
+
+
+def test_an_import_that_fails_says_why_and_its_archive_goes(ws: Workspace, function: Function) -> None:
+    batch_id, path = _request_zip(ws, function)
+    path.write_bytes(b"cut off on the way")
+    job = _claim(ws, IMPORT)
+    with pytest.raises(ArchiveError) as caught:
+        run_job(ws, job)
+    ended, batch = jobs.get_job(ws.db, job.id), imports.get_batch(ws.db, batch_id)
+    assert (ended.state, ended.message) == ("failed", str(caught.value))
+    assert (batch.state, batch.note) == ("failed", str(caught.value))
+    assert not path.exists()
+
+
+def test_a_build_that_fails_leaves_its_sentence_with_the_function(ws: Workspace) -> None:
+    function = labelled_function(ws, 2)
+    functions.set_backbone(ws.db, function.id, "no-such-backbone", "")
+    request_build(ws, function.id)
+    job = _claim(ws, BUILD)
+    with pytest.raises(Exception, match="no-such-backbone"):
+        run_job(ws, job)
+    note = functions.get_function(ws.db, function.id).training_note
+    assert "no-such-backbone" in note
+    assert jobs.get_job(ws.db, job.id).message == note
+    assert samples.count_samples(ws.db, function.id) == 4
+
+
+def test_an_unexpected_error_is_told_without_its_details(ws: Workspace) -> None:
+    function = labelled_function(ws, 2)
+    functions.set_sweep_settings(ws.db, function.id, {"no such setting": [1]})
+    request_build(ws, function.id)
+    job = _claim(ws, BUILD)
+    with pytest.raises(TypeError):
+        run_job(ws, job)
+    ended = jobs.get_job(ws.db, job.id)
+    assert ended.state == "failed"
+    assert ended.message.startswith("Something unexpected went wrong")
+
+
+@pytest.mark.parametrize("kind", [IMPORT, BUILD])
+def test_deleting_the_function_cancels_what_runs(ws: Workspace, function: Function, kind: str) -> None:
+    """An import used to end in an integrity error, and left its archive in the spool for ever."""
+    _, path = _request_zip(ws, function)
+    if kind == BUILD:
+        run_job(ws, _claim(ws, IMPORT))
+
+    def delete(*_progress: object) -> None:
+        if functions.find_live(ws.db, function.id) is not None:
+            functions.delete_function(ws.db, function.id)
+
+    with pytest.raises(JobCancelled):
+        run_job(ws, _claim(ws, kind), delete)
+    assert not path.exists()
+    assert jobs.list_jobs(ws.db, active=False) == []
+    assert functions.list_functions(ws.db) == []
+
+
+def test_cancelling_a_running_import_closes_its_report(ws: Workspace, function: Function) -> None:
+    batch_id, path = _request_zip(ws, function)
+    job = _claim(ws, IMPORT)
+    jobs.finish(ws.db, job.id, "cancelled")
+    with pytest.raises(JobCancelled):
+        run_job(ws, job)
+    assert jobs.get_job(ws.db, job.id).state == "cancelled"
+    assert imports.get_batch(ws.db, batch_id).state == "failed"
+    assert not path.exists()
+
+
+class _KillError(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def test_an_import_whose_process_died_is_resumed_in_its_own_report(ws: Workspace, function: Function) -> None:
+    files = {f"{label}/{name}": data for name, data, label in images(40)}
+    batch_id, path = _request_zip(ws, function, files)
+
+    def kill(_phase: str, done: int, _total: int, _message: str, _rate: float | None) -> None:
+        if done:
+            raise _KillError
+
+    job = _claim(ws, IMPORT)
+    with pytest.raises(_KillError):
+        run_job(ws, job, kill)
+    _die(ws, job)
+    assert 0 < samples.count_samples(ws.db, function.id) < 80
+    assert path.exists()
+    assert jobs.requeue_orphans(ws.db) == 1
+    run_job(ws, _claim(ws, IMPORT))
+    assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=80)
+    assert [batch.id for batch in imports.list_batches(ws.db, function.id)] == [batch_id]
+    assert not path.exists()
+
+
+def test_an_import_killed_at_its_very_end_does_not_become_a_failure(ws: Workspace, function: Function) -> None:
+    """The archive used to be removed before the job's end was written: the resumed job then found none."""
+    batch_id, path = _request_zip(ws, function)
+    job = _claim(ws, IMPORT)
+    told: list[Any] = []
+
+    # A trigger, so that exactly the write of the end fails, as it would without the process.
+    with ws.db.write() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER killed BEFORE UPDATE OF state ON jobs WHEN NEW.state = 'done' "
+            "BEGIN SELECT RAISE(ABORT, 'killed'); END"
+        )
+    with pytest.raises(Exception, match="killed"):
+        run_job(ws, job, lambda *said: told.append(said))
+    assert told
+    with ws.db.write() as connection:
+        connection.exec_driver_sql("DROP TRIGGER killed")
+    assert path.exists()
+    _die(ws, job)
+    jobs.requeue_orphans(ws.db)
+    run_job(ws, _claim(ws, IMPORT))
+    assert imports.get_batch(ws.db, batch_id).state == "done"
+    assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=6)
+    assert not path.exists()
+
+
+def test_the_runner_imports_trains_and_takes_back_orphans(ws: Workspace, function: Function) -> None:
+    batch_id, _ = _request_zip(ws, function)
+    _die(ws, _claim(ws, IMPORT))
+    runner = JobRunner(ws)
+    runner.start()
+    try:
+        _wait_until(lambda: functions.get_function(ws.db, function.id).live_model_id is not None)
+        _wait_until(lambda: not jobs.list_jobs(ws.db, function.id))
+    finally:
+        runner.stop()
+    assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=6)
+    assert samples.count_by(ws.db, function.id).predicted == 6
+
+
+def test_a_failing_job_does_not_stop_the_runner(ws: Workspace, function: Function) -> None:
+    _, path = _request_zip(ws, function)
+    path.write_bytes(b"bad")
+    other = empty_function(ws, "Other")
+    good = write_zip(ws.spool / "cd34.zip", FILES)
+    request_import(ws, other.id, zip_payload(good, PLAN, "good.zip"), "zip")
+    runner = JobRunner(ws)
+    runner.start()
+    try:
+        _wait_until(lambda: samples.count_samples(ws.db, other.id) == 6)
+    finally:
+        runner.stop()
+    assert imports.list_batches(ws.db, function.id)[0].state == "failed"
+
+
+def test_a_stopped_runner_leaves_its_job_to_be_resumed(ws: Workspace, function: Function) -> None:
+    files = {f"{label}/{name}": data for name, data, label in images(400, ("real",))}
+    batch_id, path = _request_zip(ws, function, files)
+    runner = JobRunner(ws)
+    runner.start()
+    _wait_until(lambda: samples.count_samples(ws.db, function.id) > 0)
+    runner.stop()
+    [job] = [item for item in jobs.list_jobs(ws.db, function.id, active=False) if item.kind == IMPORT]
+    if job.state != "done":
+        assert job.state == "queued"
+        assert path.exists()
+        run_job(ws, _claim(ws, IMPORT))
+    assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=400)

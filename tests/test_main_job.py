@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import CHECKOUT, OFFLINE, environment
+from tests.shared_data import require
+from tests.stored import outcome, row_counts
+
+pytestmark = pytest.mark.slow
+
+MOST_SECONDS = 150
+MOST_BYTES = 3e9
+
+
+@dataclass(frozen=True)
+class Job:
+    result: dict[str, Any]
+    peak_bytes: int
+
+
+def train(folder: Path, root: Path) -> Job:
+    """``train`` as in the README; the operating system says how much memory that one process took at its peak."""
+    with (root / "out").open("wb") as out, (root / "err").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "detector", "train", str(folder), "--json", *OFFLINE],
+            cwd=CHECKOUT,
+            env=environment(root / "data"),
+            stdout=out,
+            stderr=err,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, (root / "err").read_text(encoding="utf-8")
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Job(json.loads((root / "out").read_text(encoding="utf-8")), peak)
+
+
+def test_two_thousand_images_become_a_good_detector_in_time_and_memory_and_only_once(tmp_path: Path) -> None:
+    folder = require("mixed2000")
+    job = train(folder, tmp_path)
+    validation = job.result["cross_validation"]
+    assert (job.result["samples"], job.result["annotated"], job.result["rejected"]) == (2000, 2000, [])
+    assert validation["accuracy"] >= 0.945
+    for label in ("real", "synthetic"):
+        scores = validation["labels"][label]
+        low, high = scores["interval"]
+        assert low < scores["accuracy"] < high < low + 0.04
+        assert scores["n"] == 1000
+    assert job.peak_bytes < MOST_BYTES
+    assert job.result["seconds"]["total"] <= MOST_SECONDS, "on a machine that others load, run this alone"
+
+    rows, before = row_counts(tmp_path / "data"), outcome(tmp_path / "data")
+    again = train(folder, tmp_path)
+    assert (again.result["imported"], again.result["already_there"]) == (0, 2000)
+    assert row_counts(tmp_path / "data") == rows
+    assert outcome(tmp_path / "data") == before
+    assert again.result["model"] == job.result["model"]
+    assert again.result["cross_validation"] == validation
+    assert again.result["seconds"]["total"] < job.result["seconds"]["total"] / 2

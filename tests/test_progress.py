@@ -1,0 +1,61 @@
+"""How often progress is said, and how fast it says the work goes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from detector.errors import JobCancelled
+from detector.progress import Pace, silent
+
+Heard = list[tuple[str, int, int, str, float | None]]
+
+
+def _listener() -> tuple[Heard, Pace]:
+    heard: Heard = []
+    return heard, Pace(lambda *said: heard.append(said), "embed", 100, "Looking", every=0.2)
+
+
+def test_the_start_is_said_at_once_without_a_rate() -> None:
+    heard, _ = _listener()
+    assert heard == [("embed", 0, 100, "Looking", None)]
+
+
+def test_reports_in_quick_succession_are_left_out_but_never_the_last() -> None:
+    heard, pace = _listener()
+    for done in range(1, 101):
+        pace.at(done)
+    assert [said[1] for said in heard] == [0, 1, 100]
+
+
+def test_a_pause_lets_the_next_report_through_with_items_a_second() -> None:
+    heard, pace = _listener()
+    pace.at(1)
+    time.sleep(0.25)
+    pace.at(50)
+    _, done, _, _, rate = heard[-1]
+    assert done == 50
+    assert rate is not None
+    assert 20 < rate <= 200
+
+
+def test_nothing_done_has_no_rate() -> None:
+    heard, pace = _listener()
+    pace.at(0)
+    assert heard[-1][4] is None
+
+
+def test_what_the_listener_raises_stops_the_work() -> None:
+    def stop(_phase: str, done: int, _total: int, _message: str, _rate: float | None) -> None:
+        if done:
+            raise JobCancelled("The job was cancelled.")
+
+    pace = Pace(stop, "embed", 10, "Looking")
+    with pytest.raises(JobCancelled):
+        pace.at(1)
+
+
+def test_nobody_may_listen() -> None:
+    pace = Pace(silent, "embed", 10, "Looking")
+    pace.at(10)

@@ -1,0 +1,67 @@
+"""The table of settings and what is read from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from detector.errors import InvalidInput
+from detector.settings import CHECKOUT, Settings, load_settings
+from detector.workspace import Workspace
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert load_settings({}) == Settings()
+    assert load_settings({"DETECTOR_THREADS": "  "}) == Settings()
+    assert Settings().data_dir == CHECKOUT / "data"
+
+
+def test_every_setting_is_read_from_its_variable_in_its_type(tmp_path: Path) -> None:
+    given = {}
+    for item in fields(Settings):
+        given[f"DETECTOR_{item.name.upper()}"] = str(tmp_path) if isinstance(item.default, Path) else "7"
+    found = load_settings(given)
+    for item in fields(Settings):
+        value = getattr(found, item.name)
+        assert type(value) is (type(tmp_path) if isinstance(item.default, Path) else type(item.default)), item.name
+        assert value != item.default, item.name
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(len(item.metadata["help"]) > 20 and item.metadata["help"].endswith(".") for item in fields(Settings))
+
+
+@pytest.mark.parametrize("value", ["many", "1.5", "-1"])
+def test_what_is_no_number_is_refused_by_name(value: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        load_settings({"DETECTOR_THREADS": value})
+    assert "DETECTOR_THREADS" in str(caught.value)
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-0.5"])
+def test_numbers_that_no_clock_or_disk_has_are_refused(value: str) -> None:
+    with pytest.raises(InvalidInput):
+        load_settings({"DETECTOR_MAX_ZIP_GB": value})
+
+
+def test_limits_come_in_units_that_people_use() -> None:
+    given = {"DETECTOR_MAX_IMAGE_MB": "2", "DETECTOR_MAX_MEGAPIXELS": "3", "DETECTOR_MAX_ZIP_GB": "0.5"}
+    settings = load_settings(given)
+    limits = (settings.max_image_bytes, settings.max_pixels, settings.max_zip_bytes)
+    assert limits == (2_000_000, 3_000_000, 500_000_000)
+
+
+def test_the_database_lies_in_the_data_folder_unless_another_is_named(tmp_path: Path) -> None:
+    assert Settings(data_dir=tmp_path).url == f"sqlite:///{tmp_path / 'detector.sqlite'}"
+    assert Settings(database_url="sqlite:///elsewhere.db").url == "sqlite:///elsewhere.db"
+
+
+def test_opening_a_workspace_makes_its_data_folder(tmp_path: Path) -> None:
+    ws = Workspace.open(Settings(data_dir=tmp_path / "new" / "data", max_image_mb=1, max_megapixels=2))
+    assert ws.spool.is_dir()
+    assert (ws.limits.max_bytes, ws.limits.max_pixels) == (1_000_000, 2_000_000)
+    assert (tmp_path / "new" / "data" / "detector.sqlite").is_file()
+    ws.close()
