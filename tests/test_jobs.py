@@ -15,6 +15,7 @@ from detector.importing.batch import folder_payload, zip_payload
 from detector.importing.labelling import LabelPlan
 from detector.jobs import (
     BUILD,
+    EVALUATE,
     IMPORT,
     JobRunner,
     annotated,
@@ -85,7 +86,7 @@ def test_an_import_is_followed_by_a_build_and_takes_its_archive_away(ws: Workspa
     assert imports.get_batch(ws.db, batch_id).state == "done"
     assert not path.exists()
     states = {job.kind: job.state for job in jobs.list_jobs(ws.db, function.id, active=False)}
-    assert states == {IMPORT: "done", BUILD: "done"}
+    assert states == {IMPORT: "done", BUILD: "done", EVALUATE: "queued"}
 
 
 def test_a_folder_of_the_user_is_never_removed(ws: Workspace, function: Function, tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_twenty_label_changes_are_one_retraining(ws: Workspace) -> None:
             annotated(ws, function.id)
     samples.annotate(ws.db, [sample_id], ids["synthetic"])
     annotated(ws, function.id)
-    assert len(jobs.list_jobs(ws.db, function.id)) == 1
+    assert [job.kind for job in jobs.list_jobs(ws.db, function.id)].count(BUILD) == 1
     run_pending(ws, function.id)
     assert [model.version for model in models.list_models(ws.db, function.id)] == [2, 1]
 

@@ -304,7 +304,7 @@ def image_facts(db: Database, hashes: Sequence[str]) -> dict[str, dict[str, Any]
     with db.read() as connection:
         for start in range(0, len(hashes), _CHUNK):
             statement = select(images.c.hash, images.c.facts).where(images.c.hash.in_(hashes[start : start + _CHUNK]))
-            found.update(connection.execute(statement).tuples().all())
+            found.update({row.hash: row.facts for row in connection.execute(statement)})
     return found
 
 
