@@ -123,7 +123,7 @@ class Dashboard:
 
     def download(self, button: str) -> Path:
         with self.page.expect_download() as download:
-            self.press(button)
+            self.main.get_by_test_id("stDownloadButton").get_by_role("button", name=button).click()
         return download.value.path()
 
     # What is seen
@@ -165,6 +165,10 @@ class Dashboard:
 
     def tooltip_says(self, text: str) -> None:
         expect(self.page.get_by_test_id("stTooltipContent")).to_contain_text(text)
+
+    def verdict(self) -> str:
+        """The label that the function says of one invoked image."""
+        return self.main.locator(".verdict").inner_text()
 
     def count_charts(self) -> int:
         """How many Plotly charts the page shows, once they are drawn."""
