@@ -154,6 +154,11 @@ class Dashboard:
         self.settled()
         return report
 
+    def wait_for_model(self, version: int) -> None:
+        """Wait, without touching anything, until the Metrics page shows a model version."""
+        self.sees_in_time(f"Model {version} ·")
+        self.settled()
+
     def dialog_says(self, text: str) -> None:
         expect(self.page.get_by_role("dialog")).to_contain_text(text)
 
