@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +75,8 @@ def test_a_wrong_secret_and_an_unknown_id_get_the_same_words_in_the_same_time(
             start = time.perf_counter()
             ask(client, key, client_id=client_id, **wrong)
             taken.append(time.perf_counter() - start)
-    known, unknown = (statistics.median(taken) for taken in times.values())
+    # The quickest of each: whatever else runs on the machine only ever adds.
+    known, unknown = (min(taken) for taken in times.values())
     assert known / unknown == pytest.approx(1.0, abs=0.5)
 
 
