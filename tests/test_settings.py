@@ -21,7 +21,8 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 def test_every_setting_is_read_from_its_variable_in_its_type(tmp_path: Path) -> None:
     given = {}
     for item in fields(Settings):
-        given[f"DETECTOR_{item.name.upper()}"] = str(tmp_path) if isinstance(item.default, Path) else "7"
+        text = str(tmp_path) if isinstance(item.default, Path) else "true" if isinstance(item.default, bool) else "7"
+        given[f"DETECTOR_{item.name.upper()}"] = text
     found = load_settings(given)
     for item in fields(Settings):
         value = getattr(found, item.name)
