@@ -27,40 +27,27 @@ _SORTS = {
     Sort.ANNOTATED_LAST: "newest label first",
     Sort.ANNOTATED_FIRST: "oldest label first",
 }
+#: What the address need not say.
+_DEFAULTS = {"says": "any", "label": "any", "agreement": "any", "sort": Sort.LEAST_CONFIDENT.value}
 #: Four beside each other on a wide screen, two on a phone.
 _FILTER_WIDTH = 184
 
 
-def _first_page() -> None:
-    st.query_params.pop("page", None)
-    st.session_state["chosen"] = []
-
-
 def _choice(label: str, name: str, options: dict[str, str]) -> str:
-    """A select box whose value lives in the address under ``name``; the first option is the default.
-
-    The address is written on every run, not only on a change: of two quick choices the browser sends the second with
-    the address from before the first, which would then be lost from what a person shares.
-    """
-    default = next(iter(options))
-    wanted = st.query_params.get(name, default)
-    value = st.selectbox(
+    """A select box that starts with what the address says under ``name``; the first option is the default."""
+    wanted = st.query_params.get(name)
+    return st.selectbox(
         label,
         list(options),
         index=list(options).index(wanted) if wanted in options else 0,
         format_func=lambda option: options.get(option, option),
         key=f"{name}-{st.query_params.get('function')}",
-        on_change=_first_page,
         width=_FILTER_WIDTH,
     )
-    if value == default:
-        st.query_params.pop(name, None)
-    elif value != wanted:
-        st.query_params[name] = value
-    return value
 
 
-def _filters(labels: list[Label], counts: SampleCounts) -> tuple[SampleFilter, Sort]:
+def _filters(labels: list[Label], counts: SampleCounts) -> tuple[SampleFilter, Sort, dict[str, str]]:
+    """The filter and order chosen, and what the address says of them."""
     says = {label.id: f"{label.name} ({counts.by_prediction.get(label.id, 0):,})" for label in labels}
     given = {label.id: f"{label.name} ({counts.by_label.get(label.id, 0):,})" for label in labels}
     with st.container(horizontal=True):
@@ -79,22 +66,34 @@ def _filters(labels: list[Label], counts: SampleCounts) -> tuple[SampleFilter, S
         annotated=None if annotated == "any" else annotated,
         agrees={"any": None, "differs": False, "agrees": True}[agrees],
     )
-    return where, Sort(sort)
+    chosen = {"says": predicted, "label": annotated, "agreement": agrees, "sort": sort}
+    return where, Sort(sort), {name: value for name, value in chosen.items() if value != _DEFAULTS[name]}
 
 
-def _turn(key: str) -> None:
-    st.query_params["page"] = str(st.session_state[key])
-    st.session_state["chosen"] = []
-
-
-def _page(pages: int) -> int:
-    """The page at hand, from the address."""
+def _page(pages: int, state: dict[str, str]) -> int:
+    """The page at hand; other filters or another order start at the first one."""
+    wanted = st.query_params.get("page", "")
+    if {name: value for name, value in st.query_params.items() if name in _DEFAULTS} != state:
+        wanted = ""
+    page = min(max(int(wanted), 1), pages) if wanted.isdecimal() and len(wanted) < 9 else 1
     if pages == 1:
         return 1
-    wanted = st.query_params.get("page", "1")
-    page = min(max(int(wanted), 1), pages) if wanted.isdecimal() and len(wanted) < 9 else 1
-    key = f"page-{pages}-{'-'.join(f'{name}={value}' for name, value in st.query_params.items() if name != 'page')}"
-    return st.pagination(pages, default=page, key=key, on_change=_turn, args=(key,))
+    key = f"page-{pages}-{st.query_params.get('function')}-{'-'.join(f'{name}={state[name]}' for name in state)}"
+    return st.pagination(pages, default=page, key=key)
+
+
+def _keep_address(function_id: str, state: dict[str, str], page: int) -> None:
+    """Write all that is shown into the address, once and whole on every run.
+
+    Of two quick choices the browser sends the second with the address from before the first: an address that is changed
+    piece by piece would lose the first.
+    """
+    place = {"function": function_id, **state, **({"page": str(page)} if page > 1 else {})}
+    st.query_params.from_dict(place)
+    # What was selected elsewhere is no longer in sight.
+    if st.session_state.get("review-place", place) != place:
+        st.session_state["chosen"] = []
+    st.session_state["review-place"] = place
 
 
 def _tile(sample: Sample, names: dict[str, str], inks: dict[str, Ink], neutral: Ink) -> Tile:
@@ -150,7 +149,7 @@ if not counts.total:
         go("import_images.py", function_id)
     st.stop()
 
-where, sort = _filters(labels, counts)
+where, sort, state = _filters(labels, counts)
 matching = samples.count_samples(ws.db, function_id, where)
 said_by = ""
 if counts.predicted and chosen.function.live_model_id:
@@ -160,12 +159,14 @@ if counts.predicted and chosen.function.live_model_id:
         said_by += " · a new model is on its way"
 sentence.markdown(f":gray[{matching:,} of {count(counts.total, 'sample')} · {_SORTS[sort]}{escape(said_by)}]")
 if not matching:
+    _keep_address(function_id, state, 1)
     st.info("No sample matches these filters. Set one of them back to any.")
     st.stop()
 
 pages = math.ceil(matching / PAGE_SIZE)
 action_bar = st.container()
-page = _page(pages)
+page = _page(pages, state)
+_keep_address(function_id, state, page)
 shown = samples.find_samples(ws.db, function_id, where, sort, PAGE_SIZE, (page - 1) * PAGE_SIZE)
 theme = current_theme()
 names = {label.id: label.name for label in labels}
