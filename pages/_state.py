@@ -18,6 +18,9 @@ PAGES = (
     ("api.py", "API", "api"),
 )
 
+#: File endings that the upload widgets offer; the decoder goes by the bytes.
+IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"]
+
 
 @st.cache_resource(show_spinner=False)
 def workspace() -> Workspace:

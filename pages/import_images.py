@@ -16,7 +16,7 @@ from detector.storage.imports import ImportBatch
 from detector.words import ago, count, file_size
 from pages._jobs import jobs_of
 from pages._label_plan import label_plan
-from pages._state import escape, function_labels, go, heading, require_function, workspace
+from pages._state import IMAGE_TYPES, escape, function_labels, go, heading, require_function, workspace
 from pages._style import card
 from pages._zip_upload import forget_upload, zip_upload
 
@@ -46,7 +46,7 @@ def _from_files() -> Pending | None:
     files = st.file_uploader(
         "Images",
         accept_multiple_files=True,
-        type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"],
+        type=IMAGE_TYPES,
         label_visibility="collapsed",
         key=f"files-{st.session_state.get('files-round', 0)}",
     )

@@ -20,7 +20,7 @@ from detector.storage import imports, models
 from detector.storage.models import ModelRow
 from detector.tolerance import set_tolerated
 from detector.words import count, duration, percent, safe_cell, share
-from pages._state import escape, function_labels, go, heading, require_function, workspace
+from pages._state import IMAGE_TYPES, escape, function_labels, go, heading, require_function, workspace
 from pages._style import card, current_theme
 
 _PREVIEW = (1200, 1200)
@@ -155,7 +155,7 @@ heading("Invoke", f"Drop images or choose files; model {model.version} of {chose
 uploads = st.file_uploader(
     "Images",
     accept_multiple_files=True,
-    type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"],
+    type=IMAGE_TYPES,
     label_visibility="collapsed",
 )
 if uploads:
