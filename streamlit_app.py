@@ -10,6 +10,9 @@ from typing import Any
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 
 from detector.api.app import ApiRoute, api_app, stop_api
 from detector.api.media import picture_routes
@@ -50,9 +53,15 @@ middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(addr
 if not (is_protected(settings, has_login()) or settings.open):
     middleware.append(Middleware(LoopbackOnly))
 
+
+def to_functions(request: Request) -> RedirectResponse:
+    """Lead ``/functions`` to the first page: Streamlit shows its default page at ``/`` only."""
+    return RedirectResponse(f"/?{request.url.query}" if request.url.query else "/")
+
+
 app = st.App(
     "pages/_dashboard.py",
-    routes=[ApiRoute(api), *picture_routes(workspace), *upload_routes(workspace)],
+    routes=[Route("/functions", to_functions), ApiRoute(api), *picture_routes(workspace), *upload_routes(workspace)],
     middleware=middleware,
     lifespan=lifespan,
 )

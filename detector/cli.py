@@ -20,6 +20,7 @@ from detector.progress import Report
 from detector.settings import load_settings
 from detector.storage import functions, imports, jobs, models, samples
 from detector.storage.functions import Function
+from detector.words import interval, percent
 from detector.workspace import Workspace
 
 _INVOKE_BATCH = 32
@@ -267,8 +268,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if validation:
         print(f"cross-validated in {validation['folds']} folds:")
         for name, label in validation["labels"].items():
-            low, high = label["interval"]
-            print(f"  {name}: {label['accuracy']:.1%} of {label['n']:,} right (95 % interval {low:.1%} to {high:.1%})")
+            right = f"{percent(label['accuracy'])} of {label['n']:,} right"
+            print(f"  {name}: {right} (95 % interval {interval(label['interval'])})")
     if summary["note"]:
         print(summary["note"])
 
@@ -370,7 +371,9 @@ def _functions(ws: Workspace, options: argparse.Namespace) -> int:
     if not found:
         print("There are no functions yet. Make one with: python -m detector train FOLDER", file=sys.stderr)
     for item in found:
-        accuracy = f"{item.accuracy:.1%} of {item.accuracy_n:,} right" if item.accuracy is not None else "not validated"
+        accuracy = (
+            f"{percent(item.accuracy)} of {item.accuracy_n:,} right" if item.accuracy is not None else "not validated"
+        )
         version = f"model {item.model_version}, {accuracy}" if item.model_version else "no model yet"
         print(f"{item.function.id}  {item.function.name}  {item.sample_count:,} samples  {version}")
     return 0

@@ -85,9 +85,10 @@ def invoke(
     # Here, not above: it brings torch, which the server needs only once it looks at images.
     from detector.backbones.pipeline import embed_files
 
-    start = perf_counter()
     serving = load_serving_model(ws, function_id, model_id)
     backbone = serving_backbone(ws, serving)
+    # From here on: loading the backbone is the first call's alone and says nothing of how long an image takes.
+    start = perf_counter()
     answers: list[Verdict | ImageError | None] = [None] * len(images)
     embedded: list[tuple[str, dict[str, np.ndarray]]] = []
 

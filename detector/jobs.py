@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector.errors import DetectorError, JobCancelled, NotFound
 from detector.importing.batch import run_import
+from detector.importing.spool import sweep_spool
 from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
 from detector.storage.database import now
@@ -151,6 +152,7 @@ class JobRunner:
     def start(self) -> None:
         """Take back what a dead process left behind, then run."""
         jobs.requeue_orphans(self._ws.db)
+        sweep_spool(self._ws)
         for thread in self._threads:
             thread.start()
 

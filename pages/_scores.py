@@ -6,6 +6,7 @@ import streamlit as st
 
 from detector import charts
 from detector.evaluation.summary import Unseen
+from detector.evaluation.thresholds import Thresholds
 from detector.palette import Theme, label_inks
 from detector.training.metrics import CrossValidation
 from detector.words import count, decimal, interval, percent, share
@@ -46,17 +47,32 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
             )
 
 
-def price(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
-    """The ROC curve."""
+def price(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, names: list[str]) -> None:
+    """The ROC curve, and where on it the function's verdicts lie."""
     figure_card(
         "How many are caught at which price",
         charts.roc(cv, theme, names),
-        "Each point is a threshold: the more is caught, the more is falsely accused (ROC; area "
-        f"{decimal(cv.roc_auc)}). {measured(cv)}",
+        f"{_at_the_tolerated_share(thresholds)}Each point is a threshold: the more is caught, the more is falsely "
+        f"accused (ROC; area {decimal(cv.roc_auc)}). {measured(cv)}",
         "roc",
         "The function gives every image a confidence. Where you draw the line is a trade: a low one catches more AI "
         "images and accuses more real photos. The curve shows every such trade. The area under it (ROC AUC) is 1 for a "
         "perfect function and 0.5 for a coin.",
+    )
+
+
+def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
+    """ "With at most 2.0 % of real falsely accused, 905 of 1,000 synthetic are caught." for two labels."""
+    if thresholds is None or len(thresholds.label_names) != 2:
+        return ""
+    wanted = "synthetic" if "synthetic" in thresholds.label_names else thresholds.label_names[1]
+    other = next(name for name in thresholds.label_names if name != wanted)
+    if wanted not in thresholds.above:
+        return ""
+    counts = thresholds.counts[wanted]
+    return (
+        f"With at most {percent(thresholds.tolerated)} of {other} falsely called {wanted}, "
+        f"{share(counts[wanted], sum(counts.values()))} of {wanted} are caught. "
     )
 
 

@@ -7,8 +7,9 @@ import secrets
 import streamlit as st
 
 from detector.errors import DetectorError
-from detector.importing.batch import cifake_payload, spool_files
+from detector.importing.batch import cifake_payload
 from detector.importing.pending import Pending, import_folders, pending_folder, pending_zip
+from detector.importing.spool import spool_files
 from detector.jobs import request_import
 from detector.samplesets.cifake import require_cifake
 from detector.storage import imports, jobs

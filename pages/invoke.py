@@ -98,16 +98,28 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         rows.append(row)
     said = {verdict: sum(row["Says"] == verdict for row in rows) for verdict in (*labels, CANT_TELL)}
     st.markdown(" · ".join(f"**{n:,}** {escape(label)}" for label, n in said.items()))
-    shares = {name: st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1) for name in labels}
+    inks = label_inks(labels, current_theme())
+    columns = ["File", "Says", "Leans to", "Confidence", *labels]
+    if any(row["Problem"] for row in rows):
+        columns.append("Problem")
+    # Shown in percent, kept as fractions: the widget's own percent format has no space before the sign.
+    shown = [
+        {name: 100 * value if isinstance(value, float) else value for name, value in row.items() if name in columns}
+        for row in rows
+    ]
+    bars = {
+        name: st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100, color=inks[name].fill)
+        for name in labels
+    }
     st.dataframe(
-        rows,
+        shown,
         hide_index=True,
         width="stretch",
-        column_config={"Confidence": st.column_config.NumberColumn(format="percent"), **shares},
+        column_order=columns,
+        column_config={"Confidence": st.column_config.NumberColumn(format="%.1f %%"), **bars},
     )
     text = io.StringIO()
-    columns = ["File", "Says", "Leans to", "Confidence", *labels, "Problem"]
-    writer = csv.DictWriter(text, columns)
+    writer = csv.DictWriter(text, ["File", "Says", "Leans to", "Confidence", *labels, "Problem"])
     writer.writeheader()
     writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
     st.download_button("Download as CSV", text.getvalue(), "verdicts.csv", "text/csv")

@@ -8,6 +8,7 @@ import streamlit as st
 
 from detector.evaluation.report import read_audit
 from detector.evaluation.summary import unseen_sources
+from detector.evaluation.thresholds import Thresholds
 from detector.jobs import request_build
 from detector.palette import Theme
 from detector.storage import functions, models
@@ -85,7 +86,7 @@ def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:
     with_sources = audit.sources is not None and audit.sources.sources
     left, right = st.columns(2)
     with left:
-        price(cv, theme, names)
+        price(cv, Thresholds.from_json(live.thresholds) if live.thresholds else None, theme, names)
         if audit.learning_curve is not None:
             learning_card(audit, theme)
     with right:

@@ -109,3 +109,5 @@ def test_on_every_address_with_a_password_it_starts_and_answers_only_to_its_name
 def test_on_every_address_it_starts_when_it_is_told_to_be_open(tmp_path: Path) -> None:
     with running(tmp_path, "0.0.0.0", DETECTOR_OPEN="true") as port:
         assert status(port, "localhost") == 200
+        # Streamlit shows its default page at "/" only; a bookmark of its name must not end in "Page not found".
+        assert status(port, "localhost", "/functions?function=ab") == 307

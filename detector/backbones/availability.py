@@ -141,10 +141,10 @@ def resolve(choice: str, settings: Settings) -> Resolution:
         spec = SPECS[backbone_id]
         found = availability(spec, settings)
         if found.available:
-            return Resolution(spec, f"{spec.title} was chosen automatically. {found.sentence}")
+            return Resolution(spec, f"{spec.title} is the automatic choice. {found.sentence}")
         reasons.append(f"{spec.title} cannot be had: {found.why}.")
     spec = get_spec(OFFLINE)
-    return Resolution(spec, f"{spec.title} was chosen automatically. {' '.join(reasons)}")
+    return Resolution(spec, f"{spec.title} is the automatic choice. {' '.join(reasons)}")
 
 
 def _unavailable(spec: BackboneSpec, found: Availability) -> BackboneUnavailable:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from detector.errors import ImageError, InvalidInput
@@ -63,19 +62,6 @@ def sample_payload() -> dict[str, Any]:
 def cifake_payload(per_label: int, seed: int = 0) -> dict[str, Any]:
     """Job payload: fetch ``per_label`` images a label of CIFAKE."""
     return {"from": "cifake", "per_label": per_label, "seed": seed, "title": "CIFAKE"}
-
-
-def spool_files(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """Write uploaded files into one ZIP at ``path``, so that they survive a restart."""
-    seen: Counter[str] = Counter()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file_name, data in files:
-            file_name = file_name.lstrip("/")
-            seen[file_name] += 1
-            if seen[file_name] > 1:
-                path_shown = PurePosixPath(file_name)
-                file_name = str(path_shown.with_stem(f"{path_shown.stem} ({seen[file_name]})"))
-            archive.writestr(file_name, data)
 
 
 def run_import(ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report = silent) -> int:

@@ -177,7 +177,7 @@ def test_the_built_in_sample_is_marked_as_a_simulation_and_fits_a_phone(dashboar
 
 
 def test_the_page_says_which_backbone_auto_chose_and_why(dashboard: Dashboard, server: Server) -> None:
-    why = "EfficientNet-Lite0 (offline) was chosen automatically. CLIP ViT-B/32 256 px (DataComp) cannot be had"
+    why = "EfficientNet-Lite0 (offline) is the automatic choice. CLIP ViT-B/32 256 px (DataComp) cannot be had"
     dashboard.press("Create a function")
     start = time.monotonic()
     dashboard.unfold("Backbone")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from detector.build import build
 from detector.evaluation.duplicates import Duplicates, measure_duplicates
@@ -12,15 +15,26 @@ from detector.evaluation.material import load_material
 from tests.factories import add_images, empty_function, images, make_image, near_duplicate, workspace
 
 
-def test_twins_of_randomly_labelled_pictures_would_have_inflated_the_score(tmp_path: Path) -> None:
-    """With the groups kept together the reported accuracy stays at chance; dealt out freely it would not."""
+def _encoded_again(data: bytes) -> bytes:
+    """The picture as a JPEG of quality 85: other bytes, another format, nearly the same look."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("RGB").save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+# A JPEG of these noisy pictures is far enough from them that nothing is learned by heart; a changed pixel is not.
+@pytest.mark.parametrize(("again", "inflation"), [(near_duplicate, 0.1), (_encoded_again, 0.0)])
+def test_twins_of_randomly_labelled_pictures_leave_the_score_at_chance(
+    tmp_path: Path, again: Callable[[bytes], bytes], inflation: float
+) -> None:
+    """With the groups kept together the reported accuracy stays at chance; dealt out freely it might not."""
     ws = workspace(tmp_path)
     function = empty_function(ws)
     rng = np.random.default_rng(0)
     items = []
     for seed in range(60):
         data, label = make_image(seed), ("real", "synthetic")[int(rng.integers(2))]
-        items += [(f"{seed}.png", data, label), (f"{seed}-again.png", near_duplicate(data), label)]
+        items += [(f"{seed}.png", data, label), (f"{seed}-again.jpg", again(data), label)]
     add_images(ws, function, items)
     model = build(ws, function.id).model
     assert model is not None
@@ -30,7 +44,7 @@ def test_twins_of_randomly_labelled_pictures_would_have_inflated_the_score(tmp_p
     assert (found.groups, found.samples, found.pairs, found.n) == (60, 120, 60, 120)
     assert found.accuracy_grouped == pytest.approx(model.cross_validation["accuracy"], abs=0.02)
     assert found.inflation is not None
-    assert found.inflation > 0.1
+    assert found.inflation >= inflation
     assert found.contradictions == ()
     assert Duplicates.from_json(json.loads(json.dumps(found.to_json()))) == found
 

@@ -15,7 +15,6 @@ from detector.importing.batch import (
     folder_payload,
     run_import,
     sample_payload,
-    spool_files,
     zip_payload,
 )
 from detector.importing.labelling import LabelPlan, suggest_plan
@@ -262,14 +261,6 @@ def test_a_folder_imports_with_its_bytes_untouched(ws: Workspace, function: Func
     assert ws.blobs.image(sample.image_hash) == make_image(1)
     with pytest.raises(InvalidInput):
         _import(ws, function, folder_payload(tmp_path / "missing", FOLDERS))
-
-
-def test_dropped_files_of_one_name_are_all_spooled(ws: Workspace, function: Function) -> None:
-    path = ws.spool / "dropped.zip"
-    files = [("a.png", make_image(1)), ("a.png", make_image(2)), ("/b", make_image(3)), ("b", make_image(4))]
-    spool_files(path, files)
-    _import(ws, function, zip_payload(path, LabelPlan("one", label="real"), "4 files"))
-    assert set(_names(ws, function)) == {"a.png", "a (2).png", "b", "b (2)"}
 
 
 def test_the_built_in_sample_comes_with_labels_and_groups(ws: Workspace, function: Function) -> None:

@@ -1,0 +1,45 @@
+"""Where uploads wait until they are imported: one ZIP each, and what nobody will ever import is swept away."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from detector.storage import jobs
+from detector.workspace import Workspace
+
+#: An archive that was uploaded but not imported is kept for so long: somebody may still be choosing its labels.
+KEPT_SECONDS = 24 * 3600
+
+
+def spool_files(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write uploaded files into one ZIP at ``path``, so that they survive a restart."""
+    seen: Counter[str] = Counter()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file_name, data in files:
+            file_name = file_name.lstrip("/")
+            seen[file_name] += 1
+            if seen[file_name] > 1:
+                path_shown = PurePosixPath(file_name)
+                file_name = str(path_shown.with_stem(f"{path_shown.stem} ({seen[file_name]})"))
+            archive.writestr(file_name, data)
+
+
+def sweep_spool(ws: Workspace, kept_seconds: float = KEPT_SECONDS) -> int:
+    """Remove halves of uploads and archives that nobody imported for a day; returns how many files.
+
+    Call it before the server takes uploads: a half that lies there then belongs to a process that is gone. Archives
+    that a job still names are kept however old they are.
+    """
+    wanted = {job.payload.get("path") for job in jobs.list_jobs(ws.db, limit=1_000_000)}
+    before = time.time() - kept_seconds
+    removed = 0
+    for path in ws.spool.iterdir():
+        abandoned = path.suffix == ".zip" and str(path) not in wanted and path.stat().st_mtime < before
+        if path.suffix == ".part" or abandoned:
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
