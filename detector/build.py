@@ -79,7 +79,7 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
     report("train", 0, 0, "Preparing the training", None)
     rows = _usable_rows(ws, function_id, backbone)
     groups = sample_groups(rows)
-    samples.write_groups(ws.db, [(row.sample_id, group) for row, group in zip(rows, groups, strict=True)])
+    samples.write_groups(ws.db, function_id, [(row.sample_id, group) for row, group in zip(rows, groups, strict=True)])
     trained = False
     note = ""
     try:
@@ -141,6 +141,7 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
         order = np.argsort(-probabilities, axis=1, kind="stable")
         samples.write_predictions(
             ws.db,
+            function_id,
             row.id,
             [
                 PredictionRow(

@@ -9,7 +9,7 @@ import streamlit as st
 from detector.api.signing import picture_path
 from detector.jobs import annotated
 from detector.palette import PAPER, Ink, label_inks
-from detector.storage import jobs, models, samples
+from detector.storage import annotating, jobs, models, samples
 from detector.storage.functions import Label
 from detector.storage.samples import Sample, SampleCounts, SampleFilter, Sort
 from detector.words import count
@@ -113,7 +113,7 @@ def _tile(sample: Sample, names: dict[str, str], inks: dict[str, Ink], neutral: 
 
 
 def _relabel(function_id: str, sample_ids: list[str], label_id: str | None) -> None:
-    changed = samples.annotate(workspace().db, sample_ids, label_id)
+    changed = annotating.annotate(workspace().db, sample_ids, label_id)
     st.session_state["chosen"] = []
     if changed:
         annotated(workspace(), function_id)

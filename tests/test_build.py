@@ -16,7 +16,7 @@ from detector.errors import BackboneUnavailable, NoModel, NotFound
 from detector.imaging import sha256_hex
 from detector.invoke import Verdict, invoke
 from detector.serving import load_serving_model
-from detector.storage import embeddings, functions, models, samples
+from detector.storage import annotating, bin, embeddings, functions, models, samples
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.samples import Sample, SampleFilter
@@ -122,7 +122,7 @@ def test_relabelling_one_sample_makes_a_new_version(ws: Workspace) -> None:
     function, first = _built(ws)
     ids = label_ids(ws, function)
     wrong = next(row for row in _samples(ws, function).values() if row.label_id == ids["real"])
-    samples.annotate(ws.db, [wrong.id], ids["synthetic"])
+    annotating.annotate(ws.db, [wrong.id], ids["synthetic"])
     second = build(ws, function.id)
     assert second.trained
     assert second.model is not None
@@ -140,7 +140,7 @@ def test_an_older_version_is_put_back_with_its_predictions_and_stays(ws: Workspa
     before = _predictions(ws, function)
     ids = label_ids(ws, function)
     moved = [row.id for row in _samples(ws, function).values() if row.label_id == ids["real"]][:3]
-    samples.annotate(ws.db, moved, ids["synthetic"])
+    annotating.annotate(ws.db, moved, ids["synthetic"])
     second = build(ws, function.id).model
     assert second is not None
     assert _predictions(ws, function) != before
@@ -168,7 +168,7 @@ def test_only_a_model_of_the_function_can_be_put_back(ws: Workspace) -> None:
 def test_a_model_of_other_weights_predicts_nothing_and_is_not_put_back(ws: Workspace) -> None:
     """Its coefficients belong to other numbers: the predictions would look right and mean nothing."""
     function, first = _built(ws)
-    samples.annotate(ws.db, [next(iter(_samples(ws, function).values())).id], None)
+    annotating.annotate(ws.db, [next(iter(_samples(ws, function).values())).id], None)
     second = build(ws, function.id).model
     assert second is not None
     before = _predictions(ws, function)
@@ -270,10 +270,10 @@ def test_the_note_goes_when_the_labels_are_back_as_they_were(ws: Workspace) -> N
     function, model = _built(ws, 2)
     ids = label_ids(ws, function)
     reals = [row.id for row in _samples(ws, function).values() if row.label_id == ids["real"]]
-    samples.annotate(ws.db, reals, None)
+    annotating.annotate(ws.db, reals, None)
     assert build(ws, function.id).model is None
     assert functions.get_function(ws.db, function.id).training_note
-    samples.annotate(ws.db, reals, ids["real"])
+    annotating.annotate(ws.db, reals, ids["real"])
     result = build(ws, function.id)
     assert (result.model, result.trained) == (model, False)
     assert functions.get_function(ws.db, function.id).training_note == ""
@@ -409,7 +409,7 @@ def test_fixed_settings_are_obeyed_and_make_a_new_version(ws: Workspace) -> None
 def test_deleted_samples_leave_the_training(ws: Workspace) -> None:
     function, first = _built(ws)
     gone = next(iter(_samples(ws, function).values()))
-    samples.delete_samples(ws.db, [gone.id])
+    bin.delete_samples(ws.db, function.id, [gone.id])
     second = build(ws, function.id).model
     assert second is not None
     assert second.sample_count == first.sample_count - 1

@@ -24,7 +24,7 @@ from detector.jobs import (
     run_job,
     run_pending,
 )
-from detector.storage import functions, imports, jobs, models, samples
+from detector.storage import annotating, functions, imports, jobs, models, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
 from detector.storage.jobs import Job
@@ -110,9 +110,9 @@ def test_twenty_label_changes_are_one_retraining(ws: Workspace) -> None:
     ids = label_ids(ws, function)
     for sample_id in samples.matching_ids(ws.db, function.id, samples.SampleFilter(annotated=ids["real"]))[:2]:
         for label in ("synthetic", "real") * 5:
-            samples.annotate(ws.db, [sample_id], ids[label])
+            annotating.annotate(ws.db, [sample_id], ids[label])
             annotated(ws, function.id)
-    samples.annotate(ws.db, [sample_id], ids["synthetic"])
+    annotating.annotate(ws.db, [sample_id], ids["synthetic"])
     annotated(ws, function.id)
     assert [job.kind for job in jobs.list_jobs(ws.db, function.id)].count(BUILD) == 1
     run_pending(ws, function.id)

@@ -20,7 +20,7 @@ from detector.locked_test import (
     put_aside_share,
     put_aside_source,
 )
-from detector.storage import functions, imports, models, samples
+from detector.storage import annotating, functions, imports, models, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
 from detector.training.model_file import read_model
@@ -163,7 +163,7 @@ def test_a_source_is_put_aside_whole_and_labels_are_kept(tmp_path: Path) -> None
     assert {row.source for row in aside(ws, function.id)} == {"new"}
     state = locked_test(ws, function.id)
     assert (state.n, state.by_label, state.unlabelled) == (8, {"real": 4, "synthetic": 4}, 0)
-    samples.annotate(ws.db, [aside(ws, function.id)[0].sample_id], None)
+    annotating.annotate(ws.db, [aside(ws, function.id)[0].sample_id], None)
     assert locked_test(ws, function.id).unlabelled == 1
     run_pending(ws, function.id)
     assert (models.list_models(ws.db, function.id)[0].locked_test or {})["n"] == 7

@@ -26,7 +26,8 @@ from detector.api.wire import (
     prefixed,
 )
 from detector.errors import Conflict, InvalidInput, NotFound
-from detector.storage import functions, samples
+from detector.storage import annotating, functions, samples
+from detector.storage.bin import delete_samples
 from detector.storage.samples import Position, SampleFilter, Sort
 
 MAX_BATCH = 1000
@@ -142,7 +143,7 @@ def read_sample(request: Request, ws: Ws, sample: TheSample) -> SampleResponse:
 @router.delete("/{sampleId}", responses=errors(404))
 def delete_sample(ws: Ws, sample: TheSample) -> Deleted:
     """Delete a sample; it leaves the next training."""
-    if not samples.delete_samples(ws.db, [sample.id]):
+    if not delete_samples(ws.db, sample.function_id, [sample.id]):
         raise NotFound("sample", sample.id)
     jobs.annotated(ws, sample.function_id)
     return Deleted(id=prefixed("sample", sample.id))
@@ -155,7 +156,7 @@ def annotate(ws: Ws, sample: TheSample, body: AnnotationRequest) -> Annotation:
     label = next((item for item in functions.list_labels(ws.db, sample.function_id) if item.name == name), None)
     if label is None:
         raise InvalidInput(f"There is no label {name[:120]!r} in this function. Create it first.")
-    if samples.annotate(ws.db, [sample.id], label.id, by="api"):
+    if annotating.annotate(ws.db, [sample.id], label.id, by="api"):
         jobs.annotated(ws, sample.function_id)
     return Annotation(label_id=prefixed("label", label.id))
 
@@ -163,7 +164,7 @@ def annotate(ws: Ws, sample: TheSample, body: AnnotationRequest) -> Annotation:
 @router.delete("/{sampleId}/annotation", responses=errors(404))
 def remove_annotation(ws: Ws, sample: TheSample) -> Deleted:
     """Take a sample's label away; where it has none, nothing happens."""
-    if samples.annotate(ws.db, [sample.id], None, by="api"):
+    if annotating.annotate(ws.db, [sample.id], None, by="api"):
         jobs.annotated(ws, sample.function_id)
     return Deleted(id=prefixed("sample", sample.id))
 

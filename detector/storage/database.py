@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateColumn
 from detector.errors import DatabaseTooNew
 from detector.storage.schema import meta, metadata
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -26,6 +26,19 @@ def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) ->
         for name in names:
             column = CreateColumn(metadata.tables[table].c[name]).compile(dialect=connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
+
+
+def _for_the_gallery(connection: Connection) -> None:
+    _add_columns(
+        connection,
+        {
+            "functions": ("sample_revision", "purge_revision"),
+            "samples": ("label_quality", "usefulness", "revision"),
+            "annotation_history": ("operation", "previous_at", "previous_by", "undone_at"),
+        },
+    )
+    for table, name in (("samples", "ix_samples_revision"), ("annotation_history", "ix_annotation_history_operation")):
+        next(index for index in metadata.tables[table].indexes if index.name == name).create(connection)
 
 
 #: ``MIGRATIONS[n]`` takes a database of version n to n + 1. Tables that are only new need no step: they are made when
@@ -40,6 +53,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
             "models": ("thresholds", "normalise", "locked_test"),
         },
     ),
+    3: _for_the_gallery,
 }
 
 #: How long a writer waits for another one before it gives up.

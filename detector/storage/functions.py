@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import Conflict, InvalidInput, NotFound
 from detector.storage.database import Database, new_id, now
+from detector.storage.revisions import next_revision
 from detector.storage.schema import functions, jobs, labels, models, samples
 
 MAX_NAME = 120
@@ -328,18 +329,31 @@ def rename_label(
 def delete_label(db: Database, label_id: str) -> None:
     """Delete a label: its samples become unannotated and its predictions go at once. Raises NotFound."""
     with db.write() as connection:
+        function_id = connection.scalar(select(labels.c.function_id).where(labels.c.id == label_id))
+        if function_id is None:
+            raise NotFound("label", label_id)
+        revision = next_revision(connection, function_id)
         connection.execute(
             update(samples)
             .where(samples.c.label_id == label_id)
-            .values(annotated_at=None, annotated_by=None, agrees=None)
+            .values(annotated_at=None, annotated_by=None, agrees=None, label_quality=None, revision=revision)
         )
         connection.execute(
             update(samples)
             .where(samples.c.predicted_label_id == label_id)
-            .values(confidence=None, margin=None, agrees=None, probabilities=None, predicted_by=None, out_of_fold=None)
+            .values(
+                confidence=None,
+                margin=None,
+                agrees=None,
+                probabilities=None,
+                predicted_by=None,
+                out_of_fold=None,
+                label_quality=None,
+                usefulness=None,
+                revision=revision,
+            )
         )
-        if not connection.execute(delete(labels).where(labels.c.id == label_id)).rowcount:
-            raise NotFound("label", label_id)
+        connection.execute(delete(labels).where(labels.c.id == label_id))
 
 
 def _insert_label(

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from detector.errors import NotFound
 from detector.storage.database import Database, new_id, now
+from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, images, import_batches, import_rows, labels, samples, thumbnails
 
 
@@ -240,6 +241,7 @@ def add_samples(
                 ).where(samples.c.function_id == function_id, samples.c.image_hash.in_(hashes))
             )
         }
+        revision = next_revision(connection, function_id)
         new_images, new_samples, history, report = [], [], [], []
         for item in found:
             if item.image.image_hash not in known_images:
@@ -262,6 +264,7 @@ def add_samples(
                         "created_at": moment,
                         "split": "train",
                         "group_key": item.group_key,
+                        "revision": revision,
                         "label_id": label_id,
                         "annotated_at": moment if label_id else None,
                         "annotated_by": annotated_by if label_id else None,
@@ -281,7 +284,7 @@ def add_samples(
             clash = label_id is not None and row["label_id"] not in (None, label_id)
             was_deleted = row["deleted_at"] is not None
             if was_deleted:
-                values: dict[str, Any] = {"deleted_at": None}
+                values: dict[str, Any] = {"deleted_at": None, "revision": revision}
                 if not clash:
                     values |= {"import_batch_id": batch_id, "file_name": item.file_name}
                 connection.execute(update(samples).where(samples.c.id == row["id"]).values(**values))
@@ -313,6 +316,7 @@ def add_samples(
                         annotated_at=moment,
                         annotated_by=annotated_by,
                         agrees=samples.c.predicted_label_id == label_id,
+                        revision=revision,
                     )
                 )
                 history.append((row["id"], label_id, None))

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from detector.errors import Conflict, DetectorError, InvalidInput, NotFound
 from detector.storage.database import Database, new_id, now
 from detector.storage.imports import ImageRow, insert_images
+from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, functions, images, import_batches, labels, samples
 
 BATCH_TITLE = "Over the HTTP API"
@@ -103,8 +104,15 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
             if label_id:
                 history.append({"sample_id": sample_id, "label_id": label_id, "at": moment, "by": "api"})
             answers.append(sample_id)
+        revisions = {function_id: next_revision(connection, function_id) for function_id in known.functions}
+        for row in new_samples:
+            row["revision"] = revisions[row["function_id"]]
         if binned:
             connection.execute(delete(samples).where(samples.c.id.in_(binned)))
+            for function_id, revision in revisions.items():
+                connection.execute(
+                    update(functions).where(functions.c.id == function_id).values(purge_revision=revision)
+                )
         insert_images(connection, new_images, moment)
         if new_samples:
             connection.execute(insert(samples), new_samples)

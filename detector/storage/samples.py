@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, update
 
-from detector.errors import InvalidInput, NotFound
-from detector.storage.database import Database, now
-from detector.storage.schema import annotation_history, images, labels, samples, thumbnails
+from detector.errors import NotFound
+from detector.storage.database import Database
+from detector.storage.revisions import next_revision
+from detector.storage.schema import images, labels, samples, thumbnails
 
 #: How many ids one statement may name; SQLite's own limit is 32,766.
 _CHUNK = 5000
@@ -208,76 +209,6 @@ def count_by(db: Database, function_id: str) -> SampleCounts:
     return SampleCounts(total, annotated, predicted, agree, differ, by_label, by_prediction)
 
 
-def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: str = "person") -> int:
-    """Give samples a label, or take it away with None; returns how many changed.
-
-    Raises
-    ------
-    InvalidInput
-        The label belongs to another function than a sample.
-    """
-    moment = now()
-    changed = 0
-    with db.write() as connection:
-        owner = None
-        if label_id is not None:
-            owner = connection.scalar(select(labels.c.function_id).where(labels.c.id == label_id))
-            if owner is None:
-                raise NotFound("label", label_id)
-        for start in range(0, len(sample_ids), _CHUNK):
-            rows = connection.execute(
-                select(samples.c.id, samples.c.function_id, samples.c.label_id).where(
-                    samples.c.id.in_(sample_ids[start : start + _CHUNK]), samples.c.deleted_at.is_(None)
-                )
-            ).all()
-            if owner is not None and any(row.function_id != owner for row in rows):
-                raise InvalidInput("The label belongs to another function. Choose one of this function's labels.")
-            moving = [row for row in rows if row.label_id != label_id]
-            if not moving:
-                continue
-            connection.execute(
-                update(samples)
-                .where(samples.c.id.in_([row.id for row in moving]))
-                .values(
-                    label_id=label_id,
-                    annotated_at=moment if label_id else None,
-                    annotated_by=by if label_id else None,
-                    agrees=case(
-                        (samples.c.predicted_label_id.is_(None), None),
-                        else_=(samples.c.predicted_label_id == label_id) if label_id else None,
-                    ),
-                )
-            )
-            connection.execute(
-                insert(annotation_history),
-                [
-                    {
-                        "sample_id": row.id,
-                        "label_id": label_id,
-                        "previous_label_id": row.label_id,
-                        "at": moment,
-                        "by": by,
-                    }
-                    for row in moving
-                ],
-            )
-            changed += len(moving)
-    return changed
-
-
-def delete_samples(db: Database, sample_ids: Sequence[str]) -> int:
-    """Put samples into the bin: they leave training, gallery and counts, and can come back. Returns how many."""
-    gone = 0
-    with db.write() as connection:
-        for start in range(0, len(sample_ids), _CHUNK):
-            gone += connection.execute(
-                update(samples)
-                .where(samples.c.id.in_(sample_ids[start : start + _CHUNK]), samples.c.deleted_at.is_(None))
-                .values(deleted_at=now())
-            ).rowcount
-    return gone
-
-
 def training_rows(db: Database, function_id: str) -> list[TrainingRow]:
     """All samples of a function as training sees them, ordered by image hash: the order of import must not matter."""
     statement = (
@@ -312,6 +243,7 @@ def set_split(db: Database, function_id: str, sample_ids: Sequence[str], split: 
     """Move samples of a function into the locked test set ("test") or back ("train"); returns how many moved."""
     moved = 0
     with db.write() as connection:
+        revision = next_revision(connection, function_id)
         for start in range(0, len(sample_ids), _CHUNK):
             moved += connection.execute(
                 update(samples)
@@ -320,7 +252,7 @@ def set_split(db: Database, function_id: str, sample_ids: Sequence[str], split: 
                     samples.c.function_id == function_id,
                     samples.c.split != split,
                 )
-                .values(split=split)
+                .values(split=split, revision=revision)
             ).rowcount
     return moved
 
@@ -356,18 +288,40 @@ def file_names(db: Database, sample_ids: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def write_groups(db: Database, groups: Sequence[tuple[str, str]]) -> None:
-    """Store each sample's near-duplicate group, given as (sample id, group)."""
+def write_groups(db: Database, function_id: str, groups: Sequence[tuple[str, str]]) -> None:
+    """Store each sample's near-duplicate group, given as (sample id, group), where it is another one than before."""
     statement = update(samples).where(samples.c.id == bindparam("sample"))
     with db.write() as connection:
-        if groups:
+        have = dict(
             connection.execute(
-                statement.values(near_duplicate_group=bindparam("group")),
-                [{"sample": sample, "group": group} for sample, group in groups],
-            )
+                select(samples.c.id, samples.c.near_duplicate_group).where(samples.c.function_id == function_id)
+            ).all()
+        )
+        changed = [{"sample": sample, "group": group} for sample, group in groups if have.get(sample) != group]
+        if changed:
+            revision = next_revision(connection, function_id)
+            connection.execute(statement.values(near_duplicate_group=bindparam("group"), revision=revision), changed)
 
 
-def write_predictions(db: Database, model_id: str, rows: Sequence[PredictionRow]) -> None:
+def set_source(db: Database, function_id: str, sample_ids: Sequence[str], source: str | None) -> int:
+    """Give samples of a function a source, or take it away with None; returns how many changed."""
+    changed = 0
+    with db.write() as connection:
+        revision = next_revision(connection, function_id)
+        for start in range(0, len(sample_ids), _CHUNK):
+            changed += connection.execute(
+                update(samples)
+                .where(
+                    samples.c.id.in_(sample_ids[start : start + _CHUNK]),
+                    samples.c.function_id == function_id,
+                    samples.c.source.is_distinct_from(source),
+                )
+                .values(source=source, revision=revision)
+            ).rowcount
+    return changed
+
+
+def write_predictions(db: Database, function_id: str, model_id: str, rows: Sequence[PredictionRow]) -> None:
     """Store the predictions of one model; ``agrees`` is set against the annotation of this moment.
 
     A prediction whose label was deleted meanwhile is left out.
@@ -382,6 +336,7 @@ def write_predictions(db: Database, model_id: str, rows: Sequence[PredictionRow]
             out_of_fold=bindparam("oof"),
             probabilities=bindparam("all"),
             predicted_by=model_id,
+            revision=bindparam("count"),
             agrees=case((samples.c.label_id.is_(None), None), else_=samples.c.label_id == bindparam("label")),
         )
     )
@@ -389,10 +344,12 @@ def write_predictions(db: Database, model_id: str, rows: Sequence[PredictionRow]
         alive = set(connection.scalars(select(labels.c.id).where(labels.c.id.in_({row.label_id for row in rows}))))
         rows = [row for row in rows if row.label_id in alive]
         if rows:
+            revision = next_revision(connection, function_id)
             connection.execute(
                 statement,
                 [
                     {
+                        "count": revision,
                         "sample": row.sample_id,
                         "label": row.label_id,
                         "p": row.confidence,
@@ -402,6 +359,27 @@ def write_predictions(db: Database, model_id: str, rows: Sequence[PredictionRow]
                     }
                     for row in rows
                 ],
+            )
+
+
+@dataclass(frozen=True)
+class ReviewScore:
+    """Where a sample stands among those that are worth a look; None where the order does not concern it."""
+
+    sample_id: str
+    label_quality: float | None
+    usefulness: float | None
+
+
+def write_review_scores(db: Database, function_id: str, rows: Sequence[ReviewScore]) -> None:
+    """Store how well annotations fit, and how useful missing ones would be."""
+    statement = update(samples).where(samples.c.id == bindparam("sample"))
+    with db.write() as connection:
+        if rows:
+            revision = next_revision(connection, function_id)
+            connection.execute(
+                statement.values(label_quality=bindparam("quality"), usefulness=bindparam("use"), revision=revision),
+                [{"sample": row.sample_id, "quality": row.label_quality, "use": row.usefulness} for row in rows],
             )
 
 
@@ -419,6 +397,9 @@ def clear_predictions(db: Database, function_id: str) -> None:
                 out_of_fold=None,
                 predicted_by=None,
                 probabilities=None,
+                label_quality=None,
+                usefulness=None,
+                revision=next_revision(connection, function_id),
             )
         )
 

@@ -40,6 +40,10 @@ functions = Table(
     # How images are re-encoded before they are embedded, such as "jpeg-224-q90"; NULL: as they are.
     Column("normalise", String(32)),
     Column("live_model_id", String(32)),
+    # Counts the changes of its samples; each changed row is stamped with the count, so that whoever remembers one
+    # reads only what has changed since. Rows are removed for good at ``purge_revision`` last.
+    Column("sample_revision", Integer, nullable=False, server_default="0"),
+    Column("purge_revision", Integer, nullable=False, server_default="0"),
     # Why the last attempt to train gave no model; empty after a success.
     Column("training_note", Text, nullable=False, server_default=""),
     Column("is_simulation", Boolean, nullable=False, default=False),
@@ -139,6 +143,11 @@ samples = Table(
     Column("out_of_fold", Boolean),
     Column("predicted_by", String(32)),
     Column("probabilities", LargeBinary),  # float32, in the order of the model's labels
+    # How well the annotation fits the out-of-fold probabilities, 0 to 1: the lowest are most likely mislabelled.
+    Column("label_quality", Float),
+    # How much its label would teach, for samples without one: the highest first.
+    Column("usefulness", Float),
+    Column("revision", Integer, nullable=False, server_default="0"),
     UniqueConstraint("function_id", "image_hash"),
     Index("ix_samples_created", "function_id", "deleted_at", "sequence"),
     Index("ix_samples_annotated", "function_id", "deleted_at", "annotated_at", "sequence"),
@@ -146,6 +155,7 @@ samples = Table(
     Index("ix_samples_label", "function_id", "deleted_at", "label_id", "confidence", "sequence"),
     Index("ix_samples_predicted", "function_id", "deleted_at", "predicted_label_id", "confidence", "sequence"),
     Index("ix_samples_agrees", "function_id", "deleted_at", "agrees", "confidence", "sequence"),
+    Index("ix_samples_revision", "function_id", "revision"),
     Index("ix_samples_batch", "import_batch_id"),
     Index("ix_samples_image", "image_hash"),
 )
@@ -160,7 +170,14 @@ annotation_history = Table(
     Column("previous_label_id", String(32)),
     Column("at", Float, nullable=False),
     Column("by", String(16), nullable=False),
+    # What was done together is undone together. NULL in rows from before there was an undo.
+    Column("operation", String(32)),
+    # When and by whom the previous label was given: undoing restores these too.
+    Column("previous_at", Float),
+    Column("previous_by", String(16)),
+    Column("undone_at", Float),
     Index("ix_annotation_history_sample", "sample_id"),
+    Index("ix_annotation_history_operation", "operation"),
 )
 
 embeddings = Table(

@@ -11,7 +11,7 @@ from detector.evaluation.audit import audit
 from detector.evaluation.report import PARTS, read_audit
 from detector.evaluation.results import STRESSES
 from detector.jobs import EVALUATE, JobRunner, request_audit, request_build, run_job, run_pending
-from detector.storage import evaluations, functions, jobs, models, samples
+from detector.storage import annotating, evaluations, functions, jobs, models, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace
 from tests.command_line import run
@@ -153,7 +153,7 @@ def test_changed_labels_are_not_mistaken_for_those_of_the_training(ws: Workspace
     function = built(ws)
     sample = samples.find_samples(ws.db, function.id)[0]
     other = next(label.id for label in functions.list_labels(ws.db, function.id) if label.id != sample.label_id)
-    samples.annotate(ws.db, [sample.id], other)
+    annotating.annotate(ws.db, [sample.id], other)
     with pytest.raises(NotAuditable):
         audit(ws, function.id)
     with pytest.raises(NoModel):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detector.errors import Conflict, InvalidInput, NotFound
-from detector.storage import functions, samples
+from detector.storage import annotating, bin, functions, samples
 from detector.storage.samples import PredictionRow
 from detector.workspace import Workspace
 from tests.factories import empty_function, label_ids, labelled_function, workspace
@@ -67,8 +67,8 @@ def test_another_backbone_has_its_precision_measured_anew(ws: Workspace) -> None
 def test_the_list_counts_samples_and_annotations_but_not_deleted_ones(ws: Workspace) -> None:
     function = labelled_function(ws, 3)
     ids = samples.matching_ids(ws.db, function.id, samples.SampleFilter())
-    samples.annotate(ws.db, ids[:1], None)
-    samples.delete_samples(ws.db, ids[1:2])
+    annotating.annotate(ws.db, ids[:1], None)
+    bin.delete_samples(ws.db, function.id, ids[1:2])
     [line] = functions.list_functions(ws.db)
     assert (line.sample_count, line.annotated_count, line.model_version, line.accuracy) == (5, 4, None, None)
     assert not line.busy
@@ -134,6 +134,7 @@ def test_deleting_a_label_unlabels_its_samples_and_takes_its_predictions_away(ws
     rows = samples.find_samples(ws.db, function.id)
     samples.write_predictions(
         ws.db,
+        function.id,
         "model",
         [PredictionRow(row.id, ids["synthetic"], 0.9, 0.8, True, b"") for row in rows[:3]]
         + [PredictionRow(rows[3].id, ids["real"], 0.7, 0.4, True, b"")],

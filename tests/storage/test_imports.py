@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from detector.errors import NotFound
-from detector.storage import imports, samples
+from detector.storage import annotating, bin, imports, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
 from detector.storage.schema import annotation_history
@@ -93,7 +93,7 @@ def test_a_deleted_sample_comes_back_with_its_annotation(ws: Workspace, function
     ids = label_ids(ws, function)
     item = new_sample(ws, make_image(1), "a.png", label_id=ids["real"])
     [first] = imports.add_samples(ws.db, function.id, _batch(ws, function), [item])
-    samples.delete_samples(ws.db, [first.sample_id])
+    bin.delete_samples(ws.db, function.id, [first.sample_id])
     batch = _batch(ws, function)
     [again] = imports.add_samples(ws.db, function.id, batch, [new_sample(ws, make_image(1), "b.png")])
     sample = samples.get_sample(ws.db, first.sample_id)
@@ -107,7 +107,7 @@ def test_a_deleted_sample_that_comes_back_under_another_label_is_reported(ws: Wo
     ids = label_ids(ws, function)
     item = new_sample(ws, make_image(1), "a.png", label_id=ids["real"])
     [first] = imports.add_samples(ws.db, function.id, _batch(ws, function), [item])
-    samples.delete_samples(ws.db, [first.sample_id])
+    bin.delete_samples(ws.db, function.id, [first.sample_id])
     batch = _batch(ws, function)
     other = new_sample(ws, make_image(1), "a.png", label_id=ids["synthetic"])
     [again] = imports.add_samples(ws.db, function.id, batch, [other])
@@ -151,8 +151,8 @@ def test_rejected_files_are_lines_of_the_report(ws: Workspace, function: Functio
 def test_every_annotation_is_in_the_history(ws: Workspace, function: Function) -> None:
     ids = label_ids(ws, function)
     [added] = imports.add_samples(ws.db, function.id, None, [new_sample(ws, make_image(1), label_id=ids["real"])])
-    samples.annotate(ws.db, [added.sample_id], ids["synthetic"])
-    samples.annotate(ws.db, [added.sample_id], None)
+    annotating.annotate(ws.db, [added.sample_id], ids["synthetic"])
+    annotating.annotate(ws.db, [added.sample_id], None)
     with ws.db.read() as connection:
         rows = connection.execute(select(annotation_history).order_by(annotation_history.c.sequence)).all()
     assert [(row.previous_label_id, row.label_id, row.by) for row in rows] == [

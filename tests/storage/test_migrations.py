@@ -16,6 +16,8 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
     function = empty_function(ws)
     [added] = add_samples(ws.db, function.id, None, [new_sample(ws, make_image(1))])
     with ws.db.write() as connection:
+        for index in ("ix_samples_revision", "ix_annotation_history_operation"):
+            connection.exec_driver_sql(f"DROP INDEX {index}")
         for table, column in (
             ("samples", "sample_sets"),
             ("samples", "test_looks"),
@@ -24,6 +26,15 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
             ("models", "thresholds"),
             ("models", "normalise"),
             ("models", "locked_test"),
+            ("functions", "sample_revision"),
+            ("functions", "purge_revision"),
+            ("samples", "label_quality"),
+            ("samples", "usefulness"),
+            ("samples", "revision"),
+            ("annotation_history", "operation"),
+            ("annotation_history", "previous_at"),
+            ("annotation_history", "previous_by"),
+            ("annotation_history", "undone_at"),
         ):
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
         for table in ("api_calls", "api_keys", "evaluations", "sample_flips"):

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from detector.errors import InvalidInput, NotFound
-from detector.storage import functions, imports, samples
+from detector.storage import annotating, bin, functions, imports, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.samples import PredictionRow, Sample, SampleFilter, Sort
@@ -77,13 +77,13 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
         for row in rows
         if chance.random() < 0.8
     ]
-    samples.write_predictions(ws.db, "model", predictions)
+    samples.write_predictions(ws.db, function.id, "model", predictions)
     with ws.db.write() as connection:
         for row in rows:
             if row.label_id is not None:
                 moment = float(chance.randrange(5))
                 connection.execute(update(table).where(table.c.id == row.id).values(annotated_at=moment))
-    samples.delete_samples(ws.db, [rows[7].id])
+    bin.delete_samples(ws.db, function.id, [rows[7].id])
     stranger = empty_function(ws, "Other")
     imports.add_samples(ws.db, stranger.id, None, [_row(3, None, "camera")])
     return Gallery(ws, function, ids, batches, batch_of)
@@ -222,6 +222,7 @@ def test_annotating_sets_agreement_time_and_author_and_counts_changes(ws: Worksp
     one, two, three = (_add(ws, function, number) for number in range(3))
     samples.write_predictions(
         ws.db,
+        function.id,
         "model",
         [
             PredictionRow(one, ids["real"], 0.9, 0.8, True, b""),
@@ -229,11 +230,11 @@ def test_annotating_sets_agreement_time_and_author_and_counts_changes(ws: Worksp
         ],
     )
     assert samples.get_sample(ws.db, one).agrees is None
-    assert samples.annotate(ws.db, [one, two, three], ids["real"]) == 3
-    assert samples.annotate(ws.db, [one, two, three], ids["real"]) == 0
+    assert annotating.annotate(ws.db, [one, two, three], ids["real"]) == 3
+    assert annotating.annotate(ws.db, [one, two, three], ids["real"]) == 0
     assert [samples.get_sample(ws.db, item).agrees for item in (one, two, three)] == [True, False, None]
     assert samples.get_sample(ws.db, one).annotated_by == "person"
-    assert samples.annotate(ws.db, [one], None) == 1
+    assert annotating.annotate(ws.db, [one], None) == 1
     bare = samples.get_sample(ws.db, one)
     assert (bare.label_id, bare.annotated_at, bare.annotated_by, bare.agrees) == (None, None, None, None)
     assert bare.confidence == 0.9
@@ -243,9 +244,9 @@ def test_a_label_of_another_function_changes_nothing(ws: Workspace, function: Fu
     other = label_ids(ws, empty_function(ws, "Other"))["real"]
     sample = _add(ws, function, 1)
     with pytest.raises(InvalidInput):
-        samples.annotate(ws.db, [sample], other)
+        annotating.annotate(ws.db, [sample], other)
     with pytest.raises(NotFound):
-        samples.annotate(ws.db, [sample], "none")
+        annotating.annotate(ws.db, [sample], "none")
     assert samples.get_sample(ws.db, sample).label_id is None
 
 
@@ -253,19 +254,19 @@ def test_more_ids_than_one_statement_takes_are_annotated(ws: Workspace, function
     items = [_row(number, None) for number in range(5100)]
     added = imports.add_samples(ws.db, function.id, None, items)
     ids = [item.sample_id for item in added]
-    assert samples.annotate(ws.db, ids, label_ids(ws, function)["real"]) == 5100
-    assert samples.delete_samples(ws.db, ids) == 5100
+    assert annotating.annotate(ws.db, ids, label_ids(ws, function)["real"]) == 5100
+    assert bin.delete_samples(ws.db, function.id, ids) == 5100
     assert samples.count_samples(ws.db, function.id) == 0
 
 
 def test_deleted_samples_are_gone_from_everywhere_and_cannot_be_annotated(ws: Workspace, function: Function) -> None:
     ids = label_ids(ws, function)
     sample = _add(ws, function, 1, ids["real"])
-    assert samples.delete_samples(ws.db, [sample, "none"]) == 1
-    assert samples.delete_samples(ws.db, [sample]) == 0
+    assert bin.delete_samples(ws.db, function.id, [sample, "none"]) == 1
+    assert bin.delete_samples(ws.db, function.id, [sample]) == 0
     with pytest.raises(NotFound):
         samples.get_sample(ws.db, sample)
-    assert samples.annotate(ws.db, [sample], ids["synthetic"]) == 0
+    assert annotating.annotate(ws.db, [sample], ids["synthetic"]) == 0
     assert samples.count_by(ws.db, function.id).total == 0
     assert samples.training_rows(ws.db, function.id) == []
     assert samples.export_rows(ws.db, function.id) == []
@@ -276,7 +277,9 @@ def test_predictions_can_be_taken_away_from_one_function(ws: Workspace, function
     for owner in (function, other):
         ids = label_ids(ws, owner)
         sample = _add(ws, owner, 1, ids["real"])
-        samples.write_predictions(ws.db, "model", [PredictionRow(sample, ids["real"], 0.9, 0.8, True, b"")])
+        samples.write_predictions(
+            ws.db, function.id, "model", [PredictionRow(sample, ids["real"], 0.9, 0.8, True, b"")]
+        )
     samples.clear_predictions(ws.db, function.id)
     assert samples.count_by(ws.db, function.id).predicted == 0
     assert samples.count_by(ws.db, function.id).agree == 0
@@ -286,7 +289,9 @@ def test_predictions_can_be_taken_away_from_one_function(ws: Workspace, function
 def test_the_export_speaks_in_names_and_import_order(ws: Workspace, function: Function) -> None:
     ids = label_ids(ws, function)
     first, second = _add(ws, function, 2, ids["real"]), _add(ws, function, 1)
-    samples.write_predictions(ws.db, "model", [PredictionRow(first, ids["synthetic"], 0.75, 0.5, True, b"")])
+    samples.write_predictions(
+        ws.db, function.id, "model", [PredictionRow(first, ids["synthetic"], 0.75, 0.5, True, b"")]
+    )
     rows = samples.export_rows(ws.db, function.id)
     assert [row["sample"] for row in rows] == [first, second]
     assert (rows[0]["label"], rows[0]["prediction"], rows[0]["confidence"]) == ("real", "synthetic", 0.75)

@@ -1,0 +1,1 @@
+"""What Review shows: which samples, in which order, and everything about one of them."""

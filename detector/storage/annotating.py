@@ -1,0 +1,213 @@
+"""Annotations: giving labels, taking them away, undoing that, and the history of each sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, case, insert, select, update
+
+from detector.errors import InvalidInput, NotFound
+from detector.storage.database import Database, new_id, now
+from detector.storage.revisions import next_revision
+from detector.storage.schema import annotation_history, labels, samples
+
+#: How many ids one statement may name; SQLite's own limit is 32,766.
+_CHUNK = 5000
+
+PERSON = "person"
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What an undo took back: ``changed`` samples have again the label that they had before ``label_id`` was given."""
+
+    changed: int
+    label_id: str | None
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One annotation of a sample: which label, given when and by whom (import, person, api), or taken away (None)."""
+
+    label_id: str | None
+    previous_label_id: str | None
+    at: float
+    by: str
+    undone_at: float | None
+
+
+def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: str = PERSON) -> int:
+    """Give samples a label, or take it away with None; returns how many changed.
+
+    Raises
+    ------
+    InvalidInput
+        The label belongs to another function than a sample.
+    NotFound
+        There is no such label.
+    """
+    moment, operation = now(), new_id()
+    changed = 0
+    with db.write() as connection:
+        owner = None
+        if label_id is not None:
+            owner = connection.scalar(select(labels.c.function_id).where(labels.c.id == label_id))
+            if owner is None:
+                raise NotFound("label", label_id)
+        revisions: dict[str, int] = {}
+        for start in range(0, len(sample_ids), _CHUNK):
+            rows = connection.execute(
+                select(
+                    samples.c.id,
+                    samples.c.function_id,
+                    samples.c.label_id,
+                    samples.c.annotated_at,
+                    samples.c.annotated_by,
+                ).where(samples.c.id.in_(sample_ids[start : start + _CHUNK]), samples.c.deleted_at.is_(None))
+            ).all()
+            if owner is not None and any(row.function_id != owner for row in rows):
+                raise InvalidInput("The label belongs to another function. Choose one of this function's labels.")
+            moving = [row for row in rows if row.label_id != label_id]
+            for function_id in {row.function_id for row in moving}:
+                if function_id not in revisions:
+                    revisions[function_id] = next_revision(connection, function_id)
+                connection.execute(
+                    update(samples)
+                    .where(samples.c.id.in_([row.id for row in moving if row.function_id == function_id]))
+                    .values(
+                        label_id=label_id,
+                        annotated_at=moment if label_id else None,
+                        annotated_by=by if label_id else None,
+                        agrees=_agrees(label_id),
+                        revision=revisions[function_id],
+                    )
+                )
+            if moving:
+                given = {"label_id": label_id, "at": moment, "by": by, "operation": operation}
+                connection.execute(insert(annotation_history), [{**given, **_before(row)} for row in moving])
+            changed += len(moving)
+    return changed
+
+
+def undo_last(db: Database, function_id: str) -> Undone | None:
+    """Take back the newest change of labels by a person that still stands; None when there is none.
+
+    Samples whose label was changed again by somebody else since, or that were deleted, keep what they have.
+    """
+    with db.write() as connection:
+        operation = connection.scalar(
+            select(annotation_history.c.operation)
+            .join(samples, samples.c.id == annotation_history.c.sample_id)
+            .where(samples.c.function_id == function_id, *_UNDOABLE)
+            .order_by(annotation_history.c.sequence.desc())
+            .limit(1)
+        )
+        if operation is None:
+            return None
+        return _undo(connection, function_id, operation)
+
+
+def count_undoable(db: Database, function_id: str) -> int:
+    """How many samples the next undo would change; 0 where there is nothing to undo."""
+    latest = (
+        select(annotation_history.c.operation)
+        .join(samples, samples.c.id == annotation_history.c.sample_id)
+        .where(samples.c.function_id == function_id, *_UNDOABLE)
+        .order_by(annotation_history.c.sequence.desc())
+        .limit(1)
+    )
+    with db.read() as connection:
+        operation = connection.scalar(latest)
+        if operation is None:
+            return 0
+        return len(
+            connection.scalars(
+                select(annotation_history.c.sequence).where(annotation_history.c.operation == operation)
+            ).all()
+        )
+
+
+def history(db: Database, sample_id: str) -> list[HistoryEntry]:
+    """The annotations of a sample, newest first."""
+    with db.read() as connection:
+        rows = connection.execute(
+            select(*(annotation_history.c[name] for name in HistoryEntry.__dataclass_fields__))
+            .where(annotation_history.c.sample_id == sample_id)
+            .order_by(annotation_history.c.sequence.desc())
+        )
+        return [HistoryEntry(**row._mapping) for row in rows]
+
+
+def _undo(connection: Connection, function_id: str, operation: str) -> Undone:
+    moment = now()
+    given: ColumnElement[bool] = samples.c.label_id.is_not_distinct_from(annotation_history.c.label_id)
+    rows = connection.execute(
+        select(
+            annotation_history.c.sample_id,
+            annotation_history.c.label_id,
+            annotation_history.c.previous_label_id,
+            annotation_history.c.previous_at,
+            annotation_history.c.previous_by,
+        )
+        .join(samples, samples.c.id == annotation_history.c.sample_id)
+        .where(annotation_history.c.operation == operation, samples.c.deleted_at.is_(None), given)
+    ).all()
+    connection.execute(
+        update(annotation_history).where(annotation_history.c.operation == operation).values(undone_at=moment)
+    )
+    alive = set(connection.scalars(select(labels.c.id).where(labels.c.function_id == function_id)))
+    # A label that was deleted since cannot come back.
+    back = [row for row in rows if row.previous_label_id is None or row.previous_label_id in alive]
+    if back:
+        revision = next_revision(connection, function_id)
+        connection.execute(
+            update(samples)
+            .where(samples.c.id == bindparam("sample"))
+            .values(
+                label_id=bindparam("label"),
+                annotated_at=bindparam("at"),
+                annotated_by=bindparam("who"),
+                revision=revision,
+                agrees=case(
+                    (samples.c.predicted_label_id.is_(None), None),
+                    (bindparam("label").is_(None), None),
+                    else_=samples.c.predicted_label_id == bindparam("label"),
+                ),
+            ),
+            [
+                {
+                    "sample": row.sample_id,
+                    "label": row.previous_label_id,
+                    "at": row.previous_at,
+                    "who": row.previous_by,
+                }
+                for row in back
+            ],
+        )
+    most = Counter(row.label_id for row in rows).most_common(1)
+    return Undone(len(back), most[0][0] if most else None)
+
+
+def _agrees(label_id: str | None) -> ColumnElement[bool] | None:
+    if label_id is None:
+        return None
+    return case((samples.c.predicted_label_id.is_(None), None), else_=samples.c.predicted_label_id == label_id)
+
+
+def _before(row: Any) -> dict[str, Any]:
+    return {
+        "sample_id": row.id,
+        "previous_label_id": row.label_id,
+        "previous_at": row.annotated_at,
+        "previous_by": row.annotated_by,
+    }
+
+
+_UNDOABLE = (
+    annotation_history.c.by == PERSON,
+    annotation_history.c.operation.is_not(None),
+    annotation_history.c.undone_at.is_(None),
+)
