@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from detector.errors import DetectorError
+from pages._drawn import drawing
 from pages._sidebar import sidebar
 from pages._sign_in import require_sign_in
 from pages._state import PAGES, escape
@@ -28,8 +29,9 @@ page = st.navigation(
 # After st.navigation: without it Streamlit would look for pages itself.
 require_sign_in()
 try:
-    sidebar(page.title)
-    page.run()
+    with drawing(page):
+        sidebar(page.title)
+        page.run()
 except DetectorError as error:
     logging.getLogger(__name__).info("shown on the page: %s", error)
     st.error(escape(str(error)))

@@ -9,23 +9,37 @@ from detector.jobs import EVALUATE, IMPORT, is_preparation
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
 from detector.words import rate, time_left
+from pages._drawn import redraw_if_wiped
 from pages._state import escape, workspace
 
+#: How often a page looks whether work has begun or ended.
+_BUSY_SECONDS, _IDLE_SECONDS = 1.0, 3.0
 
-@st.fragment(run_every=1.0)
+
 def running_jobs(function_id: str | None) -> None:
-    """Bars of all running work, and a redrawn page when some of it ends. Call it once a run."""
-    ws = workspace()
-    active = jobs.list_jobs(ws.db)
-    live = functions.find_live(ws.db, function_id) if function_id is not None else None
-    # A page drawn before a job ended shows the world of before: draw it anew when something ended or began.
-    state = (function_id, live, tuple((job.id, job.state) for job in active))
-    if st.session_state.get("jobs-seen", state) != state:
-        st.session_state["jobs-seen"] = state
+    """Bars of all running work, and a redrawn page when some of it ends. Call it once a run, before the page.
+
+    The page that follows shows the world of now, so only the ticks of the clock after it may ask for another run. Asked
+    for in the middle of a run, it can meet a tick that the browser has sent already, and then nobody draws the page.
+    """
+    active = jobs.list_jobs(workspace().db)
+    st.session_state["jobs-seen"] = _state(function_id, active)
+    st.fragment(_bars, run_every=_BUSY_SECONDS if active else _IDLE_SECONDS)(function_id)
+
+
+def _bars(function_id: str | None) -> None:
+    redraw_if_wiped()
+    active = jobs.list_jobs(workspace().db)
+    if st.session_state.get("jobs-seen") != _state(function_id, active):
         st.rerun()
-    st.session_state["jobs-seen"] = state
     for job in reversed(active):
         job_line(job, function_id)
+
+
+def _state(function_id: str | None, active: list[Job]) -> tuple[object, ...]:
+    """What a page depends on besides the samples: it is drawn anew when something began, ended or went live."""
+    live = functions.find_live(workspace().db, function_id) if function_id is not None else None
+    return function_id, live, tuple((job.id, job.state) for job in active)
 
 
 @st.fragment(run_every=1.0)
