@@ -125,3 +125,9 @@ def flipped_sequences(db: Database, model_id: str) -> dict[str, list[int]]:
         for row in connection.execute(statement):
             found.setdefault(row.stress, []).append(row.sequence)
     return found
+
+
+def model_moment(db: Database, model_id: str) -> float:
+    """When a model was stored, in seconds since the epoch; labels changed later are not in it."""
+    with db.read() as connection:
+        return connection.scalar(select(models.c.created_at).where(models.c.id == model_id)) or 0.0

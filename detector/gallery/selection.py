@@ -1,0 +1,316 @@
+"""From a filter and an order to the samples that the gallery shows, and how many each filter would leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.gallery.columns import Bools, Columns, Ints, columns_of
+from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
+from detector.storage import gallery_rows
+from detector.storage.samples import Sample
+from detector.workspace import Workspace
+
+#: Bars of the confidence histogram, over 0 to 1.
+BINS = 40
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the live model's thresholds and its audit say of samples, as far as the gallery filters by it.
+
+    Attributes
+    ----------
+    model_id, version : of the live model; None where there is none
+    limits : dict of label id to float
+        The confidence above which a label is said.
+    flips : dict of str to rows of Columns, by the change that makes the verdict flip
+    """
+
+    model_id: str | None
+    version: int | None
+    limits: dict[str, float]
+    flips: dict[str, Ints]
+
+
+@dataclass(frozen=True)
+class Facets:
+    """How many samples each choice of a filter would leave, all other filters being as they are.
+
+    The dicts are keyed by what `GalleryFilter` calls the choices. ``confidence`` counts ``BINS`` equal bins over 0..1;
+    a confidence of 1 is in the last.
+    """
+
+    says: dict[str, int]
+    label: dict[str, int]
+    agreement: dict[str, int]
+    source: dict[str, int]
+    verdict: dict[str, int]
+    flips: dict[str, int]
+    split: dict[str, int]
+    batch: dict[str, int]
+    duplicates: int
+    confidence: tuple[int, ...]
+    binned: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the gallery.
+
+    Attributes
+    ----------
+    samples : tuple of Sample, in order
+    stack_sizes : tuple of int
+        How many matching samples each one stands for; 1 outside of stacks.
+    matching : int
+        Samples that match, stacks counted by their members.
+    tiles : int
+        Tiles over all pages: as ``matching``, but a stack counts once.
+    """
+
+    samples: tuple[Sample, ...]
+    stack_sizes: tuple[int, ...]
+    matching: int
+    tiles: int
+
+
+class Gallery:
+    """A function's samples at this moment, ready to be filtered. Cheap to make: call it anew for every look.
+
+    Parameters
+    ----------
+    ws : Workspace
+    function_id : str
+    """
+
+    def __init__(self, ws: Workspace, function_id: str) -> None:
+        self._ws, self._function_id = ws, function_id
+        self.columns: Columns = columns_of(ws, function_id)
+        self.verdicts = _verdicts(ws, function_id, self.columns)
+
+    @property
+    def total(self) -> int:
+        """All samples outside the bin."""
+        return int(len(self.columns) - self.columns.derive("deleted", lambda: int(self.columns.deleted.sum())))
+
+    @property
+    def changed_since(self) -> int:
+        """Samples whose label was changed after the live model's predictions were written."""
+        columns = self.columns
+        if self.verdicts.model_id is None:
+            return 0
+        moment = gallery_rows.model_moment(self._ws.db, self.verdicts.model_id)
+        return int(((columns.numbers["annotated_at"] > moment) & ~columns.deleted).sum())
+
+    def page(self, where: GalleryFilter, order: Order, number: int, size: int, stacked: bool = False) -> Page:
+        """The ``number``-th page, from 1 on, of ``size`` tiles."""
+        rows, sizes, matching = self._tiles(where, order, stacked)
+        start = (number - 1) * size
+        shown = rows[start : start + size]
+        found = gallery_rows.samples_by_sequence(self._ws.db, self.columns.sequence[shown].tolist())
+        counts = dict(zip(self.columns.sequence[shown].tolist(), sizes[start : start + size].tolist(), strict=True))
+        return Page(tuple(found), tuple(counts[item.sequence] for item in found), matching, len(rows))
+
+    def ids(self, where: GalleryFilter, order: Order = Order.NEWEST) -> list[str]:
+        """The ids of all samples that match, in order."""
+        rows = self._arranged(where, order)
+        return [value.decode() for value in self.columns.ids[rows].tolist()]
+
+    def count(self, where: GalleryFilter) -> int:
+        """How many samples match."""
+        return int(self._mask(where).sum())
+
+    def facets(self, where: GalleryFilter) -> Facets:
+        """How many samples each choice of each filter would leave."""
+        columns = self.columns
+        masks = self._masks(where)
+        base = self._base(where)
+
+        def others(*names: str) -> Bools:
+            result = base
+            for name, mask in masks.items():
+                if name not in names:
+                    result = result & mask
+            return result
+
+        def by_code(name: str, column: str) -> dict[str, int]:
+            coded = columns.coded[column]
+            counts = np.bincount(coded.codes[others(name)] + 1, minlength=len(coded.values) + 1)
+            found = {value: int(n) for value, n in zip(coded.values, counts[1:], strict=True) if n}
+            return found | ({NONE: int(counts[0])} if counts[0] else {})
+
+        label = by_code("label", "label_id")
+        label[ANY] = sum(n for value, n in label.items() if value != NONE)
+        agrees = columns.agrees[others("agreement")]
+        test = columns.test[others("split")]
+        flipped = others("flips")
+        confidence = columns.numbers["confidence"][others("confidence")]
+        return Facets(
+            says=by_code("says", "predicted_label_id"),
+            label=label,
+            agreement={"differs": int((agrees == 0).sum()), "agrees": int((agrees == 1).sum())},
+            source=by_code("source", "source"),
+            verdict=self._count_verdicts(others("verdict")),
+            flips={name: int(flipped[rows].sum()) for name, rows in self.verdicts.flips.items()}
+            | {ANY: int(flipped[self._flipped(ANY)].sum())},
+            split={"test": int(test.sum()), "train": int((~test).sum())},
+            batch=by_code("batch", "import_batch_id"),
+            duplicates=int((others("duplicates", "group") & self._has_twin()).sum()),
+            confidence=tuple(np.histogram(confidence[~np.isnan(confidence)], bins=BINS, range=(0.0, 1.0))[0].tolist()),
+            binned=int(columns.deleted.sum()),
+        )
+
+    def _tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Ints, Ints, int]:
+        """(rows, members of each tile, matching)."""
+        rows = self._arranged(where, order)
+        if not stacked or where.group is not None:
+            return rows, np.ones(len(rows), np.int64), len(rows)
+        groups = self.columns.coded["near_duplicate_group"].codes[rows].astype(np.int64)
+        # Samples that no build has looked at yet belong to no group: each is one of its own.
+        groups = np.where(groups < 0, -1 - np.arange(len(rows)), groups)
+        _, first, counts = np.unique(groups, return_index=True, return_counts=True)
+        in_order = np.argsort(first)
+        return rows[first[in_order]], counts[in_order], len(rows)
+
+    def _arranged(self, where: GalleryFilter, order: Order) -> Ints:
+        arranged = self._order(order)
+        return arranged[self._mask(where)[arranged]]
+
+    def _order(self, order: Order) -> Ints:
+        """All rows in order."""
+        columns = self.columns
+
+        def make() -> Ints:
+            newest = np.arange(len(columns) - 1, -1, -1, dtype=np.int64)
+            if order is Order.NEWEST:
+                return newest
+            if order is Order.OLDEST:
+                return newest[::-1]
+            name, descending = _SORTED_BY[order]
+            values = columns.numbers[name][newest]
+            # A stable sort of the newest first; NaN goes to the end in both directions.
+            return newest[np.argsort(-values if descending else values, kind="stable")]
+
+        result: Ints = columns.derive(("order", order), make)
+        return result
+
+    def _base(self, where: GalleryFilter) -> Bools:
+        return self.columns.deleted if where.bin else ~self.columns.deleted
+
+    def _mask(self, where: GalleryFilter) -> Bools:
+        result = self._base(where)
+        for mask in self._masks(where).values():
+            result = result & mask
+        return result
+
+    def _masks(self, where: GalleryFilter) -> dict[str, Bools]:
+        """One mask for each condition that is set."""
+        columns, masks = self.columns, dict[str, Bools]()
+        for name, column, wanted in (
+            ("says", "predicted_label_id", where.says),
+            ("label", "label_id", where.label),
+            ("source", "source", where.source),
+            ("batch", "import_batch_id", where.batch),
+            ("group", "near_duplicate_group", where.group),
+        ):
+            if wanted is not None:
+                masks[name] = _is(columns.coded[column].codes, columns.coded[column].code(wanted), wanted)
+        if where.agreement is not None:
+            masks["agreement"] = columns.agrees == (1 if where.agreement == "agrees" else 0)
+        if where.verdict is not None:
+            masks["verdict"] = self._says(where.verdict)
+        if where.flips is not None:
+            masks["flips"] = self._flipped(where.flips)
+        if where.split is not None:
+            masks["split"] = columns.test if where.split == "test" else ~columns.test
+        if where.low is not None or where.high is not None:
+            confidence = columns.numbers["confidence"]
+            low = 0.0 if where.low is None else where.low
+            masks["confidence"] = (confidence >= low) & (confidence <= (1.0 if where.high is None else where.high))
+        if where.duplicates:
+            masks["duplicates"] = self._has_twin()
+        if where.text:
+            masks["text"] = np.strings.find(columns.names, where.text.lower()) >= 0
+        return masks
+
+    def _sure(self) -> Bools:
+        predicted = self.columns.coded["predicted_label_id"]
+        limits = np.array([self.verdicts.limits.get(value, np.inf) for value in predicted.values] + [np.inf])
+        return self.columns.numbers["confidence"] > limits[predicted.codes]
+
+    def _says(self, verdict: str) -> Bools:
+        predicted = self.columns.coded["predicted_label_id"]
+        if verdict == UNSURE:
+            return ~self._sure() & (predicted.codes >= 0)
+        return self._sure() & (predicted.codes == predicted.code(verdict))
+
+    def _count_verdicts(self, among: Bools) -> dict[str, int]:
+        predicted = self.columns.coded["predicted_label_id"]
+        sure = self._sure() & among
+        counts = np.bincount(predicted.codes[sure] + 1, minlength=len(predicted.values) + 1)
+        found = {value: int(n) for value, n in zip(predicted.values, counts[1:], strict=True) if n}
+        return found | {UNSURE: int((among & (predicted.codes >= 0)).sum() - sure.sum())}
+
+    def _flipped(self, change: str) -> Bools:
+        result = np.zeros(len(self.columns), bool)
+        for name, rows in self.verdicts.flips.items():
+            if change in (ANY, name):
+                result[rows] = True
+        return result
+
+    def _has_twin(self) -> Bools:
+        """Whether another sample outside the bin belongs to the same near-duplicate group."""
+        columns = self.columns
+
+        def make() -> Bools:
+            codes = columns.coded["near_duplicate_group"].codes
+            counts = np.bincount(codes[~columns.deleted & (codes >= 0)], minlength=1)
+            twins: Bools = (codes >= 0) & (counts[np.minimum(codes, len(counts) - 1)] > 1)
+            return twins
+
+        result: Bools = columns.derive("twins", make)
+        return result
+
+
+def matching_ids(ws: Workspace, function_id: str, where: GalleryFilter, order: Order = Order.NEWEST) -> list[str]:
+    """The ids of all samples that match, in order."""
+    return Gallery(ws, function_id).ids(where, order)
+
+
+#: The column that an order goes by, and whether the largest come first.
+_SORTED_BY: dict[Order, tuple[str, bool]] = {
+    Order.LEAST_CONFIDENT: ("confidence", False),
+    Order.MOST_CONFIDENT: ("confidence", True),
+    Order.SMALLEST_MARGIN: ("margin", False),
+    Order.MISLABELLED: ("label_quality", False),
+    Order.USEFUL: ("usefulness", True),
+    Order.ANNOTATED_LAST: ("annotated_at", True),
+    Order.ANNOTATED_FIRST: ("annotated_at", False),
+}
+
+
+def _is(codes: NDArray[Any], code: int, wanted: str) -> Bools:
+    if wanted == NONE:
+        return codes < 0
+    if wanted == ANY:
+        return codes >= 0
+    return codes == code
+
+
+def _verdicts(ws: Workspace, function_id: str, columns: Columns) -> Verdicts:
+    model_id, version, limits = gallery_rows.live_verdicts(ws.db, function_id)
+    if model_id is None:
+        return Verdicts(None, None, {}, {})
+    # The flips of a model change only while it is being audited.
+    key = ("flips", model_id, gallery_rows.audit_parts(ws.db, model_id))
+    flips = columns.derive(
+        key,
+        lambda: {
+            name: columns.rows_of(found) for name, found in gallery_rows.flipped_sequences(ws.db, model_id).items()
+        },
+    )
+    return Verdicts(model_id, version, limits, flips)
