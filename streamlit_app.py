@@ -1,4 +1,4 @@
-"""The one entry: ``streamlit run streamlit_app.py`` serves dashboard, API, pictures, uploads and jobs."""
+"""The one entry: ``streamlit run streamlit_app.py`` serves dashboard, API, pictures, exports, uploads and jobs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from detector.api.app import ApiRoute, api_app, stop_api
+from detector.api.exports import export_routes
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
 from detector.errors import DetectorError
@@ -61,7 +62,13 @@ def to_functions(request: Request) -> RedirectResponse:
 
 app = st.App(
     "pages/_dashboard.py",
-    routes=[Route("/functions", to_functions), ApiRoute(api), *picture_routes(workspace), *upload_routes(workspace)],
+    routes=[
+        Route("/functions", to_functions),
+        ApiRoute(api),
+        *picture_routes(workspace),
+        *export_routes(workspace),
+        *upload_routes(workspace),
+    ],
     middleware=middleware,
     lifespan=lifespan,
 )

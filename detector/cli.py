@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 import time
@@ -88,9 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     _backbone_and_json(cifake)
     cifake.set_defaults(run=_cifake)
 
-    export = commands.add_parser("export", help="write samples with labels and predictions as CSV")
+    export = commands.add_parser("export", help="write samples: a table as CSV, or a ZIP with the images too")
     export.add_argument("function", help="name or id")
-    export.add_argument("file", type=Path, metavar="FILE.csv")
+    export.add_argument("file", type=Path, metavar="FILE", help="FILE.csv or FILE.zip")
     export.set_defaults(run=_export)
 
     add_access_commands(commands)
@@ -105,7 +104,7 @@ def _backbone_and_json(parser: argparse.ArgumentParser) -> None:
 def _train(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.importing.batch import folder_payload
     from detector.importing.entries import FolderSource
-    from detector.importing.labelling import LabelPlan
+    from detector.importing.labelling import NO_LABEL, LabelPlan
 
     folder = options.folder.resolve()
     if not folder.is_dir():
@@ -114,7 +113,7 @@ def _train(ws: Workspace, options: argparse.Namespace) -> int:
         entries = source.entries()
     if not entries:
         raise InvalidInput(f"The folder {options.folder} holds no files. Put images into a folder for each label.")
-    names = sorted({entry.path.split("/")[0] for entry in entries if "/" in entry.path})
+    names = sorted({entry.path.split("/")[0] for entry in entries if "/" in entry.path} - {NO_LABEL})
     if not names:
         raise InvalidInput(
             f"The files in {options.folder} lie in no folder that names a label. Put them into one folder for each "
@@ -407,19 +406,20 @@ def _backbones(ws: Workspace, options: argparse.Namespace) -> int:
 
 
 def _export(ws: Workspace, options: argparse.Namespace) -> int:
-    from detector.words import safe_cell
+    from detector.gallery.export import export_csv, export_zip
+    from detector.gallery.filters import GalleryFilter, Order
+    from detector.gallery.selection import matching_ids
 
     function = functions.find_function(ws.db, options.function)
-    rows = samples.export_rows(ws.db, function.id)
-    columns = ["sample", "file", "sha256", "label", "prediction", "confidence", "out_of_fold", "source", "external_id"]
+    sample_ids = matching_ids(ws, function.id, GalleryFilter(), Order.OLDEST)
+    export = export_zip if options.file.suffix.lower() == ".zip" else export_csv
     try:
-        with options.file.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows({name: safe_cell(value) for name, value in row.items()} for row in rows)
+        with options.file.open("wb") as file:
+            for piece in export(ws, function.id, sample_ids):
+                file.write(piece)
     except OSError as error:
         raise InvalidInput(f"{options.file} cannot be written ({error.strerror}). Give another name.") from error
-    print(f"{len(rows):,} samples written to {options.file}", file=sys.stderr)
+    print(f"{len(sample_ids):,} samples written to {options.file}", file=sys.stderr)
     return 0
 
 

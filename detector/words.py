@@ -107,6 +107,12 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
         return "yesterday"
     if days < 14:
         return f"{days} days ago"
+    return day(moment)
+
+
+def day(moment: datetime) -> str:
+    """Write a day, in UTC: ``"12 Mar 2026"``."""
+    moment = _in_utc(moment)
     return f"{moment.day} {moment:%b %Y}"
 
 

@@ -5,6 +5,8 @@ import json
 import shutil
 import signal
 import time
+import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +144,7 @@ def test_functions_lists_what_there_is(trained: Trained) -> None:
 def test_export_writes_every_sample_and_no_formula(trained: Trained, tmp_path: Path) -> None:
     exported = run(trained.data_dir, "export", trained.name, tmp_path / "all.csv")
     assert exported.code == 0, exported.err
-    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 27
     assert {row["label"] for row in rows} == {row["prediction"] for row in rows} == {"real", "synthetic"}
@@ -152,6 +154,17 @@ def test_export_writes_every_sample_and_no_formula(trained: Trained, tmp_path: P
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
     refused = run(trained.data_dir, "export", trained.name, tmp_path / "no" / "all.csv")
     assert_failed_with_a_sentence(refused, "cannot be written")
+
+
+def test_export_to_a_zip_gives_the_files_in_label_folders(trained: Trained, tmp_path: Path) -> None:
+    exported = run(trained.data_dir, "export", trained.name, tmp_path / "all.zip")
+    assert exported.code == 0, exported.err
+    assert "27 samples" in exported.err
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert archive.testzip() is None
+        assert archive.read("real/001.png") == (trained.folder / "real" / "001.png").read_bytes()
+        folders = Counter(name.split("/")[0] for name in archive.namelist())
+    assert folders == {"real": 14, "synthetic": 13, "samples.csv": 1}
 
 
 def test_unknown_functions_and_backbones_are_named(trained: Trained, tmp_path: Path) -> None:

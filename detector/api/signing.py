@@ -1,11 +1,15 @@
-"""Short-lived signed addresses: pictures for ``<img>`` tags and one-time tokens for uploads."""
+"""Short-lived signed addresses: pictures for ``<img>`` tags, one-time tokens for uploads, and orders of exports."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
-from typing import Literal
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from detector.storage.database import Database, now
 
@@ -18,13 +22,13 @@ _UPLOAD_SECONDS = 12 * 3600
 
 def picture_path(db: Database, kind: Kind, image_hash: str) -> str:
     """A path such as ``/pictures/thumbnail/<hash>?expires=...&signature=...``, good for one to two hours."""
-    expires = (int(now()) // _STEP + 2) * _STEP
+    expires = _soon()
     return f"/pictures/{kind}/{image_hash}?expires={expires}&signature={_sign(db, kind, image_hash, expires)}"
 
 
 def picture_allowed(db: Database, kind: str, image_hash: str, expires: str, signature: str) -> bool:
     """Whether a signature is ours, for this picture, and not expired."""
-    if not expires.isascii() or not expires.isdigit() or len(expires) > 12 or int(expires) < now():
+    if not _is_ahead(expires):
         return False
     return hmac.compare_digest(_sign(db, kind, image_hash, int(expires)).encode(), signature.encode())
 
@@ -39,11 +43,37 @@ def upload_name(db: Database, token: str) -> str | None:
     """The spool name that a token stands for; None when it is not ours or has expired."""
     name, _, rest = token.partition("-")
     expires, _, signature = rest.partition("-")
-    if not (name.isalnum() and expires.isascii() and expires.isdigit() and len(expires) <= 12):
-        return None
-    if int(expires) < now():
+    if not (name.isalnum() and _is_ahead(expires)):
         return None
     return name if hmac.compare_digest(_sign(db, "upload", name, int(expires)).encode(), signature.encode()) else None
+
+
+def export_token(db: Database, order: Mapping[str, Any]) -> str:
+    """A token that carries what is to be exported, good for one to two hours; the same order gives the same token."""
+    # Compressed: a selection names hundreds of samples, and proxies accept about 8 kB of address.
+    body = urlsafe_b64encode(zlib.compress(json.dumps(order, sort_keys=True).encode(), 9)).decode().rstrip("=")
+    expires = _soon()
+    return f"{body}.{expires}.{_sign(db, 'export', body, expires)}"
+
+
+def export_order(db: Database, token: str) -> dict[str, Any] | None:
+    """The order that a token carries; None when it is not ours or has expired."""
+    body, _, rest = token.partition(".")
+    expires, _, signature = rest.partition(".")
+    if not _is_ahead(expires):
+        return None
+    if not hmac.compare_digest(_sign(db, "export", body, int(expires)).encode(), signature.encode()):
+        return None
+    order: dict[str, Any] = json.loads(zlib.decompress(urlsafe_b64decode(body + "=" * (-len(body) % 4))))
+    return order
+
+
+def _soon() -> int:
+    return (int(now()) // _STEP + 2) * _STEP
+
+
+def _is_ahead(expires: str) -> bool:
+    return expires.isascii() and expires.isdigit() and len(expires) <= 12 and int(expires) >= now()
 
 
 def _sign(db: Database, kind: str, name: str, expires: int) -> str:

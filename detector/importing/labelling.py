@@ -28,6 +28,9 @@ _IMAGE_ENDINGS = (
 # More names than this on one level are scenes, persons or numbers, and not labels.
 _MOST_UNKNOWN_LABELS = 20
 
+#: The folder of an export for images without a label; to an import it is no label either.
+NO_LABEL = "no label"
+
 
 @dataclass(frozen=True)
 class LabelPlan:
@@ -198,7 +201,7 @@ def assign(entry_path: str, plan: LabelPlan) -> Assignment:
     """Label and source of one file.
 
     In mode "folders" a file that lies above the label's level is included without a label: it is in plain sight in
-    Review then, where leaving it out would go unnoticed.
+    Review then, where leaving it out would go unnoticed. So is one in a folder called ``NO_LABEL``.
     """
     folders = entry_path.split("/")[:-1]
     source = plan.source
@@ -213,7 +216,7 @@ def assign(entry_path: str, plan: LabelPlan) -> Assignment:
         return Assignment(None, source, True)
     name = folders[plan.level]
     label = plan.mapping.get(name, name)
-    return Assignment(label, source, label is not None)
+    return Assignment(None if label == NO_LABEL else label, source, label is not None)
 
 
 def choose(entries: Iterable[Entry], plan: LabelPlan) -> list[Chosen]:

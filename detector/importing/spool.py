@@ -14,6 +14,9 @@ from detector.workspace import Workspace
 #: An archive that was uploaded but not imported is kept for so long: somebody may still be choosing its labels.
 KEPT_SECONDS = 24 * 3600
 
+#: Selections too large for an address lie here as well, until their export is fetched.
+SELECTION_ENDING = ".ids"
+
 
 def spool_files(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """Write uploaded files into one ZIP at ``path``, so that they survive a restart."""
@@ -29,7 +32,7 @@ def spool_files(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 def sweep_spool(ws: Workspace, kept_seconds: float = KEPT_SECONDS) -> int:
-    """Remove halves of uploads and archives that nobody imported for a day; returns how many files.
+    """Remove halves of uploads, archives that nobody imported for a day and old selections; returns how many files.
 
     Call it before the server takes uploads: a half that lies there then belongs to a process that is gone. Archives
     that a job still names are kept however old they are.
@@ -38,7 +41,9 @@ def sweep_spool(ws: Workspace, kept_seconds: float = KEPT_SECONDS) -> int:
     before = time.time() - kept_seconds
     removed = 0
     for path in ws.spool.iterdir():
-        abandoned = path.suffix == ".zip" and str(path) not in wanted and path.stat().st_mtime < before
+        abandoned = (
+            path.suffix in (".zip", SELECTION_ENDING) and str(path) not in wanted and path.stat().st_mtime < before
+        )
         if path.suffix == ".part" or abandoned:
             path.unlink(missing_ok=True)
             removed += 1

@@ -161,3 +161,13 @@ def embedded_hashes(db: Database, function_id: str, backbone_key: str) -> set[st
                 .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
             )
         )
+
+
+def failure(db: Database, image_hash: str, backbone_key: str) -> str | None:
+    """Why an image could not be embedded under a key, or under any that begins so; None where it did not fail."""
+    statement = select(embedding_failures.c.reason).where(
+        embedding_failures.c.image_hash == image_hash,
+        embedding_failures.c.backbone_key.startswith(backbone_key, autoescape=True),
+    )
+    with db.read() as connection:
+        return connection.scalar(statement.limit(1))

@@ -83,3 +83,12 @@ def flips(db: Database, model_id: str) -> list[Flip]:
     )
     with db.read() as connection:
         return [Flip(**row._mapping) for row in connection.execute(statement)]
+
+
+def flips_of(db: Database, model_id: str, sample_id: str) -> list[Flip]:
+    """The flips of one sample under a model."""
+    statement = select(sample_flips.c.stress, sample_flips.c.sample_id, sample_flips.c.label_id).where(
+        sample_flips.c.model_id == model_id, sample_flips.c.sample_id == sample_id
+    )
+    with db.read() as connection:
+        return [Flip(**row._mapping) for row in connection.execute(statement)]

@@ -422,31 +422,6 @@ def image_format(db: Database, image_hash: str) -> str:
     return str(found)
 
 
-def export_rows(db: Database, function_id: str) -> list[dict[str, Any]]:
-    """Every sample with its label and prediction by name, in import order; for the CSV export."""
-    annotated, predicted = labels.alias(), labels.alias()
-    statement = (
-        select(
-            samples.c.id.label("sample"),
-            samples.c.file_name.label("file"),
-            samples.c.image_hash.label("sha256"),
-            annotated.c.name.label("label"),
-            predicted.c.name.label("prediction"),
-            samples.c.confidence,
-            samples.c.out_of_fold,
-            samples.c.source,
-            samples.c.external_id,
-        )
-        .select_from(samples)
-        .outerjoin(annotated, annotated.c.id == samples.c.label_id)
-        .outerjoin(predicted, predicted.c.id == samples.c.predicted_label_id)
-        .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
-        .order_by(samples.c.sequence)
-    )
-    with db.read() as connection:
-        return [dict(row._mapping) for row in connection.execute(statement)]
-
-
 def _where(statement: Select[Any], function_id: str, where: SampleFilter) -> Select[Any]:
     conditions: list[ColumnElement[bool]] = [samples.c.function_id == function_id, samples.c.deleted_at.is_(None)]
     if where.predicted == "none":

@@ -7,7 +7,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from detector.api.signing import picture_allowed, picture_path, upload_name, upload_token
+from detector.api.signing import (
+    _sign,
+    export_order,
+    export_token,
+    picture_allowed,
+    picture_path,
+    upload_name,
+    upload_token,
+)
 from detector.storage.database import Database, now
 from tests.factories import workspace
 
@@ -87,3 +95,24 @@ def test_a_changed_foreign_or_expired_token_is_refused(db: Database, tmp_path: P
 def test_a_picture_signature_opens_no_upload(db: Database) -> None:
     _, image_hash, expires, signature = _parts(picture_path(db, "thumbnail", HASH))
     assert upload_name(db, f"{image_hash}-{expires}-{signature}") is None
+
+
+def test_an_export_token_carries_its_order_and_stays_the_same_while_a_page_is_drawn_again(db: Database) -> None:
+    order = {"function": "f", "kind": "zip", "where": {"text": "Ä ?&/"}}
+    before = now()
+    token, again = export_token(db, order), export_token(db, order)
+    assert export_order(db, token) == order
+    assert token == again or int(now()) // 3600 != int(before) // 3600
+    assert token.replace(".", "").replace("-", "").replace("_", "").isalnum()
+
+
+def test_a_changed_foreign_or_expired_export_token_is_refused(db: Database, tmp_path: Path) -> None:
+    body, expires, signature = export_token(db, {"function": "f"}).split(".")
+    other = export_token(db, {"function": "g"}).split(".")[0]
+    assert export_order(db, f"{other}.{expires}.{signature}") is None
+    assert export_order(db, f"{body}.{int(expires) + 1}.{signature}") is None
+    assert export_order(db, f"{body}.{expires}.{signature[:-1]}") is None
+    assert export_order(db, export_token(workspace(tmp_path / "other").db, {"function": "f"})) is None
+    assert export_order(db, f"{body}.{int(now()) - 1}.{_sign(db, 'export', body, int(now()) - 1)}") is None
+    for nonsense in ("", ".", "..", body, "a.b.c", "a.9999999999.é"):
+        assert export_order(db, nonsense) is None

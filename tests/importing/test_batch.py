@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from detector.importing.labelling import LabelPlan, suggest_plan
 from detector.storage import functions, imports, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
+from detector.storage.sample_records import SampleRecord, read_records
 from detector.storage.samples import SampleFilter
 from detector.workspace import Workspace
 from tests.factories import empty_function, images, make_image, workspace, write_zip
@@ -49,9 +51,13 @@ def _import(ws: Workspace, function: Function, payload: dict[str, Any]) -> str:
     return batch_id
 
 
+def _records(ws: Workspace, function: Function) -> Iterator[SampleRecord]:
+    return read_records(ws.db, function.id, samples.matching_ids(ws.db, function.id, SampleFilter()))
+
+
 def _names(ws: Workspace, function: Function) -> dict[str, str | None]:
     """File name -> label of all samples."""
-    return {row["file"]: row["label"] for row in samples.export_rows(ws.db, function.id)}
+    return {record.file_name: record.label for record in _records(ws, function)}
 
 
 def _cifake(per_folder: int) -> dict[str, bytes]:
@@ -84,13 +90,13 @@ def test_the_layout_of_the_cifake_archive_with_its_suggested_plan(ws: Workspace,
 def test_sources_come_from_their_level_or_from_one_tag(ws: Workspace, function: Function) -> None:
     files = {"real/camera/a.png": make_image(1), "real/phone/b.png": make_image(2)}
     _import(ws, function, _zip(ws, files, LabelPlan("folders", level=0, source_level=1)))
-    assert {row["file"]: row["source"] for row in samples.export_rows(ws.db, function.id)} == {
+    assert {record.file_name: record.source for record in _records(ws, function)} == {
         "real/camera/a.png": "camera",
         "real/phone/b.png": "phone",
     }
     other = empty_function(ws, "Other")
     _import(ws, other, _zip(ws, files, LabelPlan("one", label="real", source="fixed")))
-    assert {row["source"] for row in samples.export_rows(ws.db, other.id)} == {"fixed"}
+    assert {record.source for record in _records(ws, other)} == {"fixed"}
 
 
 def test_one_bad_file_costs_one_line(ws: Workspace, function: Function) -> None:

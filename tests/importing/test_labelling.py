@@ -15,6 +15,7 @@ from detector.importing import (
     folder_levels,
     suggest_plan,
 )
+from detector.importing.labelling import Assignment
 
 KNOWN = ["real", "synthetic"]
 CIFAKE = [f"{split}/{label}/{i:04d}.jpg" for split in ("train", "test") for label in ("REAL", "FAKE") for i in range(5)]
@@ -121,6 +122,16 @@ def test_mapped_away_folders_are_left_out_and_files_above_the_level_stay_unlabel
     assert assign("x/FAKE/1.jpg", plan).source is None
     above = assign("x/1.jpg", plan)
     assert (above.label, above.included) == (None, True)
+
+
+def test_the_folder_of_unlabelled_exports_is_no_label() -> None:
+    plan = suggest_plan(["real/a.png", "synthetic/b.png", "no label/c.png"], ["real", "synthetic"])
+    assert assign("no label/c.png", plan) == Assignment(None, None, True)
+    # The Import page names every folder in the mapping.
+    asked = LabelPlan("folders", level=0, mapping={"no label": "no label", "real": "real"})
+    assert assign("no label/c.png", asked) == Assignment(None, None, True)
+    given = LabelPlan("folders", level=0, mapping={"no label": "real"})
+    assert assign("no label/c.png", given) == Assignment("real", None, True)
 
 
 def test_a_plan_survives_json() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from detector.importing.batch import zip_payload
 from detector.importing.labelling import LabelPlan
-from detector.importing.spool import spool_files, sweep_spool
+from detector.importing.spool import SELECTION_ENDING, spool_files, sweep_spool
 from detector.jobs import request_import, run_pending
 from detector.storage import samples
 from detector.workspace import Workspace
@@ -50,10 +50,12 @@ def test_halves_and_forgotten_archives_are_swept_and_what_is_wanted_stays(ws: Wo
         spool_files(path, [("a.png", make_image(number))])
     function = empty_function(ws)
     request_import(ws, function.id, zip_payload(queued, LabelPlan("one", label="real"), "queued"), "zip")
-    for path in (forgotten, queued):
+    selection = ws.spool / f"old{SELECTION_ENDING}"
+    selection.write_text("a b", encoding="ascii")
+    for path in (forgotten, queued, selection):
         _aged(path, 3)
 
-    assert sweep_spool(ws) == 2
+    assert sweep_spool(ws) == 3
     assert sorted(path.name for path in ws.spool.iterdir()) == ["new.zip", "queued.zip"]
     # The queued one was not only left lying: it imports.
     run_pending(ws, function.id)

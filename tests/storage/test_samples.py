@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from detector.errors import InvalidInput, NotFound
-from detector.storage import annotating, bin, functions, imports, samples
+from detector.storage import annotating, bin, imports, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.samples import PredictionRow, Sample, SampleFilter, Sort
@@ -269,7 +269,6 @@ def test_deleted_samples_are_gone_from_everywhere_and_cannot_be_annotated(ws: Wo
     assert annotating.annotate(ws.db, [sample], ids["synthetic"]) == 0
     assert samples.count_by(ws.db, function.id).total == 0
     assert samples.training_rows(ws.db, function.id) == []
-    assert samples.export_rows(ws.db, function.id) == []
 
 
 def test_predictions_can_be_taken_away_from_one_function(ws: Workspace, function: Function) -> None:
@@ -284,25 +283,6 @@ def test_predictions_can_be_taken_away_from_one_function(ws: Workspace, function
     assert samples.count_by(ws.db, function.id).predicted == 0
     assert samples.count_by(ws.db, function.id).agree == 0
     assert samples.count_by(ws.db, other.id).agree == 1
-
-
-def test_the_export_speaks_in_names_and_import_order(ws: Workspace, function: Function) -> None:
-    ids = label_ids(ws, function)
-    first, second = _add(ws, function, 2, ids["real"]), _add(ws, function, 1)
-    samples.write_predictions(
-        ws.db, function.id, "model", [PredictionRow(first, ids["synthetic"], 0.75, 0.5, True, b"")]
-    )
-    rows = samples.export_rows(ws.db, function.id)
-    assert [row["sample"] for row in rows] == [first, second]
-    assert (rows[0]["label"], rows[0]["prediction"], rows[0]["confidence"]) == ("real", "synthetic", 0.75)
-    assert (rows[1]["label"], rows[1]["prediction"]) == (None, None)
-
-
-def test_renamed_labels_show_in_the_export(ws: Workspace, function: Function) -> None:
-    ids = label_ids(ws, function)
-    _add(ws, function, 1, ids["real"])
-    functions.rename_label(ws.db, ids["real"], "photograph")
-    assert samples.export_rows(ws.db, function.id)[0]["label"] == "photograph"
 
 
 def test_unknown_pictures_are_not_found(ws: Workspace) -> None:
