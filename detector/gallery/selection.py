@@ -28,12 +28,14 @@ class Verdicts:
     limits : dict of label id to float
         The confidence above which a label is said.
     flips : dict of str to rows of Columns, by the change that makes the verdict flip
+    key : changes with the flips
     """
 
     model_id: str | None
     version: int | None
     limits: dict[str, float]
     flips: dict[str, Ints]
+    key: tuple[str | None, int]
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Gallery:
         self._ws, self._function_id = ws, function_id
         self.columns: Columns = columns_of(ws, function_id)
         self.verdicts = _verdicts(ws, function_id, self.columns)
+        # What else than the columns an answer depends on.
+        self._key = (self.verdicts.key, tuple(sorted(self.verdicts.limits.items())))
 
     @property
     def total(self) -> int:
@@ -126,6 +130,10 @@ class Gallery:
 
     def facets(self, where: GalleryFilter) -> Facets:
         """How many samples each choice of each filter would leave."""
+        found: Facets = self.columns.look(("facets", self._key, where), lambda: self._count(where))
+        return found
+
+    def _count(self, where: GalleryFilter) -> Facets:
         columns = self.columns
         masks = self._masks(where)
         base = self._base(where)
@@ -166,6 +174,11 @@ class Gallery:
 
     def _tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Ints, Ints, int]:
         """(rows, members of each tile, matching)."""
+        key = ("tiles", self._key, where, order, stacked)
+        found: tuple[Ints, Ints, int] = self.columns.look(key, lambda: self._make_tiles(where, order, stacked))
+        return found
+
+    def _make_tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Ints, Ints, int]:
         rows = self._arranged(where, order)
         if not stacked or where.group is not None:
             return rows, np.ones(len(rows), np.int64), len(rows)
@@ -304,13 +317,13 @@ def _is(codes: NDArray[Any], code: int, wanted: str) -> Bools:
 def _verdicts(ws: Workspace, function_id: str, columns: Columns) -> Verdicts:
     model_id, version, limits = gallery_rows.live_verdicts(ws.db, function_id)
     if model_id is None:
-        return Verdicts(None, None, {}, {})
+        return Verdicts(None, None, {}, {}, (None, 0))
     # The flips of a model change only while it is being audited.
-    key = ("flips", model_id, gallery_rows.audit_parts(ws.db, model_id))
+    key = (model_id, gallery_rows.audit_parts(ws.db, model_id))
     flips = columns.derive(
         key,
         lambda: {
             name: columns.rows_of(found) for name, found in gallery_rows.flipped_sequences(ws.db, model_id).items()
         },
     )
-    return Verdicts(model_id, version, limits, flips)
+    return Verdicts(model_id, version, limits, flips, key)
