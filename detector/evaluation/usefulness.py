@@ -9,8 +9,10 @@ uncertainty.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from detector.training.calibration import Floats
+from detector.training.one_core import on_one_core
 
 #: How many are chosen to be unlike one another; more than anybody labels between two trainings.
 DIVERSE = 300
@@ -52,12 +54,13 @@ def _uncertainty(probabilities: Floats) -> Floats:
 
 def _spread(weights: Floats, directions: np.ndarray, count: int) -> list[int]:
     """Greedy: the largest product of weight and distance to what is chosen already, ``count`` times."""
+    rows = torch.from_numpy(directions)
+    # The cosine distances; of copies they can come out a little below 0.
+    distances = on_one_core(lambda: (1.0 - rows @ rows.T).clamp_(min=0.0)).numpy()
     distance = np.full(len(weights), np.inf)
     chosen = [int(weights.argmax())]
     while len(chosen) < count:
-        last = directions[chosen[-1]]
-        # The cosine distance; of copies it can come out a little below 0.
-        np.minimum(distance, np.maximum(1.0 - directions @ last, 0.0), out=distance)
+        np.minimum(distance, distances[chosen[-1]], out=distance)
         gain = weights * distance
         gain[chosen] = -1.0
         chosen.append(int(gain.argmax()))

@@ -26,7 +26,7 @@ _CACHED = 2
 
 @dataclass(frozen=True)
 class Neighbour:
-    """``similarity`` is the cosine of the centred and scaled embeddings, -1 to 1; 0: no more alike than any two."""
+    """``similarity`` is the cosine of the centred embeddings, -1 to 1; near 0: no more alike than any two."""
 
     sample_id: str
     similarity: float
@@ -57,7 +57,6 @@ class NeighbourIndex:
                 "sample_ids": np.ascontiguousarray(self.sample_ids).view(np.uint8).reshape(len(self.sample_ids), -1),
                 "compact": np.ascontiguousarray(self.compact),
                 "centre": self.projection.centre,
-                "scale": self.projection.scale,
                 "directions": self.projection.directions,
             }
         )
@@ -71,7 +70,7 @@ class NeighbourIndex:
             arrays["backbone_key"].tobytes().decode(),
             names.view(f"S{names.shape[1]}").reshape(-1),
             arrays["compact"],
-            Projection(arrays["centre"], arrays["scale"], arrays["directions"]),
+            Projection(arrays["centre"], arrays["directions"]),
         )
 
 
@@ -116,19 +115,17 @@ def nearest(ws: Workspace, function_id: str, sample_id: str, n: int = 5) -> list
         take = min(max(count, n), others)
         # In the order of the index: what is equally alike then always comes in the same order.
         candidates = np.sort(np.argpartition(-closeness, take)[:take])
-        answer = _exact(ws, function_id, index, place, candidates, n)
+        answer = _exact(ws, index, place, candidates, n)
         if len(answer) >= n or take == others:
             break
     return answer
 
 
-def _exact(
-    ws: Workspace, function_id: str, index: NeighbourIndex, place: int, candidates: np.ndarray, n: int
-) -> list[Neighbour]:
+def _exact(ws: Workspace, index: NeighbourIndex, place: int, candidates: np.ndarray, n: int) -> list[Neighbour]:
     """The best of the candidates by their stored embeddings, without those that were deleted since."""
     asked = str(index.sample_ids[place], "ascii")
     ids = [str(name, "ascii") for name in index.sample_ids[candidates].tolist()]
-    hash_of = _hashes(ws, function_id, asked, ids)
+    hash_of = _hashes(ws, asked, ids)
     alive = [name for name in ids if name in hash_of]
     if asked not in hash_of or not alive:
         return []
@@ -139,12 +136,13 @@ def _exact(
     return [Neighbour(alive[i], float(similarity[i])) for i in best.tolist()]
 
 
-def _hashes(ws: Workspace, function_id: str, asked: str, ids: Sequence[str]) -> dict[str, str]:
+def _hashes(ws: Workspace, asked: str, ids: Sequence[str]) -> dict[str, str]:
     """Image hashes by sample id: of the one asked about, and of those that are not in the bin."""
     with ws.db.read() as connection:
         rows = connection.execute(
             select(samples.c.id, samples.c.image_hash, samples.c.deleted_at).where(
-                samples.c.function_id == function_id, samples.c.id.in_([asked, *ids])
+                # The function is not asked for: SQLite would walk through all of its samples instead.
+                samples.c.id.in_([asked, *ids])
             )
         )
         return {row.id: row.image_hash for row in rows if row.deleted_at is None or row.id == asked}
