@@ -68,12 +68,13 @@ class ReviewScores:
         compact = np.concatenate(self._compact)
         store_index(ws, function_id, backbone_key, self._ids, compact, self._projection)
         quality, useful = self._scores(compact)
-        rows = [
-            ReviewScore(name, *(None if np.isnan(value) else value for value in pair))
-            for name, *pair in zip(self._ids, quality.tolist(), useful.tolist(), strict=True)
-        ]
-        for start in range(0, len(rows), _CHUNK):
-            samples.write_review_scores(ws.db, function_id, rows[start : start + _CHUNK])
+        for start in range(0, len(self._ids), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            rows = [
+                ReviewScore(name, *(None if np.isnan(value) else value for value in pair))
+                for name, *pair in zip(self._ids[part], quality[part].tolist(), useful[part].tolist(), strict=True)
+            ]
+            samples.write_review_scores(ws.db, function_id, rows)
 
     def _scores(self, compact: np.ndarray) -> tuple[Floats, Floats]:
         """Label quality and usefulness, (n,) each, NaN where they do not apply."""

@@ -72,6 +72,16 @@ def test_what_lies_in_the_bin_is_nobodys_neighbour_and_comes_back(ws: Workspace)
     assert nearest(ws, function.id, ids["real-0.png"])[0].sample_id == ids["twin.png"]
 
 
+def test_what_was_removed_for_good_is_neither_asked_about_nor_found(ws: Workspace) -> None:
+    function, ids = _built(ws)
+    bin.delete_samples(ws.db, function.id, [ids["twin.png"]])
+    bin.empty_bin(ws.db, function.id)
+    assert nearest(ws, function.id, ids["twin.png"]) == []
+    found = nearest(ws, function.id, ids["real-0.png"])
+    assert len(found) == 5
+    assert ids["twin.png"] not in {item.sample_id for item in found}
+
+
 def test_a_sample_that_came_after_the_predictions_has_none_until_they_are_written_again(ws: Workspace) -> None:
     """The index in memory used by the first question must not be used for the last one."""
     function, ids = _built(ws)
