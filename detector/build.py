@@ -19,6 +19,7 @@ from detector.evaluation.thresholds import find_thresholds
 from detector.grouping import sample_groups
 from detector.locked_test import score_locked_test
 from detector.progress import Pace, Report, silent
+from detector.review_scores import ReviewScores
 from detector.serving import load_serving_model, serving_backbone
 from detector.storage import embeddings, functions, models, samples
 from detector.storage.functions import Function
@@ -117,7 +118,10 @@ def put_back(ws: Workspace, function_id: str, model_id: str, report: Report = si
 
 
 def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> None:
-    """Write the live model's prediction for every sample: out-of-fold where the sample was part of the training."""
+    """Write the live model's prediction for every sample: out-of-fold where the sample was part of the training.
+
+    Then what follows from them all together: which annotations to doubt, which samples to label next, which lie near.
+    """
     serving = load_serving_model(ws, function_id)
     row = serving.row
     backbone = serving_backbone(ws, serving)
@@ -125,14 +129,16 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
     rows = _usable_rows(ws, function_id, backbone)
     known = _out_of_fold(ws, row)
     trained_without_folds = known is None
+    scores = ReviewScores([label.id for label in serving.labels])
     pace = Pace(report, "predict", len(rows), "Writing predictions")
     for start in range(0, len(rows), _PREDICT_CHUNK):
         chunk = rows[start : start + _PREDICT_CHUNK]
         views = embeddings.read_embeddings(ws.db, backbone.key, [item.image_hash for item in chunk])
         probabilities = serving.probabilities(views)
         held_out = np.zeros(len(chunk), bool)
+        in_folds = np.array([known is not None and item.image_hash in known for item in chunk])
         for position, item in enumerate(chunk):
-            if known is not None and item.image_hash in known:
+            if known is not None and in_folds[position]:
                 probabilities[position] = serving.restrict(known[item.image_hash][None, :])[0]
                 held_out[position] = True
             elif not trained_without_folds or item.label_id is None or item.split == "test":
@@ -155,7 +161,10 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
                 for position, item in enumerate(chunk)
             ],
         )
+        scores.see(chunk, views["whole"], probabilities, in_folds)
         pace.at(start + len(chunk))
+    report("predict", len(rows), len(rows), "Putting samples in order for Review", None)
+    scores.write(ws, function_id, backbone.key)
 
 
 def sweep_settings(stored: dict[str, Any]) -> SweepSettings:

@@ -38,7 +38,7 @@ def outcome(data_dir: Path) -> dict[str, Any]:
     samples = query(
         data_dir,
         """SELECT s.image_hash, s.file_name, s.source, s.near_duplicate_group, l.name, p.name,
-                  s.confidence, s.margin, s.out_of_fold, s.probabilities
+                  s.confidence, s.margin, s.out_of_fold, s.probabilities, s.label_quality, s.usefulness
            FROM samples s LEFT JOIN labels l ON l.id = s.label_id LEFT JOIN labels p ON p.id = s.predicted_label_id
            ORDER BY s.image_hash""",
     )

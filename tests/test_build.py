@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from detector.build import build, put_back, sample_groups
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import BackboneUnavailable, NoModel, NotFound
+from detector.gallery.neighbours import nearest
 from detector.imaging import sha256_hex
 from detector.invoke import Verdict, invoke
 from detector.serving import load_serving_model
@@ -80,6 +81,50 @@ def test_a_build_trains_a_live_model_and_predicts_every_sample(ws: Workspace) ->
     assert model.cross_validation["accuracy"] >= 0.9
     assert model.cross_validation["n"] == 2 * PER_LABEL
     assert all(row.predicted_by == model.id and row.out_of_fold for row in _samples(ws, function).values())
+
+
+def _review_scores(ws: Workspace, function: Function) -> dict[str, tuple[float | None, float | None]]:
+    with ws.db.read() as connection:
+        rows = connection.execute(
+            select(samples_table.c.image_hash, samples_table.c.label_quality, samples_table.c.usefulness).where(
+                samples_table.c.function_id == function.id
+            )
+        ).all()
+    return {row.image_hash: (row.label_quality, row.usefulness) for row in rows}
+
+
+def _neighbours(ws: Workspace, function: Function) -> dict[str, list[tuple[str, float]]]:
+    names = {row.id: name for name, row in _samples(ws, function).items()}
+    return {
+        names[sample_id]: [(names[item.sample_id], item.similarity) for item in nearest(ws, function.id, sample_id)]
+        for sample_id in names
+    }
+
+
+def test_a_build_says_which_annotations_to_doubt_and_what_to_label_next(ws: Workspace) -> None:
+    function = labelled_function(ws, PER_LABEL)
+    wrong, new, locked = make_image(60, "synthetic"), make_image(61, "real"), make_image(62, "real")
+    add_images(ws, function, [("wrong.png", wrong, "real"), ("new.png", new, None), ("locked.png", locked, "real")])
+    samples.set_split(ws.db, function.id, [_samples(ws, function)[sha256_hex(locked)].id], "test")
+    build(ws, function.id)
+    scores = _review_scores(ws, function)
+    assert scores.pop(sha256_hex(new)) == (None, 1.0)
+    # The model was not trained on it in any fold: nothing to compare its annotation with.
+    assert scores.pop(sha256_hex(locked)) == (None, None)
+    assert all(useful is None for _, useful in scores.values())
+    quality = {name: value for name, (value, _) in scores.items() if value is not None}
+    assert len(quality) == 2 * PER_LABEL + 1
+    assert min(quality, key=lambda name: quality[name]) == sha256_hex(wrong)
+
+
+def test_a_label_given_after_the_training_is_not_judged_by_an_older_version(ws: Workspace) -> None:
+    function, first = _built(ws)
+    add_images(ws, function, [("new.png", make_image(61, "real"), "real")])
+    build(ws, function.id)
+    assert None not in {quality for quality, _ in _review_scores(ws, function).values()}
+    put_back(ws, function.id, first.id)
+    scores = _review_scores(ws, function)
+    assert [name for name, (quality, _) in scores.items() if quality is None] == [sha256_hex(make_image(61, "real"))]
 
 
 def test_a_second_build_trains_and_embeds_nothing(ws: Workspace) -> None:
@@ -354,6 +399,7 @@ def test_the_same_data_gives_the_same_metrics_to_the_last_digit_whatever_the_ord
     found = []
     items = images(6)
     items[0] = ("real-large.png", make_image(0, "real", 400), "real")
+    items += [(f"new-{seed}.png", make_image(80 + seed), None) for seed in range(6)]
     for place, order in (("a", items), ("b", items[::-1])):
         ws = workspace(tmp_path / place)
         function = empty_function(ws)
@@ -361,11 +407,15 @@ def test_the_same_data_gives_the_same_metrics_to_the_last_digit_whatever_the_ord
             add_images(ws, function, order[start : start + 5])
         model = build(ws, function.id).model
         assert model is not None
-        found.append((model.cross_validation, model.hyperparameters, model.sweep, _stored_probabilities(ws, function)))
-    assert found[0][:3] == found[1][:3]
-    assert found[0][3].keys() == found[1][3].keys()
-    for name, values in found[0][3].items():
-        np.testing.assert_array_equal(values, found[1][3][name])
+        scores = _review_scores(ws, function)
+        assert {quality is None for quality, _ in scores.values()} == {True, False}
+        near = _neighbours(ws, function)
+        facts = (model.cross_validation, model.hyperparameters, model.sweep, scores, near)
+        found.append((*facts, _stored_probabilities(ws, function)))
+    assert found[0][:-1] == found[1][:-1]
+    assert found[0][-1].keys() == found[1][-1].keys()
+    for name, values in found[0][-1].items():
+        np.testing.assert_array_equal(values, found[1][-1][name])
 
 
 def test_a_build_killed_while_embedding_goes_on_where_it_was(tmp_path: Path, ws: Workspace) -> None:

@@ -46,6 +46,14 @@ class Blobs:
         """The bytes stored under ``name``. Raises NotFound."""
         return self._read(self._named_path(name), "file", name)
 
+    def version(self, name: str) -> str:
+        """Other text after every ``put`` of this name, without reading the bytes. Raises NotFound."""
+        path = self._named_path(name)
+        try:
+            return str(self._fs.ukey(path))
+        except FileNotFoundError as error:
+            raise NotFound("file", name) from error
+
     def delete(self, name: str) -> None:
         path = self._named_path(name)
         if self._fs.exists(path):

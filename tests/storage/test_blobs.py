@@ -102,3 +102,15 @@ def test_another_file_system_of_fsspec_serves_as_well() -> None:
     blobs = Blobs("memory://detector-test")
     blobs.put_image(HASH, DATA)
     assert blobs.image(HASH) == DATA
+
+
+def test_a_name_has_another_version_after_every_put_of_it(tmp_path: Path) -> None:
+    blobs = Blobs(str(tmp_path))
+    seen = set()
+    for _ in range(3):
+        blobs.put("models/one.bin", DATA)
+        seen.add(blobs.version("models/one.bin"))
+        assert blobs.version("models/one.bin") in seen
+    assert len(seen) == 3
+    with pytest.raises(NotFound):
+        blobs.version("models/two.bin")
