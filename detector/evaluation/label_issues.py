@@ -2,8 +2,9 @@
 
 The scores are cleanlab's (Northcutt, Jiang and Chuang 2021, https://arxiv.org/abs/1911.00068). The best of them,
 self-confidence, is the probability of the given label: it is computed here, since importing cleanlab for it takes a
-second of every first training; a test holds both against each other. Which score is best was measured on 2,000 pictures of mixed2000, trained after 5 % of their labels were replaced at random: how many of the 100
-wrong ones were among the first 200, mean over seeds.
+second of every first training; a test holds both against each other. Which score is best was measured on 2,000
+pictures of mixed2000, trained after 5 % of their labels were replaced at random: how many of the 100 wrong ones were
+among the first 200, mean over seeds.
 
 ===========================  =====================  ==========================
 score                        two labels, six seeds  14 sources, three seeds
