@@ -135,6 +135,7 @@ function start(root, data) {
     revision: null, selected: new Set(), focus: null, opened: data.opened, turning: null,
     anchor: null, base: null, extending: false,
     timer: null, due: null, urgent: false, reported: 0, selectionChanged: false,
+    retry: null, patience: RETRY_FIRST,
   };
   state.large = startLarge(state);
 
@@ -347,7 +348,7 @@ export default function (component) {
   const hint = data.labels.slice(0, 9).map((label, i) => `${i + 1} ${label.name}`);
   state.root.querySelector(".hint").textContent = [...hint, "0 no label"].join(" \u00b7 ");
 
-  acknowledge(state.log, data.acknowledged);
+  acknowledge(state, data.acknowledged);
   showTiles(state, data);
 
   // The browser owns the selection between two commands of the page: an answer to an earlier click must not undo a
@@ -356,6 +357,8 @@ export default function (component) {
     state.selectionChanged = false;
     state.revision = data.revision;
     state.selected = new Set(data.selected);
+    state.anchor = null;
+    state.extending = false;
   }
   for (const id of state.selected) if (!state.nodes.has(id)) state.selected.delete(id);
   if (!state.nodes.has(state.anchor)) {
@@ -375,6 +378,7 @@ export default function (component) {
   return () => {
     // The log stays, for when the gallery is shown again.
     clearTimeout(state.timer);
+    clearTimeout(state.retry);
     clearTurning(state);
   };
 }

@@ -2,6 +2,10 @@
 // Streamlit keeps only the last state of a burst, so every report carries the whole log.
 
 const GESTURE_PAUSE = 200; // ms between two reports of a burst of keys; the first goes out at once
+// A report made while the connection is broken is dropped by Streamlit without a word. Each try waits twice as long as the
+// one before: it also stops the run that may be about to acknowledge.
+const RETRY_FIRST = 4000; // ms
+const RETRY_LAST = 64000; // ms
 const SELECTION_PAUSE = 150; // ms: a burst of clicks becomes one rerun
 
 // Beside the document, not in it: what Streamlit takes out of the page and puts back has not lost its log.
@@ -16,10 +20,14 @@ function logOf(key, session) {
   return log;
 }
 
-function acknowledge(log, acknowledged) {
+function acknowledge(state, acknowledged) {
+  const { log } = state;
   if (!acknowledged || acknowledged.load !== log.load) return;
   log.entries = log.entries.filter((entry) => entry.n > acknowledged.number);
   for (const [id, given] of log.given) if (given.n <= acknowledged.number) log.given.delete(id);
+  if (log.entries.length) return;
+  clearTimeout(state.retry);
+  state.patience = RETRY_FIRST;
 }
 
 function addGesture(state, kind, more) {
@@ -63,4 +71,10 @@ function report(state) {
     opened: state.opened,
     log: state.log.entries,
   });
+  clearTimeout(state.retry);
+  if (!state.log.entries.length) return;
+  state.retry = setTimeout(() => {
+    state.patience = Math.min(2 * state.patience, RETRY_LAST);
+    report(state);
+  }, state.patience);
 }
