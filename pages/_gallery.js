@@ -231,7 +231,11 @@ function start(root, data) {
     const columns = getComputedStyle(state.row).gridTemplateColumns.split(" ").length;
     const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns };
     const ends = { Home: -here, End: nodes.length - 1 - here };
-    const target = here + (steps[event.key] ?? ends[event.key]);
+    let target = here + (steps[event.key] ?? ends[event.key]);
+    // Below is a row that ends before this column.
+    if (event.key === "ArrowDown" && target >= nodes.length && Math.floor(here / columns) < Math.floor((nodes.length - 1) / columns)) {
+      target = nodes.length - 1;
+    }
     const sideways = event.key === "ArrowRight" || event.key === "ArrowLeft";
     if (target >= 0 && target < nodes.length) {
       focusOn(state, nodes[target]);
@@ -329,7 +333,8 @@ function showTiles(state, data) {
   // Moving a node takes the focus from it: give it back, or the next key would go nowhere.
   if (inside && !unchanged) {
     const id = focused.closest(".tile").dataset.id;
-    if (turned) focusOn(state, row.firstElementChild);
+    if (!nodes.length) state.root.querySelector(".undo").focus();
+    else if (turned) focusOn(state, row.firstElementChild);
     else if (!state.nodes.has(id)) focusOn(state, nextStaying(state, id, before));
     else if (row.getRootNode().activeElement !== focused) focused.focus({ preventScroll: true });
   }
@@ -349,6 +354,7 @@ export default function (component) {
   state.root.querySelector(".hint").textContent = [...hint, "0 no label"].join(" \u00b7 ");
 
   acknowledge(state, data.acknowledged);
+  showUndo(state);
   showTiles(state, data);
 
   // The browser owns the selection between two commands of the page: an answer to an earlier click must not undo a
@@ -366,7 +372,6 @@ export default function (component) {
     state.extending = false;
   }
   showSelection(state);
-  showUndo(state);
   if (data.large) state.large.data = data.large;
   state.large.show();
 

@@ -123,7 +123,8 @@ class GalleryMemory:
     def _reported(self, report: Mapping[str, Any] | None) -> list[str]:
         if report is None or report.get("revision") != self.revision:
             return list(self.returned or [])
-        which = (report["load"], int(report.get("number") or 0))
+        number = report.get("number")
+        which = (report["load"], number if isinstance(number, int) else 0)
         if which != self.gone_of:
             self.gone, self.gone_of = set(), which
         return [id for id in _texts(report.get("selected")) if id not in self.gone]

@@ -7,6 +7,7 @@ import math
 import streamlit as st
 
 from detector.api.signing import picture_path
+from detector.errors import NotFound
 from detector.jobs import annotated
 from detector.palette import PAPER, Ink, label_inks
 from detector.storage import annotating, jobs, models, samples
@@ -115,6 +116,18 @@ def _tile(sample: Sample, names: dict[str, str], inks: dict[str, Ink], neutral: 
     )
 
 
+def _opened(function_id: str, sample_id: str | None, shown: list[Sample]) -> Sample | None:
+    """The sample in the large view, also where its new label has just taken it out of the filter."""
+    if sample_id is None:
+        return None
+    here = next((sample for sample in shown if sample.id == sample_id), None)
+    try:
+        sample = here or samples.get_sample(workspace().db, sample_id)
+    except NotFound:
+        return None
+    return sample if sample.function_id == function_id else None
+
+
 def _large(sample: Sample, tile: Tile) -> Large:
     """What this page knows of a sample without asking for more."""
     facts = samples.image_facts(workspace().db, [sample.image_hash]).get(sample.image_hash, {})
@@ -212,14 +225,13 @@ shown = samples.find_samples(ws.db, function_id, where, sort, PAGE_SIZE, (page -
 theme = current_theme()
 names = {label.id: label.name for label in labels}
 inks = label_inks([label.name for label in labels], theme)
-tiles = {sample.id: _tile(sample, names, inks, PAPER[theme].neutral) for sample in shown}
-opened = next((sample for sample in shown if sample.id == done.opened), None)
+opened = _opened(function_id, done.opened, shown)
 selected = gallery(
-    list(tiles.values()),
+    [_tile(sample, names, inks, PAPER[theme].neutral) for sample in shown],
     done.selected,
     [LabelKey(label.id, label.name, inks[label.name].text) for label in labels],
     _GALLERY,
-    large=_large(opened, tiles[opened.id]) if opened else None,
+    large=_large(opened, _tile(opened, names, inks, PAPER[theme].neutral)) if opened else None,
     undoable=annotating.count_undoable(ws.db, function_id),
 ).selected
 with action_bar:

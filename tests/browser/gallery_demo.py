@@ -115,13 +115,16 @@ low, high = confidence_range(
 )
 memory["range"] = (low, high)
 st.caption(f"range {low:.2f} {high:.2f}")
-shown = range(memory["page"] * PAGE, min((memory["page"] + 1) * PAGE, TOTAL))
+every = range(TOTAL)
+if st.query_params.get("only") == "unlabelled":
+    every = [seed for seed in every if memory["labels"].get(f"s{seed}") is None]
+shown = every[memory["page"] * PAGE : (memory["page"] + 1) * PAGE]
 st.caption(f"page {memory['page'] + 1} · {len(done.selected)} selected")
 st.button("Select three", on_click=select, args=("demo", ["s0", "s1", "s2"]))
 st.text_input("Words")
 state = gallery(
     [_tile(seed) for seed in shown],
-    take("demo").selected,
+    done.selected,
     [LabelKey(name, name, inks[name].text) for name in NAMES],
     "demo",
     size=st.query_params.get("size", "M"),

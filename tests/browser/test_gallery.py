@@ -281,6 +281,34 @@ def test_the_large_view_by_keys(page: Page, demo: Demo) -> None:
     assert not large.is_visible()
 
 
+def test_tiles_that_leave_the_filter_take_neither_the_focus_nor_the_large_view_along(page: Page, demo: Demo) -> None:
+    tiles = visit(page, demo, "only=unlabelled&slow=0.3")
+    assert tiles.count() == 12
+    tiles.first.focus()
+    press(page, "1", "1", "1")
+    demo.was_told([["label", [one], "real", 0] for one in ("s0", "s5", "s10")], page)
+    assert tiles.count() == 9
+    assert focused(page) == "s15"
+    press(page, "Control+a", "2")
+    page.get_by_text("page 1 · 0 selected").wait_for()
+    settled(page)
+    page.wait_for_timeout(500)
+    assert tiles.count() == 0
+    press(page, "u")
+    tiles.first.wait_for()
+    tiles.first.focus()
+    press(page, "Enter")
+    large = page.locator("dialog.large")
+    large.get_by_text("ext-15").wait_for()
+    press(page, "1")
+    page.locator('.tile[data-id="s15"]').wait_for(state="detached")
+    assert large.locator(".word").inner_text() == "real"
+    press(page, "ArrowRight")
+    large.get_by_text("ext-20").wait_for()
+    press(page, "Escape")
+    assert focused(page) == "s20"
+
+
 def test_the_large_view_by_mouse(page: Page, demo: Demo) -> None:
     tiles = visit(page, demo)
     tiles.nth(3).dblclick()
