@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,28 +11,28 @@ import streamlit as st
 
 from detector.palette import PAPER, Theme
 from detector.words import percent
+from pages._gallery_memory import GalleryMemory, Gesture, opened_of
 from pages._style import current_theme
+
+__all__ = ["GalleryState", "Gesture", "LabelKey", "Large", "Near", "Tile", "TileSize", "gallery", "select", "take"]
 
 TileSize = Literal["S", "M", "L"]
 
-_HTML = """
-<div class="gallery">
-  <div class="actions" role="toolbar" aria-label="Selection">
-    <button type="button" class="select-page">select page</button>
-    <button type="button" class="clear">clear</button>
-    <span class="hint">shift-click selects a range</span>
-    <span class="spoken" aria-live="polite"></span>
-  </div>
-  <div class="grid" role="listbox" aria-label="Samples" aria-multiselectable="true"></div>
-</div>
-"""
+_HERE = Path(__file__).parent
+#: One module in the browser: the last part has its default export, the others what that calls.
+_SCRIPTS = ("_gallery_log.js", "_gallery_tile.js", "_gallery_zoom.js", "_gallery_large.js", "_gallery.js")
+_SHEETS = ("_gallery.css", "_gallery_large.css")
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
 
 
 _component = st.components.v2.component(
     "detector_gallery",
-    html=_HTML,
-    css=(Path(__file__).parent / "_gallery.css").read_text(encoding="utf-8"),
-    js=(Path(__file__).parent / "_gallery.js").read_text(encoding="utf-8"),
+    html=(_HERE / "_gallery.html").read_text(encoding="utf-8"),
+    css=_joined(_SHEETS),
+    js=_joined(_SCRIPTS),
 )
 
 
@@ -60,6 +60,10 @@ class Tile:
         Whether the prediction is another label than the annotation.
     title : str
         The file's name, shown on hover and read out first.
+    stack : int
+        How many near-duplicates the tile stands for, itself included.
+    note : str
+        A few grey words on the picture ("test set", "flips").
     """
 
     id: str
@@ -71,6 +75,8 @@ class Tile:
     confidence: float | None
     differs: bool
     title: str
+    stack: int = 1
+    note: str = ""
 
     @property
     def says(self) -> str:
@@ -81,23 +87,142 @@ class Tile:
             return f"says {self.prediction}"
         return f"says {self.prediction} {percent(self.confidence, 0)}"
 
-    @property
-    def spoken(self) -> str:
-        """The whole tile in words, for a screen reader."""
-        parts = [self.title, f"labelled {self.label}" if self.label is not None else "no label", self.says]
-        if self.differs:
-            parts.append("differs from the label")
-        return ", ".join(part for part in parts if part)
+
+@dataclass(frozen=True)
+class LabelKey:
+    """One label that can be given; the first nine have the keys 1 to 9, in the order passed.
+
+    Attributes
+    ----------
+    id, name : str
+    colour : str
+        ``#rrggbb`` for its word (`detector.palette.Ink.text`).
+    """
+
+    id: str
+    name: str
+    colour: str
 
 
-def gallery(tiles: Sequence[Tile], selected: Sequence[str], key: str, size: TileSize = "M") -> list[str]:
-    """Show the tiles and return which of them are selected.
+@dataclass(frozen=True)
+class Near:
+    """One of the samples most like the one in the large view.
 
-    Call it as ``st.session_state.chosen = gallery(tiles, st.session_state.get("chosen", []), "review")``: passing back
-    what it returned last leaves the selection to the person; passing anything else (``[]`` after relabelling) sets it.
+    Attributes
+    ----------
+    thumbnail_url, title : str
+    label : str or None
+    label_colour : str
+    similarity : str
+        In words, as shown.
+    """
 
-    A click toggles a tile, shift-click adds the range from the last one; arrow keys move, space toggles, shift with
-    either adds a range, Ctrl+A selects the page, Escape clears.
+    thumbnail_url: str
+    title: str
+    label: str | None
+    label_colour: str
+    similarity: str
+
+
+@dataclass(frozen=True)
+class Large:
+    """All that the large view says of one sample.
+
+    Attributes
+    ----------
+    id, image_url, title : str
+    width, height : int
+        Pixels of the file: 100 % shows one of them on one of the screen.
+    label : str or None
+    label_colour : str
+    says : str
+        What the function says, in words.
+    confidences : sequence of (str, str, float)
+        Name, ``#rrggbb`` of the bar, and fraction 0 to 1, of every label.
+    facts : sequence of (str, str)
+        Of the file and the sample: name and value.
+    history : sequence of str
+        Of its annotations, a line each.
+    near : sequence of Near
+    """
+
+    id: str
+    image_url: str
+    title: str
+    width: int
+    height: int
+    label: str | None
+    label_colour: str
+    says: str
+    confidences: Sequence[tuple[str, str, float]] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    history: Sequence[str] = ()
+    near: Sequence[Near] = ()
+
+
+@dataclass(frozen=True)
+class GalleryState:
+    """What a person has done with a gallery.
+
+    Attributes
+    ----------
+    selected : list of str
+        In the order shown.
+    opened : str or None
+        The sample in the large view: pass its `Large`.
+    gestures : list of Gesture
+        New ones, oldest first. Each is handed out once: act on them before any other call of Streamlit, since it may
+        stop the run at every one of them.
+    """
+
+    selected: list[str] = field(default_factory=list)
+    opened: str | None = None
+    gestures: list[Gesture] = field(default_factory=list)
+
+
+def take(key: str) -> GalleryState:
+    """What was done since the last run, for a page that acts on it before it draws the gallery.
+
+    Without it, `gallery` hands out the gestures, and the page has to run again to show what came of them. Pass the
+    selection on to `gallery`.
+
+    Parameters
+    ----------
+    key : str
+        Of the gallery.
+    """
+    memory, report = _memory(key)
+    return GalleryState(memory.offer(report), opened_of(report), memory.take(report))
+
+
+def select(key: str, ids: Sequence[str]) -> None:
+    """Set what is selected, from a callback or before the gallery is drawn; whatever the page then passes.
+
+    Parameters
+    ----------
+    key : str
+        Of the gallery.
+    ids : sequence of str
+        Empty to clear the selection.
+    """
+    memory, _ = _memory(key)
+    memory.commanded = list(ids)
+
+
+def gallery(
+    tiles: Sequence[Tile],
+    selected: Sequence[str],
+    labels: Sequence[LabelKey],
+    key: str,
+    *,
+    size: TileSize = "M",
+    large: Large | None = None,
+    undoable: int = 0,
+) -> GalleryState:
+    """Show the tiles, and return what is selected, what is open, and what was done.
+
+    Passing back the selection that it (or `take`) returned last leaves the selection to the person; passing anything
+    else (``[]`` after relabelling) sets it. Its keys are listed in the component itself, under ``?``.
 
     Parameters
     ----------
@@ -105,48 +230,62 @@ def gallery(tiles: Sequence[Tile], selected: Sequence[str], key: str, size: Tile
         One page of samples, in the order shown.
     selected : sequence of str
         Ids the page holds as selected.
+    labels : sequence of LabelKey
+        That can be given, in the order of their keys.
     key : str
         Of this gallery, unique in the app.
     size : {"S", "M", "L"}
         Of the tiles.
+    large : Large, optional
+        Of the sample that the state says is open.
+    undoable : int
+        0 where no change of labels can be undone; more is not told apart.
 
     Returns
     -------
-    list of str
-        Ids in the order of ``tiles``. Only tiles shown: nothing that one does not see can be relabelled.
+    GalleryState
+        ``selected`` holds only tiles shown: nothing that one does not see can be relabelled.
     """
-    memory = st.session_state.setdefault(f"{key}-memory", {"revision": 0, "returned": None})
-    report = (st.session_state.get(key) or {}).get("selection")
-    if memory["returned"] is not None and list(selected) != memory["returned"]:
-        memory["revision"] += 1
-        chosen = set(selected)
-    elif report and report["revision"] == memory["revision"]:
-        chosen = set(report["ids"])
-    else:
-        chosen = set(selected)
-    returned = [tile.id for tile in tiles if tile.id in chosen]
-    if len(returned) < len(chosen):
-        # Tiles have left the page: void the report that still names them, or they come back selected with the page.
-        memory["revision"] += 1
-    memory["returned"] = returned
+    memory, report = _memory(key)
+    returned, revision = memory.choose(report, selected, [tile.id for tile in tiles])
     _component(
         key=key,
         data={
-            "tiles": [_wire(tile) for tile in tiles],
+            "key": key,
+            "session": memory.session,
+            "acknowledged": memory.acknowledged(report),
+            "tiles": [asdict(tile) | {"says": tile.says} for tile in tiles],
             "selected": returned,
-            "revision": memory["revision"],
+            "revision": revision,
+            "labels": [asdict(label) for label in labels],
             "size": size,
+            "opened": opened_of(report),
+            "large": _large(large) if large is not None else None,
+            "undoable": undoable,
             "paper": _paper(current_theme()),
         },
-        on_selection_change=lambda: None,
+        on_report_change=lambda: None,
     )
-    return list(returned)
+    # Only now: where the run was stopped before the data left, the next one decides afresh.
+    memory.note(report, returned, revision)
+    return GalleryState(list(returned), opened_of(report), memory.take(report))
 
 
-def _wire(tile: Tile) -> dict[str, Any]:
-    return asdict(tile) | {"says": tile.says, "spoken": tile.spoken}
+def _memory(key: str) -> tuple[GalleryMemory, Any]:
+    memory: GalleryMemory = st.session_state.setdefault(f"{key}-memory", GalleryMemory())
+    return memory, memory.own((st.session_state.get(key) or {}).get("report"))
+
+
+def _large(large: Large) -> dict[str, Any]:
+    bars = [
+        {"name": name, "colour": colour, "fraction": fraction, "words": percent(fraction)}
+        for name, colour, fraction in large.confidences
+    ]
+    facts = [[name, value] for name, value in large.facts]
+    return asdict(large) | {"confidences": bars, "facts": facts, "history": list(large.history)}
 
 
 def _paper(theme: Theme) -> dict[str, str]:
-    """The two roles that Streamlit's own variables do not carry into a component."""
-    return {"card": PAPER[theme].card, "track": PAPER[theme].track}
+    """The roles that Streamlit's own variables do not carry into a component."""
+    paper = PAPER[theme]
+    return {"card": paper.card, "track": paper.track, "muted": paper.muted}

@@ -7,17 +7,19 @@ import math
 import streamlit as st
 
 from detector.api.signing import picture_path
+from detector.errors import NotFound
 from detector.jobs import annotated
 from detector.palette import PAPER, Ink, label_inks
 from detector.storage import annotating, jobs, models, samples
 from detector.storage.functions import Label
 from detector.storage.samples import Sample, SampleCounts, SampleFilter, Sort
 from detector.words import count
-from pages._gallery import Tile, gallery
+from pages._gallery import GalleryState, LabelKey, Large, Tile, gallery, select, take
 from pages._state import escape, function_labels, go, require_function, workspace
 from pages._style import current_theme
 
 PAGE_SIZE = 48
+_GALLERY = "review"
 
 _SORTS = {
     Sort.LEAST_CONFIDENT: "least confident first",
@@ -70,8 +72,8 @@ def _filters(labels: list[Label], counts: SampleCounts) -> tuple[SampleFilter, S
     return where, Sort(sort), {name: value for name, value in chosen.items() if value != _DEFAULTS[name]}
 
 
-def _page(pages: int, state: dict[str, str]) -> int:
-    """The page at hand; other filters or another order start at the first one."""
+def _page(pages: int, state: dict[str, str], step: int) -> int:
+    """The page at hand, ``step`` further; other filters or another order start at the first one."""
     wanted = st.query_params.get("page", "")
     if {name: value for name, value in st.query_params.items() if name in _DEFAULTS} != state:
         wanted = ""
@@ -79,6 +81,8 @@ def _page(pages: int, state: dict[str, str]) -> int:
     if pages == 1:
         return 1
     key = f"page-{pages}-{st.query_params.get('function')}-{'-'.join(f'{name}={state[name]}' for name in state)}"
+    if step:
+        st.session_state[key] = min(max(st.session_state.get(key, page) + step, 1), pages)
     return st.pagination(pages, default=page, key=key)
 
 
@@ -92,7 +96,7 @@ def _keep_address(function_id: str, state: dict[str, str], page: int) -> None:
     st.query_params.from_dict(place)
     # What was selected elsewhere is no longer in sight.
     if st.session_state.get("review-place", place) != place:
-        st.session_state["chosen"] = []
+        select(_GALLERY, [])
     st.session_state["review-place"] = place
 
 
@@ -112,12 +116,60 @@ def _tile(sample: Sample, names: dict[str, str], inks: dict[str, Ink], neutral: 
     )
 
 
-def _relabel(function_id: str, sample_ids: list[str], label_id: str | None) -> None:
-    changed = annotating.annotate(workspace().db, sample_ids, label_id)
-    st.session_state["chosen"] = []
+def _opened(function_id: str, sample_id: str | None, shown: list[Sample]) -> Sample | None:
+    """The sample in the large view, also where its new label has just taken it out of the filter."""
+    if sample_id is None:
+        return None
+    here = next((sample for sample in shown if sample.id == sample_id), None)
+    try:
+        sample = here or samples.get_sample(workspace().db, sample_id)
+    except NotFound:
+        return None
+    return sample if sample.function_id == function_id else None
+
+
+def _large(sample: Sample, tile: Tile) -> Large:
+    """What this page knows of a sample without asking for more."""
+    facts = samples.image_facts(workspace().db, [sample.image_hash]).get(sample.image_hash, {})
+    return Large(
+        id=sample.id,
+        image_url=picture_path(workspace().db, "image", sample.image_hash),
+        title=sample.file_name,
+        width=facts.get("width", 0),
+        height=facts.get("height", 0),
+        label=tile.label,
+        label_colour=tile.label_colour,
+        says=tile.says,
+        confidences=[(tile.prediction, tile.prediction_colour, tile.confidence)]
+        if tile.prediction is not None and tile.confidence is not None
+        else [],
+        facts=[("file", sample.file_name), ("source", sample.source or "unknown")],
+    )
+
+
+def _changed(function_id: str, changed: int) -> None:
     if changed:
         annotated(workspace(), function_id)
         st.toast(f"{count(changed, 'label')} changed. A new model follows by itself.")
+
+
+def _relabel(function_id: str, sample_ids: list[str], label_id: str | None) -> None:
+    changed = annotating.annotate(workspace().db, sample_ids, label_id)
+    select(_GALLERY, [])
+    _changed(function_id, changed)
+
+
+def _act(function_id: str, done: GalleryState) -> int:
+    """Do what was done in the gallery since the last run; returns how many pages to turn."""
+    db, changed = workspace().db, 0
+    for gesture in done.gestures:
+        if gesture.kind == "label":
+            changed += annotating.annotate(db, gesture.ids, gesture.label)
+        elif gesture.kind == "undo":
+            undone = annotating.undo_last(db, function_id)
+            changed += undone.changed if undone else 0
+    _changed(function_id, changed)
+    return sum(gesture.step for gesture in done.gestures)
 
 
 def _actions(function_id: str, labels: list[Label], selected: list[str]) -> None:
@@ -140,6 +192,8 @@ chosen = require_function()
 function_id = chosen.function.id
 ws = workspace()
 labels = function_labels(function_id)
+done = take(_GALLERY)
+step = _act(function_id, done)
 counts = samples.count_by(ws.db, function_id)
 st.title("Review", anchor=False)
 sentence = st.empty()
@@ -165,16 +219,20 @@ if not matching:
 
 pages = math.ceil(matching / PAGE_SIZE)
 action_bar = st.container()
-page = _page(pages, state)
+page = _page(pages, state, step)
 _keep_address(function_id, state, page)
 shown = samples.find_samples(ws.db, function_id, where, sort, PAGE_SIZE, (page - 1) * PAGE_SIZE)
 theme = current_theme()
 names = {label.id: label.name for label in labels}
 inks = label_inks([label.name for label in labels], theme)
-st.session_state["chosen"] = gallery(
+opened = _opened(function_id, done.opened, shown)
+selected = gallery(
     [_tile(sample, names, inks, PAPER[theme].neutral) for sample in shown],
-    st.session_state.get("chosen", []),
-    "review",
-)
+    done.selected,
+    [LabelKey(label.id, label.name, inks[label.name].text) for label in labels],
+    _GALLERY,
+    large=_large(opened, _tile(opened, names, inks, PAPER[theme].neutral)) if opened else None,
+    undoable=annotating.count_undoable(ws.db, function_id),
+).selected
 with action_bar:
-    _actions(function_id, labels, st.session_state["chosen"])
+    _actions(function_id, labels, selected)
