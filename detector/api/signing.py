@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from detector.storage.database import Database, now
 
-Kind = Literal["thumbnail", "image"]
+Kind = Literal["thumbnail", "image", "view"]
 
 #: Expiry times are multiples of this, so that a page shown twice has the same addresses and the browser's cache holds.
 _STEP = 3600

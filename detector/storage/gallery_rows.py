@@ -131,3 +131,9 @@ def model_moment(db: Database, model_id: str) -> float:
     """When a model was stored, in seconds since the epoch; labels changed later are not in it."""
     with db.read() as connection:
         return connection.scalar(select(models.c.created_at).where(models.c.id == model_id)) or 0.0
+
+
+def group_of(db: Database, sample_id: str) -> str | None:
+    """The near-duplicate group of a sample; None before its first build, or when it is gone."""
+    with db.read() as connection:
+        return connection.scalar(select(samples.c.near_duplicate_group).where(samples.c.id == sample_id))

@@ -130,6 +130,16 @@ def get_sample(db: Database, sample_id: str) -> Sample:
     return Sample(**row._mapping)
 
 
+def get_samples(db: Database, sample_ids: Sequence[str]) -> list[Sample]:
+    """The samples of these ids, in this order; those that are gone are left out."""
+    found: dict[str, Sample] = {}
+    with db.read() as connection:
+        for start in range(0, len(sample_ids), _CHUNK):
+            rows = connection.execute(_SELECT_SAMPLE.where(samples.c.id.in_(sample_ids[start : start + _CHUNK])))
+            found.update({row.id: Sample(**row._mapping) for row in rows})
+    return [found[sample_id] for sample_id in sample_ids if sample_id in found]
+
+
 def find_samples(
     db: Database,
     function_id: str,

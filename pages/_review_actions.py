@@ -1,0 +1,188 @@
+"""What can be done with samples in Review: on those selected, or on all that match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape as escape_html
+
+import streamlit as st
+
+from detector.api.exports import export_path, selection_path
+from detector.gallery.filters import GalleryFilter
+from detector.gallery.selection import Gallery
+from detector.jobs import annotated
+from detector.locked_test import give_back, put_aside_samples
+from detector.storage import annotating, samples
+from detector.storage.bin import delete_samples, empty_bin, restore_samples
+from detector.storage.functions import Label
+from detector.words import count
+from pages._gallery import select
+from pages._review_filters import View
+from pages._state import escape, workspace
+
+KEY = "review"
+#: From here on a count is named and a person asked before it happens.
+_MANY = 100
+
+Act = Callable[[list[str]], str]
+
+
+def give_label(function_id: str, sample_ids: Sequence[str], label: Label | None) -> str:
+    """Label samples, or take their labels away; returns what happened, in words."""
+    changed = annotating.annotate(workspace().db, sample_ids, label.id if label else None)
+    if changed:
+        annotated(workspace(), function_id)
+    given = f"{label.name} now" if label else "without a label now"
+    return f"{count(changed, 'sample')} {given}. A new model follows by itself." if changed else "Nothing to change."
+
+
+def undo(function_id: str) -> str:
+    """Take back the last change of labels; returns what happened, in words."""
+    undone = annotating.undo_last(workspace().db, function_id)
+    if undone is None:
+        return "There is nothing to undo."
+    if undone.changed:
+        annotated(workspace(), function_id)
+    return f"The last change is undone: {count(undone.changed, 'sample')} as before."
+
+
+def actions(gallery: Gallery, function_id: str, view: View, labels: list[Label], selected: list[str]) -> None:
+    """The bar over the gallery."""
+    everything = bool(st.session_state.get("all-matching")) and not selected
+    matching = gallery.count(view.where)
+    n = len(selected) if selected else matching if everything else 0
+    with st.container(horizontal=True, vertical_alignment="center", key="review-actions"):
+        if everything:
+            st.markdown(f"**All {count(matching)} that match**")
+        elif selected:
+            st.markdown(f"**{count(n)} selected**")
+        else:
+            st.markdown(":gray[Select images, or:]")
+        if everything:
+            st.button("Only what I select", on_click=_everything, args=(False,), type="tertiary")
+        elif not selected:
+            st.button(f"Select all {count(matching)} that match", on_click=_everything, args=(True,), type="tertiary")
+
+        def ids() -> list[str]:
+            return list(selected) if selected else gallery.ids(view.where, view.order)
+
+        if view.where.bin:
+            _binned(function_id, ids, n)
+        else:
+            _labels(function_id, labels, ids, n)
+            _more(function_id, ids, n)
+        undoable = annotating.count_undoable(workspace().db, function_id)
+        st.button(
+            "Undo",
+            key="undo",
+            disabled=not undoable,
+            help=f"Takes the last change of labels back ({count(undoable, 'sample')})." if undoable else None,
+            on_click=_undo,
+            args=(function_id,),
+        )
+        _downloads(function_id, view, selected)
+
+
+def _undo(function_id: str) -> None:
+    st.toast(undo(function_id))
+
+
+def _everything(on: bool) -> None:
+    st.session_state["all-matching"] = on
+    select(KEY, [])
+
+
+def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]], n: int) -> None:
+    for label in [*labels, None]:
+        name = label.name if label else "no label"
+        asked = st.button(name, key=f"give-{label.id if label else 'none'}", disabled=not n)
+        if asked:
+            words = (
+                f"give {count(n, 'sample')} the label {name}" if label else f"take the label of {count(n, 'sample')}"
+            )
+            _do(words, ids, lambda chosen, label=label: give_label(function_id, chosen, label), n)  # type: ignore[misc]
+
+
+def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
+    with st.popover("More", disabled=not n):
+        st.caption(f"With {count(n, 'sample')}:")
+        source = st.text_input("Source", key="bulk-source", max_chars=200, placeholder="sdxl, camera")
+        if st.button("Set source", width="stretch"):
+            wanted = source.strip() or None
+
+            def set_source(chosen: list[str]) -> str:
+                changed = samples.set_source(workspace().db, function_id, chosen, wanted)
+                return (
+                    f"{count(changed, 'sample')} {f'with the source {wanted}' if wanted else 'without a source'} now."
+                )
+
+            _do(f"set the source of {count(n, 'sample')} to {wanted or 'none'}", ids, set_source, n)
+        for words, put in (("Move to the locked test set", put_aside_samples), ("Move back to training", give_back)):
+            if st.button(words, width="stretch"):
+
+                def move(chosen: list[str], put: Callable[..., int] = put) -> str:
+                    moved = put(workspace(), function_id, chosen)
+                    return f"{count(moved, 'sample')} moved. A new model follows by itself."
+
+                _do(f"{words.lower()}: {count(n, 'sample')}", ids, move, n)
+        if st.button("Delete", width="stretch", help="Puts them into the bin, from where they can come back."):
+
+            def delete(chosen: list[str]) -> str:
+                gone = delete_samples(workspace().db, function_id, chosen)
+                annotated(workspace(), function_id)
+                return f"{count(gone, 'sample')} in the bin now."
+
+            _do(f"put {count(n, 'sample')} into the bin", ids, delete, n)
+
+
+def _binned(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
+    def restore(chosen: list[str]) -> str:
+        back = restore_samples(workspace().db, function_id, chosen)
+        annotated(workspace(), function_id)
+        return f"{count(back, 'sample')} back."
+
+    if st.button("Restore", disabled=not n):
+        _do(f"restore {count(n, 'sample')}", ids, restore, n)
+    if st.button("Empty the bin"):
+        whole = Gallery(workspace(), function_id).count(GalleryFilter(bin=True))
+
+        def empty(_chosen: list[str]) -> str:
+            return f"{count(empty_bin(workspace().db, function_id), 'sample')} deleted for good."
+
+        _confirm(f"delete {count(whole, 'sample')} for good. This cannot be undone", list, empty)
+
+
+def _do(words: str, ids: Callable[[], list[str]], act: Act, n: int) -> None:
+    if n >= _MANY:
+        _confirm(words, ids, act)
+    else:
+        _act(ids, act)
+
+
+@st.dialog("Are you sure?")
+def _confirm(words: str, ids: Callable[[], list[str]], act: Act) -> None:
+    st.markdown(escape(f"This will {words}."))
+    if st.button("Do it", type="primary"):
+        _act(ids, act)
+
+
+def _act(ids: Callable[[], list[str]], act: Act) -> None:
+    said = act(ids())
+    st.session_state["all-matching"] = False
+    st.session_state["review-said"] = said
+    st.session_state.pop("review-page", None)
+    select(KEY, [])
+    st.rerun()
+
+
+def _downloads(function_id: str, view: View, selected: list[str]) -> None:
+    ws = workspace()
+    links = []
+    for kind, words in (("csv", "CSV"), ("zip", "ZIP in label folders")):
+        path = (
+            selection_path(ws, function_id, kind, selected)  # type: ignore[arg-type]
+            if selected
+            else export_path(ws.db, function_id, kind, view.where, view.order)  # type: ignore[arg-type]
+        )
+        links.append(f'<a href="{escape_html(path)}" download>{words}</a>')
+    st.html(f'<span class="downloads">Download {"these" if selected else "all that match"}: {", ".join(links)}</span>')

@@ -1,0 +1,192 @@
+"""What Review shows and in which order: the widgets, each choice with its count, kept in the address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from detector.evaluation.results import STRESSES
+from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
+from detector.gallery.selection import Facets, Gallery
+from detector.storage import imports
+from detector.storage.functions import Label
+from detector.words import count
+from pages._confidence_range import confidence_range
+from pages._gallery import TileSize
+from pages._state import workspace
+
+ORDERS = {
+    Order.LEAST_CONFIDENT: "least confident first",
+    Order.MOST_CONFIDENT: "most confident first",
+    Order.MISLABELLED: "most likely mislabelled first",
+    Order.USEFUL: "most useful to label next",
+    Order.SMALLEST_MARGIN: "smallest margin first",
+    Order.NEWEST: "newest import first",
+    Order.OLDEST: "oldest import first",
+    Order.ANNOTATED_LAST: "newest label first",
+    Order.ANNOTATED_FIRST: "oldest label first",
+}
+_SIZES: tuple[TileSize, ...] = ("S", "M", "L")
+#: Four beside each other on a wide screen, two on a phone.
+_WIDTH = 184
+#: The conditions behind "More filters".
+_MORE = ("verdict", "source", "flips", "split", "batch", "low", "high", "duplicates", "bin")
+
+
+@dataclass(frozen=True)
+class View:
+    """All that the address says of the gallery."""
+
+    where: GalleryFilter
+    order: Order = Order.LEAST_CONFIDENT
+    size: TileSize = "M"
+    stacked: bool = True
+
+    def to_query(self) -> dict[str, str]:
+        """What differs from the default."""
+        query = self.where.to_query()
+        if self.order is not Order.LEAST_CONFIDENT:
+            query["sort"] = self.order.value
+        if self.size != "M":
+            query["size"] = self.size
+        if not self.stacked:
+            query["stacks"] = "no"
+        return query
+
+    @classmethod
+    def from_query(cls, query: dict[str, str]) -> View:
+        """Read an address; what cannot be is left out."""
+        order = query.get("sort", "")
+        size = query.get("size", "M")
+        return cls(
+            GalleryFilter.from_query(query),
+            Order(order) if order in set(Order) else Order.LEAST_CONFIDENT,
+            size if size in _SIZES else "M",
+            query.get("stacks") != "no",
+        )
+
+
+def from_address() -> View:
+    """The view that the address names."""
+    return View.from_query(st.query_params.to_dict())
+
+
+def show_anew() -> None:
+    """Have the widgets take their values from the address again, after the page itself changed it."""
+    st.session_state["filters-round"] = st.session_state.get("filters-round", 0) + 1
+
+
+def filters(gallery: Gallery, view: View, labels: list[Label], function_id: str) -> View:
+    """Draw the widgets; returns the view that they say."""
+    facets = gallery.facets(view.where)
+    keys = f"{function_id}-{st.session_state.get('filters-round', 0)}"
+    names = {label.id: label.name for label in labels}
+    where = view.where
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        says = _choice("Says", where.says, _counted(names | {NONE: "nothing yet"}, facets.says), f"says-{keys}")
+        label = _choice(
+            "Label", where.label, _counted(names | {NONE: "no label", ANY: "any label"}, facets.label), f"label-{keys}"
+        )
+        agreement = _choice(
+            "Says and label",
+            where.agreement,
+            _counted({"differs": "differ", "agrees": "agree"}, facets.agreement, keep=True),
+            f"agreement-{keys}",
+        )
+        order = st.selectbox(
+            "Order",
+            list(ORDERS),
+            index=list(ORDERS).index(view.order),
+            format_func=ORDERS.__getitem__,
+            key=f"sort-{keys}",
+            width=_WIDTH + 40,
+        )
+        text = st.text_input("File name has", where.text or "", key=f"text-{keys}", width=_WIDTH, max_chars=100)
+        set_more = len(where.to_query().keys() & set(_MORE))
+        with st.popover(f"More filters ({set_more})" if set_more else "More filters"):
+            more = _more(where, facets, names, function_id, keys)
+            st.divider()
+            size = st.segmented_control("Tiles", _SIZES, default=view.size, required=True, key=f"size-{keys}")
+            stacked = st.toggle("Near-duplicates as one stack", view.stacked, key=f"stacks-{keys}")
+    chosen = replace(more, says=says, label=label, agreement=agreement, text=text.strip() or None)
+    return View(chosen, order, size or "M", stacked)
+
+
+def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_id: str, keys: str) -> GalleryFilter:
+    low, high = confidence_range(facets.confidence, where.low or 0.0, where.high or 1.0, f"range-{keys}")
+    left, right = st.columns(2)
+    with left:
+        verdict = _choice(
+            "Verdict", where.verdict, _counted(names | {UNSURE: "can't tell"}, facets.verdict), f"verdict-{keys}", None
+        )
+        flips = _choice(
+            "Verdict flips after",
+            where.flips,
+            _counted({ANY: "any change"} | STRESSES, facets.flips),
+            f"flips-{keys}",
+            None,
+        )
+        batch = _choice("Import", where.batch, _batches(function_id, facets), f"batch-{keys}", None)
+    with right:
+        known = {source: source for source in sorted(facets.source) if source != NONE}
+        source = _choice(
+            "Source", where.source, _counted(known | {NONE: "no source"}, facets.source), f"source-{keys}", None
+        )
+        split = _choice(
+            "Set",
+            where.split,
+            _counted({"train": "training", "test": "locked test set"}, facets.split),
+            f"split-{keys}",
+            None,
+        )
+        duplicates = st.checkbox(
+            f"Has a near-duplicate ({facets.duplicates:,})", where.duplicates, key=f"duplicates-{keys}"
+        )
+        binned = st.checkbox(f"In the bin ({facets.binned:,})", where.bin, key=f"bin-{keys}")
+    return replace(
+        where,
+        verdict=verdict,
+        flips=flips,
+        batch=batch,
+        source=source,
+        split=split,
+        duplicates=duplicates,
+        bin=binned,
+        low=low if low > 0 else None,
+        high=high if high < 1 else None,
+    )
+
+
+def _batches(function_id: str, facets: Facets) -> dict[str, str]:
+    titles = {batch.id: batch.title for batch in imports.list_batches(workspace().db, function_id, limit=200)}
+    return _counted(titles | {NONE: "no import"}, facets.batch)
+
+
+def _counted(names: dict[str, str], counts: dict[str, int], keep: bool = False) -> dict[str, str]:
+    """Choices with their counts; those that no sample has are left out unless they are to ``keep``."""
+    return {value: f"{name} ({counts.get(value, 0):,})" for value, name in names.items() if keep or counts.get(value)}
+
+
+def _choice(label: str, value: str | None, options: dict[str, str], key: str, width: int | None = _WIDTH) -> str | None:
+    """A select box whose first option, any, is None; a value that no sample has any more can still be chosen away."""
+    known = {"": "any", **options}
+    if value is not None and value not in known:
+        known[value] = f"{value} (0)"
+    chosen = st.selectbox(
+        label,
+        list(known),
+        index=list(known).index(value or ""),
+        # A choice may have left the options since it was made.
+        format_func=lambda option: known.get(option, option),
+        key=key,
+        width=width or "stretch",
+    )
+    return chosen or None
+
+
+def sentence(matching: int, total: int, view: View, said_by: str) -> str:
+    """What one looks at."""
+    if view.where.bin:
+        return f"{count(matching, 'sample')} in the bin"
+    return f"{matching:,} of {count(total, 'sample')} · {ORDERS[view.order]}{said_by}"
