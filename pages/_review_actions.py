@@ -7,7 +7,7 @@ from html import escape as escape_html
 
 import streamlit as st
 
-from detector.api.exports import export_path, selection_path
+from detector.api.exports import Kind, export_path, selection_path
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
 from detector.jobs import annotated
@@ -23,6 +23,8 @@ from pages._state import escape, workspace
 KEY = "review"
 #: From here on a count is named and a person asked before it happens.
 _MANY = 100
+
+_KINDS: dict[Kind, str] = {"csv": "Table (CSV)", "zip": "Images in label folders (ZIP)"}
 
 Act = Callable[[list[str]], str]
 
@@ -58,10 +60,9 @@ def actions(gallery: Gallery, function_id: str, view: View, labels: list[Label],
             st.markdown(f"**{count(n)} selected**")
         else:
             st.markdown(":gray[Select images, or:]")
-        if everything:
-            st.button("Only what I select", on_click=_everything, args=(False,), type="tertiary")
-        elif not selected:
-            st.button(f"Select all {count(matching)} that match", on_click=_everything, args=(True,), type="tertiary")
+        # Always one button here: what stands behind it must keep its place, or an open menu turns into its neighbour.
+        words = "Only what I select" if everything else f"Select all {count(matching)} that match"
+        st.button(words, on_click=_everything, args=(not everything,), type="tertiary", key="select-all-matching")
 
         def ids() -> list[str]:
             return list(selected) if selected else gallery.ids(view.where, view.order)
@@ -71,20 +72,7 @@ def actions(gallery: Gallery, function_id: str, view: View, labels: list[Label],
         else:
             _labels(function_id, labels, ids, n)
             _more(function_id, ids, n)
-        undoable = annotating.count_undoable(workspace().db, function_id)
-        st.button(
-            "Undo",
-            key="undo",
-            disabled=not undoable,
-            help=f"Takes the last change of labels back ({count(undoable, 'sample')})." if undoable else None,
-            on_click=_undo,
-            args=(function_id,),
-        )
         _downloads(function_id, view, selected)
-
-
-def _undo(function_id: str) -> None:
-    st.toast(undo(function_id))
 
 
 def _everything(on: bool) -> None:
@@ -177,12 +165,11 @@ def _act(ids: Callable[[], list[str]], act: Act) -> None:
 
 def _downloads(function_id: str, view: View, selected: list[str]) -> None:
     ws = workspace()
-    links = []
-    for kind, words in (("csv", "CSV"), ("zip", "ZIP in label folders")):
-        path = (
-            selection_path(ws, function_id, kind, selected)  # type: ignore[arg-type]
-            if selected
-            else export_path(ws.db, function_id, kind, view.where, view.order)  # type: ignore[arg-type]
-        )
-        links.append(f'<a href="{escape_html(path)}" download>{words}</a>')
-    st.html(f'<span class="downloads">Download {"these" if selected else "all that match"}: {", ".join(links)}</span>')
+    with st.popover("Download"):
+        st.caption("The images selected:" if selected else "All that match:")
+        for kind, words in _KINDS.items():
+            if selected:
+                path = selection_path(ws, function_id, kind, selected)
+            else:
+                path = export_path(ws.db, function_id, kind, view.where, view.order)
+            st.html(f'<a class="download" href="{escape_html(path)}" download>{words}</a>')

@@ -31,7 +31,7 @@ _SIZES: tuple[TileSize, ...] = ("S", "M", "L")
 #: Four beside each other on a wide screen, two on a phone.
 _WIDTH = 184
 #: The conditions behind "More filters".
-_MORE = ("verdict", "source", "flips", "split", "batch", "low", "high", "duplicates", "bin")
+_MORE = ("verdict", "source", "flips", "split", "batch", "low", "high", "duplicates", "bin", "text")
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,15 @@ def filters(gallery: Gallery, view: View, labels: list[Label], function_id: str)
             index=list(ORDERS).index(view.order),
             format_func=ORDERS.__getitem__,
             key=f"sort-{keys}",
-            width=_WIDTH + 40,
+            width=_WIDTH,
         )
-        text = st.text_input("File name has", where.text or "", key=f"text-{keys}", width=_WIDTH, max_chars=100)
         set_more = len(where.to_query().keys() & set(_MORE))
         with st.popover(f"More filters ({set_more})" if set_more else "More filters"):
             more = _more(where, facets, names, function_id, keys)
             st.divider()
             size = st.segmented_control("Tiles", _SIZES, default=view.size, required=True, key=f"size-{keys}")
             stacked = st.toggle("Near-duplicates as one stack", view.stacked, key=f"stacks-{keys}")
-    chosen = replace(more, says=says, label=label, agreement=agreement, text=text.strip() or None)
+    chosen = replace(more, says=says, label=label, agreement=agreement)
     return View(chosen, order, size or "M", stacked)
 
 
@@ -140,6 +139,7 @@ def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_
             f"split-{keys}",
             None,
         )
+        text = st.text_input("File name has", where.text or "", key=f"text-{keys}", max_chars=100)
         duplicates = st.checkbox(
             f"Has a near-duplicate ({facets.duplicates:,})", where.duplicates, key=f"duplicates-{keys}"
         )
@@ -153,6 +153,7 @@ def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_
         split=split,
         duplicates=duplicates,
         bin=binned,
+        text=text.strip() or None,
         low=low if low > 0 else None,
         high=high if high < 1 else None,
     )

@@ -46,7 +46,7 @@ class Look:
         )
 
     def _ink(self, name: str | None) -> Ink:
-        return self._inks[name] if name in self._inks else self._neutral
+        return self._inks.get(name or "", self._neutral)
 
     def large(self, sample_id: str) -> Large | None:
         """Everything about the sample that is open; None where it is gone."""
@@ -82,7 +82,7 @@ class Look:
                     title=found[item.sample_id].file_name,
                     label=self._names.get(found[item.sample_id].label_id or ""),
                     label_colour=self._ink(self._names.get(found[item.sample_id].label_id or "")).text,
-                    similarity=f"likeness {item.similarity:.2f}",
+                    similarity=f"{item.similarity:.2f}",
                 )
                 for item in near
                 if item.sample_id in found

@@ -91,6 +91,13 @@ _CSS = """
 .track { height: 0.5rem; margin: 0.2rem 0 0.7rem; border-radius: 0.25rem; background: var(--track); overflow: hidden; }
 .track > div { height: 100%; }
 
+/* A link that fetches a file looks like what it is beside buttons. */
+.download {
+  display: block; padding: 0.4rem 0.8rem; border: 1px solid var(--hairline); border-radius: 0.5rem;
+  color: inherit !important; text-align: center; text-decoration: none;
+}
+.download:hover { border-color: var(--ink-button); }
+
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; }
   [class*="st-key-card-"] { padding: 0.8rem; }

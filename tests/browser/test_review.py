@@ -1,0 +1,218 @@
+"""Review as a person drives it: by keyboard alone, and on everything that a filter shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import select
+
+from detector.gallery.filters import GalleryFilter, Order
+from detector.gallery.selection import Gallery
+from detector.jobs import request_build
+from detector.storage import annotating, functions, samples
+from detector.storage.functions import Function
+from detector.storage.schema import annotation_history
+from tests.browser.conftest import Server
+from tests.factories import add_images, images, label_ids, make_image, near_duplicate
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browser.dashboard import Dashboard
+
+pytestmark = pytest.mark.browser
+
+DIFFERS = GalleryFilter(agreement="differs")
+
+
+@pytest.fixture
+def server(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
+    """Labels are given in peace: the training that follows them would only come after an hour."""
+    running = Server(tmp_path, {"DETECTOR_RETRAIN_DELAY": "3600"})
+    yield running
+    running.stop()
+    for trouble in ("Uncaught app execution", "job failed"):
+        assert trouble not in running.log, running.log
+
+
+@pytest.fixture
+def function(dashboard: Dashboard, server: Server) -> Function:
+    """Sixty labelled images, of which ten carry a wrong label, a trained model, and the Review page open."""
+    ws = server.workspace
+    function = functions.get_function(ws.db, dashboard.create_function("Reviewed"))
+    items = [(name, data, label) for name, data, label in images(30)]
+    wrong = {"real": "synthetic", "synthetic": "real"}
+    items = [(name, data, wrong[label] if place < 10 else label) for place, (name, data, label) in enumerate(items)]
+    add_images(ws, function, [*items, ("twin.png", near_duplicate(make_image(25)), "real")])
+    request_build(ws, function.id)
+    deadline = time.monotonic() + 120
+    while functions.get_function(ws.db, function.id).live_model_id is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    dashboard.sees_no_progress()
+    dashboard.open("Review")
+    return function
+
+
+def _labels(server: Server, function: Function) -> dict[str, str | None]:
+    rows = samples.find_samples(server.workspace.db, function.id, limit=1000)
+    return {row.id: row.label_id for row in rows}
+
+
+def _wait_for(server: Server, function: Function, expected: dict[str, str | None]) -> None:
+    deadline = time.monotonic() + 30
+    while _labels(server, function) != expected and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _labels(server, function) == expected
+
+
+def test_twenty_images_are_labelled_by_keyboard_alone_and_three_undone(
+    dashboard: Dashboard, server: Server, function: Function
+) -> None:
+    ids = label_ids(server.workspace, function)
+    before = _labels(server, function)
+    keyboard = dashboard.page.keyboard
+    tiles = dashboard.page.locator(".gallery .tile")
+    order: list[str] = tiles.evaluate_all("nodes => nodes.map(node => node.dataset.id)")
+    # By Tab from the top of the page, as somebody without a mouse would.
+    for _ in range(60):
+        keyboard.press("Tab")
+        if tiles.evaluate_all("nodes => nodes.some(node => node === node.getRootNode().activeElement)"):
+            break
+    expected, changes = dict(before), []
+    for place, sample_id in enumerate(order[:20]):
+        # 1, 2 and 0 in turn; a label that is there already is no change.
+        key, label = (("1", ids["real"]), ("2", ids["synthetic"]), ("0", None))[place % 3]
+        keyboard.press(key)
+        if expected[sample_id] != label:
+            changes.append((sample_id, expected[sample_id]))
+        expected[sample_id] = label
+    _wait_for(server, function, expected)
+    for _ in range(3):
+        keyboard.press("u")
+        sample_id, earlier = changes.pop()
+        expected[sample_id] = earlier
+        _wait_for(server, function, expected)
+    with server.workspace.db.read() as connection:
+        rows = connection.execute(select(annotation_history).where(annotation_history.c.by == "person")).all()
+    assert sum(row.undone_at is not None for row in rows) == 3
+    assert len(rows) == len(changes) + 3
+    # The tiles stayed where they were while their labels changed, and undo still works after a reload.
+    assert tiles.evaluate_all("nodes => nodes.map(node => node.dataset.id)") == order
+    dashboard.reload()
+    tiles.first.focus()
+    keyboard.press("u")
+    sample_id, earlier = changes.pop()
+    expected[sample_id] = earlier
+    _wait_for(server, function, expected)
+    assert len(changes) > 8
+
+
+def test_all_that_differ_are_relabelled_at_once_and_brought_back(
+    dashboard: Dashboard, server: Server, function: Function
+) -> None:
+    ws, ids = server.workspace, label_ids(server.workspace, function)
+    before = _labels(server, function)
+    dashboard.choose("Says and label", "differ")
+    dashboard.choose("Order", "most confident first")
+    found = Gallery(ws, function.id)
+    differing = found.ids(DIFFERS, Order.MOST_CONFIDENT)
+    assert len(differing) >= 5
+    dashboard.sees_tiles(differing)
+    dashboard.press(f"Select all {len(differing)} that match")
+    dashboard.sees(f"All {len(differing)} that match")
+    dashboard.press("synthetic")
+    expected = before | dict.fromkeys(differing, ids["synthetic"])
+    _wait_for(server, function, expected)
+    dashboard.sees("newer than it")
+    # What the filter shows now is what still differs.
+    left = Gallery(ws, function.id).ids(DIFFERS, Order.MOST_CONFIDENT)
+    assert len(left) < len(differing)
+    dashboard.sees_tiles(left)
+    assert annotating.undo_last(ws.db, function.id) is not None
+    assert _labels(server, function) == before
+
+
+def test_stacks_open_samples_go_to_the_bin_and_come_back_and_everything_can_be_downloaded(
+    dashboard: Dashboard, server: Server, function: Function
+) -> None:
+    page = dashboard.page
+    stack = page.locator(".gallery .tile", has=page.locator(".stacked:visible"))
+    stack.locator(".stacked").click()
+    page.get_by_role("button", name="Close the stack").wait_for()
+    dashboard.settled()
+    assert page.locator(".gallery .tile").count() == 2
+    assert "group" in dashboard.query
+    dashboard.press("Close the stack")
+    page.get_by_role("button", name="Close the stack").wait_for(state="detached")
+    dashboard.settled()
+    assert page.locator(".gallery .tile").count() == 48
+
+    gone = page.locator(".gallery .tile").first
+    gone_id = gone.get_attribute("data-id")
+    gone.click()
+    dashboard.sees("1 selected")
+    page.get_by_role("button", name="More", exact=True).click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.locator(f'.gallery .tile[data-id="{gone_id}"]').wait_for(state="detached")
+    assert gone_id not in _labels(server, function)
+    dashboard.reload()
+    page.get_by_role("button", name="More filters").click()
+    page.get_by_text("In the bin (1)").click()
+    dashboard.sees("1 sample in the bin")
+    page.keyboard.press("Escape")
+    dashboard.press("Select all 1 that match")
+    dashboard.press("Restore")
+    deadline = time.monotonic() + 20
+    while gone_id not in _labels(server, function) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert gone_id in _labels(server, function)
+
+    dashboard.open("Review")
+    for words, ending in (("Table (CSV)", ".csv"), ("Images in label folders (ZIP)", ".zip")):
+        page.get_by_role("button", name="Download", exact=True).click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name=words).click()
+        page.keyboard.press("Escape")
+        assert download.value.suggested_filename.endswith(ending)
+        data = Path(download.value.path()).read_bytes()
+        if ending == ".csv":
+            assert len(list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))) == 61
+        else:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                assert sum(name.endswith(".png") for name in archive.namelist()) == 61
+
+
+def test_axe_finds_no_serious_fault_on_the_page_and_in_the_large_view(
+    dashboard: Dashboard, server: Server, function: Function
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe of requirements-dev.txt is missing")
+    page = dashboard.page
+
+    def serious() -> list[str]:
+        found = axe.Axe().run(page).response["violations"]
+        return [
+            json.dumps({"id": item["id"], "nodes": [node["html"][:200] for node in item["nodes"]][:5]})
+            for item in found
+            if item["impact"] in ("serious", "critical")
+        ]
+
+    assert serious() == []
+    page.locator(".gallery .tile").first.focus()
+    page.keyboard.press("Enter")
+    page.locator("dialog.large .facts").wait_for()
+    page.wait_for_timeout(1000)
+    assert serious() == []
+    assert page.locator("dialog.large .near li").count() == 5
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="More filters").click()
+    page.wait_for_timeout(700)
+    assert serious() == []
