@@ -176,7 +176,9 @@ def test_stacks_open_samples_go_to_the_bin_and_come_back_and_everything_can_be_d
         time.sleep(0.1)
     assert gone_id in _labels(server, function)
 
-    dashboard.open("Review")
+    dashboard.press("Show all")
+    dashboard.sees("61 of 61 samples")
+    dashboard.settled()
     for words, ending in (("Table (CSV)", ".csv"), ("Images in label folders (ZIP)", ".zip")):
         page.get_by_role("button", name="Download", exact=True).click()
         with page.expect_download() as download:
