@@ -23,7 +23,14 @@ _CHUNK = 5000
 
 
 def made_function(
-    ws: Workspace, n: int, *, seed: int = 0, pictures: int = 0, dimension: int = 0, name: str = "Made"
+    ws: Workspace,
+    n: int,
+    *,
+    seed: int = 0,
+    pictures: int = 0,
+    dimension: int = 0,
+    backbone_key: str = BACKBONE_KEY,
+    name: str = "Made",
 ) -> Function:
     """A function with ``n`` samples, four fifths of them annotated, all predicted by a live model.
 
@@ -32,7 +39,7 @@ def made_function(
     pictures : int
         So many different thumbnails, made once and given out in turn; 0: none at all.
     dimension : int
-        Numbers of each embedding; 0: none at all.
+        Numbers of each embedding; 0: none at all. The labels can be learned from them.
     """
     rng = np.random.default_rng(seed)
     function = functions.create_function(ws.db, name, backbone_id="efficientnet-lite0", label_names=LABELS)
@@ -67,7 +74,7 @@ def made_function(
                 function_id=function.id,
                 version=1,
                 backbone_id="efficientnet-lite0",
-                backbone_key=BACKBONE_KEY,
+                backbone_key=backbone_key,
                 precision="float32",
                 label_ids=label_ids,
                 label_names=list(LABELS),
@@ -105,13 +112,16 @@ def made_function(
                     [{"image_hash": key, "data": thumbs[i % pictures]} for i, key in zip(chunk, hashes, strict=True)],
                 )
             if dimension:
-                numbers = rng.standard_normal((len(hashes), dimension)).astype(np.float16)
+                numbers = rng.standard_normal((len(hashes), dimension))
+                # A few directions carry the label, about as well as in real embeddings.
+                numbers[:, :20] += np.where(predicted[chunk.start : chunk.stop, None], 0.4, -0.4)
+                numbers = numbers.astype(np.float16)
                 connection.execute(
                     insert(embeddings),
                     [
                         {
                             "image_hash": key,
-                            "backbone_key": BACKBONE_KEY,
+                            "backbone_key": backbone_key,
                             "view": "whole",
                             "dtype": "float16",
                             "data": row.tobytes(),

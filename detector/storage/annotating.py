@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exists, insert, select, update
 
 from detector.errors import InvalidInput, NotFound
 from detector.storage.database import Database, new_id, now
@@ -98,13 +98,7 @@ def undo_last(db: Database, function_id: str) -> Undone | None:
     Samples whose label was changed again by somebody else since, or that were deleted, keep what they have.
     """
     with db.write() as connection:
-        operation = connection.scalar(
-            select(annotation_history.c.operation)
-            .join(samples, samples.c.id == annotation_history.c.sample_id)
-            .where(samples.c.function_id == function_id, *_UNDOABLE)
-            .order_by(annotation_history.c.sequence.desc())
-            .limit(1)
-        )
+        operation = connection.scalar(_latest(function_id))
         if operation is None:
             return None
         return _undo(connection, function_id, operation)
@@ -112,15 +106,8 @@ def undo_last(db: Database, function_id: str) -> Undone | None:
 
 def count_undoable(db: Database, function_id: str) -> int:
     """How many samples the next undo would change; 0 where there is nothing to undo."""
-    latest = (
-        select(annotation_history.c.operation)
-        .join(samples, samples.c.id == annotation_history.c.sample_id)
-        .where(samples.c.function_id == function_id, *_UNDOABLE)
-        .order_by(annotation_history.c.sequence.desc())
-        .limit(1)
-    )
     with db.read() as connection:
-        operation = connection.scalar(latest)
+        operation = connection.scalar(_latest(function_id))
         if operation is None:
             return 0
         return len(
@@ -206,8 +193,17 @@ def _before(row: Any) -> dict[str, Any]:
     }
 
 
-_UNDOABLE = (
-    annotation_history.c.by == PERSON,
-    annotation_history.c.operation.is_not(None),
-    annotation_history.c.undone_at.is_(None),
-)
+def _latest(function_id: str) -> Select[Any]:
+    """The newest operation of a person on a function that stands."""
+    mine = exists().where(samples.c.id == annotation_history.c.sample_id, samples.c.function_id == function_id)
+    return (
+        select(annotation_history.c.operation)
+        .where(
+            annotation_history.c.by == PERSON,
+            annotation_history.c.operation.is_not(None),
+            annotation_history.c.undone_at.is_(None),
+            mine,
+        )
+        .order_by(annotation_history.c.sequence.desc())
+        .limit(1)
+    )

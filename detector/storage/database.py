@@ -37,7 +37,11 @@ def _for_the_gallery(connection: Connection) -> None:
             "annotation_history": ("operation", "previous_at", "previous_by", "undone_at"),
         },
     )
-    for table, name in (("samples", "ix_samples_revision"), ("annotation_history", "ix_annotation_history_operation")):
+    for table, name in (
+        ("samples", "ix_samples_revision"),
+        ("annotation_history", "ix_annotation_history_operation"),
+        ("annotation_history", "ix_annotation_history_by"),
+    ):
         next(index for index in metadata.tables[table].indexes if index.name == name).create(connection)
 
 

@@ -143,22 +143,13 @@ def find_live(db: Database, function_id: str) -> tuple[str | None, str] | None:
 
 def list_functions(db: Database) -> list[FunctionSummary]:
     """All functions, newest first, with what a list shows of them."""
-    counts = (
-        select(
-            samples.c.function_id,
-            func.count().label("n"),
-            func.count(samples.c.label_id).label("annotated"),
-        )
-        .where(samples.c.deleted_at.is_(None))
-        .group_by(samples.c.function_id)
-    )
     # An audit changes neither samples nor models.
     busy = (
         select(jobs.c.function_id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "evaluate").distinct()
     )
     with db.read() as connection:
         rows = connection.execute(_SELECT_FUNCTION.order_by(functions.c.created_at.desc(), functions.c.id)).all()
-        by_function = {row.function_id: row for row in connection.execute(counts)}
+        by_function = _count_samples(connection)
         live = {
             row.id: row
             for row in connection.execute(
@@ -171,14 +162,14 @@ def list_functions(db: Database) -> list[FunctionSummary]:
     found = []
     for row in rows:
         function = Function(**row._mapping)
-        count = by_function.get(function.id)
+        count = by_function[function.id]
         model = live.get(function.live_model_id)
         scores = model.cross_validation if model is not None else None
         found.append(
             FunctionSummary(
                 function,
-                count.n if count else 0,
-                count.annotated if count else 0,
+                count[0],
+                count[1],
                 model.version if model is not None else None,
                 scores["accuracy"] if scores else None,
                 scores["n"] if scores else 0,
@@ -186,6 +177,28 @@ def list_functions(db: Database) -> list[FunctionSummary]:
             )
         )
     return found
+
+
+def _count_samples(connection: Connection) -> dict[str, tuple[int, int]]:
+    """(samples, annotated ones) by function; only what has changed since the last time is counted again."""
+    database = str(connection.engine.url)
+    found = {}
+    for row in connection.execute(select(functions.c.id, functions.c.sample_revision)):
+        key = (database, row.id)
+        known = _counted.get(key)
+        if known is None or known[0] != row.sample_revision:
+            counts = connection.execute(
+                select(func.count(), func.count(samples.c.label_id)).where(
+                    samples.c.function_id == row.id, samples.c.deleted_at.is_(None)
+                )
+            ).one()
+            known = _counted[key] = (row.sample_revision, counts[0], counts[1])
+        found[row.id] = known[1:]
+    return found
+
+
+#: (revision, samples, annotated) by database and function. Every page asks for them, several times a run.
+_counted: dict[tuple[str, str], tuple[int, int, int]] = {}
 
 
 def rename_function(db: Database, function_id: str, name: str) -> None:

@@ -178,6 +178,7 @@ annotation_history = Table(
     Column("undone_at", Float),
     Index("ix_annotation_history_sample", "sample_id"),
     Index("ix_annotation_history_operation", "operation"),
+    Index("ix_annotation_history_by", "by", "sequence"),
 )
 
 embeddings = Table(

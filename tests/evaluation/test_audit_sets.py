@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,20 @@ pytestmark = pytest.mark.slow
 MOST_SECONDS = 2 * 240
 
 
-def audited(folder: Path, data_dir: Path) -> tuple[dict[str, Any], float]:
-    """The audit of a set, and the processor time that it took, training not included."""
-    trained = run(data_dir, "train", folder, *OFFLINE, "--json")
-    assert trained.code == 0, trained.err
+def audited(data_dir: Path, name: str) -> tuple[dict[str, Any], float]:
+    """The audit of a function, and the processor time that it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    ran = run(data_dir, "audit", folder.name, "--json")
+    ran = run(data_dir, "audit", name, "--json")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert ran.code == 0, ran.err
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return json.loads(ran.out), seconds
 
 
-def test_mixed2000_is_audited_whole_within_four_minutes_of_two_cores(tmp_path: Path) -> None:
-    found, seconds = audited(require("mixed2000"), tmp_path)
+def test_mixed2000_is_audited_whole_within_four_minutes_of_two_cores(mixed2000_data: Path, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    shutil.copytree(mixed2000_data, data_dir)
+    found, seconds = audited(data_dir, "mixed2000")
     assert seconds <= MOST_SECONDS
     assert not found["shortcut"]["warning"]
     assert [row["name"] for row in found["stress"]] == list(STRESSES)
@@ -50,9 +51,12 @@ def test_mixed2000_is_audited_whole_within_four_minutes_of_two_cores(tmp_path: P
     assert "never seen" in found["summary"][1]
 
 
-@pytest.mark.parametrize("name", ["confounded_png_vs_jpeg", "confounded_size"])
-def test_files_that_give_the_answer_away_are_the_first_thing_said(name: str, tmp_path: Path) -> None:
-    found, _ = audited(require(name), tmp_path)
+def test_files_that_give_the_answer_away_are_the_first_thing_said(tmp_path: Path) -> None:
+    folder = require("confounded_png_vs_jpeg")
+    trained = run(tmp_path, "train", folder, *OFFLINE, "--json")
+    assert trained.code == 0, trained.err
+    found, _ = audited(tmp_path, folder.name)
     assert found["shortcut"]["warning"]
+    assert found["shortcut"]["roc_auc"] > 0.95
     assert found["summary"][0].startswith("How good it is cannot be said")
     assert "normalise and retrain" in found["summary"][2]

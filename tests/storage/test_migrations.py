@@ -16,7 +16,7 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
     function = empty_function(ws)
     [added] = add_samples(ws.db, function.id, None, [new_sample(ws, make_image(1))])
     with ws.db.write() as connection:
-        for index in ("ix_samples_revision", "ix_annotation_history_operation"):
+        for index in ("ix_samples_revision", "ix_annotation_history_operation", "ix_annotation_history_by"):
             connection.exec_driver_sql(f"DROP INDEX {index}")
         for table, column in (
             ("samples", "sample_sets"),

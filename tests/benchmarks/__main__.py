@@ -1,0 +1,87 @@
+"""``python -m tests.benchmarks``: every figure of ``docs/benchmarks.md``, each in a process of its own.
+
+Our code and its peer are measured in turns in the same process on the same data; the figure is the median over repeats.
+The peer is what a good engineer would write in an afternoon from the libraries' own documentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks.figure import Figure
+from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.report import write_report
+
+#: Module by figure: each has a function of the figure's name, taking an empty folder, returning a Figure.
+FIGURES = {
+    "embed_clip_ratio": "embedding",
+    "embed_clip_roofline": "embedding",
+    "embed_offline_ratio": "embedding",
+    "embed_photo_ratio": "embedding",
+    "sweep_ratio": "sweep",
+    "sweep_100k_s": "sweep",
+    "memory_clip_100k_mb": "memory",
+    "memory_offline_100k_mb": "memory",
+    "zip_to_detector_s": "building",
+    "retrain_s": "building",
+    "invoke_overhead": "invoking",
+    "invoke_throughput": "invoking",
+    "import_files_s": "importing",
+    "import_rss_mb": "importing",
+    "startup_s": "pages",
+    "page_busy_ms": "pages",
+    "gallery_query_ms": "gallery",
+    "gallery_page_s": "gallery",
+    "gallery_growth_mb": "gallery",
+    "mislabelled_ready_s": "gallery",
+}
+
+
+def main() -> int:
+    """Measure, print, and write what was asked for; 0 even where a figure is missed: the report says so."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", choices=list(FIGURES), help="a figure; may be given several times")
+    parser.add_argument("--json", type=Path, help="write the figures here; what an earlier run left there is kept")
+    parser.add_argument("--report", type=Path, help="write a table for people here, from the --json file")
+    parser.add_argument("--here", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(_measure(options.here).to_json()))
+        return 0
+    known = json.loads(options.json.read_text()) if options.json and options.json.exists() else {"figures": {}}
+    known["machine"] = describe_machine()
+    for name in options.only or FIGURES:
+        ran = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks", "--here", name], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if ran.returncode:
+            print(f"{name:24} failed", flush=True)
+            continue
+        figure = Figure.from_json(json.loads(ran.stdout.strip().splitlines()[-1]))
+        known["figures"][name] = figure.to_json()
+        sign = "at least" if figure.at_least else "at most"
+        verdict = "met" if figure.met else "MISSED"
+        print(f"{name:24} {figure.value:10.2f} {figure.unit:3} {sign} {figure.reach:g}: {verdict}", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(known, indent=1) + "\n")
+    if options.report:
+        write_report(options.report, known)
+    return 0
+
+
+def _measure(name: str) -> Figure:
+    module = importlib.import_module(f"tests.benchmarks.{FIGURES[name]}")
+    measure: Callable[[Path], Figure] = getattr(module, name)
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(Path(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
