@@ -54,7 +54,7 @@ def _function_card(chosen: FunctionSummary) -> None:
 def summary_line(item: FunctionSummary) -> str:
     """ "2,000 samples · 94.9 % right" or what stands in for the accuracy."""
     if item.accuracy is not None:
-        quality = f"{percent(item.accuracy)} right"
+        quality = f"{percent(item.accuracy)} right{', but the files give it away' if item.shortcut else ''}"
     elif item.model_version is not None:
         quality = "not validated"
     else:

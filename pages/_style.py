@@ -51,6 +51,9 @@ _CSS = """
 /* In the dark a card must be lighter than the sidebar, which is lighter than the page. */
 [data-testid="stSidebar"] { --card: var(--sheet); }
 
+/* The brand stands where pages have their title. */
+[data-testid="stSidebarHeader"] { height: 1.6rem; padding-top: 0.4rem; margin-bottom: 0; }
+
 /* The page at hand is a sheet of paper in the sidebar. */
 [data-testid="stSidebar"] [data-testid="stPageLink-NavLink"] { padding: 0.35rem 0.6rem; border-radius: 0.5rem; }
 .st-key-page-at-hand [data-testid="stPageLink-NavLink"] {

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from detector.errors import Conflict, InvalidInput, NotFound
 from detector.storage.database import Database, new_id, now
 from detector.storage.revisions import next_revision
-from detector.storage.schema import functions, jobs, labels, models, samples
+from detector.storage.schema import evaluations, functions, jobs, labels, models, samples
 
 MAX_NAME = 120
 #: A label is a class of a classifier, not a file name: thousands of them are always a mistake in choosing folders.
@@ -49,7 +49,11 @@ class Label:
 
 @dataclass(frozen=True)
 class FunctionSummary:
-    """One line of the list of functions; ``accuracy`` is cross-validated, None without folds or model."""
+    """One line of the list of functions.
+
+    ``accuracy`` is cross-validated, None without folds or model; ``shortcut`` where the live model's audit found that
+    the files alone give the labels away, so that the accuracy says little.
+    """
 
     function: Function
     sample_count: int
@@ -58,6 +62,7 @@ class FunctionSummary:
     accuracy: float | None
     accuracy_n: int
     busy: bool
+    shortcut: bool
 
 
 def clean_name(name: str, noun: str) -> str:
@@ -159,6 +164,10 @@ def list_functions(db: Database) -> list[FunctionSummary]:
             )
         }
         running = set(connection.scalars(busy))
+        audits = select(evaluations.c.model_id, evaluations.c.result).where(
+            evaluations.c.part == "shortcut", evaluations.c.model_id.in_(select(functions.c.live_model_id))
+        )
+        warned = {row.model_id for row in connection.execute(audits) if row.result["shortcut"]["warning"]}
     found = []
     for row in rows:
         function = Function(**row._mapping)
@@ -174,6 +183,7 @@ def list_functions(db: Database) -> list[FunctionSummary]:
                 scores["accuracy"] if scores else None,
                 scores["n"] if scores else 0,
                 function.id in running,
+                function.live_model_id in warned,
             )
         )
     return found

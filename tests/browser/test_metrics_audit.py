@@ -40,6 +40,7 @@ def test_a_shortcut_is_shouted_and_can_be_normalised_away(dashboard: Dashboard, 
     dashboard.sees_no_progress()
     dashboard.sees("Be careful: the files give the answer away.", "file format", "24 of 24", "ROC AUC 1.00")
     dashboard.sees("How good it is cannot be said", "After the picture has travelled", "messenger", "48 images each")
+    assert "but the files give it away" in dashboard.sidebar.inner_text()
     dashboard.press("Why does this matter?")
     dashboard.page.get_by_text("A model learns whatever tells the labels apart").wait_for()
     dashboard.reload()
