@@ -29,7 +29,11 @@ def _act_on(gestures: list[Gesture], function_id: str, labels: list[Label]) -> N
     by_id = {label.id: label for label in labels}
     for gesture in gestures:
         if gesture.kind == "label" and (gesture.label is None or gesture.label in by_id):
-            give_label(function_id, gesture.ids, by_id.get(gesture.label or ""))
+            # The browser names them: whatever it says, only this function's samples are touched.
+            known = [
+                item.id for item in samples.get_samples(workspace().db, gesture.ids) if item.function_id == function_id
+            ]
+            give_label(function_id, known, by_id.get(gesture.label or ""))
         elif gesture.kind == "undo":
             st.toast(undo(function_id))
         elif gesture.kind == "page":
@@ -135,16 +139,13 @@ page_of = found.page(view.where, view.order, 1, 1, view.stacked)
 line.markdown(f":gray[{escape(sentence(page_of.matching, found.total, view, _said_by(found)))}]")
 if view.where.group is not None:
     st.button("Close the stack", on_click=_go_to, args=(function_id, replace(view, where=view.where.without("group"))))
-if not page_of.matching and "review-page" not in st.session_state:
-    _keep_address(place, 1)
-    st.info("No sample matches these filters.")
-    st.button("Show all", on_click=_go_to, args=(function_id, replace(view, where=GalleryFilter())))
-    st.stop()
-
 bar = st.container()
 number = _page_number(max(1, math.ceil(page_of.tiles / PAGE_SIZE)), place)
 _keep_address(place, number)
 page, stale = _shown(found, view, number, place)
+if not page.samples:
+    st.info("No sample matches these filters.")
+    st.button("Show all", on_click=_go_to, args=(function_id, replace(view, where=GalleryFilter())))
 look = Look(function_id, labels, current_theme())
 state = gallery(
     [look.tile(item, size) for item, size in zip(page.samples, page.stack_sizes, strict=True)],
