@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.growth import draw_growth
 from tests.benchmarks.machine import describe_machine
 from tests.benchmarks.report import write_report
 
@@ -50,6 +51,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=list(FIGURES), help="a figure; may be given several times")
     parser.add_argument("--json", type=Path, help="write the figures here; what an earlier run left there is kept")
     parser.add_argument("--report", type=Path, help="write a table for people here, from the --json file")
+    parser.add_argument("--growth", action="store_true", help="measure the growth from 1,000 to 100,000 samples too")
+    parser.add_argument("--nothing", action="store_true", help="measure no figure, only what else is asked for")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
@@ -57,7 +60,7 @@ def main() -> int:
         return 0
     known = json.loads(options.json.read_text()) if options.json and options.json.exists() else {"figures": {}}
     known["machine"] = describe_machine()
-    for name in options.only or FIGURES:
+    for name in [] if options.nothing else options.only or FIGURES:
         ran = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks", "--here", name], stdout=subprocess.PIPE, text=True, check=False
         )
@@ -71,8 +74,15 @@ def main() -> int:
         print(f"{name:24} {figure.value:10.2f} {figure.unit:3} {sign} {figure.reach:g}: {verdict}", flush=True)
         if options.json:
             options.json.write_text(json.dumps(known, indent=1) + "\n")
+    if options.growth:
+        with tempfile.TemporaryDirectory() as folder:
+            known["growth"] = importlib.import_module("tests.benchmarks.memory").growth(Path(folder))
+        if options.json:
+            options.json.write_text(json.dumps(known, indent=1) + "\n")
     if options.report:
         write_report(options.report, known)
+        if known.get("growth"):
+            draw_growth(options.report.with_suffix(".png"), known["growth"])
     return 0
 
 
