@@ -21,21 +21,22 @@ def percent(fraction: float, digits: int = 1) -> str:
     digits : int
         After the decimal point.
     """
-    return f"{_percent_number(fraction, digits)} %"
+    return f"{percent_number(fraction, digits):.{digits}f} %"
 
 
-def _percent_number(fraction: float, digits: int) -> str:
+def percent_number(fraction: float, digits: int = 1) -> float:
+    """The number of `percent`, for widgets that write the sign themselves: ``0.948`` -> ``94.8``."""
     step = 10.0**-digits
     value = round(100 * fraction, digits)
     if 0 < fraction < 1:
         value = min(max(value, step), 100 - step)
-    return f"{value:.{digits}f}"
+    return value
 
 
 def interval(bounds: tuple[float, float], digits: int = 1) -> str:
     """Write an interval of fractions: ``(0.932, 0.960)`` -> ``"93.2 to 96.0 %"``."""
     low, high = bounds
-    return f"{_percent_number(low, digits)} to {_percent_number(high, digits)} %"
+    return f"{percent_number(low, digits):.{digits}f} to {percent_number(high, digits):.{digits}f} %"
 
 
 def count(number: int, one: str | None = None, many: str | None = None) -> str:

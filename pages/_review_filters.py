@@ -19,8 +19,8 @@ from pages._state import workspace
 ORDERS = {
     Order.LEAST_CONFIDENT: "least confident first",
     Order.MOST_CONFIDENT: "most confident first",
-    Order.MISLABELLED: "most likely mislabelled first",
-    Order.USEFUL: "most useful to label next",
+    Order.MISLABELLED: "most likely mislabelled",
+    Order.USEFUL: "most useful to label",
     Order.SMALLEST_MARGIN: "smallest margin first",
     Order.NEWEST: "newest import first",
     Order.OLDEST: "oldest import first",

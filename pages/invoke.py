@@ -19,7 +19,7 @@ from detector.serving import what_is_missing
 from detector.storage import imports, models
 from detector.storage.models import ModelRow
 from detector.tolerance import set_tolerated
-from detector.words import count, duration, percent, safe_cell, share
+from detector.words import count, duration, percent, percent_number, safe_cell, share
 from pages._state import IMAGE_TYPES, escape, function_labels, go, heading, require_function, workspace
 from pages._style import card, current_theme
 
@@ -102,9 +102,10 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
     columns = ["File", "Says", "Leans to", "Confidence", *labels]
     if any(row["Problem"] for row in rows):
         columns.append("Problem")
-    # Shown in percent, kept as fractions: the widget's own percent format has no space before the sign.
+    # Shown in percent, kept as fractions: the widget's own percent format has no space before the sign. What is not
+    # certain is not rounded to certainty here either.
     shown = [
-        {name: 100 * value if isinstance(value, float) else value for name, value in row.items() if name in columns}
+        {name: percent_number(value) if isinstance(value, float) else value for name, value in row.items()}
         for row in rows
     ]
     bars = {
