@@ -155,7 +155,8 @@ def _confirm(words: str, ids: Callable[[], list[str]], act: Act) -> None:
 
 
 def _act(ids: Callable[[], list[str]], act: Act) -> None:
-    said = act(ids())
+    with st.spinner("Working", show_time=True):
+        said = act(ids())
     st.session_state["all-matching"] = False
     st.session_state["review-said"] = said
     st.session_state.pop("review-page", None)

@@ -11,7 +11,7 @@ from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
 from detector.storage import gallery_rows, samples
-from detector.storage.annotating import count_undoable
+from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from detector.words import count
 from pages._gallery import Gesture, gallery, select, take
@@ -154,7 +154,7 @@ state = gallery(
     KEY,
     size=view.size,
     large=look.large(done.opened) if done.opened else None,
-    undoable=count_undoable(ws.db, function_id),
+    undoable=int(can_undo(ws.db, function_id)),
 )
 with bar:
     actions(found, function_id, view, labels, state.selected)

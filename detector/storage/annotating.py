@@ -104,17 +104,10 @@ def undo_last(db: Database, function_id: str) -> Undone | None:
         return _undo(connection, function_id, operation)
 
 
-def count_undoable(db: Database, function_id: str) -> int:
-    """How many samples the next undo would change; 0 where there is nothing to undo."""
+def can_undo(db: Database, function_id: str) -> bool:
+    """Whether there is a change of labels by a person that `undo_last` would take back."""
     with db.read() as connection:
-        operation = connection.scalar(_latest(function_id))
-        if operation is None:
-            return 0
-        return len(
-            connection.scalars(
-                select(annotation_history.c.sequence).where(annotation_history.c.operation == operation)
-            ).all()
-        )
+        return connection.scalar(_latest(function_id)) is not None
 
 
 def history(db: Database, sample_id: str) -> list[HistoryEntry]:

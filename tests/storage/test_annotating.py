@@ -34,14 +34,14 @@ def test_what_was_done_together_is_undone_together_the_newest_first(ws: Workspac
     reals = [key for key, row in before.items() if row.label_id == ids["real"]]
     annotating.annotate(ws.db, reals, ids["synthetic"])
     annotating.annotate(ws.db, reals[:1], None)
-    assert annotating.count_undoable(ws.db, function.id) == 1
+    assert annotating.can_undo(ws.db, function.id)
     assert annotating.undo_last(ws.db, function.id) == Undone(1, None)
     assert _labels(ws, function)[reals[0]] == ids["synthetic"]
-    assert annotating.count_undoable(ws.db, function.id) == 3
+    assert annotating.can_undo(ws.db, function.id)
     assert annotating.undo_last(ws.db, function.id) == Undone(3, ids["synthetic"])
     # All of it is as before, the times and authors of the first labels included.
     assert {row.id: row for row in samples.find_samples(ws.db, function.id)} == before
-    assert annotating.count_undoable(ws.db, function.id) == 0
+    assert not annotating.can_undo(ws.db, function.id)
     assert annotating.undo_last(ws.db, function.id) is None
 
 
