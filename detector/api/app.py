@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -16,6 +15,7 @@ from detector.api import functions, invokes, labels, samples
 from detector.api.authentication import token_router
 from detector.api.bodies import BoundedBodies
 from detector.api.failures import answer_errors
+from detector.api.recording import CallRecorder
 from detector.api.resources import signed_in
 from detector.importing.posting import SamplePoster
 from detector.invoke_queue import InvokeQueue
@@ -52,7 +52,7 @@ def api_app(ws: Workspace) -> FastAPI:
     app.state.workspace = ws
     app.state.poster = SamplePoster(ws)
     app.state.invokes = InvokeQueue(ws, ws.settings.invoke_places)
-    app.state.recorder = ThreadPoolExecutor(1, thread_name_prefix="record-calls")
+    app.state.recorder = CallRecorder(ws)
     app.include_router(token_router(ws))
     for module in (functions, labels, samples, invokes):
         app.include_router(module.router)
@@ -74,7 +74,7 @@ def api_app(ws: Workspace) -> FastAPI:
 def stop_api(app: FastAPI) -> None:
     """Answer what waits and end the threads."""
     app.state.invokes.stop()
-    app.state.recorder.shutdown(wait=True)
+    app.state.recorder.stop()
 
 
 class ApiRoute(BaseRoute):

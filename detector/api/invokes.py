@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -23,11 +22,9 @@ from detector.importing.posting import Post, SamplePoster
 from detector.invoke import Verdict
 from detector.invoke_queue import Answer, InvokeQueue
 from detector.storage import functions
-from detector.storage.calls import record_call
+from detector.storage.database import now
 from detector.storage.functions import Function
 from detector.workspace import Workspace
-
-log = logging.getLogger(__name__)
 
 #: Images of a batch request in one question to the queue, so that single invokes get their turn in between.
 _BATCH_STEP = 16
@@ -198,8 +195,8 @@ def _record(request: Request, status: int, milliseconds: float) -> None:
     caller = getattr(request.state, "caller", None)
     if caller is None:
         return
-    ws: Workspace = request.app.state.workspace
     values = {
+        "at": now(),
         "key_id": caller.key_id,
         "function_id": request.path_params.get("functionId", "").removeprefix("function_"),
         "path": f"{request.method} {request.url.path}",
@@ -208,12 +205,4 @@ def _record(request: Request, status: int, milliseconds: float) -> None:
         "status": status,
     }
 
-    def write() -> None:
-        try:
-            record_call(ws.db, **values)
-        except Exception:
-            # Nobody waits for this thread; a call that could not be noted must at least be in the log.
-            log.exception("a call could not be recorded")
-
-    # Behind the answer, not before it: nobody should wait for the note about their call.
-    request.app.state.recorder.submit(write)
+    request.app.state.recorder.record(values)
