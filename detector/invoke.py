@@ -65,7 +65,7 @@ class Verdict:
         return self.scores[0].confidence
 
 
-# Two passes at a time: while the network calculates for one, the other is decoded. Both share the backbone's threads, so
+# Two passes at a time: while the network calculates for one, the other is decoded. Both share the backbone's threads;
 # a third would only take memory.
 _passes = threading.BoundedSemaphore(2)
 

@@ -1,8 +1,8 @@
 """Images that arrive at the same time share one forward pass: a queue with a bound.
 
 A backbone calculates batches of a fixed size, so one image costs nearly as much as a full batch. Nobody waits for
-company while the cores are idle: the first image goes at once. While a pass runs the next one gathers, and as soon as it
-is as large as what the cores take at once it is decoded beside the running one, so that they never wait either.
+company while the cores are idle: the first image goes at once. While a pass runs the next one gathers, and as soon as
+it is as large as what the cores take at once it is decoded beside the running one, so that they never wait either.
 """
 
 from __future__ import annotations

@@ -20,12 +20,21 @@ def answer_at_once() -> int:
     take the option over from the socket that accepts them.
     """
     found = 0
-    for name in os.listdir(_OPEN_FILES) if _OPEN_FILES.is_dir() else ():
+    for file in _OPEN_FILES.iterdir() if _OPEN_FILES.is_dir() else ():
         # Most are no sockets, and one was the listing itself.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as other:
+        with contextlib.suppress(OSError), _copy(int(file.name)) as other:
             if other.family in (socket.AF_INET, socket.AF_INET6) and other.getsockopt(
                 socket.SOL_SOCKET, socket.SO_ACCEPTCONN
             ):
                 other.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 found += 1
     return found
+
+
+def _copy(number: int) -> socket.socket:
+    copied = os.dup(number)
+    try:
+        return socket.socket(fileno=copied)
+    except OSError:
+        os.close(copied)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -53,6 +54,8 @@ def api_app(ws: Workspace) -> FastAPI:
     app.state.poster = SamplePoster(ws)
     app.state.invokes = InvokeQueue(ws, ws.settings.invoke_places)
     app.state.recorder = CallRecorder(ws)
+    # Few: each has a connection, and those beyond what the database keeps open are made anew for every question.
+    app.state.lookups = ThreadPoolExecutor(3, thread_name_prefix="lookups")
     app.include_router(token_router(ws))
     for module in (functions, labels, samples, invokes):
         app.include_router(module.router)
@@ -74,6 +77,7 @@ def api_app(ws: Workspace) -> FastAPI:
 def stop_api(app: FastAPI) -> None:
     """Answer what waits and end the threads."""
     app.state.invokes.stop()
+    app.state.lookups.shutdown(wait=True)
     app.state.recorder.stop()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import statistics
 import threading
@@ -16,9 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from detector.backbones import Backbone
 from detector.backbones.pipeline import embed_files
 from detector.build import build
@@ -27,6 +23,7 @@ from detector.imaging import decode_image
 from detector.storage import functions, keys
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure, median_ratio
+from tests.benchmarks.photographs import photographs
 from tests.benchmarks.server import server
 from tests.factories import add_images, empty_function, workspace
 
@@ -34,7 +31,6 @@ _REPEATS = 5
 _CALLS = 60
 _CONNECTIONS = 16
 _IMAGES = 320
-_SIDE = 256
 _BOUNDARY = "benchmark-of-the-invoke"
 
 
@@ -51,7 +47,7 @@ class _Served:
 
 def invoke_overhead(folder: Path) -> Figure:
     """One caller, one image after the other over a kept connection, beside decoding and forward pass in-process."""
-    images = _photographs(_CALLS)
+    images = photographs(_CALLS)
     ours, bare = [], []
     with _served(folder) as at:
         connection = http.client.HTTPConnection(at.host, timeout=60)
@@ -64,7 +60,7 @@ def invoke_overhead(folder: Path) -> Figure:
         precision = at.backbone.precision
     return Figure(
         "invoke_overhead",
-        "median time of one invoke over HTTP / bare decoding and forward pass in-process, 256 px JPEG, offline backbone",
+        "median time of one invoke over HTTP / bare decoding and forward pass in-process, offline backbone",
         median_ratio(ours, bare),
         "x",
         1.3,
@@ -76,7 +72,7 @@ def invoke_overhead(folder: Path) -> Figure:
 
 def invoke_throughput(folder: Path) -> Figure:
     """Sixteen callers at once, beside the embedding pipeline on the same images."""
-    images = _photographs(_IMAGES)
+    images = photographs(_IMAGES)
     ours, pipeline = [], []
     with _served(folder) as at:
         _callers(at, images[: 4 * _CONNECTIONS])
@@ -101,10 +97,8 @@ def invoke_throughput(folder: Path) -> Figure:
 def _served(folder: Path) -> Iterator[_Served]:
     ws = workspace(folder, precision="auto")
     function = empty_function(ws)
-    pictures = _photographs(80, seed=1)
-    add_images(
-        ws, function, [(f"{i}.jpg", data, ("real", "synthetic")[i % 2]) for i, data in enumerate(pictures)]
-    )
+    pictures = photographs(80, seed=1)
+    add_images(ws, function, [(f"{i}.jpg", data, ("real", "synthetic")[i % 2]) for i, data in enumerate(pictures)])
     build(ws, function.id)
     key = keys.create_key(ws.db, "Benchmark")
     backbone = function_backbone(ws, functions.get_function(ws.db, function.id))
@@ -161,17 +155,3 @@ def _embed(at: _Served, images: Sequence[bytes]) -> float:
     start = time.perf_counter()
     embed_files(items, at.backbone, at.ws.limits, at.ws.settings.threads, lambda _rows, _failures: None)
     return len(images) / (time.perf_counter() - start)
-
-
-def _photographs(n: int, seed: int = 0) -> list[bytes]:
-    """JPEGs with the detail and the size in bytes of small photographs."""
-    rng = np.random.default_rng(seed)
-    files = []
-    for _ in range(n):
-        coarse = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))
-        pixels = np.asarray(coarse.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC), np.int16)
-        pixels = np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=90)
-        files.append(file.getvalue())
-    return files
