@@ -22,6 +22,7 @@ from detector.errors import DetectorError
 from detector.exposure import LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.jobs import JobRunner
 from detector.settings import load_settings
+from detector.sockets import answer_at_once
 from detector.workspace import Workspace
 from pages._sign_in import has_login
 
@@ -41,6 +42,7 @@ api = api_app(workspace)
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     """Jobs run from the start of the server to its end; what a kill interrupts is resumed at the next start."""
+    answer_at_once()
     runner = JobRunner(workspace)
     runner.start()
     try:

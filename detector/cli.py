@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     backbones.add_argument("--json", action="store_true")
     backbones.set_defaults(run=_backbones)
 
+    bench = commands.add_parser("bench", help="measure how many images a second each backbone looks at here")
+    bench.add_argument("--json", action="store_true")
+    bench.set_defaults(run=_bench)
+
     sample = commands.add_parser("sample", help="make the built-in sample (a simulation) and train on it")
     _backbone_and_json(sample)
     sample.set_defaults(run=_sample)
@@ -402,6 +406,26 @@ def _backbones(ws: Workspace, options: argparse.Namespace) -> int:
         return 0
     for spec, row in zip(SPECS.values(), rows, strict=True):
         print(f"{spec.id}  {spec.title}  {spec.licence}  {file_size(spec.download_bytes)}\n    {row['sentence']}")
+    return 0
+
+
+def _bench(ws: Workspace, options: argparse.Namespace) -> int:
+    from detector.backbones import SPECS, availability
+    from detector.bench import in_words, measure
+    from detector.words import rate
+
+    rows: list[dict[str, Any]] = []
+    for spec in SPECS.values():
+        state = availability(spec, ws.settings)
+        # What would have to be downloaded first is not on this machine yet.
+        here = state.available and state.how != "hub"
+        speed = measure(ws, spec.id) if here else None
+        rows.append({"id": spec.id, "images_per_second": speed, "sentence": state.sentence})
+        if not options.json:
+            words = f"{rate(speed)}, {in_words(ws, spec.id, 2000)}" if speed else f"not measured. {state.sentence}"
+            print(f"{spec.id}  {words}", flush=True)
+    if options.json:
+        print(json.dumps(rows, ensure_ascii=False))
     return 0
 
 

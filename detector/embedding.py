@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from detector.backbones import choose_precision, get_backbone
+from detector.bench import LEAST_IMAGES, note_rate
 from detector.errors import ImageError, NotFound
 from detector.progress import Pace, Report, silent
 from detector.storage import embeddings, functions
@@ -66,5 +68,8 @@ def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: R
         done += len(rows) + len(failures)
         pace.at(done)
 
+    start = time.monotonic()
     embed_files(read(), backbone, ws.limits, ws.settings.threads, store)
+    if done >= LEAST_IMAGES:
+        note_rate(ws, backbone.spec.id, done / (time.monotonic() - start), "build")
     return done

@@ -6,14 +6,19 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from detector.errors import ImageError
 from detector.evaluation.thresholds import CANT_TELL
+from detector.imaging import decode_image
 from detector.serving import ServingModel, load_serving_model, serving_backbone
 from detector.storage.embeddings import as_stored
 from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,9 @@ class Verdict:
         return self.scores[0].confidence
 
 
-# One forward pass at a time: two at once only share the same cores, and memory would double.
-_forward = threading.Lock()
+# Two passes at a time: while the network calculates for one, the other is decoded. Both share the backbone's threads;
+# a third would only take memory.
+_passes = threading.BoundedSemaphore(2)
 
 
 def invoke(
@@ -82,38 +88,52 @@ def invoke(
     ------
     NoModel, NotFound, BackboneUnavailable
     """
-    # Here, not above: it brings torch, which the server needs only once it looks at images.
-    from detector.backbones.pipeline import embed_files
-
     serving = load_serving_model(ws, function_id, model_id)
-    backbone = serving_backbone(ws, serving)
-    # From here on: loading the backbone is the first call's alone and says nothing of how long an image takes.
+    return answer(ws, serving, serving_backbone(ws, serving), images)
+
+
+def answer(
+    ws: Workspace, serving: ServingModel, backbone: Backbone, images: Sequence[tuple[str, bytes]]
+) -> list[Verdict | ImageError]:
+    """`invoke` with what it loads first: the model, and the backbone that belongs to it."""
+    # The clock starts here: loading the backbone is the first call's alone and says nothing of how long an image takes.
     start = perf_counter()
-    answers: list[Verdict | ImageError | None] = [None] * len(images)
-    embedded: list[tuple[str, dict[str, np.ndarray]]] = []
-
-    def collect(rows: list[tuple[str, dict[str, np.ndarray]]], failures: list[tuple[str, ImageError]]) -> None:
-        embedded.extend(rows)
-        for key, error in failures:
-            answers[int(key)] = error
-
-    with _forward:
-        embed_files(
-            ((str(position), data, name) for position, (name, data) in enumerate(images)),
-            backbone,
-            ws.limits,
-            ws.settings.threads,
-            collect,
-        )
+    with _passes:
+        embedded, answers = _embedded(ws, backbone, images)
     if embedded:
         whole = np.stack([as_stored(views["whole"]).astype(np.float32) for _, views in embedded])
         detail = np.stack([as_stored(views.get("detail", views["whole"])).astype(np.float32) for _, views in embedded])
         probabilities = serving.probabilities({"whole": whole, "detail": detail})
         seconds = (perf_counter() - start) / len(images)
-        for (key, _), row, sure in zip(embedded, probabilities, serving.sure(probabilities), strict=True):
-            position = int(key)
+        for (position, _), row, sure in zip(embedded, probabilities, serving.sure(probabilities), strict=True):
             answers[position] = _verdict(serving, images[position][0], row, seconds, bool(sure))
-    return [answer for answer in answers if answer is not None]
+    return [answers[position] for position in range(len(images))]
+
+
+def _embedded(
+    ws: Workspace, backbone: Backbone, images: Sequence[tuple[str, bytes]]
+) -> tuple[list[tuple[int, dict[str, np.ndarray]]], dict[int, Verdict | ImageError]]:
+    embedded: list[tuple[int, dict[str, np.ndarray]]] = []
+    answers: dict[int, Verdict | ImageError] = {}
+    if len(images) == 1:
+        # Nothing to decode ahead of the network: threads for it would cost more than they save.
+        name, data = images[0]
+        try:
+            [views] = backbone.embed([backbone.views_of(decode_image(data, name, ws.limits).pixels)])
+            embedded.append((0, views))
+        except ImageError as error:
+            answers[0] = error
+        return embedded, answers
+    # Here, not above: it brings torch, which the server needs only once it looks at images.
+    from detector.backbones.pipeline import embed_files
+
+    def collect(rows: list[tuple[int, dict[str, np.ndarray]]], failures: list[tuple[int, ImageError]]) -> None:
+        embedded.extend(rows)
+        answers.update(failures)
+
+    files = ((position, data, name) for position, (name, data) in enumerate(images))
+    embed_files(files, backbone, ws.limits, ws.settings.threads, collect)
+    return embedded, answers
 
 
 def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, sure: bool) -> Verdict:

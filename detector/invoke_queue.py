@@ -1,28 +1,27 @@
-"""Images that arrive at the same time share one forward pass: a queue with a small time window and a bound.
+"""Images that arrive at the same time share one forward pass: a queue with a bound.
 
-A backbone calculates batches of a fixed size, so one image costs nearly as much as a full batch. The first image that
-arrives waits a few milliseconds for company; while a pass runs, the next batch gathers by itself.
+A backbone calculates batches of a fixed size, so one image costs nearly as much as a full batch. Nobody waits for
+company while the cores are idle: the first image goes at once. While a pass runs the next one gathers, and as soon as
+it is as large as what the cores take at once it is decoded beside the running one, so that they never wait either.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from detector.errors import ImageError, InvokeBusy
-from detector.invoke import Verdict, invoke
+from detector.invoke import Verdict, answer
+from detector.serving import load_serving_model, serving_backbone
 from detector.workspace import Workspace
 
 Answer = Verdict | ImageError
 
-#: How long the first image waits for others.
-WINDOW_SECONDS = 0.01
-#: Images in one pass: decoded crops of all of them are in memory together.
-MAX_TOGETHER = 32
+#: Passes at once: one is calculated, one is decoded meanwhile.
+_PASSES = 2
 
 
 @dataclass(eq=False)
@@ -49,7 +48,10 @@ class InvokeQueue:
         self._inside = 0
         self._waiting: list[_Question] = []
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._running = 0
+        # What fills the cores once: of the backbone asked last, and 1 before the first question.
+        self._full = 1
+        self._threads: list[threading.Thread] = []
         self._stopped = False
 
     @contextmanager
@@ -79,56 +81,75 @@ class InvokeQueue:
         with self._changed:
             if self._stopped:
                 raise InvokeBusy(self._places)
-            # Started by the first question: a server that is never asked needs no thread.
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="invokes", daemon=True)
-                self._thread.start()
+            # Started by the first question: a server that is never asked needs no threads.
+            if not self._threads:
+                self._threads = [
+                    threading.Thread(target=self._run, name=f"invokes-{number}", daemon=True)
+                    for number in range(_PASSES)
+                ]
+                for thread in self._threads:
+                    thread.start()
             self._waiting.append(question)
-            self._changed.notify()
+            if self._may_start():
+                self._changed.notify()
         return question.answers
 
     def stop(self) -> None:
-        """Answer what waits, then end the thread."""
+        """Answer what waits, then end the threads."""
         with self._changed:
             self._stopped = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _may_start(self) -> bool:
+        """Whether a pass is worth its start: the cores are idle, or it fills them when their turn comes."""
+        if not self._running:
+            return bool(self._waiting)
+        return sum(len(question.images) for question in self._waiting) >= self._full
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting:
-                    if self._stopped:
+                while not self._may_start():
+                    if self._stopped and not self._waiting:
                         return
                     self._changed.wait()
-            time.sleep(WINDOW_SECONDS)
-            together = self._take()
-            if together:
-                self._answer(together)
+                self._running += 1
+                together = self._take()
+            try:
+                if together:
+                    self._answer(together)
+            finally:
+                with self._changed:
+                    self._running -= 1
+                    # What has gathered meanwhile, full or not; when stopped, both threads must hear of it.
+                    self._changed.notify_all()
 
     def _take(self) -> list[_Question]:
         """The oldest question and those behind it that ask the same model, as many as one pass takes."""
-        with self._changed:
-            # A question whose asker has gone away is not worth a pass.
-            self._waiting = [item for item in self._waiting if not item.answers.cancelled()]
-            if not self._waiting:
-                return []
-            first = self._waiting[0]
-            together: list[_Question] = []
-            images = 0
-            for question in self._waiting:
-                same = (question.function_id, question.model_id) == (first.function_id, first.model_id)
-                if same and (not together or images + len(question.images) <= MAX_TOGETHER):
-                    together.append(question)
-                    images += len(question.images)
-            self._waiting = [item for item in self._waiting if item not in together]
-            return [item for item in together if item.answers.set_running_or_notify_cancel()]
+        # A question whose asker has gone away is not worth a pass.
+        self._waiting = [item for item in self._waiting if not item.answers.cancelled()]
+        if not self._waiting:
+            return []
+        first = self._waiting[0]
+        together: list[_Question] = []
+        images = 0
+        for question in self._waiting:
+            same = (question.function_id, question.model_id) == (first.function_id, first.model_id)
+            if same and (not together or images + len(question.images) <= self._full):
+                together.append(question)
+                images += len(question.images)
+        self._waiting = [item for item in self._waiting if item not in together]
+        return [item for item in together if item.answers.set_running_or_notify_cancel()]
 
     def _answer(self, together: list[_Question]) -> None:
         images = [image for question in together for image in question.images]
         try:
-            answers = invoke(self._ws, together[0].function_id, images, together[0].model_id)
+            serving = load_serving_model(self._ws, together[0].function_id, together[0].model_id)
+            backbone = serving_backbone(self._ws, serving)
+            self._full = backbone.round_size
+            answers = answer(self._ws, serving, backbone, images)
         except BaseException as error:
             for question in together:
                 question.answers.set_exception(error)

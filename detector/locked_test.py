@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from detector.errors import InvalidInput
 from detector.grouping import sample_groups
@@ -284,6 +283,9 @@ def _warning(looks: int, n: int) -> str:
     if looks < MANY_LOOKS or n == 0:
         return ""
     # Blom's approximation of the largest of so many normal deviates; half the samples right is the widest spread.
+    # Here, not above: pages import this module, and the first one must not wait for scipy.
+    from scipy.special import ndtri
+
     luck = float(ndtri((looks - 0.375) / (looks + 0.25))) * 0.5 / math.sqrt(n)
     return (
         f"{count(looks, 'model version')} were scored on this locked test set. Whoever keeps the best of them takes "

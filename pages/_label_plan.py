@@ -6,17 +6,18 @@ from collections import Counter
 
 import streamlit as st
 
+from detector.bench import in_words
 from detector.importing.labelling import LabelPlan, LevelPreview, Mode, assign, folder_levels, suggest_plan
 from detector.importing.pending import Pending
 from detector.words import count
-from pages._state import escape
+from pages._state import escape, workspace
 
 #: With more folders than this each keeps its own name; nobody maps hundreds of names by hand.
 _MAPPED_NAMES = 12
 _LEAVE_OUT = "leave these files out"
 
 
-def label_plan(pending: Pending, known_labels: list[str], key: str) -> LabelPlan | None:
+def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id: str) -> LabelPlan | None:
     """Ask for the plan; None while an answer is missing."""
     levels = folder_levels(pending.paths)
     guess = suggest_plan(pending.paths, known_labels)
@@ -61,7 +62,12 @@ def label_plan(pending: Pending, known_labels: list[str], key: str) -> LabelPlan
         source_level=source_level,
         per_label=int(limited) or None,
     )
-    st.caption(escape(_outcome(pending, plan)))
+    counts = _counts(pending, plan)
+    words = _outcome(counts)
+    # Here, before it starts, a person decides whether to wait for it.
+    if takes := in_words(workspace(), backbone_id, counts.total()):
+        words += f" To look at them: {takes}."
+    st.caption(escape(words))
     return plan
 
 
@@ -115,10 +121,14 @@ def _source(
     return None, choice if isinstance(choice, int) else None
 
 
-def _outcome(pending: Pending, plan: LabelPlan) -> str:
+def _counts(pending: Pending, plan: LabelPlan) -> Counter[str | None]:
     counts = Counter(given.label for path in pending.paths if (given := assign(path, plan)).included)
     if plan.per_label is not None:
         counts = Counter({label: min(n, plan.per_label) for label, n in counts.items()})
+    return counts
+
+
+def _outcome(counts: Counter[str | None]) -> str:
     parts = [
         f"{n:,} as {label}" if label is not None else f"{n:,} without a label" for label, n in counts.most_common(6)
     ]

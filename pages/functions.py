@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from detector import bench
 from detector.backbones import SPECS, resolve
 from detector.errors import DetectorError
 from detector.importing.batch import sample_payload
@@ -25,9 +26,23 @@ _STEPS = (
 )
 
 
+#: What an estimate is about before there are any images.
+_TYPICAL_IMAGES = 2000
+
+
 @st.cache_data(ttl=60, show_spinner="Checking which backbones can be had")
-def _automatic_choice() -> str:
-    return resolve("auto", workspace().settings).sentence
+def _automatic_choice() -> tuple[str, str]:
+    """The backbone's id, and why."""
+    chosen = resolve("auto", workspace().settings)
+    return chosen.spec.id, chosen.sentence
+
+
+def _describe_choice(choice: str, images: int) -> None:
+    """What stands behind a choice, and how long it takes to look at so many images where that was ever measured."""
+    backbone_id, sentence = _automatic_choice() if choice == "auto" else (choice, SPECS[choice].description)
+    st.caption(escape(sentence))
+    if words := bench.in_words(workspace(), backbone_id, images):
+        st.caption(f"Looking at images: {words}.")
 
 
 def _describe(choice: str) -> str:
@@ -51,10 +66,7 @@ def _create() -> None:
     with st.expander("Backbone", expanded=False):
         st.caption("The frozen network that turns each image into numbers. It can be changed later.")
         choice = st.selectbox("Backbone", ["auto", *SPECS], format_func=_describe, label_visibility="collapsed")
-        if choice == "auto":
-            st.caption(escape(_automatic_choice()))
-        else:
-            st.caption(escape(SPECS[choice].description))
+        _describe_choice(choice, _TYPICAL_IMAGES)
     if st.button("Create function", type="primary", width="stretch"):
         try:
             with st.spinner("Looking for the backbone"):
@@ -118,7 +130,7 @@ def _change_backbone(item: FunctionSummary) -> None:
         "The live model answers until then."
     )
     choice = st.selectbox("Backbone", ["auto", *SPECS], format_func=_describe)
-    st.caption(escape(_automatic_choice() if choice == "auto" else SPECS[choice].description))
+    _describe_choice(choice, item.sample_count)
     if st.button("Change", type="primary"):
         try:
             with st.spinner("Looking for the backbone"):

@@ -13,6 +13,7 @@ from detector.importing.spool import spool_files
 from detector.jobs import request_import
 from detector.samplesets.cifake import require_cifake
 from detector.storage import imports, jobs
+from detector.storage.functions import Function
 from detector.storage.imports import ImportBatch
 from detector.words import ago, count, file_size
 from pages._jobs import jobs_of
@@ -89,8 +90,10 @@ def _cifake(function_id: str) -> None:
         st.rerun()
 
 
-def _start(function_id: str, pending: Pending, way: str) -> None:
-    plan = label_plan(pending, [label.name for label in function_labels(function_id)], f"plan-{pending.path.name}")
+def _start(function: Function, pending: Pending, way: str) -> None:
+    function_id = function.id
+    known = [label.name for label in function_labels(function_id)]
+    plan = label_plan(pending, known, f"plan-{pending.path.name}", function.backbone_id)
     if plan is None:
         return
     if st.button("Start the import", type="primary"):
@@ -155,7 +158,7 @@ try:
     else:
         pending = {"zip": _from_zip, "files": _from_files, "folder": _from_folder}[way]()
         if pending is not None:
-            _start(function_id, pending, way)
+            _start(chosen.function, pending, way)
 except DetectorError as error:
     st.error(escape(str(error)))
 batches = imports.list_batches(workspace().db, function_id, limit=8)

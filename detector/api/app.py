@@ -16,6 +16,7 @@ from detector.api import functions, invokes, labels, samples
 from detector.api.authentication import token_router
 from detector.api.bodies import BoundedBodies
 from detector.api.failures import answer_errors
+from detector.api.recording import CallRecorder
 from detector.api.resources import signed_in
 from detector.importing.posting import SamplePoster
 from detector.invoke_queue import InvokeQueue
@@ -52,7 +53,9 @@ def api_app(ws: Workspace) -> FastAPI:
     app.state.workspace = ws
     app.state.poster = SamplePoster(ws)
     app.state.invokes = InvokeQueue(ws, ws.settings.invoke_places)
-    app.state.recorder = ThreadPoolExecutor(1, thread_name_prefix="record-calls")
+    app.state.recorder = CallRecorder(ws)
+    # Few: each has a connection, and those beyond what the database keeps open are made anew for every question.
+    app.state.lookups = ThreadPoolExecutor(3, thread_name_prefix="lookups")
     app.include_router(token_router(ws))
     for module in (functions, labels, samples, invokes):
         app.include_router(module.router)
@@ -74,7 +77,8 @@ def api_app(ws: Workspace) -> FastAPI:
 def stop_api(app: FastAPI) -> None:
     """Answer what waits and end the threads."""
     app.state.invokes.stop()
-    app.state.recorder.shutdown(wait=True)
+    app.state.lookups.shutdown(wait=True)
+    app.state.recorder.stop()
 
 
 class ApiRoute(BaseRoute):

@@ -34,6 +34,8 @@ _BAD_TOKEN = "The token is not valid, has expired, or its key was revoked. Get a
 
 _bearer = HTTPBearer(auto_error=False, description="A token from /connect/token, or from the API page.")
 
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -69,7 +71,7 @@ def read_token(db: Database, token: str) -> Caller | None:
     return Caller(key.id, key.name) if key is not None else None
 
 
-def caller(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Caller:
+def caller(request: Request, credentials: Credentials) -> Caller:
     """FastAPI dependency: the key that calls, from the ``Authorization`` header and nothing else.
 
     The application must hold its workspace as ``app.state.workspace`` and answer an `HTTPException` with

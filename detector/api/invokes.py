@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from detector.api.authentication import Credentials, caller
 from detector.api.bodies import Picture, read_picture, read_pictures
 from detector.api.failures import status_of
-from detector.api.resources import Invokes, Poster, TheFunction, Ws, errors, signed_in
+from detector.api.resources import Invokes, Poster, Ws, errors
 from detector.api.wire import InvokeRequest, InvokeResponse, Message, plain
 from detector.errors import Conflict, ImageError
 from detector.importing.posting import Post, SamplePoster
 from detector.invoke import Verdict
 from detector.invoke_queue import Answer, InvokeQueue
 from detector.storage import functions
-from detector.storage.calls import record_call
+from detector.storage.database import now
 from detector.storage.functions import Function
 from detector.workspace import Workspace
-
-log = logging.getLogger(__name__)
 
 #: Images of a batch request in one question to the queue, so that single invokes get their turn in between.
 _BATCH_STEP = 16
@@ -83,9 +81,24 @@ class RecordedRoute(APIRoute):
         return answer_and_record
 
 
+async def _asked_function(
+    request: Request, credentials: Credentials, function_id: Annotated[str, Path(alias="functionId")]
+) -> Function:
+    """Who calls and which function is meant, in one hop to a thread that has a database connection."""
+    ws: Workspace = request.app.state.workspace
+
+    def look() -> Function:
+        request.state.caller = caller(request, credentials)
+        return functions.get_function(ws.db, plain("function", function_id))
+
+    return await asyncio.get_running_loop().run_in_executor(request.app.state.lookups, look)
+
+
+AskedFunction = Annotated[Function, Depends(_asked_function)]
+
 router = APIRouter(
     prefix="/v1/functions/{functionId}/invoke",
-    dependencies=[Depends(signed_in)],
+    dependencies=[Depends(_asked_function)],
     tags=["Invoke"],
     route_class=RecordedRoute,
 )
@@ -106,7 +119,7 @@ async def invoke_one(
     ws: Ws,
     queue: Invokes,
     poster: Poster,
-    function: TheFunction,
+    function: AskedFunction,
     label_count: LabelCount = None,
     model_id: ModelId = None,
     capture: bool = False,
@@ -140,7 +153,7 @@ async def invoke_many(
     ws: Ws,
     queue: Invokes,
     poster: Poster,
-    function: TheFunction,
+    function: AskedFunction,
     label_count: LabelCount = None,
     model_id: ModelId = None,
     capture: bool = False,
@@ -198,8 +211,8 @@ def _record(request: Request, status: int, milliseconds: float) -> None:
     caller = getattr(request.state, "caller", None)
     if caller is None:
         return
-    ws: Workspace = request.app.state.workspace
     values = {
+        "at": now(),
         "key_id": caller.key_id,
         "function_id": request.path_params.get("functionId", "").removeprefix("function_"),
         "path": f"{request.method} {request.url.path}",
@@ -208,12 +221,4 @@ def _record(request: Request, status: int, milliseconds: float) -> None:
         "status": status,
     }
 
-    def write() -> None:
-        try:
-            record_call(ws.db, **values)
-        except Exception:
-            # Nobody waits for this thread; a call that could not be noted must at least be in the log.
-            log.exception("a call could not be recorded")
-
-    # Behind the answer, not before it: nobody should wait for the note about their call.
-    request.app.state.recorder.submit(write)
+    request.app.state.recorder.record(values)

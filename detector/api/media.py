@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -39,8 +43,15 @@ _HEADERS = {
 }
 
 
+#: Of thumbnails shown lately, some 10 kB each.
+_REMEMBERED_BYTES = 32_000_000
+
+
 def picture_routes(ws: Workspace) -> list[Route]:
     """The routes for pictures of this workspace."""
+    remembered = _Thumbnails(ws)
+    # Few threads, so that each finds a connection open; a page's thumbnails are small and quickly read.
+    threads = ThreadPoolExecutor(2, thread_name_prefix="thumbnails")
 
     async def picture(request: Request) -> Response:
         kind, image_hash = request.path_params["kind"], request.path_params["image_hash"]
@@ -51,7 +62,10 @@ def picture_routes(ws: Workspace) -> list[Route]:
             return PlainTextResponse("This address has expired or is not valid. Reload the page.", 403)
         try:
             if kind == "thumbnail":
-                data, media_type = await run_in_threadpool(samples.thumbnail, ws.db, image_hash), "image/webp"
+                found = remembered.find(image_hash)
+                if found is None:
+                    found = await asyncio.get_running_loop().run_in_executor(threads, remembered.read, image_hash)
+                data, media_type = found, "image/webp"
             elif kind == "view":
                 data, media_type = await run_in_threadpool(_for_a_browser, ws, image_hash)
             else:
@@ -63,6 +77,36 @@ def picture_routes(ws: Workspace) -> list[Route]:
         return Response(data, media_type=media_type, headers=_HEADERS)
 
     return [Route("/pictures/{kind}/{image_hash}", picture, methods=["GET"])]
+
+
+class _Thumbnails:
+    """Thumbnails by the hash of their picture; what was shown lately is kept in memory."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def find(self, image_hash: str) -> bytes | None:
+        """From memory."""
+        with self._lock:
+            data = self._kept.get(image_hash)
+            if data is not None:
+                self._kept.move_to_end(image_hash)
+            return data
+
+    def read(self, image_hash: str) -> bytes:
+        """From the database, and kept. Raises NotFound."""
+        data = samples.thumbnail(self._ws.db, image_hash)
+        with self._lock:
+            if image_hash not in self._kept:
+                self._kept[image_hash] = data
+                self._bytes += len(data)
+            while self._bytes > _REMEMBERED_BYTES:
+                _, dropped = self._kept.popitem(last=False)
+                self._bytes -= len(dropped)
+        return data
 
 
 def _for_a_browser(ws: Workspace, image_hash: str) -> tuple[bytes, str]:

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from sklearn.ensemble import RandomForestClassifier
 
 from detector.imaging import ImageFacts
 from detector.training.calibration import Floats, Ints
@@ -202,6 +200,9 @@ def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, flo
     def excess(value: float) -> float:
         return abs(auc - value) - Z95 * deviation(value)
 
+    # Here, not above: pages show what is stored of an audit, and must not wait for scipy and sklearn.
+    from scipy.optimize import brentq
+
     # At 0 and 1 the deviation is nothing, which would pass for the end that is looked for.
     inside = min(max(auc, 1e-9), 1 - 1e-9)
     low = 0.0 if excess(0.0) <= 0 else float(brentq(excess, 0.0, inside))
@@ -256,6 +257,8 @@ def _table(values: dict[str, list[float | str | bool | None]]) -> tuple[Floats, 
 
 def _out_of_fold(table: Floats, y: Ints, folds: Ints, trees: int) -> Floats:
     prob = np.zeros((len(y), int(y.max()) + 1))
+    from sklearn.ensemble import RandomForestClassifier
+
     for fold in range(int(folds.max()) + 1):
         held_out = folds == fold
         forest = RandomForestClassifier(trees, min_samples_leaf=_LEAF, random_state=0)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
 
 from detector.errors import InvalidInput
 from detector.training.calibration import Floats, Ints
@@ -104,6 +103,9 @@ def accused_at_most(n: int, tolerated: float, confidence: float = CONFIDENCE) ->
     alpha = 1 - confidence
     # More than the expected number is never safe.
     counts = np.arange(min(math.ceil(n * tolerated) + 1, n + 1))
+    # Here, not above: pages import this module, and the first one must not wait for scipy.
+    from scipy.special import bdtr
+
     return int(np.sum(bdtr(counts, n, tolerated) <= alpha)) - 1
 
 

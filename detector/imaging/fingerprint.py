@@ -9,8 +9,6 @@ from itertools import pairwise
 import imagehash
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from detector.errors import InvalidInput
 from detector.imaging.thumbnail import shrink
@@ -114,6 +112,10 @@ def _merge(component: np.ndarray, left: list[np.ndarray], right: list[np.ndarray
     rows, columns = component[np.concatenate(left)], component[np.concatenate(right)]
     size = int(component.max()) + 1
     # Pairs occur more than once and are added up: a small integer type could overflow to 0, which is no edge.
+    # Here, not above: pages import this module, and the first one must not wait for scipy.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
     labels = connected_components(graph.tocsr(), directed=False)[1]
     return labels.astype(np.int64)[component]

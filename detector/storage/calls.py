@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from detector.storage.database import Database, now
 from detector.storage.schema import api_calls, api_keys, functions
@@ -38,7 +40,7 @@ def record_call(
     milliseconds: float,
     status: int,
 ) -> None:
-    """Note one call, and drop what is older than the latest `KEPT_CALLS`.
+    """Note one call. See `record_calls`.
 
     Parameters
     ----------
@@ -53,19 +55,45 @@ def record_call(
     status : int
         HTTP status of the answer.
     """
-    values = {
-        "at": now(),
-        "key_id": key_id[:32],
-        "function_id": function_id[:64],
-        "path": path[:200],
-        "verdict": verdict,
-        "milliseconds": milliseconds,
-        "status": status,
-    }
+    record_calls(
+        db,
+        [
+            {
+                "key_id": key_id,
+                "function_id": function_id,
+                "path": path,
+                "verdict": verdict,
+                "milliseconds": milliseconds,
+                "status": status,
+            }
+        ],
+    )
+
+
+def record_calls(db: Database, calls: Sequence[Mapping[str, Any]]) -> None:
+    """Note calls, oldest first, and drop what is older than the latest `KEPT_CALLS`.
+
+    Parameters
+    ----------
+    calls : sequence of mapping
+        The arguments of `record_call`, and ``at`` in seconds since the epoch where it was not now.
+    """
+    if not calls:
+        return
+    rows = [
+        {
+            "at": now(),
+            **call,
+            "key_id": call["key_id"][:32],
+            "function_id": call["function_id"][:64],
+            "path": call["path"][:200],
+        }
+        for call in calls
+    ]
     with db.write() as connection:
-        inserted = connection.execute(insert(api_calls).values(**values)).inserted_primary_key
-        assert inserted is not None
-        connection.execute(delete(api_calls).where(api_calls.c.sequence <= inserted[0] - KEPT_CALLS))
+        connection.execute(insert(api_calls), rows)
+        newest = connection.scalar(select(func.max(api_calls.c.sequence))) or 0
+        connection.execute(delete(api_calls).where(api_calls.c.sequence <= newest - KEPT_CALLS))
 
 
 def recent_calls(db: Database, function_id: str | None = None, limit: int = 50) -> list[Call]:

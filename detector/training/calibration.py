@@ -2,6 +2,7 @@
 
 Guo et al., "On Calibration of Modern Neural Networks", 2017. Logits are an ``(n, k)`` array, or ``(n, 1)`` for two
 labels (the log odds of the second one), everywhere in this package.
+Scipy is imported where it is used: pages import this module for its types, and must not wait for it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_expit, log_softmax, softmax
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -44,6 +43,8 @@ def probabilities(logits: Floats, temperature: float = 1.0) -> Floats:
     -------
     (n, k) array; rows sum to 1
     """
+    from scipy.special import expit, softmax
+
     scaled = logits / temperature
     if scaled.shape[1] == 1:
         second = expit(scaled[:, 0])
@@ -53,6 +54,8 @@ def probabilities(logits: Floats, temperature: float = 1.0) -> Floats:
 
 def mean_log_loss(logits: Floats, y: Ints) -> float:
     """Mean negative log likelihood of the labels ``y``, from logits: exact also where a probability rounds to 0."""
+    from scipy.special import log_expit, log_softmax
+
     if logits.shape[1] == 1:
         signed = np.where(y == 1, logits[:, 0], -logits[:, 0])
         return float(-np.mean(log_expit(signed)))
@@ -74,6 +77,8 @@ def fit_temperature(logits: Floats, y: Ints) -> float:
     -------
     float, between e^-4 and e^4
     """
+
+    from scipy.optimize import minimize_scalar
 
     def objective(log_temperature: float) -> float:
         return len(y) * mean_log_loss(logits / np.exp(log_temperature), y) + 0.5 * log_temperature**2

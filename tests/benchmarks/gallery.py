@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 
 from detector.backbones import OFFLINE, get_backbone
 from detector.build import predict_all
@@ -31,27 +21,13 @@ from detector.training.model_file import write_model
 from detector.training.out_of_fold import OutOfFold
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.server import review_page, server, turn
 from tests.factories import label_ids, workspace
 from tests.made_samples import made_function
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 N = 100_000
 _PICTURES = 400
 _PAGES, _LONG = 40, 500
-_CHECKOUT = Path(__file__).resolve().parents[2]
-
-#: Every tile of the page, in sight or not, names another sample than before and has its picture.
-_ALL_SHOWN = """
-(before) => {
-  const tiles = [...document.querySelector('[data-testid="stMain"]').querySelectorAll('*')]
-    .map(node => node.shadowRoot).filter(Boolean).flatMap(root => [...root.querySelectorAll('.gallery .tile')]);
-  if (!tiles.length || tiles[0].dataset.id === before) return false;
-  return tiles.filter(tile => tile.getBoundingClientRect().top < innerHeight)
-    .every(tile => { const image = tile.querySelector('img'); return image.complete && image.naturalWidth > 0; });
-}
-"""
 
 
 def gallery_query_ms(folder: Path) -> Figure:
@@ -96,8 +72,8 @@ def gallery_page_s(folder: Path) -> Figure:
     ws = workspace(folder)
     function = made_function(ws, N, pictures=_PICTURES, dimension=512)
     ws.close()
-    with _server(folder) as (address, _), _page(address, function) as page:
-        took = [_turn(page) for _ in range(_PAGES)]
+    with server(folder) as (address, _), review_page(address, function.id) as page:
+        took = [turn(page) for _ in range(_PAGES)]
     return Figure(
         "gallery_page_s",
         "next page of Review at 100,000 samples in Chromium, until all tiles in sight have pictures, 95th percentile",
@@ -115,9 +91,9 @@ def gallery_growth_mb(folder: Path) -> Figure:
     function = made_function(ws, N, pictures=_PICTURES, dimension=512)
     ws.close()
     resident = []
-    with _server(folder) as (address, process), _page(address, function) as page:
+    with server(folder) as (address, process), review_page(address, function.id) as page:
         for number in range(_LONG):
-            _turn(page)
+            turn(page)
             if number % 50 == 49:
                 resident.append(process.memory_info().rss / 1e6)
     return Figure(
@@ -175,57 +151,3 @@ def _add_model(ws: Workspace, function: Function, key: str, dimension: int) -> N
         label_names=["real", "synthetic"], sample_count=len(rows), training_fingerprint="made", hyperparameters={},
         sweep=[], cross_validation=None, thresholds=None, normalise=None, seconds=1.0,
     )  # fmt: skip
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.headless", "true",
-         "--server.port", str(port)],
-        cwd=_CHECKOUT,
-        env=environment | {"DETECTOR_DATA_DIR": str(folder)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://localhost:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield address, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-@contextmanager
-def _page(address: str, function: Function) -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.goto(f"{address}/review?function={function.id}")
-        page.locator(".gallery .tile").first.focus(timeout=60_000)
-        page.wait_for_timeout(2000)
-        yield page
-        browser.close()
-
-
-def _turn(page: Page) -> float:
-    """Seconds of one page change by the keyboard."""
-    first = page.locator(".gallery .tile").first
-    before = first.get_attribute("data-id")
-    start = time.perf_counter()
-    page.keyboard.press("n")
-    page.wait_for_function(_ALL_SHOWN, arg=before, polling=20, timeout=30_000)
-    return time.perf_counter() - start

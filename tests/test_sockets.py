@@ -1,0 +1,69 @@
+"""Answers are not held back: a kept connection is answered as fast as a new one."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from detector.sockets import answer_at_once
+from tests.api.server import Server
+
+
+def test_connections_to_a_socket_without_a_named_protocol_send_at_once() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        assert answer_at_once() >= 1
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("server"))
+    yield running
+    running.stop()
+
+
+def test_requests_on_a_kept_connection_do_not_wait_for_an_acknowledgement(server: Server) -> None:
+    connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=30)
+    took = []
+    for _ in range(20):
+        start = time.perf_counter()
+        connection.request("GET", "/_stcore/health")
+        assert connection.getresponse().read()
+        took.append(time.perf_counter() - start)
+    # A delayed acknowledgement is 40 ms.
+    assert min(took[1:]) < 0.03, statistics.median(took)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="there is no list of loaded libraries here")
+def test_the_server_starts_without_torch_sklearn_and_scipy(server: Server) -> None:
+    [process] = [child for child in psutil.Process().children() if "streamlit_app.py" in child.cmdline()]
+    loaded = {Path(item.path).as_posix() for item in process.memory_maps()}
+    for package in ("torch", "sklearn", "scipy"):
+        assert not [path for path in loaded if f"/{package}/" in path]
+
+
+def test_what_pages_import_brings_neither_torch_nor_sklearn_nor_scipy() -> None:
+    """Each page's modules, in a process of their own; the pages themselves need a running server."""
+    program = """
+import ast, importlib, pathlib, sys
+for file in pathlib.Path("pages").glob("*.py"):
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("detector"):
+            importlib.import_module(node.module)
+print([name for name in ("torch", "sklearn", "scipy", "timm") if name in sys.modules])
+"""
+    folder = Path(__file__).resolve().parents[1]
+    ran = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
