@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from detector.errors import ImageError, InvalidInput
 from detector.importing.entries import FolderSource, ZipLimits, ZipSource
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
-from detector.importing.storing import store_image
+from detector.importing.storing import describe_image
 from detector.progress import Pace, Report, silent
 from detector.samplesets import SampleImage
 from detector.samplesets.builtin import builtin_sample
@@ -30,6 +32,10 @@ CHUNK = 64
 # Files passed over while a chunk is filled: without a bound, one open place among thousands of bad files means going
 # through all of them for each.
 _LOOK_AHEAD = 16 * CHUNK
+
+
+# Threads beyond the cores: as many files are on their way to the disk while others are decoded.
+_WAITING_FOR_DISK = 4
 
 
 @dataclass(frozen=True)
@@ -112,33 +118,75 @@ def import_items(
     label_ids = {label.name: label.id for label in functions.list_labels(ws.db, function_id)}
     looked = 0
     counted: set[str] = set()
-    with ThreadPoolExecutor(ws.settings.threads or None, thread_name_prefix="import") as pool:
-        for chunk in _chunks(items, quota):
+    if quota is not None and not quota.limited:
+        quota = None
+    chunks = _chunks(items, quota)
+    with _Inspection(ws) as inspection:
+        chunk = next(chunks, [])
+        pending = inspection.start(chunk)
+        while chunk:
             new = [item.label for item in chunk if item.label is not None and item.label not in label_ids]
             if new:
                 label_ids = functions.ensure_labels(ws.db, function_id, new)
-            pending: list[tuple[Incoming, Future[ImageRow]]] = [
-                (item, pool.submit(_stored, ws, item)) for item in chunk
-            ]
             found: list[NewSample] = []
             accepted: list[Incoming] = []
             rejected: list[tuple[str, str]] = []
-            for item, future in pending:
+            for item, future in zip(chunk, pending, strict=True):
                 try:
                     found.append(_new_sample(item, future.result(), label_ids))
                     accepted.append(item)
                 except ImageError as error:
                     rejected.append((item.file_name, str(error)))
-            added = imports.add_samples(ws.db, function_id, batch_id, found, rejected)
-            if quota is not None:
+            looked += len(chunk)
+            if quota is None:
+                try:
+                    # Decoded while the rows of these are written; not earlier, because what ends an import, such as
+                    # an archive that unpacks to too much, must not keep the files before it from being samples.
+                    chunk = next(chunks, [])
+                    pending = inspection.start(chunk)
+                finally:
+                    imports.add_samples(ws.db, function_id, batch_id, found, rejected)
+            else:
+                added = imports.add_samples(ws.db, function_id, batch_id, found, rejected)
                 for item, sample in zip(accepted, added, strict=True):
                     # The same picture twice is one sample, and one that keeps another label is none of this label.
                     if sample.outcome != "conflict" and sample.sample_id not in counted:
                         counted.add(sample.sample_id)
                         quota.accept(item.label)
-            looked += len(chunk)
+                # Which files are next depends on what became of these.
+                chunk = next(chunks, [])
+                pending = inspection.start(chunk)
             pace.at(min(looked, total))
     return looked
+
+
+class _Inspection:
+    """Threads that read, check and store files, in a ``with`` statement; what has not begun at its end never does."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        cores = ws.settings.threads or os.cpu_count() or 1
+        # More threads than cores, because some of them wait for the disk; but no more files in memory and decoded at
+        # the same time than there are cores: a picture of 100 megapixels takes hundreds of megabytes.
+        self._pool = ThreadPoolExecutor(cores + _WAITING_FOR_DISK, thread_name_prefix="import")
+        self._decoding = threading.BoundedSemaphore(cores)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def start(self, chunk: Sequence[Incoming]) -> list[Future[ImageRow]]:
+        """Begin with files; each future ends once the file's bytes are on disk, or raises what is wrong with it."""
+        return [self._pool.submit(self._stored, item) for item in chunk]
+
+    def _stored(self, item: Incoming) -> ImageRow:
+        with self._decoding:
+            data = item.read()
+            image = describe_image(self._ws, data, item.file_name)
+        self._ws.blobs.put_image(image.image_hash, data)
+        return image
 
 
 def zip_limits(ws: Workspace) -> ZipLimits:
@@ -225,10 +273,6 @@ def _from_entry(item: Chosen) -> Incoming:
 
 def _from_sample(image: SampleImage) -> Incoming:
     return Incoming(image.file_name, lambda: image.data, image.label, image.source, group=image.group or None)
-
-
-def _stored(ws: Workspace, item: Incoming) -> ImageRow:
-    return store_image(ws, item.read(), item.file_name)
 
 
 def _new_sample(item: Incoming, image: ImageRow, label_ids: dict[str, str]) -> NewSample:

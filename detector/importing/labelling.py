@@ -130,6 +130,11 @@ class LabelQuota:
         self._limit = plan.per_label
         self._accepted: Counter[str | None] = Counter(accepted or {})
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit at all; without one, every file is wanted."""
+        return self._limit is not None
+
     def wants(self, label: str | None) -> bool:
         """Whether one more image of this label is to be imported."""
         return self._limit is None or self._accepted[label] < self._limit

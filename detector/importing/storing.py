@@ -18,20 +18,27 @@ def store_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
     ImageError
         The bytes cannot be used as an image.
     """
-    image_hash = sha256_hex(data)
-    # The same bytes were decoded to their end before: nothing new can come of doing it again.
-    image = imports.find_image(ws.db, image_hash)
-    if image is None:
-        inspected = inspect_image(data, name, ws.limits)
-        image = ImageRow(
-            image_hash=image_hash,
-            byte_count=inspected.facts.byte_count,
-            format=inspected.facts.format,
-            width=inspected.facts.width,
-            height=inspected.facts.height,
-            facts=inspected.facts.to_json(),
-            perceptual_hash=inspected.perceptual_hash,
-            thumbnail=inspected.thumbnail,
-        )
-    ws.blobs.put_image(image_hash, data)
+    image = describe_image(ws, data, name)
+    ws.blobs.put_image(image.image_hash, data)
     return image
+
+
+def describe_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
+    """Check an image, without storing anything. Raises ImageError."""
+    image_hash = sha256_hex(data)
+    # The same bytes were decoded to their end before: nothing new can come of doing it again. Bytes come before rows,
+    # so the table need not be asked about those that are not there.
+    image = imports.find_image(ws.db, image_hash) if ws.blobs.has_image(image_hash, len(data)) else None
+    if image is not None:
+        return image
+    inspected = inspect_image(data, name, ws.limits)
+    return ImageRow(
+        image_hash=image_hash,
+        byte_count=inspected.facts.byte_count,
+        format=inspected.facts.format,
+        width=inspected.facts.width,
+        height=inspected.facts.height,
+        facts=inspected.facts.to_json(),
+        perceptual_hash=inspected.perceptual_hash,
+        thumbnail=inspected.thumbnail,
+    )

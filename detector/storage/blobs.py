@@ -6,7 +6,8 @@ import contextlib
 import os
 import re
 import secrets
-from pathlib import PurePosixPath
+import stat
+from pathlib import Path, PurePosixPath
 
 import fsspec
 
@@ -26,13 +27,25 @@ class Blobs:
 
     def __init__(self, root: str) -> None:
         self._fs, self._root = fsspec.core.url_to_fs(root)
+        protocol = self._fs.protocol
+        self._local = protocol == "file" or (not isinstance(protocol, str) and "file" in protocol)
         self._made: set[str] = set()
+
+    def has_image(self, image_hash: str, byte_count: int) -> bool:
+        """Whether an image's bytes are there, all of them."""
+        path = self._image_path(image_hash)
+        if not self._local:
+            return bool(self._fs.exists(path) and self._fs.size(path) == byte_count)
+        try:
+            status = Path(path).stat()
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == byte_count
 
     def put_image(self, image_hash: str, data: bytes) -> None:
         """Store an image's bytes verbatim under their SHA-256; nothing happens if they are there already."""
-        path = self._image_path(image_hash)
-        if not (self._fs.exists(path) and self._fs.size(path) == len(data)):
-            self._write(path, data)
+        if not self.has_image(image_hash, len(data)):
+            self._write(self._image_path(image_hash), data)
 
     def image(self, image_hash: str) -> bytes:
         """The bytes of an image. Raises NotFound."""
@@ -83,23 +96,35 @@ class Blobs:
             raise NotFound(noun, key) from error
 
     def _write(self, path: str, data: bytes) -> None:
+        if self._local:
+            _write_file(Path(path), data)
+            return
         folder = path.rsplit("/", 1)[0]
         if folder not in self._made:
             self._fs.makedirs(folder, exist_ok=True)
             self._made.add(folder)
-        local = "file" in self._fs.protocol if isinstance(self._fs.protocol, tuple) else self._fs.protocol == "file"
-        if not local:
-            self._fs.pipe_file(path, data)
-            return
-        temporary = f"{path}.{secrets.token_hex(4)}.tmp"
+        self._fs.pipe_file(path, data)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Write a file of this machine whole or not at all.
+
+    With the system's own calls: those of fsspec cost more than the disk does, and an import writes file after file.
+    """
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
         try:
-            with self._fs.open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                # Else a power cut after the rename can leave an empty file under a name that promises its content.
-                os.fsync(file.fileno())
-            self._fs.mv(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                self._fs.rm(temporary)
-            raise
+            file = temporary.open("xb")
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = temporary.open("xb")
+        with file:
+            file.write(data)
+            file.flush()
+            # Else a power cut after the rename can leave an empty file under a name that promises its content.
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

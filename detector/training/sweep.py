@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from detector.training.basis import Eigenbasis, eigenbasis, gram_matrix
 from detector.training.calibration import Floats, Ints, mean_log_loss, probabilities
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
 from detector.training.options import SweepSettings as SweepSettings  # callers of a sweep find its settings here too
+from detector.training.remembered import REMEMBERED, content_digest
 from detector.training.scaling import STANDARDISE, Embeddings, fit_scaling
 from detector.training.solver import solve
 
@@ -70,6 +72,7 @@ def sweep(
     rows: list[SweepRow] = []
     near_best: dict[int, Floats] = {}
     best, best_basis, best_key = np.inf, None, None
+    digest = content_digest(embeddings)
     for scaling in options.scaling:
         grams = _GramCache(embeddings, scaling)
         for view_set in options.views:
@@ -78,7 +81,9 @@ def sweep(
                 message = f"Trying {view_set} view{'s' if view_set == BOTH else ''}, {feature_set}, {scaling}"
                 if progress is not None:
                     progress(done, total, message)
-                basis = basis_for(embeddings, view_set, options.slices[feature_set], scaling, grams)
+                slices = options.slices[feature_set]
+                make = partial(basis_for, embeddings, view_set, slices, scaling, grams)
+                basis = REMEMBERED.get(digest, (view_set, slices, scaling), make)
                 report = _report(progress, done, total, message)
                 found = _cross_validate(basis, embeddings, y, k, folds, options, report)
                 for (c, class_weight), logits in found.items():

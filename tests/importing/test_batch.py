@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import pytest
 from detector.errors import ArchiveError, InvalidInput
 from detector.importing.batch import (
     CHUNK,
+    Incoming,
     folder_payload,
+    import_items,
     run_import,
     sample_payload,
     zip_payload,
@@ -208,6 +213,48 @@ def test_a_zip_beyond_the_limits_stops_and_keeps_what_came_in(tmp_path: Path) ->
         _import(ws, function, payload)
     assert "DETECTOR_MAX_ZIP_GB" in str(caught.value)
     assert samples.count_samples(ws.db, function.id) == CHUNK
+
+
+def test_a_source_that_fails_in_the_middle_keeps_the_files_before_it(ws: Workspace, function: Function) -> None:
+    """The next files are asked for before the rows of these are written."""
+
+    def files() -> Iterator[Incoming]:
+        for number in range(2 * CHUNK):
+            yield Incoming(f"{number}.png", partial(make_image, number, size=16))
+        raise InvalidInput("The source is gone.")
+
+    batch = imports.create_batch(ws.db, function.id, "cifake", "Fails")
+    with pytest.raises(InvalidInput):
+        import_items(ws, function.id, batch, files(), 3 * CHUNK)
+    assert samples.count_samples(ws.db, function.id) == 2 * CHUNK
+
+
+def test_samples_are_in_the_order_of_the_files_and_no_more_are_read_at_once_than_there_are_cores(
+    tmp_path: Path,
+) -> None:
+    ws = workspace(tmp_path, threads=2)
+    function = empty_function(ws)
+    reading, most = 0, 0
+    lock = threading.Lock()
+
+    def read(number: int) -> bytes:
+        nonlocal reading, most
+        with lock:
+            reading += 1
+            most = max(most, reading)
+        time.sleep(0.002 * (number % 3))
+        with lock:
+            reading -= 1
+        return make_image(number, size=16)
+
+    names = [f"{number:03d}.png" for number in range(2 * CHUNK + 5)]
+    batch = imports.create_batch(ws.db, function.id, "upload", "Slow")
+    looked = import_items(
+        ws, function.id, batch, [Incoming(name, partial(read, n)) for n, name in enumerate(names)], len(names)
+    )
+    assert looked == len(names)
+    assert list(_names(ws, function)) == names
+    assert most == 2
 
 
 def test_a_zip_of_too_many_files_is_refused(tmp_path: Path) -> None:

@@ -43,6 +43,15 @@ def test_a_file_that_was_cut_off_is_written_whole_again(tmp_path: Path) -> None:
     assert blobs.image(HASH) == DATA
 
 
+@pytest.mark.parametrize("where", ["{}", "memory://detector-has-{}"])
+def test_an_image_is_there_only_with_all_of_its_bytes(where: str, tmp_path: Path) -> None:
+    blobs = Blobs(where.format(tmp_path))
+    assert not blobs.has_image(HASH, len(DATA))
+    blobs.put_image(HASH, DATA)
+    assert blobs.has_image(HASH, len(DATA))
+    assert not blobs.has_image(HASH, len(DATA) + 1)
+
+
 def test_no_temporary_file_is_left_by_many_writers_of_one_name(tmp_path: Path) -> None:
     blobs = Blobs(str(tmp_path))
     threads = [threading.Thread(target=blobs.put, args=("models/one.bin", DATA)) for _ in range(8)]
