@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.training.calibration import Floats
 
@@ -27,7 +27,19 @@ CHUNK_ROWS = 4096
 # A column whose deviation is below this share of its size (a dead channel) does not vary: it is rounding noise.
 CONSTANT_COLUMN = 1e-6
 
-Embeddings = Mapping[str, NDArray[np.floating]]
+
+class Rows(Protocol):
+    """A matrix that gives its rows where it is indexed: an array, or one that lies in a file (``StoredRows``)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+Embeddings = Mapping[str, Rows]
 
 
 @dataclass(frozen=True)
