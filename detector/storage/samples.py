@@ -105,6 +105,8 @@ class TrainingRow:
     split: str
     group_key: str | None
     perceptual_hash: str
+    #: Where it lies in the order of import.
+    sequence: int = 0
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,7 @@ def training_rows(db: Database, function_id: str) -> list[TrainingRow]:
             samples.c.split,
             samples.c.group_key,
             images.c.perceptual_hash,
+            samples.c.sequence,
         )
         .join(images, images.c.hash == samples.c.image_hash)
         .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))

@@ -46,7 +46,7 @@ class Eigenbasis:
     vectors: Floats
     from_gram: bool
     reduced: bool = False
-    # The samples in this basis as far as they were made on the way: whoever asks first takes them, and none stay behind.
+    # The samples in this basis, where they were made on the way: whoever asks first takes them away.
     _made: list[np.ndarray] = field(default_factory=list, repr=False)
 
     def design(self, embeddings: Embeddings, dtype: type = np.float64) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Large sets with many features: the few directions in which samples differ most, instead of all.
 
-A covariance of 5,824 columns takes minutes to decompose, and 100,000 rows of them do not fit into memory as numbers that
-one can compute with. So above ``REDUCE_ABOVE`` samples only the ``DIRECTIONS`` largest principal components of the scaled
-features are kept. The model is trained on these; since they are linear, its coefficients are those of the components
-folded back onto the features (``w = directions @ w_small``), and its file, its predictions and an invoke know nothing of
-the reduction.
+A covariance of 5,824 columns takes minutes to decompose, and 100,000 rows of them do not fit into memory as numbers
+that one can compute with. So above ``REDUCE_ABOVE`` samples only the ``DIRECTIONS`` largest principal components of the
+scaled features are kept. The model is trained on these; since they are linear, its coefficients are those of the
+components folded back onto the features (``w = directions @ w_small``); its file, its predictions and an invoke know
+nothing of the reduction.
 
-The directions are learned from samples spread evenly over the training set, the held-out folds' among them but never the
-locked test set. That leaks nothing: no label is looked at, and the same holds for the scaling.
+The directions are learned from samples spread evenly over the training set, the held-out folds' among them but never
+the locked test set. That leaks nothing: no label is looked at, and the same holds for the scaling.
 
 Measured on the 2,000 images of mixed2000 (2,912 features, cross-validated, everything tried): accuracy 95.3 % with all
 directions, 95.25 % with 1,024, 95.25 % with 768, 94.9 % with 512.
@@ -43,8 +43,8 @@ def reduce(embeddings: Embeddings, scaling: FeatureScaling) -> tuple[float, Floa
     Returns
     -------
     (trace, eigenvalues, vectors, design)
-        ``trace`` is the sum of all squared features. ``vectors`` (D, r) float64 are orthonormal, ``design`` (n, r) float32
-        holds the samples along them: orthogonal columns, whose squared lengths are ``eigenvalues``.
+        ``trace`` is the sum of all squared features. ``vectors`` (D, r) float64 are orthonormal, ``design`` (n, r)
+        float32 holds the samples along them: orthogonal columns, whose squared lengths are ``eigenvalues``.
     """
     n = len(embeddings[scaling.views[0]])
     step = max(1, n // _LEARN_FROM)

@@ -55,8 +55,8 @@ def sweep_ratio(folder: Path) -> Figure:
         8,
         at_least=True,
         measurements={"ours": ours, "peer": [peer]},
-        note=f"Embeddings of {data}; {len(found.rows)} settings x {int(folds.max()) + 1} folds, the peer measured once, "
-        f"on the whole grid. Best log loss {own_loss:.4f}, of the peer {loss:.4f}.",
+        note=f"Embeddings of {data}; {len(found.rows)} settings x {int(folds.max()) + 1} folds; the peer was measured "
+        f"once, on the whole grid. Best log loss {own_loss:.4f}, of the peer {loss:.4f}.",
     )
 
 
