@@ -94,7 +94,7 @@ class SampleCounts:
     by_prediction: dict[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrainingRow:
     """What training needs to know of one sample."""
 
@@ -109,7 +109,7 @@ class TrainingRow:
     sequence: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PredictionRow:
     """One sample's prediction, ready to be written; ``probabilities`` float32 bytes in the model's label order."""
 

@@ -20,10 +20,10 @@ import torch
 
 from detector.training.calibration import Floats
 from detector.training.one_core import on_one_core
-from detector.training.scaling import Embeddings, FeatureScaling, row_chunks
+from detector.training.scaling import LARGE, Embeddings, FeatureScaling, row_chunks
 
 #: Up to so many samples nothing is reduced.
-REDUCE_ABOVE = 5000
+REDUCE_ABOVE = LARGE
 #: Features up to so many stay as they are; of more, so many directions are kept.
 DIRECTIONS = 1024
 #: Samples that the directions are learned from, and the extra directions that make the search for them exact enough.

@@ -22,8 +22,10 @@ from detector.training.calibration import Floats
 
 STANDARDISE, UNIT_LENGTH = "standardise", "unit-length"
 SCALINGS = (STANDARDISE, UNIT_LENGTH)
-# Rows turned into float64 at a time.
+# Rows turned into float64 at a time; fewer of a large set, where memory counts (of a small one, sums must not change).
 CHUNK_ROWS = 4096
+LARGE = 5000
+LARGE_CHUNK_ROWS = 1024
 # A column whose deviation is below this share of its size (a dead channel) does not vary: it is rounding noise.
 CONSTANT_COLUMN = 1e-6
 
@@ -74,7 +76,8 @@ class FeatureScaling:
 
 
 def row_chunks(n: int) -> list[slice]:
-    return [slice(start, min(start + CHUNK_ROWS, n)) for start in range(0, n, CHUNK_ROWS)]
+    step = LARGE_CHUNK_ROWS if n > LARGE else CHUNK_ROWS
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def fit_scaling(
