@@ -31,7 +31,7 @@ _REPEATS = 5
 
 def sweep_ratio(folder: Path) -> Figure:
     """The whole grid for 2,000 images of the offline backbone; the peer, a matter of minutes, is measured once."""
-    x, y, groups, data = _two_thousand(folder)
+    x, y, groups, data = two_thousand(folder)
     folds = make_folds(y, groups)
     assert folds is not None
     options = sweep_options(SweepSettings(), {WHOLE: x}, {"statistics": slice(0, x.shape[1])}, y)
@@ -123,7 +123,7 @@ def _grid_search(
     return time.perf_counter() - start, -float(search.cv_results_["mean_test_score"].max())
 
 
-def _two_thousand(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str], str]:
+def two_thousand(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str], str]:
     """Features, labels, groups, and what they are: real embeddings where the development images are at hand."""
     images = SHARED_DATA / "mixed2000"
     if not images.is_dir():
