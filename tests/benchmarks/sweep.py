@@ -142,7 +142,8 @@ def two_thousand(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str], str]:
         check=True,
     )
     ws = Workspace.open(Settings(data_dir=folder))
-    [function] = functions.list_functions(ws.db)
+    [summary] = functions.list_functions(ws.db)
+    function = summary.function
     rows = samples.training_rows(ws.db, function.id)
     key = models.list_models(ws.db, function.id)[0].backbone_key
     index = {label.id: place for place, label in enumerate(functions.list_labels(ws.db, function.id))}
