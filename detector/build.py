@@ -20,16 +20,19 @@ from detector.grouping import sample_groups
 from detector.locked_test import score_locked_test
 from detector.progress import Pace, Report, silent
 from detector.review_scores import ReviewScores
-from detector.serving import load_serving_model, serving_backbone
+from detector.serving import ServingModel, load_serving_model, serving_backbone
 from detector.storage import embeddings, functions, models, samples
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.samples import PredictionRow, TrainingRow
+from detector.storage.stored_rows import stored_rows
 from detector.tolerance import refresh_thresholds
 from detector.training.model_file import write_model
 from detector.training.options import SweepSettings
 from detector.training.out_of_fold import OutOfFold
 from detector.training.readiness import missing_sentence
+from detector.training.reduction import REDUCE_ABOVE
+from detector.training.scaling import Embeddings
 from detector.training.train import TrainedModel, TrainingData, train
 from detector.workspace import Workspace
 
@@ -37,8 +40,12 @@ __all__ = ["BuildResult", "build", "predict_all", "put_back", "sample_groups", "
 
 #: Part of the training fingerprint: raise it when the same data would now give another model.
 TRAINING_VERSION = 1
+#: The same for sets that are large enough to be reduced.
+LARGE_TRAINING_VERSION = "1, reduced"
 
 _PREDICT_CHUNK = 4096
+#: Rows of one transaction: other writers get their turn in between.
+_WRITE_CHUNK = 10_000
 
 
 @dataclass(frozen=True)
@@ -131,40 +138,60 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
     trained_without_folds = known is None
     scores = ReviewScores([label.id for label in serving.labels])
     pace = Pace(report, "predict", len(rows), "Writing predictions")
+    found = np.empty((len(rows), len(serving.labels)))
+    held_out = np.zeros(len(rows), bool)
     for start in range(0, len(rows), _PREDICT_CHUNK):
         chunk = rows[start : start + _PREDICT_CHUNK]
         views = embeddings.read_embeddings(ws.db, backbone.key, [item.image_hash for item in chunk])
         probabilities = serving.probabilities(views)
-        held_out = np.zeros(len(chunk), bool)
         in_folds = np.array([known is not None and item.image_hash in known for item in chunk])
         for position, item in enumerate(chunk):
             if known is not None and in_folds[position]:
                 probabilities[position] = serving.restrict(known[item.image_hash][None, :])[0]
-                held_out[position] = True
+                held_out[start + position] = True
             elif not trained_without_folds or item.label_id is None or item.split == "test":
                 # Not part of this model's training, so the model has never seen it either.
-                held_out[position] = True
-        order = np.argsort(-probabilities, axis=1, kind="stable")
+                held_out[start + position] = True
+        found[start : start + len(chunk)] = probabilities
+        scores.see(chunk, views["whole"], probabilities, in_folds)
+        pace.at(start + len(chunk))
+    _write_predictions(ws, function_id, serving, rows, found, held_out)
+    report("predict", len(rows), len(rows), "Putting samples in order for Review", None)
+    scores.write(ws, function_id, backbone.key)
+
+
+def _write_predictions(
+    ws: Workspace,
+    function_id: str,
+    serving: ServingModel,
+    rows: Sequence[TrainingRow],
+    probabilities: np.ndarray,
+    held_out: np.ndarray,
+) -> None:
+    label_ids = [label.id for label in serving.labels]
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
+    top = np.take_along_axis(probabilities, best, axis=1)
+    stored = probabilities.astype(np.float32)
+    # As they lie in the table: in the order of hashes, every transaction would write nearly every page of it anew.
+    order = np.argsort([row.sequence for row in rows], kind="stable")
+    for start in range(0, len(rows), _WRITE_CHUNK):
+        places = order[start : start + _WRITE_CHUNK]
         samples.write_predictions(
             ws.db,
             function_id,
-            row.id,
+            serving.row.id,
             [
-                PredictionRow(
-                    item.sample_id,
-                    serving.labels[order[position, 0]].id,
-                    float(probabilities[position, order[position, 0]]),
-                    float(probabilities[position, order[position, 0]] - probabilities[position, order[position, 1]]),
-                    bool(held_out[position]),
-                    probabilities[position].astype(np.float32).tobytes(),
+                PredictionRow(rows[place].sample_id, label_ids[label], confidence, confidence - second, seen, data)
+                for place, label, (confidence, second), seen, data in zip(
+                    places.tolist(),
+                    best[places, 0].tolist(),
+                    top[places].tolist(),
+                    (held_out[places]).tolist(),
+                    (row.tobytes() for row in stored[places]),
+                    strict=True,
                 )
-                for position, item in enumerate(chunk)
             ],
         )
-        scores.see(chunk, views["whole"], probabilities, in_folds)
-        pace.at(start + len(chunk))
-    report("predict", len(rows), len(rows), "Putting samples in order for Review", None)
-    scores.write(ws, function_id, backbone.key)
 
 
 def sweep_settings(stored: dict[str, Any]) -> SweepSettings:
@@ -208,7 +235,7 @@ def _train_if_changed(
     hashes = [row.image_hash for row, _ in chosen]
     data = TrainingData(
         sample_keys=hashes,
-        views=embeddings.read_embeddings(ws.db, backbone.key, hashes),
+        views=_training_views(ws, backbone.key, hashes),
         features=dict(backbone.features),
         labels=np.array([index[row.label_id] for row, _ in chosen if row.label_id is not None]),
         label_names=[label.name for label in labels],
@@ -260,11 +287,18 @@ def _train_if_changed(
     return models.get_model(ws.db, row.id), True
 
 
+def _training_views(ws: Workspace, key: str, hashes: Sequence[str]) -> Embeddings:
+    if len(hashes) <= REDUCE_ABOVE:
+        return embeddings.read_embeddings(ws.db, key, hashes)
+    # In the data folder: what the system holds for temporary files may itself be memory.
+    return stored_rows(ws.db, key, hashes, ws.spool)
+
+
 def _fingerprint(
     key: str, settings: dict[str, object], label_ids: list[str], chosen: Sequence[tuple[TrainingRow, str]]
 ) -> str:
     facts = [
-        TRAINING_VERSION,
+        TRAINING_VERSION if len(chosen) <= REDUCE_ABOVE else LARGE_TRAINING_VERSION,
         key,
         settings,
         label_ids,

@@ -32,6 +32,7 @@ class ReviewScores:
         self._column = {label_id: column for column, label_id in enumerate(label_ids)}
         self._projection: Projection | None = None
         self._ids: list[str] = []
+        self._sequences: list[int] = []
         self._compact: list[np.ndarray] = []
         self._probabilities: list[Floats] = []
         self._labels: list[np.ndarray] = []
@@ -51,6 +52,7 @@ class ReviewScores:
         if self._projection is None:
             self._projection = Projection.fit(whole)
         self._ids += [row.sample_id for row in rows]
+        self._sequences += [row.sequence for row in rows]
         self._compact.append(self._projection.compact(whole))
         self._probabilities.append(probabilities)
         # A label that is newer than the model has no column: nothing is known of how well it fits.
@@ -68,11 +70,13 @@ class ReviewScores:
         compact = np.concatenate(self._compact)
         store_index(ws, function_id, backbone_key, self._ids, compact, self._projection)
         quality, useful = self._scores(compact)
-        for start in range(0, len(self._ids), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        # As they lie in the table: in another order, every transaction would write nearly every page of it anew.
+        order = np.argsort(self._sequences, kind="stable")
+        for start in range(0, len(order), _CHUNK):
+            part = order[start : start + _CHUNK]
             rows = [
-                ReviewScore(name, *(None if np.isnan(value) else value for value in pair))
-                for name, *pair in zip(self._ids[part], quality[part].tolist(), useful[part].tolist(), strict=True)
+                ReviewScore(self._ids[place], *(None if np.isnan(value) else value for value in pair))
+                for place, *pair in zip(part.tolist(), quality[part].tolist(), useful[part].tolist(), strict=True)
             ]
             samples.write_review_scores(ws.db, function_id, rows)
 

@@ -37,7 +37,10 @@ def _for_the_gallery(connection: Connection) -> None:
             "annotation_history": ("operation", "previous_at", "previous_by", "undone_at"),
         },
     )
+    for name in ("ix_samples_label", "ix_samples_predicted", "ix_samples_agrees"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
     for table, name in (
+        ("samples", "ix_samples_label"),
         ("samples", "ix_samples_revision"),
         ("annotation_history", "ix_annotation_history_operation"),
         ("annotation_history", "ix_annotation_history_by"),

@@ -123,7 +123,7 @@ def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> d
                     embeddings.c.image_hash.in_(hashes[start : start + _CHUNK]),
                 )
             )
-            for image_hash, view, dtype, data in rows:
+            for image_hash, view, dtype, data in rows.all():
                 numbers = np.frombuffer(data, dtype=dtype)
                 if whole is None:
                     whole = np.zeros((len(hashes), numbers.size), np.float32)

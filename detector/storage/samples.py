@@ -94,7 +94,7 @@ class SampleCounts:
     by_prediction: dict[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrainingRow:
     """What training needs to know of one sample."""
 
@@ -105,9 +105,11 @@ class TrainingRow:
     split: str
     group_key: str | None
     perceptual_hash: str
+    #: Where it lies in the order of import.
+    sequence: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PredictionRow:
     """One sample's prediction, ready to be written; ``probabilities`` float32 bytes in the model's label order."""
 
@@ -230,6 +232,7 @@ def training_rows(db: Database, function_id: str) -> list[TrainingRow]:
             samples.c.split,
             samples.c.group_key,
             images.c.perceptual_hash,
+            samples.c.sequence,
         )
         .join(images, images.c.hash == samples.c.image_hash)
         .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))

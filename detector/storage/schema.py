@@ -152,9 +152,8 @@ samples = Table(
     Index("ix_samples_created", "function_id", "deleted_at", "sequence"),
     Index("ix_samples_annotated", "function_id", "deleted_at", "annotated_at", "sequence"),
     Index("ix_samples_confidence", "function_id", "deleted_at", "confidence", "sequence"),
-    Index("ix_samples_label", "function_id", "deleted_at", "label_id", "confidence", "sequence"),
-    Index("ix_samples_predicted", "function_id", "deleted_at", "predicted_label_id", "confidence", "sequence"),
-    Index("ix_samples_agrees", "function_id", "deleted_at", "agrees", "confidence", "sequence"),
+    # None by prediction or agreement: each retraining would write it anew for all samples. Review filters in memory.
+    Index("ix_samples_label", "function_id", "deleted_at", "label_id", "sequence"),
     Index("ix_samples_revision", "function_id", "revision"),
     Index("ix_samples_batch", "import_batch_id"),
     Index("ix_samples_image", "image_hash"),

@@ -3,18 +3,20 @@
 With n samples of D scaled features the solutions live in r = min(n, D) dimensions: those of the Gram matrix (n <= D) or
 of the covariance matrix (n > D). One eigendecomposition serves all folds, values of C and class weights, since none of
 them changes the features; and there the penalty is still the plain squared length, because the basis is orthonormal.
+Of large sets with many features it holds only the leading directions: see ``reduction``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from detector.training.calibration import Floats
 from detector.training.one_core import on_one_core
+from detector.training.reduction import reduce, worth_reducing
 from detector.training.scaling import Embeddings, FeatureScaling
 
 # Directions whose eigenvalue is below this share of the largest one hold nothing but rounding.
@@ -35,6 +37,7 @@ class Eigenbasis:
     eigenvalues : (r,) float64
     vectors : (n, r) eigenvectors of the Gram matrix, or (D, r) of the covariance matrix
     from_gram : bool
+    reduced : whether directions were left out
     """
 
     scaling: FeatureScaling
@@ -42,11 +45,16 @@ class Eigenbasis:
     eigenvalues: Floats
     vectors: Floats
     from_gram: bool
+    reduced: bool = False
+    # The samples in this basis, where they were made on the way: whoever asks first takes them away.
+    _made: list[np.ndarray] = field(default_factory=list, repr=False)
 
     def design(self, embeddings: Embeddings, dtype: type = np.float64) -> np.ndarray:
         """The samples in this basis: (n, r), with orthogonal columns."""
         if self.from_gram:
             return (self.vectors * np.sqrt(self.eigenvalues)).astype(dtype, copy=False)
+        if self._made and dtype is np.float32:
+            return self._made.pop()
         n = len(embeddings[self.scaling.views[0]])
         result: np.ndarray = np.empty((n, self.vectors.shape[1]), dtype=dtype)
         vectors: np.ndarray = self.vectors.astype(dtype, copy=False)
@@ -78,6 +86,9 @@ def eigenbasis(embeddings: Embeddings, scaling: FeatureScaling, gram: Callable[[
         Where the (n, n) Gram matrix comes from if it is needed (n <= D); the sweep adds it up from those of the blocks.
     """
     n, dimension = len(embeddings[scaling.views[0]]), len(scaling.mean)
+    if worth_reducing(n, dimension):
+        trace, eigenvalues, vectors, made = reduce(embeddings, scaling)
+        return Eigenbasis(scaling, trace / n if trace > 0.0 else 1.0, eigenvalues, vectors, False, True, [made])
     from_gram = n <= dimension
     if from_gram:
         matrix = gram_matrix(embeddings, scaling) if gram is None else gram()

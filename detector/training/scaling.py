@@ -14,20 +14,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.training.calibration import Floats
 
 STANDARDISE, UNIT_LENGTH = "standardise", "unit-length"
 SCALINGS = (STANDARDISE, UNIT_LENGTH)
-# Rows turned into float64 at a time.
+# Rows turned into float64 at a time; fewer of a large set, where memory counts (of a small one, sums must not change).
 CHUNK_ROWS = 4096
+LARGE = 5000
+LARGE_CHUNK_ROWS = 1024
 # A column whose deviation is below this share of its size (a dead channel) does not vary: it is rounding noise.
 CONSTANT_COLUMN = 1e-6
 
-Embeddings = Mapping[str, NDArray[np.floating]]
+
+class Rows(Protocol):
+    """A matrix that gives its rows where it is indexed: an array, or one that lies in a file (``StoredRows``)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+Embeddings = Mapping[str, Rows]
 
 
 @dataclass(frozen=True)
@@ -62,7 +76,8 @@ class FeatureScaling:
 
 
 def row_chunks(n: int) -> list[slice]:
-    return [slice(start, min(start + CHUNK_ROWS, n)) for start in range(0, n, CHUNK_ROWS)]
+    step = LARGE_CHUNK_ROWS if n > LARGE else CHUNK_ROWS
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def fit_scaling(

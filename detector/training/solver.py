@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from detector.training.one_core import on_one_core
+from detector.training.scaling import LARGE
 
 HISTORY = 10
 LINE_SEARCH_STEPS = 12
@@ -33,6 +34,8 @@ EXACT_TOLERANCE = 1e-19
 MAX_ITERATIONS = 500
 # Numbers in one block of logits (samples x problems x columns): bounds memory, about eight such blocks live at a time.
 BLOCK_NUMBERS = 16_000_000
+# The same for a large set, beside whose design matrix there is less room.
+LARGE_BLOCK_NUMBERS = 4_000_000
 # Multiplications in one product up to which all problems are solved on one core: with more, the cores wait for each
 # other. 2,000 samples, 2,912 features, 100 fits on two cores of a busy machine: 17 s; on one: 1.6 s.
 ONE_CORE_PRODUCT = 500_000_000
@@ -116,7 +119,8 @@ def solve(
         if solved is not None:
             solved(weights.shape[1])
         return solution
-    per_block = max(1, BLOCK_NUMBERS // (design.shape[0] * columns))
+    numbers = LARGE_BLOCK_NUMBERS if design.shape[0] > LARGE else BLOCK_NUMBERS
+    per_block = max(1, numbers // (design.shape[0] * columns))
     parts = []
     for start in range(0, weights.shape[1], per_block):
         part = slice(start, start + per_block)

@@ -145,10 +145,10 @@ def _cross_validate(
     fold_count, n = int(folds.max()) + 1, len(y)
     settings = [(c, weight) for weight in options.class_weight for c in options.c]
     by_weight = {
-        weight: [fold_weights(y, k, folds, fold, weight) for fold in range(fold_count)]
+        weight: [fold_weights(y, k, folds, fold, weight).astype(np.float32) for fold in range(fold_count)]
         for weight in options.class_weight
     }
-    weights = np.stack([column for _, weight in settings for column in by_weight[weight]], axis=1).astype(np.float32)
+    weights = np.stack([column for _, weight in settings for column in by_weight[weight]], axis=1)
     c = np.repeat([c / basis.mean_squared_norm for c, _ in settings], fold_count)
     solution = solve(
         torch.from_numpy(basis.design(embeddings, np.float32)),

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from detector.errors import InvalidInput, NotTrainable
 from detector.training.basis import Eigenbasis
@@ -20,11 +19,14 @@ from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.options import DETAIL, WHOLE, Candidate, Options, SweepRow, SweepSettings, sweep_options
 from detector.training.readiness import MIN_SAMPLES, missing_sentence
+from detector.training.scaling import Embeddings, Rows, row_chunks
 from detector.training.solver import EXACT_TOLERANCE, solve
 from detector.training.sweep import Progress, basis_for, sample_weights, sweep
 
 # Without folds nothing can be measured: a rather strong penalty, since there are only a few samples then.
 DEFAULT_C = 1.0
+# Of the last training in float32: as near to the minimum as its gradients can tell.
+REDUCED_TOLERANCE = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class TrainingData:
     """
 
     sample_keys: Sequence[str]
-    views: Mapping[str, NDArray[np.floating]]
+    views: Embeddings
     features: Mapping[str, slice]
     labels: Ints
     label_names: Sequence[str]
@@ -199,25 +201,25 @@ def _check(data: TrainingData, settings: SweepSettings) -> None:
         raise InvalidInput(f"Labels and groups must have one entry for each of the {n} samples.")
     if not any(view in data.views for view in (WHOLE, DETAIL)):
         raise InvalidInput(f"The embeddings have the views {sorted(data.views)}; expected {WHOLE}, {DETAIL} or both.")
-    shapes = {np.shape(embeddings) for embeddings in data.views.values()}
+    shapes = {tuple(embeddings.shape) for embeddings in data.views.values()}
     shape = next(iter(shapes))
     if len(shapes) > 1 or len(shape) != 2 or shape[0] != n:
         raise InvalidInput(f"Embeddings have the shapes {sorted(shapes)}; expected ({n}, d) in every view.")
     for name, embeddings in data.views.items():
-        if not np.isfinite(embeddings).all():
+        if not all(np.isfinite(embeddings[rows]).all() for rows in row_chunks(n)):
             raise InvalidInput(f"Some embeddings of the view {name} are not finite numbers. Embed the images again.")
     if settings.folds < 2:
         raise InvalidInput(f"The setting folds is {settings.folds}; expected at least 2.")
 
 
-def _rows(embeddings: NDArray[np.floating], order: Ints) -> NDArray[np.floating]:
+def _rows(embeddings: Rows, order: Ints) -> Rows:
     # A copy even if the order is right already would double the memory of a large set.
     if len(order) == len(embeddings) and bool((order == np.arange(len(order))).all()):
         return embeddings
     return embeddings[order]
 
 
-def _default(options: Options, views: Mapping[str, NDArray[np.floating]]) -> tuple[Candidate, Eigenbasis]:
+def _default(options: Options, views: Embeddings) -> tuple[Candidate, Eigenbasis]:
     view_set, features, scaling = options.views[0], options.features[0], options.scaling[0]
     basis = basis_for(views, view_set, options.slices[features], scaling)
     c = min(options.c, key=lambda value: abs(np.log(value / DEFAULT_C)))
@@ -241,20 +243,21 @@ def _not_validated(y: Ints, groups: Sequence[str], names: Sequence[str]) -> str:
     )
 
 
-def _refit(
-    basis: Eigenbasis, views: Mapping[str, NDArray[np.floating]], y: Ints, k: int, chosen: Candidate
-) -> tuple[Floats, Floats]:
+def _refit(basis: Eigenbasis, views: Embeddings, y: Ints, k: int, chosen: Candidate) -> tuple[Floats, Floats]:
     weights = sample_weights(y, k, chosen.class_weight, np.ones(len(y), dtype=bool))
+    # What the directions that were left out would add is more than float32 loses, and float64 twice the memory.
+    dtype, tolerance = (np.float32, REDUCED_TOLERANCE) if basis.reduced else (np.float64, EXACT_TOLERANCE)
     solution = solve(
-        torch.from_numpy(basis.design(views, np.float64)),
+        torch.from_numpy(basis.design(views, dtype)),
         torch.from_numpy(basis.eigenvalues),
         torch.from_numpy(y),
         k,
         torch.from_numpy(weights[:, None]),
         torch.tensor([chosen.C], dtype=torch.float64),
-        tolerance=EXACT_TOLERANCE,
+        tolerance=tolerance,
     )
-    return basis.coefficients(views, solution.coefficients[:, 0].numpy()), solution.intercept[0].numpy().copy()
+    coefficients = solution.coefficients[:, 0].numpy().astype(np.float64)
+    return basis.coefficients(views, coefficients), solution.intercept[0].numpy().astype(np.float64)
 
 
 def training_set_fingerprint(backbone_key: str, sample_keys: Sequence[str], names: Sequence[str]) -> str:

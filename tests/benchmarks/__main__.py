@@ -30,6 +30,7 @@ FIGURES = {
     "sweep_100k_s": "sweep",
     "memory_clip_100k_mb": "memory",
     "memory_offline_100k_mb": "memory",
+    "memory_offline_views_100k_mb": "memory",
     "zip_to_detector_s": "building",
     "retrain_s": "building",
     "invoke_overhead": "invoking",
