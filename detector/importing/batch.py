@@ -34,8 +34,8 @@ CHUNK = 64
 _LOOK_AHEAD = 16 * CHUNK
 
 
-# Threads beyond the cores: as many files are on their way to the disk while others are decoded.
-_WAITING_FOR_DISK = 4
+# Files that are being written to disk while others are decoded: several at once share one flush of the disk.
+_FILES_ON_THE_WAY = 4
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def import_items(
             rejected: list[tuple[str, str]] = []
             for item, future in zip(chunk, pending, strict=True):
                 try:
-                    found.append(_new_sample(item, future.result(), label_ids))
+                    found.append(_new_sample(item, inspection.image(future), label_ids))
                     accepted.append(item)
                 except ImageError as error:
                     rejected.append((item.file_name, str(error)))
@@ -165,28 +165,38 @@ class _Inspection:
 
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
-        cores = ws.settings.threads or os.cpu_count() or 1
-        # More threads than cores, because some of them wait for the disk; but no more files in memory and decoded at
-        # the same time than there are cores: a picture of 100 megapixels takes hundreds of megabytes.
-        self._pool = ThreadPoolExecutor(cores + _WAITING_FOR_DISK, thread_name_prefix="import")
-        self._decoding = threading.BoundedSemaphore(cores)
+        # Decoding and waiting for the disk have threads of their own: a picture of 100 megapixels takes hundreds of
+        # megabytes, and malloc keeps some of it back for every thread that ever decoded one.
+        self._decoding = ThreadPoolExecutor(ws.settings.threads or os.cpu_count(), thread_name_prefix="import")
+        self._writing = ThreadPoolExecutor(_FILES_ON_THE_WAY, thread_name_prefix="import-disk")
+        self._on_the_way = threading.BoundedSemaphore(_FILES_ON_THE_WAY)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._decoding.shutdown(cancel_futures=True)
+        self._writing.shutdown()
 
-    def start(self, chunk: Sequence[Incoming]) -> list[Future[ImageRow]]:
-        """Begin with files; each future ends once the file's bytes are on disk, or raises what is wrong with it."""
-        return [self._pool.submit(self._stored, item) for item in chunk]
+    def start(self, chunk: Sequence[Incoming]) -> list[Future[tuple[ImageRow, Future[None]]]]:
+        """Begin with files; see :meth:`image`."""
+        return [self._decoding.submit(self._inspect, item) for item in chunk]
 
-    def _stored(self, item: Incoming) -> ImageRow:
-        with self._decoding:
-            data = item.read()
-            image = describe_image(self._ws, data, item.file_name)
-        self._ws.blobs.put_image(image.image_hash, data)
+    @staticmethod
+    def image(pending: Future[tuple[ImageRow, Future[None]]]) -> ImageRow:
+        """What is known of a file once its bytes are on disk. Raises what is wrong with it."""
+        image, written = pending.result()
+        written.result()
         return image
+
+    def _inspect(self, item: Incoming) -> tuple[ImageRow, Future[None]]:
+        data = item.read()
+        image = describe_image(self._ws, data, item.file_name)
+        # Else files would gather in memory where the disk is slower than the decoding.
+        self._on_the_way.acquire()
+        written = self._writing.submit(self._ws.blobs.put_image, image.image_hash, data)
+        written.add_done_callback(lambda _: self._on_the_way.release())
+        return image, written
 
 
 def zip_limits(ws: Workspace) -> ZipLimits:

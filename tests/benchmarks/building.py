@@ -6,12 +6,9 @@ import io
 import statistics
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -26,6 +23,7 @@ from detector.storage.functions import Function
 from detector.storage.samples import SampleFilter
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.processes import in_new_process
 from tests.shared_data import SHARED_DATA
 
 _SET = "mixed2000"
@@ -35,12 +33,10 @@ _BUILDS = 3
 _RETRAININGS = 7
 _RELABELLED = 10
 
-Result = TypeVar("Result")
-
 
 def zip_to_detector_s(folder: Path) -> Figure:
     """A server that has just started, given a ZIP: until there are a live model, its metrics and all predictions."""
-    took = [_in_new_process(_zip_to_detector, folder / str(number)) for number in range(_BUILDS)]
+    took = [in_new_process(_zip_to_detector, folder / str(number)) for number in range(_BUILDS)]
     return Figure(
         "zip_to_detector_s",
         "2,000 images of 256 px in a ZIP to a live model with metrics and predictions, offline backbone",
@@ -55,7 +51,7 @@ def zip_to_detector_s(folder: Path) -> Figure:
 
 def retrain_s(folder: Path) -> Figure:
     """Ten labels changed by hand, until the new model's predictions are written."""
-    took = _in_new_process(_retrain, folder)
+    took = in_new_process(_retrain, folder)
     return Figure(
         "retrain_s",
         "10 of 2,000 labels changed to the new model's predictions of all samples, offline backbone",
@@ -158,8 +154,3 @@ def _made_jpeg(seed: int, striped: bool) -> bytes:
 
 def _data_note() -> str:
     return "real and generated photographs." if (SHARED_DATA / _SET).is_dir() else "made images."
-
-
-def _in_new_process(work: Callable[[Path], Result], folder: Path) -> Result:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(work, folder).result()

@@ -11,8 +11,6 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +28,7 @@ from detector.storage.imports import ImportCounts
 from detector.storage.schema import images, thumbnails
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.processes import in_new_process
 
 _SMALL = 20_000
 _SIDE = 256
@@ -42,10 +41,10 @@ _PNG_EVERY = 8
 def import_files_s(folder: Path) -> Figure:
     """Checked, hashed, stored, with thumbnail, perceptual hash and rows, each batch on disk before the next."""
     archive = folder / "small.zip"
-    _in_new_process(_make_small, archive)
+    in_new_process(_make_small, archive)
     rates = []
     for number in range(2):
-        seconds, _ = _in_new_process(_import, folder / str(number), archive)
+        seconds, _ = in_new_process(_import, folder / str(number), archive)
         rates.append(_SMALL / seconds)
         shutil.rmtree(folder / str(number))
     return Figure(
@@ -64,11 +63,11 @@ def import_files_s(folder: Path) -> Figure:
 def import_rss_mb(folder: Path) -> Figure:
     """The highest resident memory of the process that imports, less what it had before."""
     small, large = folder / "small.zip", folder / "large.zip"
-    _in_new_process(_make_small, small)
-    _in_new_process(_make_large, large)
-    _, small_growth = _in_new_process(_import, folder / "a", small)
+    in_new_process(_make_small, small)
+    in_new_process(_make_large, large)
+    _, small_growth = in_new_process(_import, folder / "a", small)
     shutil.rmtree(folder / "a")
-    _, large_growth = _in_new_process(_import, folder / "b", large)
+    _, large_growth = in_new_process(_import, folder / "b", large)
     return Figure(
         "import_rss_mb",
         "highest growth of memory while importing a ZIP of 20,000 files, and one of 2 GB",
@@ -148,8 +147,3 @@ def _large(kind: str, count: int, **how: int) -> Iterator[bytes]:
         file = io.BytesIO()
         Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(file, kind, **how)
         yield file.getvalue()
-
-
-def _in_new_process(work, *arguments):  # type: ignore[no-untyped-def]
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
