@@ -21,6 +21,11 @@ from detector.errors import BackboneUnavailable
 # Blocks in timm's order, counted through all stages.
 STATISTICS_BLOCKS = (0, 2, 4, 7, 10, 14, 15)
 
+# The stem and this many blocks stay in float32. In bfloat16 the rounding in the first block drowns the finest traces of
+# smooth pictures: on mixed2000 the 1st percentile of the cosine to float32 was 0.9970, on a tenth of it 0.9987; with
+# the first block exact, the latter is 0.9997.
+EXACT_BLOCKS = 1
+
 # Convolution and the normalisation after it, by the name of timm's class that holds both.
 _FOLDABLE = {
     "EfficientNet": (("conv_stem", "bn1"), ("conv_head", "bn2")),
@@ -78,6 +83,11 @@ class StatisticsNetwork(nn.Module):
 
     Normalisation layers are folded into the convolutions before them, which nearly doubles the speed on a CPU, and
     there each convolution also calculates the activation after it.
+
+    Attributes
+    ----------
+    rounded : torch.nn.Module
+        What may be put into a lower precision; the rest stays in float32.
     """
 
     def __init__(self, model: Any) -> None:
@@ -86,19 +96,27 @@ class StatisticsNetwork(nn.Module):
         if not torch.cuda.is_available():
             _fuse_activations(model)
         self.stem = nn.Sequential(model.conv_stem, model.bn1)
-        self.blocks = nn.ModuleList(block for stage in model.blocks for block in stage)
-        self.head = nn.Sequential(model.conv_head, model.bn2)
+        blocks = [block for stage in model.blocks for block in stage]
+        self.exact = nn.ModuleList(blocks[:EXACT_BLOCKS])
+        self.rounded = nn.ModuleDict(
+            {
+                "blocks": nn.ModuleList(blocks[EXACT_BLOCKS:]),
+                "head": nn.Sequential(model.conv_head, model.bn2),
+            }
+        )
         with torch.inference_mode():
             self.dimension = int(self(torch.zeros(1, 3, 64, 64)).shape[1])
 
     def forward(self, images: Any) -> Any:
         maps = self.stem(images)
         parts = _mean_and_deviation(maps)
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate([*self.exact, *self.rounded["blocks"]]):
+            if index == EXACT_BLOCKS:
+                maps = maps.to(next(self.rounded.parameters()).dtype)
             maps = block(maps)
             if index in STATISTICS_BLOCKS:
                 parts += _mean_and_deviation(maps)
-        parts.append(_by_position(self.head(maps)).mean(dim=1))
+        parts.append(_by_position(self.rounded["head"](maps)).mean(dim=1))
         return torch.cat(parts, dim=1)
 
 

@@ -29,7 +29,6 @@ from tests.shared_data import require
 
 LIMITS = ImageLimits(64_000_000, 100_000_000)
 LOWEST_COSINE = 0.998
-# Of the reference's own: what the pictures have in common must not hide a difference.
 needs_bfloat16 = pytest.mark.skipif(not bfloat16_in_hardware(), reason="this processor has no bfloat16")
 
 
