@@ -43,7 +43,8 @@ class Backbone:
     ----------
     spec : BackboneSpec
     network : torch.nn.Module
-        (B, 3, S, S) normalised images -> (B, D) features, in evaluation mode.
+        (B, 3, S, S) normalised images -> (B, D) features, in evaluation mode. Where it has a part named ``rounded``,
+        only that is put into the precision; it must then convert what it gives to that part itself.
     features : mapping of str to slice
         Named feature sets inside one row of D numbers.
     fingerprint : str
@@ -77,9 +78,10 @@ class Backbone:
         # Crops that keep every core busy once: the best number to give to `embed_crops`.
         self.round_size = workers * self.batch_size
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="backbone", initializer=_one_thread_each)
-        self._dtype = _DTYPES[precision]
         network = network.eval().requires_grad_(False)
-        self._network = network.to(self._device, self._dtype).to(memory_format=torch.channels_last)
+        getattr(network, "rounded", network).to(_DTYPES[precision])
+        self._dtype = torch.float32 if hasattr(network, "rounded") else _DTYPES[precision]
+        self._network = network.to(self._device).to(memory_format=torch.channels_last)
         mean, std = (np.array(values, dtype=np.float64) for values in (spec.mean, spec.std))
         # (x / 255 - mean) / std as one multiplication and one addition.
         self._gain = torch.tensor(1 / (255 * std), dtype=torch.float32, device=self._device).view(1, 3, 1, 1)

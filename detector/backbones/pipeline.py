@@ -14,7 +14,7 @@ import numpy as np
 from detector.backbones.network import Backbone, join_views
 from detector.backbones.views import PreparedViews
 from detector.errors import ImageError
-from detector.imaging.decode import ImageLimits, decode_image
+from detector.imaging.decode import ImageLimits, decode_image, memory_kept
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -100,18 +100,19 @@ def _decoded_ahead(
     look_ahead = max(LOOK_AHEAD_ROUNDS * backbone.round_size, 2 * workers)
     running: deque[tuple[Key, int, Future[PreparedViews | ImageError]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    try:
-        for key, data, name in items:
-            while running and (
-                len(running) >= look_ahead
-                or sum(size for _, size, future in running if not future.done()) + len(data) > LOOK_AHEAD_BYTES
-            ):
+    with memory_kept(workers):
+        try:
+            for key, data, name in items:
+                while running and (
+                    len(running) >= look_ahead
+                    or sum(size for _, size, future in running if not future.done()) + len(data) > LOOK_AHEAD_BYTES
+                ):
+                    first, _, future = running.popleft()
+                    yield first, future.result()
+                running.append((key, len(data), pool.submit(prepare, data, name)))
+                del data
+            while running:
                 first, _, future = running.popleft()
                 yield first, future.result()
-            running.append((key, len(data), pool.submit(prepare, data, name)))
-            del data
-        while running:
-            first, _, future = running.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 # Part of every embedding's key: raise it when anything in this module, a normalisation or a batch size changes.
-PREPROCESSING_VERSION = "1"
+PREPROCESSING_VERSION = "2"
 
 WHOLE = "whole"
 DETAIL = "detail"
@@ -17,6 +17,10 @@ DETAIL = "detail"
 # Below this many input sizes on the shorter side, a native crop shows little that the whole view does not.
 DETAIL_FACTOR = 1.5
 DETAIL_POSITIONS = (0.0, 0.5, 1.0)
+
+# Pictures of more than twice this many input sizes are averaged to about this many before the filter proper: a quarter
+# of the time for 12 megapixels. Pillow calls 3 indistinguishable; a test holds what it does to embeddings.
+REDUCING_GAP = 3.0
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -80,4 +84,4 @@ def _whole(image: Image.Image, size: int, interpolation: str) -> np.ndarray:
     start, end = offset * longer / resized, (offset + size) * longer / resized
     width, height = image.size
     box = (start, 0.0, end, float(height)) if width >= height else (0.0, start, float(width), end)
-    return np.asarray(image.resize((size, size), _FILTERS[interpolation], box=box))
+    return np.asarray(image.resize((size, size), _FILTERS[interpolation], box=box, reducing_gap=REDUCING_GAP))

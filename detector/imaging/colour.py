@@ -22,8 +22,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        A new image of mode RGB and the same size. What was transparent is white. Samples of 16 bits, of 32 bits and
-        floating-point samples are scaled to 0..255.
+        A new image of mode RGB and the same size; it may share its pixels with the one given, which should then not be
+        painted on. What was transparent is white. Samples of 16 bits, of 32 bits and floating-point samples are scaled
+        to 0..255.
     """
     if image.mode in _DEEP_MODES or image.mode.startswith("I;16"):
         return _scaled_to_8_bits(image).convert("RGB")
@@ -31,7 +32,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return _on_white(image)
     if image.mode == "LAB":
         return _lab_to_rgb(image)
-    return image.convert("RGB")
+    # `convert` would copy: for 12 megapixels a third of the time that decoding them takes.
+    return image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -68,7 +68,7 @@ def test_pixels_are_normalised_as_the_weights_were_trained(float32: Backbone) ->
 def test_one_view_has_2912_finite_numbers_under_one_name(float32: Backbone) -> None:
     assert float32.dimension == 2912
     assert float32.features == {"statistics": slice(0, 2912)}
-    assert float32.key == f"efficientnet-lite0:{float32.fingerprint}:1:float32"
+    assert float32.key == f"efficientnet-lite0:{float32.fingerprint}:2:float32"
     row = float32.embed([float32.views_of(Image.new("RGB", (3, 500), "white"))])[0]["whole"]
     assert np.isfinite(row).all()
 
