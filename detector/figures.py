@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# Plotly looks whether pandas is there while it draws, and fails on one that another thread, a job's, has half imported:
+# importing it here waits until it is whole.
+import pandas  # noqa: F401
 import plotly.graph_objects as go
 
 from detector.palette import PAPER, Theme

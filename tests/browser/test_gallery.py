@@ -151,6 +151,9 @@ def zoom_says(page: Page) -> str:
 def serious_faults(page: Page) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
+    # While a script runs Streamlit fades what it has not drawn again yet.
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for()
+    page.wait_for_timeout(1000)
     result = Axe().run(page).response
     looked_at = json.dumps([node["target"] for one in result["passes"] for node in one["nodes"]])
     assert "stBidiComponentIsolated" in looked_at, "axe did not look into the components"
