@@ -72,6 +72,8 @@ def test_a_wrong_password_is_refused_and_slowed_and_the_right_one_opens(page: Pa
     for _ in range(FREE_FAILURES + 20):
         give(page, "wrong password")
         expect(page.get_by_role("alert")).to_be_visible()
+        # What is read must be the answer to this attempt, not the one before it.
+        page.wait_for_timeout(700)
         expect(page.locator('[data-testid="stApp"]')).to_have_attribute("data-test-script-state", "notRunning")
         said = re.search("Too many wrong passwords. Wait ([0-9]+) s", page.get_by_role("alert").inner_text())
         wait = int(said[1]) if said else 0
