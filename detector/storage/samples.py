@@ -254,20 +254,7 @@ def image_facts(db: Database, hashes: Sequence[str]) -> dict[str, dict[str, Any]
 
 def set_split(db: Database, function_id: str, sample_ids: Sequence[str], split: str) -> int:
     """Move samples of a function into the locked test set ("test") or back ("train"); returns how many moved."""
-    moved = 0
-    with db.write() as connection:
-        revision = next_revision(connection, function_id)
-        for start in range(0, len(sample_ids), _CHUNK):
-            moved += connection.execute(
-                update(samples)
-                .where(
-                    samples.c.id.in_(sample_ids[start : start + _CHUNK]),
-                    samples.c.function_id == function_id,
-                    samples.c.split != split,
-                )
-                .values(split=split, revision=revision)
-            ).rowcount
-    return moved
+    return _set(db, function_id, sample_ids, "split", split)
 
 
 def test_looks(db: Database, function_id: str) -> dict[str, int]:
@@ -318,6 +305,12 @@ def write_groups(db: Database, function_id: str, groups: Sequence[tuple[str, str
 
 def set_source(db: Database, function_id: str, sample_ids: Sequence[str], source: str | None) -> int:
     """Give samples of a function a source, or take it away with None; returns how many changed."""
+    return _set(db, function_id, sample_ids, "source", source)
+
+
+def _set(db: Database, function_id: str, sample_ids: Sequence[str], name: str, value: str | None) -> int:
+    """Give one column of samples a value where it has another; returns how many changed."""
+    column = samples.c[name]
     changed = 0
     with db.write() as connection:
         revision = next_revision(connection, function_id)
@@ -327,9 +320,9 @@ def set_source(db: Database, function_id: str, sample_ids: Sequence[str], source
                 .where(
                     samples.c.id.in_(sample_ids[start : start + _CHUNK]),
                     samples.c.function_id == function_id,
-                    samples.c.source.is_distinct_from(source),
+                    column.is_distinct_from(value),
                 )
-                .values(source=source, revision=revision)
+                .values({column: value, samples.c.revision: revision})
             ).rowcount
     return changed
 
