@@ -29,7 +29,7 @@ page = st.navigation(
 # After st.navigation: without it Streamlit would look for pages itself.
 require_sign_in()
 try:
-    with drawing(page):
+    with drawing():
         sidebar(page.title)
         page.run()
 except DetectorError as error:

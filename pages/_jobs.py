@@ -9,7 +9,7 @@ from detector.jobs import EVALUATE, IMPORT, is_preparation
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
 from detector.words import rate, time_left
-from pages._drawn import redraw_if_wiped
+from pages._drawn import draw_anew
 from pages._state import escape, workspace
 
 #: How often a page looks whether work has begun or ended.
@@ -28,12 +28,10 @@ def running_jobs(function_id: str | None) -> None:
 
 
 def _bars(function_id: str | None) -> None:
-    redraw_if_wiped()
     active = jobs.list_jobs(workspace().db)
-    if st.session_state.get("jobs-seen") != _state(function_id, active):
-        st.rerun()
     for job in reversed(active):
         job_line(job, function_id)
+    draw_anew(st.session_state.get("jobs-seen") != _state(function_id, active))
 
 
 def _state(function_id: str | None, active: list[Job]) -> tuple[object, ...]:

@@ -147,7 +147,7 @@ def _do(words: str, ids: Callable[[], list[str]], act: Act, n: int) -> None:
         _act(ids, act)
 
 
-@st.dialog("Are you sure?")
+@st.dialog("Are you sure?", on_dismiss="rerun")
 def _confirm(words: str, ids: Callable[[], list[str]], act: Act) -> None:
     st.markdown(escape(f"This will {words}."))
     if st.button("Do it", type="primary"):

@@ -29,7 +29,7 @@ def _address() -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-@st.dialog("New key")
+@st.dialog("New key", on_dismiss="rerun")
 def _create() -> None:
     with st.form("new-key", border=False):
         name = st.text_input("Name", placeholder="Nightly import", max_chars=MAX_NAME, help="What the key is for.")
@@ -59,7 +59,7 @@ def _show_secret(made: NewKey) -> None:
         st.rerun()
 
 
-@st.dialog("Revoke key")
+@st.dialog("Revoke key", on_dismiss="rerun")
 def _revoke(key: ApiKey) -> None:
     st.markdown(
         f"Programs that use **{escape(key.name)}** are refused from the next call on, with its tokens. "

@@ -54,7 +54,7 @@ def _describe(choice: str) -> str:
     return f"{spec.title} · {spec.licence} · {size}{research}"
 
 
-@st.dialog("New function", width="medium")
+@st.dialog("New function", width="medium", on_dismiss="rerun")
 def _create() -> None:
     name = st.text_input("Name", placeholder="Press photos 2026", max_chars=functions.MAX_NAME)
     left, right = st.columns(2)
@@ -99,7 +99,7 @@ def _try_sample() -> None:
     go("import_images.py", function.id)
 
 
-@st.dialog("Rename function")
+@st.dialog("Rename function", on_dismiss="rerun")
 def _rename(item: FunctionSummary) -> None:
     name = st.text_input("Name", item.function.name, max_chars=functions.MAX_NAME)
     if st.button("Rename", type="primary"):
@@ -111,7 +111,7 @@ def _rename(item: FunctionSummary) -> None:
             st.rerun()
 
 
-@st.dialog("Delete function")
+@st.dialog("Delete function", on_dismiss="rerun")
 def _delete(item: FunctionSummary) -> None:
     st.markdown(
         f"**{escape(item.function.name)}** goes with its {count(item.sample_count, 'sample')}, "
@@ -123,7 +123,7 @@ def _delete(item: FunctionSummary) -> None:
         st.rerun()
 
 
-@st.dialog("Change the backbone", width="medium")
+@st.dialog("Change the backbone", width="medium", on_dismiss="rerun")
 def _change_backbone(item: FunctionSummary) -> None:
     st.caption(
         f"All {count(item.sample_count, 'image')} are looked at again in the background, then a new model is trained. "
