@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,15 +14,10 @@ from pathlib import Path
 import pytest
 
 from detector.password import PasswordHash
+from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def start(folder: Path, port: int, address: str, **settings: str) -> subprocess.Popen[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import requests
 from detector.settings import load_settings
 from detector.storage import keys
 from detector.workspace import Workspace
+from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
@@ -40,7 +40,7 @@ class Server:
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, port: int = 0) -> None:
         self.data, self._log = folder / "data", folder / "server.log"
         self._settings = {"DETECTOR_DATA_DIR": str(self.data), **(SETTINGS if settings is None else settings)}
-        self._port = port or _free_port()
+        self._port = port or free_port()
         self.address = f"http://localhost:{self._port}"
         self.start()
         self.workspace = Workspace.open(load_settings(self._settings))
@@ -148,9 +148,3 @@ class Caller(requests.Session):
                 return metrics
             time.sleep(0.3)
         raise AssertionError(f"not trained after {seconds:.0f} s: {self.metrics(path)}, {self.state(path)}")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

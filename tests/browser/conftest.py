@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from detector.settings import load_settings
 from detector.workspace import Workspace
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -34,9 +34,7 @@ class Server:
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.data = folder / "data"
         self._log = folder / "server.log"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.address = f"http://localhost:{port}"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")} | {
             "DETECTOR_DATA_DIR": str(self.data),
