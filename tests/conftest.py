@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.command_line import OFFLINE, run
 from tests.shared_data import require
@@ -12,9 +14,15 @@ from tests.shared_data import require
 
 @pytest.fixture(scope="session")
 def mixed2000_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with mixed2000 as a trained function. Takes half a minute; copy it before changing it."""
+    """A data folder with mixed2000 as a trained function, for all workers of a run. Copy it before changing it."""
     folder = require("mixed2000")
-    data_dir = tmp_path_factory.mktemp("mixed2000")
-    trained = run(data_dir, "train", folder, *OFFLINE, "--json")
-    assert trained.code == 0, trained.err
+    of_the_run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_the_run = of_the_run.parent
+    data_dir, made = of_the_run / "mixed2000", of_the_run / "mixed2000-made"
+    with FileLock(of_the_run / "mixed2000.lock"):
+        if not made.exists():
+            trained = run(data_dir, "train", folder, *OFFLINE, "--json")
+            assert trained.code == 0, trained.err
+            made.touch()
     return data_dir

@@ -50,6 +50,11 @@ class RememberedBases:
                 self._bases.popitem(last=False)
         return basis
 
+    def forget(self) -> None:
+        """Let all go: the next training makes its own, as the first one of a process does."""
+        with self._lock:
+            self._bases.clear()
+
 
 def content_digest(embeddings: Embeddings) -> str | None:
     """A name for exactly these numbers; None for sets that are too large to be remembered."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
 
-from detector.training.basis import Eigenbasis, eigenbasis, gram_matrix
+from detector.training.basis import ONE_CORE_ROWS, Eigenbasis, eigenbasis, gram_matrix
 from detector.training.calibration import Floats, Ints, mean_log_loss, probabilities
+from detector.training.one_core import each_on_one_core
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
 from detector.training.options import SweepSettings as SweepSettings  # callers of a sweep find its settings here too
 from detector.training.remembered import REMEMBERED, content_digest
@@ -68,31 +70,21 @@ def sweep(
         features, no class weights, standardised, stronger penalty, in this order.
     """
     fold_count = int(folds.max()) + 1
-    total = options.settings_count * fold_count
+    count = _Count(options.settings_count * fold_count, progress)
+    digest = content_digest(embeddings)
     rows: list[SweepRow] = []
     near_best: dict[int, Floats] = {}
     best, best_basis, best_key = np.inf, None, None
-    digest = content_digest(embeddings)
-    for scaling in options.scaling:
-        grams = _GramCache(embeddings, scaling)
-        for view_set in options.views:
-            for feature_set in options.features:
-                done = len(rows) * fold_count
-                message = f"Trying {view_set} view{'s' if view_set == BOTH else ''}, {feature_set}, {scaling}"
-                if progress is not None:
-                    progress(done, total, message)
-                slices = options.slices[feature_set]
-                make = partial(basis_for, embeddings, view_set, slices, scaling, grams)
-                basis = REMEMBERED.get(digest, (view_set, slices, scaling), make)
-                report = _report(progress, done, total, message)
-                found = _cross_validate(basis, embeddings, y, k, folds, options, report)
-                for (c, class_weight), logits in found.items():
-                    row = _row(view_set, feature_set, scaling, c, basis, class_weight, logits, y, k)
-                    near_best[len(rows)] = logits
-                    rows.append(row)
-                    if row.log_loss < best:
-                        best, best_basis, best_key = row.log_loss, basis, (view_set, feature_set, scaling)
-                near_best = {i: logits for i, logits in near_best.items() if rows[i].log_loss <= best + TIE}
+    each_scaling = [partial(_try_scaling, scaling, embeddings, digest, y, k, folds, options, count)
+                    for scaling in options.scaling]  # fmt: skip
+    for tried in _side_by_side(each_scaling, len(y)):
+        for (c, class_weight), logits in tried.logits.items():
+            row = _row(tried, c, class_weight, logits, y, k)
+            near_best[len(rows)] = logits
+            rows.append(row)
+            if row.log_loss < best:
+                best, best_basis, best_key = row.log_loss, tried.basis, (row.views, row.features, row.scaling)
+        near_best = {i: logits for i, logits in near_best.items() if rows[i].log_loss <= best + TIE}
     chosen = min(near_best, key=lambda i: _simplicity(rows[i], options))
     rows[chosen] = replace(rows[chosen], chosen=True)
     row = rows[chosen]
@@ -133,6 +125,75 @@ class _GramCache:
         return total / (len(views) * (1 if self.scaling == STANDARDISE else len(slices)))
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """All settings of one choice of features: out-of-fold logits by (relative C, class weight)."""
+
+    views: str
+    features: str
+    scaling: str
+    basis: Eigenbasis
+    logits: dict[tuple[float, str], Floats]
+
+
+class _Count:
+    """Fits done in all, told from whichever thread has done some."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total, self._progress = total, progress
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, fits: int, message: str) -> None:
+        with self._lock:
+            self._done += fits
+            if self._progress is not None:
+                self._progress(self._done, self._total, message)
+
+    def of_one_choice(self, message: str) -> Callable[[int], None]:
+        """For a solver that tells how many of its own fits are done so far."""
+        told = 0
+
+        def solved(so_far: int) -> None:
+            nonlocal told
+            self.add(so_far - told, message)
+            told = so_far
+
+        return solved
+
+
+def _side_by_side(each: Sequence[Callable[[], Iterator[_Tried]]], n: int) -> Iterator[_Tried]:
+    """One after the other, or, where the problems are small, each on a core of its own; in the same order."""
+    if n > ONE_CORE_ROWS:
+        for tries in each:
+            yield from tries()
+    else:
+        for found in each_on_one_core([lambda tries=tries: list(tries()) for tries in each]):  # type: ignore[misc]
+            yield from found
+
+
+def _try_scaling(
+    scaling: str,
+    embeddings: Embeddings,
+    digest: str | None,
+    y: Ints,
+    k: int,
+    folds: Ints,
+    options: Options,
+    count: _Count,
+) -> Iterator[_Tried]:
+    grams = _GramCache(embeddings, scaling)
+    for view_set in options.views:
+        for feature_set in options.features:
+            message = f"Trying {view_set} view{'s' if view_set == BOTH else ''}, {feature_set}, {scaling}"
+            count.add(0, message)
+            slices = options.slices[feature_set]
+            make = partial(basis_for, embeddings, view_set, slices, scaling, grams)
+            basis = REMEMBERED.get(digest, (view_set, slices, scaling), make)
+            found = _cross_validate(basis, embeddings, y, k, folds, options, count.of_one_choice(message))
+            yield _Tried(view_set, feature_set, scaling, basis, found)
+
+
 def _cross_validate(
     basis: Eigenbasis,
     embeddings: Embeddings,
@@ -140,7 +201,7 @@ def _cross_validate(
     k: int,
     folds: Ints,
     options: Options,
-    report: Callable[[int], None] | None,
+    solved: Callable[[int], None],
 ) -> dict[tuple[float, str], Floats]:
     fold_count, n = int(folds.max()) + 1, len(y)
     settings = [(c, weight) for weight in options.class_weight for c in options.c]
@@ -157,36 +218,22 @@ def _cross_validate(
         k,
         torch.from_numpy(weights),
         torch.from_numpy(c),
-        solved=report,
+        solved=solved,
     )
     logits = solution.logits.numpy().reshape(n, len(settings), fold_count, -1)
     held_out = logits[np.arange(n), :, folds].astype(np.float64)
     return {setting: np.ascontiguousarray(held_out[:, index]) for index, setting in enumerate(settings)}
 
 
-def _report(progress: Progress | None, done: int, total: int, message: str) -> Callable[[int], None] | None:
-    return None if progress is None else lambda solved: progress(done + solved, total, message)
-
-
-def _row(
-    views: str,
-    features: str,
-    scaling: str,
-    c: float,
-    basis: Eigenbasis,
-    class_weight: str,
-    logits: Floats,
-    y: Ints,
-    k: int,
-) -> SweepRow:
+def _row(tried: _Tried, c: float, class_weight: str, logits: Floats, y: Ints, k: int) -> SweepRow:
     correct = probabilities(logits).argmax(axis=1) == y
     per_label = [float(correct[y == label].mean()) for label in range(k)]
     return SweepRow(
-        views=views,
-        features=features,
-        scaling=scaling,
+        views=tried.views,
+        features=tried.features,
+        scaling=tried.scaling,
         c=c,
-        C=c / basis.mean_squared_norm,
+        C=c / tried.basis.mean_squared_norm,
         class_weight=class_weight,
         log_loss=mean_log_loss(logits, y),
         accuracy=float(correct.mean()),

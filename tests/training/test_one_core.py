@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from detector.training.one_core import on_one_core
+from detector.training.one_core import each_on_one_core, on_one_core
 
 
 def test_only_the_small_thread_is_limited():
@@ -25,3 +25,19 @@ def test_errors_come_back():
 
     with pytest.raises(KeyError):
         on_one_core(fail)
+
+
+def test_several_run_at_once_and_come_back_in_their_order():
+    cores = torch.get_num_threads()
+    together = threading.Barrier(cores)
+    assert each_on_one_core([lambda place=place: (together.wait(10), place)[1] for place in range(cores)]) == [
+        *range(cores)
+    ]
+
+
+def test_a_part_of_a_problem_stays_on_its_core():
+    def part() -> str:
+        return threading.current_thread().name
+
+    names = each_on_one_core([lambda: {part(), on_one_core(part), *each_on_one_core([part, part])}] * 8)
+    assert all(len(found) == 1 for found in names)

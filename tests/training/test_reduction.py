@@ -16,8 +16,7 @@ from detector.training.reduction import DIRECTIONS, REDUCE_ABOVE, worth_reducing
 from detector.training.scaling import fit_scaling
 from detector.training.sweep import sweep
 from detector.training.train import train
-from tests.benchmarks.sweep import two_thousand
-from tests.shared_data import require
+from tests.benchmarks.sweep import stored_features
 from tests.training.factories import clouds, training_data
 
 
@@ -76,9 +75,8 @@ def test_neither_repetition_nor_the_order_of_rows_changes_a_bit_of_a_reduced_set
 
 
 @pytest.mark.slow
-def test_the_reduction_costs_no_accuracy_on_2_000_real_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    require("mixed2000")
-    x, y, groups, _ = two_thousand(tmp_path)
+def test_the_reduction_costs_no_accuracy_on_2_000_real_images(mixed2000_data: Path, monkeypatch: pytest.MonkeyPatch):
+    x, y, groups = stored_features(mixed2000_data)
     views, folds = {"whole": x}, make_folds(y, groups)
     assert folds is not None
     options = sweep_options(SweepSettings(), views, {"statistics": slice(0, x.shape[1])}, y)
