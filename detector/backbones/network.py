@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from detector.backbones.registry import BackboneSpec
 from detector.backbones.views import DETAIL, PREPROCESSING_VERSION, WHOLE, PreparedViews, prepare_views
 from detector.errors import InvalidInput
+from detector.freed_memory import keep_freed_memory
 from detector.imaging.normalise import Normalisation, normalised
 
 FLOAT32 = "float32"
@@ -77,6 +78,7 @@ class Backbone:
         workers = 1 if on_gpu else threads or os.cpu_count() or 1
         # Crops that keep every core busy once: the best number to give to `embed_crops`.
         self.round_size = workers * self.batch_size
+        keep_freed_memory()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="backbone", initializer=_one_thread_each)
         network = network.eval().requires_grad_(False)
         getattr(network, "rounded", network).to(_DTYPES[precision])

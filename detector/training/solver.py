@@ -35,7 +35,7 @@ MAX_ITERATIONS = 500
 # Numbers in one block of logits (samples x problems x columns): bounds memory, about eight such blocks live at a time.
 BLOCK_NUMBERS = 16_000_000
 # The same for a large set, beside whose design matrix there is less room.
-LARGE_BLOCK_NUMBERS = 4_000_000
+LARGE_BLOCK_NUMBERS = 2_000_000
 # Multiplications in one product up to which all problems are solved on one core: with more, the cores wait for each
 # other. 2,000 samples, 2,912 features, 100 fits on two cores of a busy machine: 17 s; on one: 1.6 s.
 ONE_CORE_PRODUCT = 500_000_000
