@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import resource
 import shutil
 import statistics
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -28,6 +26,7 @@ from detector.storage.imports import ImportCounts
 from detector.storage.schema import images, thumbnails
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.machine import peak_bytes
 from tests.benchmarks.processes import in_new_process
 
 _SMALL = 20_000
@@ -95,8 +94,7 @@ def _import(folder: Path, archive: Path) -> tuple[float, float]:
     assert job is not None
     run_job(ws, job)
     seconds = time.perf_counter() - start
-    # Kilobytes on Linux, bytes on macOS.
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    highest = peak_bytes()
     assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=count)
     with ws.db.read() as connection:
         assert connection.scalar(text("PRAGMA synchronous")) == 2

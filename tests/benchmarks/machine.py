@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,3 +39,16 @@ def has_fast_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware (AMX or AVX512-BF16)."""
     flags = describe_machine()["instructions"]
     return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held in RAM.
+
+    Not ``ru_maxrss`` where it can be had otherwise: that begins with the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        [line] = [line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
+        return 1024 * int(line.split()[1])
+    # Kilobytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -18,6 +18,7 @@ from detector.storage.schema import embeddings
 from detector.storage.schema import functions as functions_table
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.machine import peak_bytes
 from tests.made_samples import made_function
 
 N = 100_000
@@ -85,6 +86,8 @@ def _figure(name: str, what: str, folder: Path, checkpoint: str) -> Figure:
         f"and 100,000: at 1,000,000, by that slope, {(peaks[-1] + slope * 900_000) / 1e3:.1f} GB and "
         f"{(by_size[-1]['build_s'] + pace * 900_000) / 60:.0f} minutes."
     )
+    if checkpoint:
+        note += " At 10,000 samples the peak is that of loading the full-size network, in float32."
     return Figure(name, what, peaks[-1], "MB", 2000, at_least=False, measurements=measurements, note=note)
 
 
@@ -145,8 +148,6 @@ def _clip_checkpoint(folder: Path) -> Path:
 
 def _child(folder: Path, function_id: str, checkpoint: str) -> dict[str, float]:
     """One build, from an opened folder to the last prediction; its parts as the progress reports them."""
-    import resource
-
     from detector.build import build
     from detector.gallery.columns import columns_of
 
@@ -159,7 +160,7 @@ def _child(folder: Path, function_id: str, checkpoint: str) -> dict[str, float]:
     start = time.perf_counter()
     build(ws, function_id, report)
     end = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    peak = peak_bytes() / 1e6
     columns_of(ws, function_id)
     return {
         "build_s": end - start,
