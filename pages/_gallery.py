@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -193,6 +194,14 @@ def take(key: str) -> GalleryState:
     """
     memory, report = _memory(key)
     return GalleryState(memory.offer(report), opened_of(report), memory.take(report))
+
+
+@contextmanager
+def taking(key: str) -> Iterator[GalleryState]:
+    """`take`, and act on what was taken inside: never beside an earlier run that is stopped but still acting."""
+    memory, report = _memory(key)
+    with memory.acting:
+        yield GalleryState(memory.offer(report), opened_of(report), memory.take(report))
 
 
 def select(key: str, ids: Sequence[str]) -> None:

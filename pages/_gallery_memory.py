@@ -8,6 +8,7 @@ remembered here is up to which number the page has been handed them.
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +57,8 @@ class GalleryMemory:
     taken: dict[str, int] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     gone_of: tuple[str, int] | None = None
+    #: Held while gestures are acted on: two runs of a session overlap, and gestures count in their order.
+    acting: threading.RLock = field(default_factory=threading.RLock)
 
     def own(self, report: Any) -> Mapping[str, Any] | None:
         """The report, if it is one and meant for this session: after a restart the browser sends an old one first."""

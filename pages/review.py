@@ -14,7 +14,7 @@ from detector.storage import gallery_rows, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from detector.words import count
-from pages._gallery import Gesture, gallery, select, take
+from pages._gallery import Gesture, gallery, select, taking
 from pages._review_actions import KEY, actions, give_label, undo
 from pages._review_filters import View, filters, from_address, sentence, show_anew
 from pages._review_look import Look
@@ -27,6 +27,8 @@ PAGE_SIZE = 48
 def _act_on(gestures: list[Gesture], function_id: str, labels: list[Label]) -> None:
     """Do what was asked for in the gallery since the last run."""
     by_id = {label.id: label for label in labels}
+    undone = []
+    # Labels first, and nothing of Streamlit between them: a run that was told to stop ends at the next such call.
     for gesture in gestures:
         if gesture.kind == "label" and (gesture.label is None or gesture.label in by_id):
             # The browser names them: whatever it says, only this function's samples are touched.
@@ -35,8 +37,11 @@ def _act_on(gestures: list[Gesture], function_id: str, labels: list[Label]) -> N
             ]
             give_label(function_id, known, by_id.get(gesture.label or ""))
         elif gesture.kind == "undo":
-            st.toast(undo(function_id))
-        elif gesture.kind == "page":
+            undone.append(undo(function_id))
+    for said in undone:
+        st.toast(said)
+    for gesture in gestures:
+        if gesture.kind == "page":
             st.session_state["review-step"] = st.session_state.get("review-step", 0) + gesture.step
         elif gesture.kind == "stack" and gesture.ids:
             group = gallery_rows.group_of(workspace().db, gesture.ids[0])
@@ -120,8 +125,8 @@ chosen = require_function()
 function_id = chosen.function.id
 ws = workspace()
 labels = function_labels(function_id)
-done = take(KEY)
-_act_on(done.gestures, function_id, labels)
+with taking(KEY) as done:
+    _act_on(done.gestures, function_id, labels)
 found = Gallery(ws, function_id)
 st.title("Review", anchor=False)
 line = st.empty()
