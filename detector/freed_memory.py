@@ -22,11 +22,10 @@ HEAP = 64 * 2**20
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
-def keep_freed_memory() -> bool:
-    """Tell the C library, where it is glibc; returns whether it listened."""
+def keep_freed_memory() -> None:
+    """Tell the C library, where it is glibc."""
     if platform.libc_ver()[0] != "glibc":
-        return False
+        return
     mallopt = ctypes.CDLL(None).mallopt
-    wanted = {_M_TRIM_THRESHOLD: KEPT, _M_TOP_PAD: HEAP, _M_MMAP_THRESHOLD: LARGE_PIECE}
-    listened = [bool(mallopt(option, value)) for option, value in wanted.items()]
-    return all(listened)
+    for option, value in ((_M_TRIM_THRESHOLD, KEPT), (_M_TOP_PAD, HEAP), (_M_MMAP_THRESHOLD, LARGE_PIECE)):
+        mallopt(option, value)

@@ -16,9 +16,9 @@ Dialogs say when they are closed (``on_dismiss``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -30,7 +30,7 @@ _KEY = "drawn"
 @dataclass
 class _Drawn:
     page: str
-    query: Mapping[str, str | Iterable[str]] = field(default_factory=dict)
+    query: str = ""
     under_dialog: bool = False
 
 
@@ -42,7 +42,7 @@ def drawing() -> Iterator[None]:
     try:
         yield
     finally:
-        drawn.query = st.query_params.to_dict()
+        drawn.query = urlencode(st.query_params.to_dict(), doseq=True)
         drawn.under_dialog = context is not None and context.has_dialog_opened
 
 
@@ -56,7 +56,7 @@ def draw_anew(changed: bool) -> None:
     if taken_away or (changed and not drawn.under_dialog):
         context.script_requests.request_rerun(
             RerunData(
-                query_string=urlencode(drawn.query, doseq=True) if taken_away else context.query_string,
+                query_string=drawn.query if taken_away else context.query_string,
                 page_script_hash=drawn.page,
                 cached_message_hashes=context.cached_message_hashes,
                 context_info=context.context_info,

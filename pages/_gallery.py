@@ -15,7 +15,7 @@ from detector.words import percent
 from pages._gallery_memory import GalleryMemory, Gesture, opened_of
 from pages._style import current_theme
 
-__all__ = ["GalleryState", "Gesture", "LabelKey", "Large", "Near", "Tile", "TileSize", "gallery", "select", "take"]
+__all__ = ["GalleryState", "Gesture", "LabelKey", "Large", "Near", "Tile", "TileSize", "gallery", "select", "taking"]
 
 TileSize = Literal["S", "M", "L"]
 
@@ -181,24 +181,18 @@ class GalleryState:
     gestures: list[Gesture] = field(default_factory=list)
 
 
-def take(key: str) -> GalleryState:
-    """What was done since the last run, for a page that acts on it before it draws the gallery.
+@contextmanager
+def taking(key: str) -> Iterator[GalleryState]:
+    """What was done since the last run, for a page that acts on it, inside, before it draws the gallery.
 
     Without it, `gallery` hands out the gestures, and the page has to run again to show what came of them. Pass the
-    selection on to `gallery`.
+    selection on to `gallery`. What is inside never runs beside an earlier run that is stopped but still acting.
 
     Parameters
     ----------
     key : str
         Of the gallery.
     """
-    memory, report = _memory(key)
-    return GalleryState(memory.offer(report), opened_of(report), memory.take(report))
-
-
-@contextmanager
-def taking(key: str) -> Iterator[GalleryState]:
-    """`take`, and act on what was taken inside: never beside an earlier run that is stopped but still acting."""
     memory, report = _memory(key)
     with memory.acting:
         yield GalleryState(memory.offer(report), opened_of(report), memory.take(report))
@@ -230,7 +224,7 @@ def gallery(
 ) -> GalleryState:
     """Show the tiles, and return what is selected, what is open, and what was done.
 
-    Passing back the selection that it (or `take`) returned last leaves the selection to the person; passing anything
+    Passing back the selection that it (or `taking`) gave last leaves the selection to the person; passing anything
     else (``[]`` after relabelling) sets it. Its keys are listed in the component itself, under ``?``.
 
     Parameters

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -75,8 +76,7 @@ def sweep(
     rows: list[SweepRow] = []
     near_best: dict[int, Floats] = {}
     best, best_basis, best_key = np.inf, None, None
-    each_scaling = [partial(_try_scaling, scaling, embeddings, digest, y, k, folds, options, count)
-                    for scaling in options.scaling]  # fmt: skip
+    each_scaling = [_try_scaling(name, embeddings, digest, y, k, folds, options, count) for name in options.scaling]
     for tried in _side_by_side(each_scaling, len(y)):
         for (c, class_weight), logits in tried.logits.items():
             row = _row(tried, c, class_weight, logits, y, k)
@@ -162,14 +162,11 @@ class _Count:
         return solved
 
 
-def _side_by_side(each: Sequence[Callable[[], Iterator[_Tried]]], n: int) -> Iterator[_Tried]:
+def _side_by_side(each: Sequence[Iterator[_Tried]], n: int) -> Iterator[_Tried]:
     """One after the other, or, where the problems are small, each on a core of its own; in the same order."""
     if n > ONE_CORE_ROWS:
-        for tries in each:
-            yield from tries()
-    else:
-        for found in each_on_one_core([lambda tries=tries: list(tries()) for tries in each]):  # type: ignore[misc]
-            yield from found
+        return chain.from_iterable(each)
+    return chain.from_iterable(each_on_one_core([partial(list, tries) for tries in each]))
 
 
 def _try_scaling(

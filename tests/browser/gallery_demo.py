@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from detector.palette import PAPER, label_inks
 from pages._confidence_range import confidence_range
-from pages._gallery import Gesture, LabelKey, Large, Near, Tile, gallery, select, take
+from pages._gallery import Gesture, LabelKey, Large, Near, Tile, gallery, select, taking
 from pages._style import apply_style, current_theme
 
 PAGE, TOTAL = 24, 60
@@ -105,9 +105,9 @@ paper = PAPER[current_theme()]
 inks = label_inks(NAMES, current_theme())
 start = {f"s{seed}": NAMES[seed // 2 % 2] for seed in range(TOTAL) if seed % 5}
 memory = st.session_state.setdefault("demo-labels", {"labels": start, "changes": [], "page": 0})
-done = take("demo")
-for gesture in done.gestures:
-    _act(gesture)
+with taking("demo") as done:
+    for gesture in done.gestures:
+        _act(gesture)
 time.sleep(float(st.query_params.get("slow", "0")))
 st.title("Review", anchor=False)
 low, high = confidence_range(
