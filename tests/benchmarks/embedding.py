@@ -96,10 +96,7 @@ def embed_clip_roofline(folder: Path) -> Figure:
 def embed_offline_ratio(folder: Path) -> Figure:
     """The offline backbone beside the same statistics calculated with timm."""
     paths = _pictures(folder / "files", _OFFLINE_IMAGES, (256, 256))
-    ws = workspace(folder / "data", precision="auto")
-    function, backbone = _imported(ws, paths, OFFLINE)
-    peer = partial(_peer, _TimmStatistics(), _timm_preprocess(), folder / "peer.npy")
-    ours, theirs = _in_turns(ws, function, backbone, peer, paths)
+    _, backbone, ours, theirs = _offline_beside_timm(folder, paths)
     return Figure(
         "embed_offline_ratio",
         f"images/s from files on disk to stored rows / timm in float32, EfficientNet-Lite0 statistics, {len(paths)} "
@@ -116,10 +113,7 @@ def embed_offline_ratio(folder: Path) -> Figure:
 def embed_photo_ratio(folder: Path) -> Figure:
     """The offline backbone on photographs, where decoding takes longer than the network."""
     paths = _pictures(folder / "files", _PHOTOS, (4000, 3000))
-    ws = workspace(folder / "data", precision="auto")
-    function, backbone = _imported(ws, paths, OFFLINE)
-    peer = partial(_peer, _TimmStatistics(), _timm_preprocess(), folder / "peer.npy")
-    ours, theirs = _in_turns(ws, function, backbone, peer, paths)
+    ws, _, ours, theirs = _offline_beside_timm(folder, paths)
     return Figure(
         "embed_photo_ratio",
         f"images/s from files on disk to stored rows / timm in float32, {len(paths)} JPEGs of 12 megapixels, offline "
@@ -137,6 +131,15 @@ def embed_photo_ratio(folder: Path) -> Figure:
         "three crops in native size of the detail view, four times the peer's work in the network; they are why the "
         "file is decoded in full.",
     )
+
+
+def _offline_beside_timm(folder: Path, paths: Sequence[Path]) -> tuple[Workspace, Backbone, list[float], list[float]]:
+    """The offline backbone's images a second and those of the same statistics calculated with timm."""
+    ws = workspace(folder / "data", precision="auto")
+    function, backbone = _imported(ws, paths, OFFLINE)
+    peer = partial(_peer, _TimmStatistics(), _timm_preprocess(), folder / "peer.npy")
+    ours, theirs = _in_turns(ws, function, backbone, peer, paths)
+    return ws, backbone, ours, theirs
 
 
 def _in_turns(
