@@ -21,10 +21,11 @@ from detector.backbones.network import Backbone
 from detector.backbones.offline import StatisticsNetwork, load_classifier, load_offline
 from detector.backbones.pipeline import embed_files
 from detector.backbones.precision import bfloat16_in_hardware
-from detector.backbones.registry import OFFLINE, BackboneSpec, get_spec, register
+from detector.backbones.registry import OFFLINE, get_spec
 from detector.backbones.views import prepare_views
 from detector.imaging import ImageLimits, decode_image
 from tests.backbones.pictures import picture
+from tests.random_clip import register_random_clip, write_random_clip
 from tests.shared_data import require
 
 LIMITS = ImageLimits(64_000_000, 100_000_000)
@@ -79,24 +80,9 @@ def test_bfloat16_costs_the_offline_backbone_no_accuracy_on_real_pictures() -> N
 @needs_bfloat16
 def test_bfloat16_of_a_full_size_clip_stays_near_open_clips_float32(tmp_path: Path) -> None:
     paths, _ = pictures_of("mixed2000", 24)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = open_clip.create_model("ViT-B-32").eval()
     checkpoint = tmp_path / "weights.pt"
-    torch.save(model.state_dict(), checkpoint)
-    spec = BackboneSpec(
-        id="vit-b-32-precision-test",
-        title="ViT-B/32 of the tests",
-        family="clip",
-        architecture="ViT-B-32",
-        pretrained="random",
-        licence="none",
-        download_bytes=0,
-        image_size=224,
-        description="Random weights.",
-        batch_size=8,
-    )
-    register(spec)
+    model = write_random_clip(checkpoint)
+    spec = register_random_clip("vit-b-32-precision-test")
     rows = embedded(load_clip(spec, checkpoint, "bfloat16"), paths)
     transform = open_clip.transform.image_transform(224, is_train=False, mean=spec.mean, std=spec.std)
     with torch.inference_mode():

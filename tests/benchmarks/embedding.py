@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from detector.backbones.network import Backbone
 from detector.backbones.offline import STATISTICS_BLOCKS, load_classifier
 from detector.backbones.precision import bfloat16_in_hardware
-from detector.backbones.registry import OFFLINE, BackboneSpec, get_spec, register
+from detector.backbones.registry import OFFLINE, get_spec
 from detector.embedding import embed_missing, function_backbone
 from detector.imaging import decode_image
 from detector.storage import functions, schema
@@ -37,6 +37,7 @@ from detector.storage.functions import Function
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure, median_ratio
 from tests.factories import add_images, workspace
+from tests.random_clip import register_random_clip, write_random_clip
 
 _REPEATS = 3
 _BATCH = 32
@@ -213,22 +214,8 @@ def _timm_preprocess() -> Any:
 def _clip_workspace(folder: Path) -> tuple[Workspace, Path]:
     """A workspace whose CLIP is a full-size ViT-B-32 with random weights: the speed does not depend on them."""
     checkpoint = folder / "vit-b-32.pt"
-    torch.manual_seed(0)
-    torch.save(open_clip.create_model("ViT-B-32").state_dict(), checkpoint)
-    register(
-        BackboneSpec(
-            id=_CLIP,
-            title="ViT-B/32 with random weights",
-            family="clip",
-            architecture="ViT-B-32",
-            pretrained="random",
-            licence="none",
-            download_bytes=0,
-            image_size=224,
-            description="For measuring.",
-            batch_size=get_spec("clip-vit-b-32-openai").batch_size,
-        )
-    )
+    write_random_clip(checkpoint)
+    register_random_clip(_CLIP)
     return workspace(folder / "data", precision="auto", clip_checkpoint=f"{_CLIP}:{checkpoint}"), checkpoint
 
 

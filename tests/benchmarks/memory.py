@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import insert, select, update
 
 from detector.backbones import OFFLINE, get_backbone
+from detector.backbones.registry import get_spec
 from detector.settings import Settings
 from detector.storage.schema import embeddings
 from detector.storage.schema import functions as functions_table
@@ -135,14 +136,10 @@ def _add_detail(ws: Workspace) -> None:
 
 
 def _clip_checkpoint(folder: Path) -> Path:
-    import open_clip
-    import torch
+    from tests.random_clip import write_random_clip
 
-    from detector.backbones.registry import get_spec
-
-    torch.manual_seed(0)
     path = folder / "clip.pt"
-    torch.save(open_clip.create_model(get_spec(_CLIP).architecture).state_dict(), path)
+    write_random_clip(path, get_spec(_CLIP).architecture)
     return path
 
 
