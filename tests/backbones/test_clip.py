@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detector.backbones.availability import get_backbone
-from detector.backbones.clip import load_clip
+from detector.backbones.clip import _empty_tower, load_clip
 from detector.backbones.registry import DEFAULT_CLIP, get_spec
 from detector.errors import BackboneUnavailable
 from detector.settings import Settings
@@ -82,6 +82,18 @@ def test_numbers_do_not_depend_on_companions_or_position(
 ) -> None:
     clip: SmallClip = request.getfixturevalue(name)
     assert_independent_of_companions_and_position(load_clip(clip.spec, clip.checkpoint, precision))
+
+
+@pytest.mark.parametrize("backbone_id", [DEFAULT_CLIP, "clip-vit-b-32-openai", "mobileclip2-s2"])
+def test_the_tower_is_the_one_that_open_clip_builds(backbone_id: str) -> None:
+    """A part left out or another activation would load without complaint, and give other numbers."""
+    architecture = get_spec(backbone_id).architecture
+    ours, expected = _empty_tower(architecture).eval(), open_clip.create_model(architecture).visual.eval()
+    assert str(ours) == str(expected)
+    ours.load_state_dict(expected.state_dict())
+    images = torch.rand(2, 3, get_spec(backbone_id).image_size, get_spec(backbone_id).image_size)
+    with torch.inference_mode():
+        assert torch.equal(ours(images), expected(images))
 
 
 def test_the_text_tower_is_not_kept(small: SmallClip) -> None:
