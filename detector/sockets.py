@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 from pathlib import Path
 
 #: The open files of this process, on Linux and macOS; there is no such folder on Windows.
@@ -21,20 +22,18 @@ def answer_at_once() -> int:
     """
     found = 0
     for file in _OPEN_FILES.iterdir() if _OPEN_FILES.is_dir() else ():
-        # Most are no sockets, and one was the listing itself.
-        with contextlib.suppress(OSError), _copy(int(file.name)) as other:
-            if other.family in (socket.AF_INET, socket.AF_INET6) and other.getsockopt(
-                socket.SOL_SOCKET, socket.SO_ACCEPTCONN
-            ):
-                other.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                found += 1
+        # One was the listing itself, and is no more.
+        with contextlib.suppress(OSError):
+            number = int(file.name)
+            # Looked at before it is copied: closing the copy of a database's file gives up all locks of the process on
+            # it, and the next program that leaves the database throws away what this one has not copied into it yet.
+            if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(number)) as other:
+                listens = other.family in (socket.AF_INET, socket.AF_INET6) and other.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+                )
+                if listens:
+                    other.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    found += 1
     return found
-
-
-def _copy(number: int) -> socket.socket:
-    copied = os.dup(number)
-    try:
-        return socket.socket(fileno=copied)
-    except OSError:
-        os.close(copied)
-        raise

@@ -9,12 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
+from detector.settings import load_settings
 from detector.sockets import answer_at_once
+from detector.storage import functions
+from detector.workspace import Workspace
 from tests.api.server import Server
 
 
@@ -44,6 +48,20 @@ def test_requests_on_a_kept_connection_do_not_wait_for_an_acknowledgement(server
         took.append(time.perf_counter() - start)
     # A delayed acknowledgement is 40 ms.
     assert min(took[1:]) < 0.03, statistics.median(took)
+
+
+def test_what_a_server_wrote_outlives_other_programs_on_its_database_and_a_kill(tmp_path: Path) -> None:
+    """Whoever closes any copy of a file gives up the process's locks on it: the next program to leave the database
+    then takes itself for the last, and throws away the log that the server goes on writing into."""
+    running = Server(tmp_path)
+    try:
+        running.workspace.close()
+        running.caller().create_function("Written since")
+        running.kill()
+        with closing(Workspace.open(load_settings({"DETECTOR_DATA_DIR": str(running.data)}))) as workspace:
+            assert [each.function.name for each in functions.list_functions(workspace.db)] == ["Written since"]
+    finally:
+        running.kill()
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="there is no list of loaded libraries here")
