@@ -16,6 +16,7 @@ from detector.backbones import Backbone
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import NoModel, NotTrainable
 from detector.evaluation.thresholds import find_thresholds
+from detector.freed_memory import give_back_freed_memory
 from detector.grouping import sample_groups
 from detector.locked_test import score_locked_test
 from detector.progress import Pace, Report, silent
@@ -140,6 +141,8 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
     pace = Pace(report, "predict", len(rows), "Writing predictions")
     found = np.empty((len(rows), len(serving.labels)))
     held_out = np.zeros(len(rows), bool)
+    if len(rows) > REDUCE_ABOVE:
+        give_back_freed_memory()
     for start in range(0, len(rows), _PREDICT_CHUNK):
         chunk = rows[start : start + _PREDICT_CHUNK]
         views = embeddings.read_embeddings(ws.db, backbone.key, [item.image_hash for item in chunk])

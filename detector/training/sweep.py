@@ -11,13 +11,14 @@ from itertools import chain
 import numpy as np
 import torch
 
+from detector.freed_memory import give_back_freed_memory
 from detector.training.basis import ONE_CORE_ROWS, Eigenbasis, eigenbasis, gram_matrix
 from detector.training.calibration import Floats, Ints, mean_log_loss, probabilities
 from detector.training.one_core import each_on_one_core
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
 from detector.training.options import SweepSettings as SweepSettings  # callers of a sweep find its settings here too
 from detector.training.remembered import REMEMBERED, content_digest
-from detector.training.scaling import STANDARDISE, Embeddings, fit_scaling
+from detector.training.scaling import LARGE, STANDARDISE, Embeddings, fit_scaling
 from detector.training.solver import solve
 
 # Settings this close in log loss are equally good: the simplest is taken. Also the accuracy of the float32 sweep.
@@ -184,6 +185,8 @@ def _try_scaling(
         for feature_set in options.features:
             message = f"Trying {view_set} view{'s' if view_set == BOTH else ''}, {feature_set}, {scaling}"
             count.add(0, message)
+            if len(y) > LARGE:
+                give_back_freed_memory()
             slices = options.slices[feature_set]
             make = partial(basis_for, embeddings, view_set, slices, scaling, grams)
             basis = REMEMBERED.get(digest, (view_set, slices, scaling), make)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from detector.errors import InvalidInput, NotTrainable
+from detector.freed_memory import give_back_freed_memory
 from detector.training.basis import Eigenbasis
 from detector.training.calibration import Floats, Ints, fit_temperature, probabilities
 from detector.training.folds import make_folds
@@ -19,7 +20,7 @@ from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.options import DETAIL, WHOLE, Candidate, Options, SweepRow, SweepSettings, sweep_options
 from detector.training.readiness import MIN_SAMPLES, missing_sentence
-from detector.training.scaling import Embeddings, Rows, row_chunks
+from detector.training.scaling import LARGE, Embeddings, Rows, row_chunks
 from detector.training.solver import EXACT_TOLERANCE, solve
 from detector.training.sweep import Progress, basis_for, sample_weights, sweep
 
@@ -154,6 +155,8 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     total = options.settings_count * fold_count + 1
     if progress is not None:
         progress(total - 1, total, "Training on all samples with the best settings")
+    if len(y) > LARGE:
+        give_back_freed_memory()
     slices = options.slices[chosen.features]
     if basis is None:
         basis = basis_for(views, chosen.views, slices, chosen.scaling)
