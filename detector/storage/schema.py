@@ -72,7 +72,7 @@ images = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("facts", JSON, nullable=False),
-    Column("perceptual_hash", String(16), nullable=False),
+    Column("perceptual_hash", String(32), nullable=False),
     Column("created_at", Float, nullable=False),
 )
 

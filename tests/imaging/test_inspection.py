@@ -34,7 +34,7 @@ def test_large_jpegs_are_reduced_while_decoding_without_a_visible_difference() -
     assert thumbnail.size == (171, 256)
     assert difference(thumbnail, Image.open(io.BytesIO(make_thumbnail(decoded.pixels))).convert("RGB")) < 2
     apart = int(inspected.perceptual_hash, 16) ^ int(perceptual_hash(decoded.pixels), 16)
-    assert apart.bit_count() <= 2
+    assert apart.bit_count() <= 4
 
 
 def test_the_same_bytes_give_the_same_result_under_another_name() -> None:
