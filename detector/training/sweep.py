@@ -19,7 +19,7 @@ from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
 from detector.training.options import SweepSettings as SweepSettings  # callers of a sweep find its settings here too
 from detector.training.remembered import REMEMBERED, content_digest
 from detector.training.scaling import LARGE, STANDARDISE, Embeddings, fit_scaling
-from detector.training.solver import solve
+from detector.training.solver import LARGE_BLOCK_NUMBERS, solve
 
 # Settings this close in log loss are equally good: the simplest is taken. Also the accuracy of the float32 sweep.
 TIE = 1e-4
@@ -209,20 +209,31 @@ def _cross_validate(
         weight: [fold_weights(y, k, folds, fold, weight).astype(np.float32) for fold in range(fold_count)]
         for weight in options.class_weight
     }
-    weights = np.stack([column for _, weight in settings for column in by_weight[weight]], axis=1)
-    c = np.repeat([c / basis.mean_squared_norm for c, _ in settings], fold_count)
-    solution = solve(
-        torch.from_numpy(basis.design(embeddings, np.float32)),
-        torch.from_numpy(basis.eigenvalues),
-        torch.from_numpy(y),
-        k,
-        torch.from_numpy(weights),
-        torch.from_numpy(c),
-        solved=solved,
-    )
-    logits = solution.logits.numpy().reshape(n, len(settings), fold_count, -1)
-    held_out = logits[np.arange(n), :, folds].astype(np.float64)
-    return {setting: np.ascontiguousarray(held_out[:, index]) for index, setting in enumerate(settings)}
+    design = torch.from_numpy(basis.design(embeddings, np.float32))
+    found: dict[tuple[float, str], Floats] = {}
+    # Of a large set as many at a time as are solved at once: weights and logits of all would lie beside the design.
+    most = max(1, LARGE_BLOCK_NUMBERS // (n * (1 if k == 2 else k) * fold_count)) if n > LARGE else len(settings)
+    for start in range(0, len(settings), most):
+        part = settings[start : start + most]
+        if n > LARGE:
+            give_back_freed_memory()
+
+        def solved_of_part(so_far: int, before: int = start * fold_count) -> None:
+            solved(before + so_far)
+
+        solution = solve(
+            design,
+            torch.from_numpy(basis.eigenvalues),
+            torch.from_numpy(y),
+            k,
+            torch.from_numpy(np.stack([column for _, weight in part for column in by_weight[weight]], axis=1)),
+            torch.from_numpy(np.repeat([c / basis.mean_squared_norm for c, _ in part], fold_count)),
+            solved=solved_of_part,
+        )
+        logits = solution.logits.numpy().reshape(n, len(part), fold_count, -1)
+        held_out = logits[np.arange(n), :, folds].astype(np.float64)
+        found |= {setting: np.ascontiguousarray(held_out[:, index]) for index, setting in enumerate(part)}
+    return found
 
 
 def _row(tried: _Tried, c: float, class_weight: str, logits: Floats, y: Ints, k: int) -> SweepRow:
