@@ -12,10 +12,12 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.transformer import VisionTransformer
 from safetensors.torch import load_file
 from torch import nn
 
-from detector.backbones.network import Backbone, weights_fingerprint
+from detector.backbones.fused_blocks import fuse_blocks
+from detector.backbones.network import BFLOAT16, Backbone, weights_fingerprint
 from detector.backbones.registry import BackboneSpec
 from detector.errors import BackboneUnavailable
 
@@ -64,6 +66,8 @@ def load_clip(spec: BackboneSpec, checkpoint: Path, precision: str, threads: int
         fingerprint = weights_fingerprint(state)
     except ValueError as error:
         raise _unusable(spec, f"in {checkpoint}, {error}") from error
+    if precision == BFLOAT16 and isinstance(tower, VisionTransformer):
+        fuse_blocks(tower.transformer.resblocks)
     network = ImageTower(tower, int(open_clip.get_model_config(spec.architecture)["embed_dim"]))
     return Backbone(spec, network, network.features, fingerprint, precision, threads)
 

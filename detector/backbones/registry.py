@@ -84,7 +84,6 @@ _BUILT_IN = (
         image_size=256,
         description="The default: a good detector at a speed that suits a computer without a graphics card.",
         hub_repo="laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K",
-        batch_size=8,
     ),
     BackboneSpec(
         id="clip-vit-b-32-openai",
@@ -98,7 +97,6 @@ _BUILT_IN = (
         image_size=224,
         description="The original CLIP; choose it to compare with published results.",
         hub_repo="timm/vit_base_patch32_clip_224.openai",
-        batch_size=8,
     ),
     BackboneSpec(
         id="clip-vit-l-14-commonpool",

@@ -43,10 +43,11 @@ def make_small_clip(
     suffix: str = ".pt",
     seed: int = 0,
     embed_dim: int = 24,
+    quick_gelu: bool = False,
 ) -> SmallClip:
     """Teach open_clip the configuration, save random weights of it and register the backbone."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"embed_dim": embed_dim, "vision_cfg": vision, "text_cfg": TEXT}
+    config = {"embed_dim": embed_dim, "vision_cfg": vision, "text_cfg": TEXT, "quick_gelu": quick_gelu}
     if "timm_model_name" in vision:
         config["custom_text"] = True
     path = folder / f"{name}.json"
