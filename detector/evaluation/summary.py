@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from detector.evaluation.report import Audit
 from detector.evaluation.results import SourceScore, StressScore
+from detector.evaluation.shortcut import ShortcutAudit
 from detector.training.metrics import CrossValidation, wilson_interval
-from detector.words import count, decimal, interval, percent
+from detector.words import all_labels, count, decimal, interval, percent
 
 #: Below this many images a figure is a rough one, whatever it is.
 ROUGH_BELOW = 200
@@ -97,14 +98,9 @@ def summarise(audit: Audit) -> list[str]:
     cv = CrossValidation.from_json(stored)
     shortcut = audit.shortcut
     if shortcut is not None and shortcut.warning:
-        telling = shortcut.facts[0].title if shortcut.facts else "size"
-        return [
-            f"How good it is cannot be said: {_figure(cv)}, but the files alone give the label away.",
-            f"It may be reading the file and not the picture: {telling} and other facts of the file tell the labels "
-            f"apart with a ROC AUC of {decimal(shortcut.roc_auc, 2)}.",
-            "Next: normalise and retrain, so that all files look alike, or import images of both labels that come in "
-            "the same formats and sizes.",
-        ]
+        if audit.model.normalise is not None:
+            return _pictures_differ(cv, shortcut)
+        return _files_differ(cv, shortcut)
     found = _weaknesses(audit, cv)
     notable = [item for item in found if item.loss >= NOTABLE_LOSS and item.loss * item.n >= NOTABLE_IMAGES]
     if notable:
@@ -117,6 +113,36 @@ def summarise(audit: Audit) -> list[str]:
         _how_good(cv),
         f"No great weakness was found; {worst.sentence[0].lower()}{worst.sentence[1:]}",
         f"Next: {_advice(audit, cv)}",
+    ]
+
+
+def told_apart(shortcut: ShortcutAudit) -> str:
+    """What the facts of the files tell apart: "the labels", or "drawing from the others"."""
+    return f"{shortcut.label} from the others" if shortcut.label else "the labels"
+
+
+def _files_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
+    telling = [fact.title for fact in shortcut.telling]
+    facts = f"{telling[0]} and other facts of the file tell" if len(telling) > 1 else "facts of the file tell"
+    if len(telling) == 1:
+        facts = f"{telling[0]} alone tells"
+    return [
+        f"How good it is cannot be said: {_figure(cv)}, but the files alone give the label away.",
+        f"It may be reading the file and not the picture: {facts} {told_apart(shortcut)} apart with a ROC AUC of "
+        f"{decimal(shortcut.roc_auc, 2)}.",
+        f"Next: normalise and retrain, so that all files look alike, or import images of {all_labels(len(cv.labels))} "
+        "that come in the same formats and sizes.",
+    ]
+
+
+def _pictures_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
+    """After normalising: all files are alike, so that whatever they still tell comes from the pixels."""
+    return [
+        f"How good it is is not certain: {_figure(cv)}, but the pictures differ in more than what they show.",
+        f"All files are alike now, yet how well each picture compresses tells {told_apart(shortcut)} apart with a ROC "
+        f"AUC of {decimal(shortcut.roc_auc, 2)}: it comes from fine detail, or from traces of earlier compression.",
+        f"Next: import images of {all_labels(len(cv.labels))} from like sources, with like motifs, sizes and "
+        "compression before they reach you; normalising again cannot take this away.",
     ]
 
 
@@ -172,7 +198,8 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
                 stress.n,
                 f"It suffers most from {_CHANGED[stress.name]}: {percent(stress.accuracy)} right instead of "
                 f"{percent(stress.accuracy_as_imported)}.",
-                "import images the way they will reach you, recompressed, shrunk or cropped, with both labels alike.",
+                "import images the way they will reach you, recompressed, shrunk or cropped, with "
+                f"{all_labels(len(cv.labels))} alike.",
             )
         )
     weakest = min(cv.labels, key=lambda name: cv.labels[name].accuracy)

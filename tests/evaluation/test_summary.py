@@ -56,6 +56,40 @@ def test_a_shortcut_outweighs_every_figure() -> None:
     assert summarise(replace(GOOD, shortcut=harmless)) == summarise(GOOD)
 
 
+def test_other_facts_are_spoken_of_only_where_there_are_some() -> None:
+    assert "file format alone tells the labels apart" in summarise(replace(GOOD, shortcut=LEAKY))[1]
+    weak = FactEvidence("width", 0.6, "width 9: 5 of 9 synthetic")
+    assert "file format alone tells" in summarise(replace(GOOD, shortcut=replace(LEAKY, facts=(*LEAKY.facts, weak))))[1]
+    strong = replace(weak, roc_auc=0.7)
+    several = replace(LEAKY, facts=(*LEAKY.facts, strong))
+    assert "file format and other facts of the file tell" in summarise(replace(GOOD, shortcut=several))[1]
+    together = replace(LEAKY, facts=(weak,))
+    assert "facts of the file tell the labels apart" in summarise(replace(GOOD, shortcut=together))[1]
+
+
+def test_after_normalising_nobody_is_told_to_normalise() -> None:
+    """All files are alike then: what still tells the labels apart is in the pixels."""
+    found = replace(GOOD, model=replace(GOOD.model, normalise="jpeg-224-q90"), shortcut=LEAKY)
+    good, weak, following = summarise(found)
+    assert "files alone" not in good
+    assert "reading the file" not in weak
+    assert "how well each picture compresses" in weak
+    assert "normalise and retrain" not in following
+    assert "from like sources" in following
+
+
+def test_of_three_labels_it_speaks_of_all_and_of_the_one_given_away() -> None:
+    y = np.repeat([0, 1, 2], 100)
+    cv = cross_validation_metrics(np.eye(3)[y] * 0.8 + 0.1, y, ("camera", "drawing", "generator"), 5)
+    model = model_row(cross_validation=cv.to_json())
+    three = replace(GOOD, model=model, shortcut=replace(LEAKY, label="drawing"))
+    _, weak, following = summarise(three)
+    assert "tells drawing from the others apart" in weak
+    assert "all labels" in following
+    _, _, following = summarise(replace(three, shortcut=None, stress=(changed("messenger", 0.8),)))
+    assert following.endswith("with all labels alike.")
+
+
 def test_the_greatest_weakness_is_named_and_the_advice_is_about_it() -> None:
     found = Sources(
         (
