@@ -18,6 +18,9 @@ from detector.training.calibration import Floats, Ints, ReliabilityBin, expected
 HISTOGRAM_BINS = 20
 # Curves are thinned to this many points: more cannot be seen, and they are stored with every model.
 CURVE_POINTS = 201
+#: A label with less than this part of an even share of the samples is rare: nearly even shares are no reason for
+#: anything.
+RARE = 0.7
 # Two-sided 95 %.
 Z95 = 1.959963984540054
 
@@ -97,6 +100,10 @@ class CrossValidation:
     histogram_edges: tuple[float, ...]
     histograms: dict[str, ConfidenceHistogram]
     reliability: tuple[ReliabilityBin, ...]
+
+    def is_rare(self, label_name: str) -> bool:
+        """Whether there are few samples of a label beside the others."""
+        return self.labels[label_name].n < RARE * self.n / len(self.labels)
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and strings."""

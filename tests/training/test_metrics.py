@@ -96,3 +96,18 @@ def test_wilson_interval_holds_the_share_and_stays_within_bounds(n, share):
     k = round(share * n)
     low, high = wilson_interval(k, n)
     assert 0.0 <= low <= k / n <= high <= 1.0
+
+
+def test_a_label_is_rare_by_its_part_of_an_even_share() -> None:
+    """Of three labels with 40 images each every one was called rare: 40 is less than 35 % of 120."""
+
+    def rare(*counts: int) -> list[bool]:
+        y = np.repeat(np.arange(len(counts)), counts)
+        names = [str(index) for index in range(len(counts))]
+        found = cross_validation_metrics(np.eye(len(counts))[y], y, names, folds=2)
+        return [found.is_rare(name) for name in names]
+
+    assert rare(40, 40, 40) == [False, False, False]
+    assert rare(146, 154) == [False, False]
+    assert rare(60, 140) == [True, False]
+    assert rare(20, 50, 50) == [True, False, False]
