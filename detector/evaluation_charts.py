@@ -1,4 +1,4 @@
-"""Plotly figures of an audit: unseen sources, copies that have travelled, data size. As pure as `detector.charts`."""
+"""Plotly figures of an audit, and of verdicts: as pure as `detector.charts`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from detector.evaluation.results import LearningCurve, SourceScore, StressScore
+from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.figures import (
     PLAIN,
     SIZE,
@@ -20,7 +21,7 @@ from detector.figures import (
     shorten,
 )
 from detector.palette import PAPER, Theme, label_ink
-from detector.words import count, interval, percent
+from detector.words import count, interval, percent, share
 
 #: Rows of the figure of sources; the smallest sources are not drawn beyond it.
 MOST_SOURCES = 16
@@ -152,6 +153,65 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
         autorange="reversed",
     )
     figure.update_layout(barcornerradius=4)
+    return figure
+
+
+def verdict_shares(thresholds: Thresholds, theme: Theme = "light", labels: Sequence[str] | None = None) -> go.Figure:
+    """Draw what the verdicts on the samples of each label are: a bar of a label's parts, can't tell among them.
+
+    Parameters
+    ----------
+    thresholds : Thresholds
+    theme : {"light", "dark"}
+    labels : sequence of str, optional
+        All labels of the function in its order, which the colours follow; those of ``thresholds`` if not given.
+    """
+    paper = PAPER[theme]
+    known = labels or thresholds.label_names
+    inks = {name: label_ink(name, known, theme) for name in thresholds.label_names} | {CANT_TELL: paper.neutral}
+    names = [name for name in thresholds.label_names if thresholds.counts.get(name)]
+    figure = new_figure(theme, height=58 * len(names) + 12, margin={"t": 4, "l": 8, "r": 8, "b": 4})
+    for place, name in enumerate(names):
+        counts = thresholds.counts[name]
+        total = max(sum(counts.values()), 1)
+        # The right verdict first, can't tell in the middle, false accusations last.
+        order = [name, CANT_TELL, *(other for other in thresholds.label_names if other != name)]
+        for verdict in order:
+            figure.add_trace(
+                go.Bar(
+                    x=[counts[verdict] / total],
+                    y=[place],
+                    orientation="h",
+                    width=0.36,
+                    name=f"{name}, {verdict}",
+                    marker={
+                        "color": faded(inks[verdict].fill, 0.45) if verdict == CANT_TELL else inks[verdict].fill,
+                        "line": {"width": 1, "color": paper.card},
+                    },
+                    hovertemplate=(
+                        f"labelled {safe(name)}, verdict {safe(verdict)}: {share(counts[verdict], total)} "
+                        f"({percent(counts[verdict] / total)})<extra></extra>"
+                    ),
+                )
+            )
+        words = " · ".join(
+            f"<span style='color:{inks[verdict].text}'>{safe(verdict)} {percent(counts[verdict] / total)}</span>"
+            for verdict in order
+            if counts[verdict]
+        )
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=place,
+            yshift=20,
+            text=f"<b style='color:{inks[name].text}'>{shorten(name, 16)}</b> {count(total)}: {words}",
+            font={"color": paper.muted, "size": SIZE},
+            **PLAIN,
+        )
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(range=[0, 1], visible=False, fixedrange=True)
+    figure.update_yaxes(range=[len(names) - 0.6, -0.75], visible=False, fixedrange=True)
     return figure
 
 

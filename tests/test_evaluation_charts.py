@@ -7,6 +7,7 @@ import pytest
 
 from detector import evaluation_charts as charts
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
+from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.palette import Theme, label_ink
 
 LABELS = ("real", "synthetic")
@@ -53,6 +54,24 @@ def test_stress_bars_begin_with_the_samples_as_imported() -> None:
     assert bars.x == (0.95, 0.92, 0.84)
     assert bars.text == ("95.0 %", "92.0 %", "84.0 %")
     assert "11.0 % of the verdicts are other ones" in bars.customdata[2]
+
+
+def test_the_parts_of_a_bar_are_the_verdicts_on_a_label_right_ones_first() -> None:
+    counts = {
+        "real": {"real": 80, "synthetic": 2, CANT_TELL: 18},
+        "synthetic": {"real": 0, "synthetic": 30, CANT_TELL: 10},
+    }
+    figure = charts.verdict_shares(Thresholds(0.02, LABELS, {"real": 0.9, "synthetic": 0.9}, counts, ()))
+    assert [(bar.name, bar.x[0]) for bar in figure.data] == [
+        ("real, real", 0.8),
+        ("real, can't tell", 0.18),
+        ("real, synthetic", 0.02),
+        ("synthetic, synthetic", 0.75),
+        ("synthetic, can't tell", 0.25),
+        ("synthetic, real", 0.0),
+    ]
+    assert "can't tell 18.0 %" in words(figure)
+    assert "real 0.0 %" not in words(figure)
 
 
 def curve(gain: float | None, sizes: Sequence[int] = (50, 100)) -> LearningCurve:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from detector.evaluation.report import Audit
 from detector.evaluation.results import SourceScore, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
+from detector.evaluation.thresholds import Thresholds, needed_samples
 from detector.training.metrics import CrossValidation, wilson_interval
 from detector.words import all_labels, count, decimal, interval, percent
 
@@ -101,16 +102,19 @@ def summarise(audit: Audit) -> list[str]:
         if audit.model.normalise is not None:
             return _pictures_differ(cv, shortcut)
         return _files_differ(cv, shortcut)
+    how_good = f"{_how_good(cv)}{_never_commits(audit)}"
+    if not _better_than_guessing(cv):
+        return [how_good, _not_known(cv), f"Next: {_instead_of_guessing(cv)}"]
     found = _weaknesses(audit, cv)
     notable = [item for item in found if item.loss >= NOTABLE_LOSS and item.loss * item.n >= NOTABLE_IMAGES]
     if notable:
         worst = max(notable, key=lambda item: item.loss)
-        return [_how_good(cv), worst.sentence, f"Next: {worst.advice}"]
+        return [how_good, worst.sentence, f"Next: {worst.advice}"]
     if cv.n < ROUGH_BELOW:
-        return [_how_good(cv), "So few images cannot tell on what it is weak.", f"Next: {_advice(audit, cv)}"]
+        return [how_good, _not_known(cv), f"Next: {_advice(audit, cv)}"]
     worst = max(found, key=lambda item: item.loss)
     return [
-        _how_good(cv),
+        how_good,
         f"No great weakness was found; {worst.sentence[0].lower()}{worst.sentence[1:]}",
         f"Next: {_advice(audit, cv)}",
     ]
@@ -165,14 +169,50 @@ def _figure(cv: CrossValidation) -> str:
 
 
 def _how_good(cv: CrossValidation) -> str:
-    commonest = max(cv.labels, key=lambda name: cv.labels[name].n)
-    always = cv.labels[commonest].n / cv.n
-    if cv.interval[0] <= always:
+    commonest, always = _constant_answer(cv)
+    if not _better_than_guessing(cv):
         even = always < 1.1 / len(cv.labels)
         instead = "guessing" if even else f"always saying {commonest}, which is right for {percent(always)}"
         return f"{_figure(cv)} ({interval(cv.interval)}): not clearly better than {instead}."
     rough = "; a rough figure, from so few images" if cv.n < ROUGH_BELOW else ""
     return f"{_figure(cv)} ({interval(cv.interval)}{rough})."
+
+
+def _constant_answer(cv: CrossValidation) -> tuple[str, float]:
+    """The most frequent label, and how often saying nothing else is right."""
+    commonest = max(cv.labels, key=lambda name: cv.labels[name].n)
+    return commonest, cv.labels[commonest].n / cv.n
+
+
+def _better_than_guessing(cv: CrossValidation) -> bool:
+    return cv.interval[0] > _constant_answer(cv)[1]
+
+
+def _never_commits(audit: Audit) -> str:
+    """A clause where no threshold can be vouched for, so that the verdict is the same for every image."""
+    if audit.model.thresholds is None:
+        return ""
+    thresholds = Thresholds.from_json(audit.model.thresholds)
+    if thresholds.above:
+        return ""
+    return (
+        f" Its verdict is can't tell for every image until it has seen {needed_samples(thresholds.tolerated):,} "
+        "different ones of each label."
+    )
+
+
+def _not_known(cv: CrossValidation) -> str:
+    if cv.n < ROUGH_BELOW:
+        return "So few images cannot tell on what it is weak."
+    return "On what it is weak cannot be told as long as it hardly does better than that."
+
+
+def _instead_of_guessing(cv: CrossValidation) -> str:
+    rare = [name for name in cv.label_names if cv.is_rare(name)]
+    if rare:
+        return f"import more images labelled {' and '.join(rare)}: there are few of them beside the others."
+    enough = f" {_ENOUGH}" if cv.n < ROUGH_BELOW else ""
+    return f"check in Review whether the labels are right, label more images, or try another backbone.{enough}"
 
 
 def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
@@ -210,7 +250,7 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
             f"It misses {percent(1 - cv.labels[weakest].accuracy)} of the images labelled {weakest}, more than of any "
             "other label.",
             f"import more images labelled {weakest}"
-            + (": there are few of them beside the others." if cv.labels[weakest].n < cv.n / len(cv.labels) else "."),
+            + (": there are few of them beside the others." if cv.is_rare(weakest) else "."),
         )
     )
     return found

@@ -9,6 +9,7 @@ from detector.evaluation.report import PARTS, Audit
 from detector.evaluation.results import LearningCurve, Sources, SourceScore, StressScore
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import summarise, unseen_sources
+from detector.evaluation.thresholds import Thresholds
 from detector.training.metrics import cross_validation_metrics
 from tests.evaluation.materials import model_row
 
@@ -141,6 +142,31 @@ def test_no_better_than_a_constant_answer_is_said_so() -> None:
         in summarise(audit_of((10, 100), (395, 400)))[0]
     )
     assert "not clearly better than guessing" in summarise(audit_of((30, 60), (32, 60)))[0]
+
+
+def test_who_does_no_better_than_guessing_is_not_told_to_import_one_label() -> None:
+    """Of 2 x 150 images with random labels it said: import more images labelled real."""
+    _, weak, following = summarise(audit_of((70, 150), (85, 150)))
+    assert weak.startswith("On what it is weak cannot be told")
+    assert following == (
+        "Next: check in Review whether the labels are right, label more images, or try another backbone."
+    )
+    assert "labelled real: there are few" in summarise(audit_of((10, 100), (395, 400)))[2]
+
+
+def test_few_beside_the_others_is_said_only_of_a_label_that_is_rare() -> None:
+    """146 images beside 154 are not few of them."""
+    assert summarise(audit_of((100, 146), (150, 154)))[2] == "Next: import more images labelled real."
+    assert "there are few of them" in summarise(audit_of((60, 100), (290, 300)))[2]
+
+
+def test_a_function_that_never_commits_itself_says_what_it_takes() -> None:
+    unsure = {"real": 0, "synthetic": 0, "can't tell": 100}
+    thresholds = Thresholds(0.02, ("real", "synthetic"), {}, {"real": unsure, "synthetic": unsure}, ("Never.",))
+    silent = replace(GOOD, model=replace(GOOD.model, thresholds=thresholds.to_json()))
+    assert "can't tell for every image until it has seen 149 different ones of each label" in summarise(silent)[0]
+    speaks = replace(thresholds, above={"real": 0.9})
+    assert "can't tell" not in summarise(replace(GOOD, model=replace(GOOD.model, thresholds=speaks.to_json())))[0]
 
 
 def test_a_model_without_folds_gets_three_sentences_too() -> None:
