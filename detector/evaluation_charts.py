@@ -194,19 +194,20 @@ def verdict_shares(thresholds: Thresholds, theme: Theme = "light", labels: Seque
                     ),
                 )
             )
-        words = " · ".join(
-            f"<span style='color:{inks[verdict].text}'>{safe(verdict)} {percent(counts[verdict] / total)}</span>"
+        words = [
+            f"<span style='color:{inks[verdict].text}'>{'<b>' if verdict == name else ''}{shorten(verdict, 16)}"
+            f"{'</b>' if verdict == name else ''} {percent(counts[verdict] / total)}</span>"
             for verdict in order
-            if counts[verdict]
-        )
+            if counts[verdict] or verdict == name
+        ]
         figure.add_annotation(
             x=0,
             xref="paper",
             xanchor="left",
             y=place,
             yshift=20,
-            text=f"<b style='color:{inks[name].text}'>{shorten(name, 16)}</b> {count(total)}: {words}",
-            font={"color": paper.muted, "size": SIZE},
+            text=" · ".join([*words, count(total, "image")]),
+            font={"color": paper.muted, "size": SMALL},
             **PLAIN,
         )
     figure.update_layout(barmode="stack")

@@ -12,7 +12,8 @@ from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
 from detector.jobs import annotated
 from detector.locked_test import give_back, put_aside_samples
-from detector.storage import annotating, samples
+from detector.source_tags import set_source
+from detector.storage import annotating
 from detector.storage.bin import delete_samples, empty_bin, restore_samples
 from detector.storage.functions import Label
 from detector.words import count
@@ -98,13 +99,13 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
         if st.button("Set source", width="stretch"):
             wanted = source.strip() or None
 
-            def set_source(chosen: list[str]) -> str:
-                changed = samples.set_source(workspace().db, function_id, chosen, wanted)
+            def give_source(chosen: list[str]) -> str:
+                changed = set_source(workspace(), function_id, chosen, wanted)
                 return (
                     f"{count(changed, 'sample')} {f'with the source {wanted}' if wanted else 'without a source'} now."
                 )
 
-            _do(f"set the source of {count(n, 'sample')} to {wanted or 'none'}", ids, set_source, n)
+            _do(f"set the source of {count(n, 'sample')} to {wanted or 'none'}", ids, give_source, n)
         for words, put in (("Move to the locked test set", put_aside_samples), ("Move back to training", give_back)):
             if st.button(words, width="stretch"):
 

@@ -142,7 +142,7 @@ def _files_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
 def _pictures_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
     """After normalising: all files are alike, so that whatever they still tell comes from the pixels."""
     return [
-        f"How good it is is not certain: {_figure(cv)}, but the pictures differ in more than what they show.",
+        f"How good it is remains uncertain: {_figure(cv)}, but the pictures differ in more than what they show.",
         f"All files are alike now, yet how well each picture compresses tells {told_apart(shortcut)} apart with a ROC "
         f"AUC of {decimal(shortcut.roc_auc, 2)}: it comes from fine detail, or from traces of earlier compression.",
         f"Next: import images of {all_labels(len(cv.labels))} from like sources, with like motifs, sizes and "
