@@ -8,6 +8,7 @@ from html import escape as escape_html
 import streamlit as st
 
 from detector.api.exports import Kind, export_path, selection_path
+from detector.errors import NothingLeftToTrain
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
 from detector.jobs import annotated
@@ -110,8 +111,12 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
             if st.button(words, width="stretch"):
 
                 def move(chosen: list[str], put: Callable[..., int] = put) -> str:
-                    moved = put(workspace(), function_id, chosen)
-                    return f"{count(moved, 'sample')} moved. A new model follows by itself."
+                    try:
+                        moved = put(workspace(), function_id, chosen)
+                    except NothingLeftToTrain as error:
+                        return str(error)
+                    following = " A new model follows by itself." if moved else ""
+                    return f"{count(moved, 'sample')} moved.{following}"
 
                 _do(f"{words.lower()}: {count(n, 'sample')}", ids, move, n)
         if st.button("Delete", width="stretch", help="Puts them into the bin, from where they can come back."):
