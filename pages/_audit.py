@@ -113,10 +113,11 @@ def duplicates_line(audit: Audit) -> None:
             return
         words = f"{share(found.samples, found.n)} images have a near-duplicate ({count(found.groups, 'group')})."
         if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
-            words += (
-                f" They are kept in one fold: {percent(found.accuracy_grouped)} right. Dealt out freely it would have "
-                f"been {percent(found.accuracy_ungrouped)}."
-            )
+            words += f" They are kept in one fold: {percent(found.accuracy_grouped)} right."
+            if found.measurable:
+                words += f" Dealt out freely it would have been {percent(found.accuracy_ungrouped)}, which would have flattered it."
+            else:
+                words += " Dealt out freely, there is no measurable difference."
         st.caption(escape(words))
         if found.contradictions:
             st.markdown(f"{count(found.contradiction_count, 'pair')} of them carry different labels:")
