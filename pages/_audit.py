@@ -115,7 +115,7 @@ def duplicates_line(audit: Audit) -> None:
         if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
             words += f" They are kept in one fold: {percent(found.accuracy_grouped)} right."
             if found.measurable:
-                words += f" Dealt out freely it would have been {percent(found.accuracy_ungrouped)}, which would have flattered it."
+                words += f" Dealt out freely it would have been {percent(found.accuracy_ungrouped)}, which flatters."
             else:
                 words += " Dealt out freely, there is no measurable difference."
         st.caption(escape(words))
