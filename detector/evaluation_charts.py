@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
+from detector.evaluation.power_law import accuracy_at
 from detector.evaluation.results import LearningCurve, SourceScore, StressScore
 from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.figures import (
@@ -25,6 +27,8 @@ from detector.words import count, interval, percent, share
 
 #: Rows of the figure of sources; the smallest sources are not drawn beyond it.
 MOST_SOURCES = 16
+#: Points of the forecast of a learning curve.
+_AHEAD = 20
 
 
 def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: Theme = "light") -> go.Figure:
@@ -219,6 +223,8 @@ def verdict_shares(thresholds: Thresholds, theme: Theme = "light", labels: Seque
 def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
     """Draw accuracy over the number of training images, with the range of the repeats, and the forecast dotted.
 
+    The forecast goes from the last point, which a fold less than all images made, to ``curve.step`` more than all.
+
     Parameters
     ----------
     curve : LearningCurve
@@ -242,11 +248,14 @@ def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
         )
     )
     if curve.gain is not None:
-        last, value = sizes[-1], values[-1]
+        ahead = np.linspace(sizes[-1], curve.measured + curve.step, _AHEAD)
+        # From the last point on, and never down: the law itself passes a little beside the points.
+        rise = np.maximum(np.diff(accuracy_at(sizes, values, ahead.tolist()), prepend=np.nan), 0.0)
+        rise[0] = values[-1]
         figure.add_trace(
             go.Scatter(
-                x=[last, last + curve.step],
-                y=[value, min(value + max(curve.gain, 0.0), 1.0)],
+                x=ahead.tolist(),
+                y=np.minimum(np.cumsum(rise), 1.0).tolist(),
                 mode="lines",
                 line={"color": paper.muted, "width": 2, "dash": "dot"},
                 hoverinfo="skip",
@@ -280,7 +289,7 @@ def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
         **PLAIN,
     )
     figure.update_xaxes(
-        range=[0, 1.04 * (sizes[-1] + (curve.step if curve.gain is not None else 0))],
+        range=[0, 1.04 * (sizes[-1] if curve.gain is None else curve.measured + curve.step)],
         tickformat=",d",
         nticks=6,
         **axis_style(theme),
