@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector import charts, evaluation_charts
-from detector.evaluation.summary import Unseen
+from detector.evaluation.summary import ROUGH_BELOW, Unseen, worst_unseen
 from detector.evaluation.thresholds import CANT_TELL, Thresholds, needed_samples
 from detector.palette import Theme, label_inks
 from detector.training.metrics import CrossValidation
@@ -22,7 +22,7 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
     """The figures that people come for: one a label, and one for what the model has never seen."""
     inks = label_inks(cv.label_names, theme)
     names = sorted(cv.labels, key=lambda name: name != "synthetic")[:3]
-    never = unseen.get("synthetic") or max(unseen.values(), key=lambda found: found.n, default=None)
+    never = worst_unseen(unseen)
     columns = st.columns(len(names) + 1)
     for column, name in zip(columns, names, strict=False):
         score = cv.labels[name]
@@ -36,7 +36,7 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
             st.html(f'<div class="figure">{percent(cv.accuracy)}</div>')
             st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
         else:
-            generators = "generators" if never.label == "synthetic" else f"sources of {never.label}"
+            generators = "generators" if never.label == "synthetic" else f"{never.label} sources"
             st.caption(escape(f"On {generators} never seen"))
             st.html(f'<div class="figure" style="color:{inks[never.label].text}">{percent(never.accuracy)}</div>')
             st.caption(f"{count(never.n, 'image')}, {count(never.sources, 'source')} · {interval(never.interval)}")
@@ -117,6 +117,7 @@ def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
 
 def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
     """The other figures of the cross-validation, in two columns."""
+    few = "; with so few images chance alone makes it large" if cv.n < ROUGH_BELOW else ""
     left, right = st.columns(2)
     with left:
         figure_card(
@@ -149,7 +150,7 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
             "Whether confidence can be believed",
             charts.reliability(cv, theme),
             "On the dashed line it is right as often as it says (reliability; mean distance, ECE, "
-            f"{percent(cv.ece)}). {measured(cv)}",
+            f"{percent(cv.ece)}{few}). {measured(cv)}",
             "reliability",
             "Of the images with confidence 90 %, about 90 of 100 should be right. Dots above the line: it is right "
             "more often than it says; below: it promises too much.",

@@ -9,7 +9,7 @@ from detector.evaluation.results import SourceScore, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
 from detector.evaluation.thresholds import Thresholds, needed_samples
 from detector.training.metrics import CrossValidation, wilson_interval
-from detector.words import all_labels, count, decimal, interval, percent
+from detector.words import all_labels, count, decimal, interval, percent, share
 
 #: Below this many images a figure is a rough one, whatever it is.
 ROUGH_BELOW = 200
@@ -21,6 +21,10 @@ NOTABLE_IMAGES = 5
 WORTH_COLLECTING = 0.01
 #: Sources with fewer images are not called the worst one: too few to say so.
 FEWEST_OF_SOURCE = 10
+
+
+#: A source with at least this share of its label's images is missed in the training too when it is left out.
+LARGE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,23 @@ def unseen_sources(audit: Audit) -> dict[str, Unseen]:
         if row.accuracy is not None and row.accuracy_unseen is not None:
             by_label.setdefault(row.label, []).append(row)
     return {label: _together(label, rows) for label, rows in by_label.items()}
+
+
+def worst_unseen(unseen: dict[str, Unseen]) -> Unseen | None:
+    """The label that fares worst on sources never seen, of those with enough images to say so; None without any."""
+    enough = [found for found in unseen.values() if found.n >= FEWEST_OF_SOURCE] or list(unseen.values())
+    return min(enough, key=lambda found: found.accuracy, default=None)
+
+
+def large_sources(audit: Audit) -> list[tuple[SourceScore, int]]:
+    """Sources whose leaving out shrinks the training a lot, the largest share first, each with its label's images."""
+    scores = (audit.model.cross_validation or {"labels": {}})["labels"]
+    found = [
+        (row, scores[row.label]["n"])
+        for row in (audit.sources.sources if audit.sources else ())
+        if row.accuracy_unseen is not None and row.label in scores and row.n >= LARGE_SHARE * scores[row.label]["n"]
+    ]
+    return sorted(found, key=lambda item: -item[0].n / item[1])
 
 
 def hardest_stress(audit: Audit) -> StressScore | None:
@@ -217,10 +238,18 @@ def _instead_of_guessing(cv: CrossValidation) -> str:
 
 def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
     found = []
+    large = [row for row, _ in large_sources(audit)]
     for unseen in unseen_sources(audit).values():
-        least = (
-            f", least on {unseen.worst.source} ({percent(unseen.worst.accuracy_unseen or 0.0)})" if unseen.worst else ""
-        )
+        least = ""
+        if unseen.worst is not None:
+            # Fewer images are a reason by themselves.
+            missed = (
+                f"; without it, the training also lacks {share(unseen.worst.n, cv.labels[unseen.label].n)} "
+                f"{unseen.label} images"
+                if unseen.worst in large
+                else ""
+            )
+            least = f", least on {unseen.worst.source} ({percent(unseen.worst.accuracy_unseen or 0.0)}{missed})"
         found.append(
             _Weakness(
                 unseen.loss,

@@ -8,7 +8,7 @@ import numpy as np
 from detector.evaluation.report import PARTS, Audit
 from detector.evaluation.results import LearningCurve, Sources, SourceScore, StressScore
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
-from detector.evaluation.summary import summarise, unseen_sources
+from detector.evaluation.summary import large_sources, summarise, unseen_sources, worst_unseen
 from detector.evaluation.thresholds import Thresholds
 from detector.training.metrics import cross_validation_metrics
 from tests.evaluation.materials import model_row
@@ -118,6 +118,26 @@ def test_the_greatest_weakness_is_named_and_the_advice_is_about_it() -> None:
     _, weak, following = summarise(audit_of((600, 1000), (960, 1000)))
     assert weak == "It misses 40.0 % of the images labelled real, more than of any other label."
     assert following == "Next: import more images labelled real."
+
+
+def test_a_large_source_that_is_left_out_is_missed_in_the_training_too() -> None:
+    """667 of 1,000 real images were gone, and the loss was laid to their being unknown alone."""
+    rows = (source("imagenet", "real", 667, 0.95, 0.6), source("bsds500", "real", 333, 0.95, 0.8))
+    both = replace(GOOD, sources=Sources((*rows, source("a", "synthetic", 100, 0.96, 0.9)), 0, 0))
+    assert "imagenet (60.0 %; without it, the training also lacks 667 of 1,000 real images)." in summarise(both)[1]
+    assert [(row.source, total) for row, total in large_sources(both)] == [("imagenet", 1000), ("bsds500", 1000)]
+
+
+def test_the_tile_of_sources_never_seen_shows_the_worse_label() -> None:
+    rows = (source("camera", "real", 100, 0.95, 0.6), source("a", "synthetic", 900, 0.96, 0.9))
+    found = worst_unseen(unseen_sources(replace(GOOD, sources=Sources(rows, 0, 0))))
+    assert found is not None
+    assert found.label == "real"
+    few = (source("camera", "real", 3, 0.95, 0.0), source("a", "synthetic", 900, 0.96, 0.9))
+    found = worst_unseen(unseen_sources(replace(GOOD, sources=Sources(few, 0, 0))))
+    assert found is not None
+    assert found.label == "synthetic"
+    assert worst_unseen({}) is None
 
 
 def test_more_images_are_the_advice_where_they_help() -> None:
