@@ -23,6 +23,7 @@ from detector.figures import (
     shorten,
 )
 from detector.palette import PAPER, Theme, label_ink
+from detector.training.metrics import wilson_interval
 from detector.words import count, interval, percent, share
 
 #: Rows of the figure of sources; the smallest sources are not drawn beyond it.
@@ -117,7 +118,7 @@ def drawn_sources(scores: Sequence[SourceScore]) -> list[SourceScore]:
 
 
 def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
-    """Draw the accuracy on copies as bars, that on the samples as imported on top.
+    """Draw the accuracy on copies as bars with their 95 % intervals, that on the samples as imported on top.
 
     Parameters
     ----------
@@ -127,8 +128,10 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
     paper = PAPER[theme]
     names = ["as imported", *(score.title for score in scores)]
     values = [scores[0].accuracy_as_imported, *(score.accuracy for score in scores)]
+    first = scores[0].n
+    bounds = [wilson_interval(round(values[0] * first), first), *(score.interval for score in scores)]
     hover = [
-        f"as imported: {percent(values[0])} of {count(scores[0].n, 'image')}",
+        f"as imported: {percent(values[0])} of {count(first, 'image')}, 95 % interval {interval(bounds[0])}",
         *(
             f"{score.title}: {percent(score.accuracy)} of {count(score.n, 'image')}, 95 % interval "
             f"{interval(score.interval)}<br>{percent(score.flipped)} of the verdicts are other ones"
@@ -143,15 +146,31 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
             orientation="h",
             width=0.56,
             marker={"color": [paper.text, *[faded(paper.text, 0.42)] * len(scores)], "line": {"width": 0}},
-            text=[percent(value) for value in values],
-            textposition="outside",
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - value for value, (_, high) in zip(values, bounds, strict=True)],
+                "arrayminus": [value - low for value, (low, _) in zip(values, bounds, strict=True)],
+                "color": paper.muted,
+                "thickness": 1.5,
+                "width": 3,
+            },
             cliponaxis=False,
-            textfont={"size": SIZE, "color": paper.text},
             customdata=hover,
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
-    figure.update_xaxes(range=[0, 1.16], visible=False, fixedrange=True)
+    # In a column of their own: at the bar's end the interval would cross them.
+    for name, value in zip(names, values, strict=True):
+        figure.add_annotation(
+            x=1.02,
+            y=name,
+            xanchor="left",
+            text=percent(value),
+            font={"size": SIZE, "color": paper.text},
+            **PLAIN,
+        )
+    figure.update_xaxes(range=[0, 1.2], visible=False, fixedrange=True)
     figure.update_yaxes(
         **axis_style(theme) | {"showgrid": False, "tickfont": {"size": SIZE, "color": paper.text}},
         autorange="reversed",

@@ -50,10 +50,15 @@ def test_stress_bars_begin_with_the_samples_as_imported() -> None:
         StressScore("jpeg-75", 500, 2000, 0.92, (0.9, 0.94), 0.95, 0.03),
         StressScore("messenger", 500, 2000, 0.84, (0.8, 0.87), 0.95, 0.11),
     ]
-    (bars,) = charts.stress(scores).data
+    figure = charts.stress(scores)
+    (bars,) = figure.data
     assert bars.y == ("as imported", "JPEG 75", "messenger")
     assert bars.x == (0.95, 0.92, 0.84)
-    assert bars.text == ("95.0 %", "92.0 %", "84.0 %")
+    assert words(figure) == "95.0 % 92.0 % 84.0 %"
+    assert [x + more for x, more in zip(bars.x, bars.error_x.array, strict=True)][1:] == pytest.approx([0.94, 0.87])
+    assert [x - less for x, less in zip(bars.x, bars.error_x.arrayminus, strict=True)][1:] == pytest.approx([0.9, 0.8])
+    # 475 of 500.
+    assert bars.x[0] - bars.error_x.arrayminus[0] == pytest.approx(0.9272, abs=1e-4)
     assert "11.0 % of the verdicts are other ones" in bars.customdata[2]
 
 
