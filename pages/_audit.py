@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector import evaluation_charts
+from detector.evaluation.duplicates import Duplicates
 from detector.evaluation.report import Audit
 from detector.evaluation.summary import large_sources
 from detector.gallery.filters import ANY
@@ -52,7 +53,7 @@ def _flipping(audit: Audit) -> None:
     if audit.flipped:
         query = {"function": audit.model.function_id, "flips": ANY}
         words = "Look at it in Review" if audit.flipped == 1 else f"Look at these {count(audit.flipped)} in Review"
-        st.page_link("review.py", label=words, query_params=query)
+        st.page_link("review.py", label=words, query_params=query, icon=":material/arrow_forward:")
 
 
 def _folds(audit: Audit) -> str:
@@ -133,29 +134,33 @@ def duplicates_line(audit: Audit) -> None:
             help="Two pictures that are nearly the same always share a fold. Otherwise the model would be asked about "
             "pictures whose twins it has learned by heart, and the figures would be too good.",
         )
-        if not found.groups:
+        if found.groups:
+            _near_duplicates(found)
+        else:
             st.caption(f"None among {count(found.n, 'image')}.")
-            return
-        words = f"{share(found.samples, found.n)} images have a near-duplicate ({count(found.groups, 'group')})."
-        if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
-            words += f" They are kept in one fold: {percent(found.accuracy_grouped)} right."
-            if found.measurable:
-                words += f" Dealt out freely it would have been {percent(found.accuracy_ungrouped)}, which flatters."
-            else:
-                words += " Dealt out freely, there is no measurable difference."
-        st.caption(escape(words))
-        if found.contradictions:
-            st.markdown(f"{count(found.contradiction_count, 'pair')} of them carry different labels:")
-            st.dataframe(
-                [
-                    {
-                        "File": pair.file,
-                        "Label": pair.label,
-                        "Other file": pair.other_file,
-                        "Its label": pair.other_label,
-                    }
-                    for pair in found.contradictions
-                ],
-                hide_index=True,
-                height=min(38 * (len(found.contradictions) + 1), 260),
-            )
+        if audit.conflicts:
+            st.markdown("The very same image came with two labels; the first one was kept:")
+            _table([{"File": row.file, "What happened": row.reason} for row in audit.conflicts])
+
+
+def _near_duplicates(found: Duplicates) -> None:
+    words = f"{share(found.samples, found.n)} images have a near-duplicate ({count(found.groups, 'group')})."
+    if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
+        words += f" They are kept in one fold: {percent(found.accuracy_grouped)} right."
+        if found.measurable:
+            words += f" Dealt out freely it would have been {percent(found.accuracy_ungrouped)}, which flatters."
+        else:
+            words += " Dealt out freely, there is no measurable difference."
+    st.caption(escape(words))
+    if found.contradictions:
+        st.markdown(f"{count(found.contradiction_count, 'pair')} of them carry different labels:")
+        _table(
+            [
+                {"File": pair.file, "Label": pair.label, "Other file": pair.other_file, "Its label": pair.other_label}
+                for pair in found.contradictions
+            ]
+        )
+
+
+def _table(rows: list[dict[str, str]]) -> None:
+    st.dataframe(rows, hide_index=True, height=min(38 * (len(rows) + 1), 260))
