@@ -427,15 +427,15 @@ def _key(
 def _emptiest(figure: go.Figure, bounds: Bounds, lines: int, wanted: str) -> str:
     """The corner in which the curves leave room for so many lines of words; ``wanted`` where it is as empty as any."""
     inside = dict.fromkeys([wanted, *_CORNERS], 0)
-    wide, high = 0.55, 0.04 + 0.08 * lines
+    wide, high = 0.5, 0.03 + 0.07 * lines
     for trace in figure.data:
         x, y = (
             (np.asarray(values, dtype=np.float64) - low) / (top - low)
             for values, (low, top) in zip((trace.x, trace.y), bounds, strict=True)
         )
-        # Between its points a curve is there too.
-        steps = np.linspace(0, len(x) - 1, 20 * len(x))
-        x, y = (np.interp(steps, np.arange(len(values)), values) for values in (x, y))
+        # Between its points a curve is there too: looked at in equal steps along it.
+        along = np.append(0.0, np.cumsum(np.hypot(np.diff(x), np.diff(y))))
+        x, y = (np.interp(np.linspace(0, along[-1], 500), along, values) for values in (x, y))
         for corner in inside:
             down, left = corner.startswith("bottom"), corner.endswith("left")
             there = (y < high if down else y > 1 - high) & (x < wide if left else x > 1 - wide)

@@ -91,16 +91,19 @@ def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:
     with left:
         verdicts(cv, thresholds, theme, names)
         price(cv, thresholds, theme, names)
-        if audit.learning_curve is not None:
-            learning_card(audit, theme)
     with right:
         stress_card(audit, theme)
         if with_sources:
             sources_card(audit, names, theme)
-        else:
-            duplicates_line(audit)
+    # The figure of sources is long; without it there is room on the right.
+    with left if with_sources else right:
+        if audit.learning_curve is not None:
+            learning_card(audit, theme)
     if with_sources:
         duplicates_line(audit)
+    else:
+        with left:
+            duplicates_line(audit)
     further_figures(cv, theme, names)
     sweep(live, theme)
 
