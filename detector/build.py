@@ -23,7 +23,7 @@ from detector.progress import Pace, Report, silent
 from detector.review_scores import ReviewScores
 from detector.serving import ServingModel, load_serving_model, serving_backbone
 from detector.storage import embeddings, functions, models, samples
-from detector.storage.functions import Function
+from detector.storage.functions import Function, Label
 from detector.storage.models import ModelRow
 from detector.storage.samples import PredictionRow, TrainingRow
 from detector.storage.stored_rows import stored_rows
@@ -210,6 +210,13 @@ def _usable_rows(ws: Workspace, function_id: str, backbone: Backbone) -> list[Tr
     return [row for row in samples.training_rows(ws.db, function_id) if row.image_hash in embedded]
 
 
+def _put_aside(rows: Sequence[TrainingRow], labels: Sequence[Label]) -> str:
+    """Where the samples are that training misses, if that is why."""
+    locked = Counter(row.label_id for row in rows if row.split != "train")
+    parts = [f"{locked[label.id]:,} labelled {label.name}" for label in labels if locked[label.id]]
+    return f" In the locked test set are {' and '.join(parts)}." if parts else ""
+
+
 def _train_if_changed(
     ws: Workspace,
     function: Function,
@@ -228,7 +235,7 @@ def _train_if_changed(
     counts = Counter(labels[index[row.label_id]].name for row, _ in chosen if row.label_id is not None)
     missing = missing_sentence({label.name: counts[label.name] for label in labels})
     if missing is not None:
-        raise NotTrainable(missing)
+        raise NotTrainable(f"{missing}{_put_aside(rows, labels)}")
     fingerprint = _fingerprint(backbone.key, function.sweep_settings, [label.id for label in labels], chosen)
     newest = models.list_models(ws.db, function.id)[:1]
     if newest and newest[0].training_fingerprint == fingerprint:

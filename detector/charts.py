@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -32,6 +33,12 @@ from detector.figures import (
 from detector.palette import PAPER, Theme, label_ink
 from detector.training.metrics import ConfidenceHistogram, CrossValidation, wilson_interval
 from detector.words import count, decimal, interval, percent, share
+
+#: Below so many samples a figure says that they are few.
+_FEW = 200
+#: Lowest and highest value of x and of y.
+Bounds = Sequence[tuple[float, float]]
+_CORNERS = ("bottom right", "bottom left", "top right", "top left")
 
 __all__ = [
     "PLOTLY_CONFIG",
@@ -198,7 +205,7 @@ def roc(cv: CrossValidation, theme: Theme = "light", labels: Sequence[str] | Non
             "%{y:.1%} caught at %{x:.1%} false accusations",
         )
     key = [(name, f"ROC AUC {decimal(cv.curves[name].roc_auc)}") for name in names]
-    _key(figure, key, cv, theme, labels, x=0.98, y=0.05, xanchor="right")
+    _key(figure, key, cv, theme, labels, [(-0.01, 1.01), (-0.01, 1.02)], "bottom right")
     if len(names) == 1:
         other = next(name for name in cv.label_names if name != names[0])
         name_axes(figure, theme, f"{other} falsely called {names[0]}", f"{names[0]} caught")
@@ -219,23 +226,24 @@ def precision_recall(cv: CrossValidation, theme: Theme = "light", labels: Sequen
     lowest = 1.0
     for name in names:
         curves = cv.curves[name]
-        lowest = min(lowest, *curves.precision)
+        precision = _from_first_sample(curves.precision)
+        lowest = min(lowest, *precision)
         _curve(
             figure,
             curves.recall,
-            curves.precision,
+            precision,
             label_ink(name, labels or cv.label_names, theme).fill,
             name,
             "right in %{y:.1%} when it finds %{x:.1%}",
         )
     key = [(name, f"average precision {decimal(cv.curves[name].average_precision)}") for name in names]
-    _key(figure, key, cv, theme, labels, x=0.03, y=0.05, xanchor="left")
+    floor = max(0.0, int(lowest * 5) / 5 - 0.2)
+    _key(figure, key, cv, theme, labels, [(-0.01, 1.01), (floor - 0.01, 1.02)], "bottom left")
     if len(names) == 1:
         name_axes(figure, theme, f"{names[0]} found", f"right when it says {names[0]}")
     else:
         name_axes(figure, theme, "of the label found", "right when it says so")
     percent_axis(figure, "x", [-0.01, 1.01], theme)
-    floor = max(0.0, int(lowest * 5) / 5 - 0.2)
     percent_axis(figure, "y", [floor - 0.01, 1.02], theme)
     return figure
 
@@ -355,7 +363,7 @@ def reliability(cv: CrossValidation, theme: Theme = "light") -> go.Figure:
         xanchor="right",
         yanchor="bottom",
         align="right",
-        text=f"off by {percent(cv.ece)} on average<br>{count(cv.n, 'sample')}",
+        text=f"off by {percent(cv.ece)} on average<br>{'only ' if cv.n < _FEW else ''}{count(cv.n, 'sample')}",
         font={"color": paper.muted, "size": SIZE},
         **PLAIN,
     )
@@ -392,27 +400,52 @@ def _key(
     cv: CrossValidation,
     theme: Theme,
     labels: Sequence[str] | None,
-    x: float,
-    y: float,
-    xanchor: str,
+    bounds: Bounds,
+    wanted: str,
 ) -> None:
-    """Name the curves where the plot is empty anyway, each in its ink."""
+    """Name the curves, each in its ink, in the corner that is wanted or else in the emptiest one."""
+    place = _emptiest(figure, bounds, 1 + len(lines), wanted)
+    yanchor, xanchor = place.split()
     text = "<br>".join(
         f"<b style='color:{label_ink(name, labels or cv.label_names, theme).text}'>{safe(name)}</b> {words}"
         for name, words in lines
     )
     figure.add_annotation(
-        x=x,
-        y=y,
+        x=0.03 if xanchor == "left" else 0.98,
+        y=0.05 if yanchor == "bottom" else 0.97,
         xref="x domain",
         yref="y domain",
         xanchor=xanchor,
-        yanchor="bottom",
+        yanchor=yanchor,
         align=xanchor,
         text=f"{text}<br>{count(cv.n, 'sample')}",
         font={"color": PAPER[theme].muted, "size": SIZE},
         **PLAIN,
     )
+
+
+def _emptiest(figure: go.Figure, bounds: Bounds, lines: int, wanted: str) -> str:
+    """The corner in which the curves leave room for so many lines of words; ``wanted`` where it is as empty as any."""
+    inside = dict.fromkeys([wanted, *_CORNERS], 0)
+    wide, high = 0.5, 0.03 + 0.07 * lines
+    for trace in figure.data:
+        x, y = (
+            (np.asarray(values, dtype=np.float64) - low) / (top - low)
+            for values, (low, top) in zip((trace.x, trace.y), bounds, strict=True)
+        )
+        # Between its points a curve is there too: looked at in equal steps along it.
+        along = np.append(0.0, np.cumsum(np.hypot(np.diff(x), np.diff(y))))
+        x, y = (np.interp(np.linspace(0, along[-1], 500), along, values) for values in (x, y))
+        for corner in inside:
+            down, left = corner.startswith("bottom"), corner.endswith("left")
+            there = (y < high if down else y > 1 - high) & (x < wide if left else x > 1 - wide)
+            inside[corner] += int(there.sum())
+    return min(inside, key=inside.__getitem__)
+
+
+def _from_first_sample(precision: Sequence[float]) -> tuple[float, ...]:
+    """Where nothing is found yet precision is 1 by convention; drawn, that is a promise which the first may break."""
+    return (precision[1], *precision[1:]) if len(precision) > 1 else tuple(precision)
 
 
 def _filled(edges: Sequence[float], histogram: ConfidenceHistogram) -> list[float]:

@@ -102,6 +102,19 @@ class NotTrainable(DetectorError):
     """Training cannot start; the sentence says what is missing."""
 
 
+class NothingLeftToTrain(DetectorError):
+    """Putting samples aside would leave too few of a label; nothing was moved."""
+
+    def __init__(self, label: str, training: int, left: int) -> None:
+        which = f"all {training:,}" if left == 0 else f"all but {left:,} of the {training:,}"
+        super().__init__(
+            f"Nothing was put aside: {which} training images labelled {label} would go, and it could not be "
+            f"learned any more. "
+            f"Put only some of them aside, or first import {label} images from another source."
+        )
+        self.label, self.training, self.left = label, training, left
+
+
 class NoModel(DetectorError):
     """The function has no live model yet; the sentence says what is missing."""
 

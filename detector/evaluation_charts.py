@@ -1,12 +1,15 @@
-"""Plotly figures of an audit: unseen sources, copies that have travelled, data size. As pure as `detector.charts`."""
+"""Plotly figures of an audit, and of verdicts: as pure as `detector.charts`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
+from detector.evaluation.power_law import accuracy_at
 from detector.evaluation.results import LearningCurve, SourceScore, StressScore
+from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.figures import (
     PLAIN,
     SIZE,
@@ -20,10 +23,13 @@ from detector.figures import (
     shorten,
 )
 from detector.palette import PAPER, Theme, label_ink
-from detector.words import count, interval, percent
+from detector.training.metrics import wilson_interval
+from detector.words import count, interval, percent, share
 
 #: Rows of the figure of sources; the smallest sources are not drawn beyond it.
 MOST_SOURCES = 16
+#: Points of the forecast of a learning curve.
+_AHEAD = 20
 
 
 def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: Theme = "light") -> go.Figure:
@@ -112,7 +118,7 @@ def drawn_sources(scores: Sequence[SourceScore]) -> list[SourceScore]:
 
 
 def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
-    """Draw the accuracy on copies as bars, that on the samples as imported on top.
+    """Draw the accuracy on copies as bars with their 95 % intervals, that on the samples as imported on top.
 
     Parameters
     ----------
@@ -122,8 +128,10 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
     paper = PAPER[theme]
     names = ["as imported", *(score.title for score in scores)]
     values = [scores[0].accuracy_as_imported, *(score.accuracy for score in scores)]
+    first = scores[0].n
+    bounds = [wilson_interval(round(values[0] * first), first), *(score.interval for score in scores)]
     hover = [
-        f"as imported: {percent(values[0])} of {count(scores[0].n, 'image')}",
+        f"as imported: {percent(values[0])} of {count(first, 'image')}, 95 % interval {interval(bounds[0])}",
         *(
             f"{score.title}: {percent(score.accuracy)} of {count(score.n, 'image')}, 95 % interval "
             f"{interval(score.interval)}<br>{percent(score.flipped)} of the verdicts are other ones"
@@ -138,15 +146,31 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
             orientation="h",
             width=0.56,
             marker={"color": [paper.text, *[faded(paper.text, 0.42)] * len(scores)], "line": {"width": 0}},
-            text=[percent(value) for value in values],
-            textposition="outside",
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - value for value, (_, high) in zip(values, bounds, strict=True)],
+                "arrayminus": [value - low for value, (low, _) in zip(values, bounds, strict=True)],
+                "color": paper.muted,
+                "thickness": 1.5,
+                "width": 3,
+            },
             cliponaxis=False,
-            textfont={"size": SIZE, "color": paper.text},
             customdata=hover,
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
-    figure.update_xaxes(range=[0, 1.16], visible=False, fixedrange=True)
+    # In a column of their own: at the bar's end the interval would cross them.
+    for name, value in zip(names, values, strict=True):
+        figure.add_annotation(
+            x=1.02,
+            y=name,
+            xanchor="left",
+            text=percent(value),
+            font={"size": SIZE, "color": paper.text},
+            **PLAIN,
+        )
+    figure.update_xaxes(range=[0, 1.2], visible=False, fixedrange=True)
     figure.update_yaxes(
         **axis_style(theme) | {"showgrid": False, "tickfont": {"size": SIZE, "color": paper.text}},
         autorange="reversed",
@@ -155,8 +179,70 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
     return figure
 
 
+def verdict_shares(thresholds: Thresholds, theme: Theme = "light", labels: Sequence[str] | None = None) -> go.Figure:
+    """Draw what the verdicts on the samples of each label are: a bar of a label's parts, can't tell among them.
+
+    Parameters
+    ----------
+    thresholds : Thresholds
+    theme : {"light", "dark"}
+    labels : sequence of str, optional
+        All labels of the function in its order, which the colours follow; those of ``thresholds`` if not given.
+    """
+    paper = PAPER[theme]
+    known = labels or thresholds.label_names
+    inks = {name: label_ink(name, known, theme) for name in thresholds.label_names} | {CANT_TELL: paper.neutral}
+    names = [name for name in thresholds.label_names if thresholds.counts.get(name)]
+    figure = new_figure(theme, height=58 * len(names) + 12, margin={"t": 4, "l": 8, "r": 8, "b": 4})
+    for place, name in enumerate(names):
+        counts = thresholds.counts[name]
+        total = max(sum(counts.values()), 1)
+        # The right verdict first, can't tell in the middle, false accusations last.
+        order = [name, CANT_TELL, *(other for other in thresholds.label_names if other != name)]
+        for verdict in order:
+            figure.add_trace(
+                go.Bar(
+                    x=[counts[verdict] / total],
+                    y=[place],
+                    orientation="h",
+                    width=0.36,
+                    name=f"{name}, {verdict}",
+                    marker={
+                        "color": faded(inks[verdict].fill, 0.45) if verdict == CANT_TELL else inks[verdict].fill,
+                        "line": {"width": 1, "color": paper.card},
+                    },
+                    hovertemplate=(
+                        f"labelled {safe(name)}, verdict {safe(verdict)}: {share(counts[verdict], total)} "
+                        f"({percent(counts[verdict] / total)})<extra></extra>"
+                    ),
+                )
+            )
+        words = [
+            f"<span style='color:{inks[verdict].text}'>{'<b>' if verdict == name else ''}{shorten(verdict, 16)}"
+            f"{'</b>' if verdict == name else ''} {percent(counts[verdict] / total)}</span>"
+            for verdict in order
+            if counts[verdict] or verdict == name
+        ]
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=place,
+            yshift=20,
+            text=" · ".join([*words, count(total, "image")]),
+            font={"color": paper.muted, "size": SMALL},
+            **PLAIN,
+        )
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(range=[0, 1], visible=False, fixedrange=True)
+    figure.update_yaxes(range=[len(names) - 0.6, -0.75], visible=False, fixedrange=True)
+    return figure
+
+
 def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
     """Draw accuracy over the number of training images, with the range of the repeats, and the forecast dotted.
+
+    The forecast goes from the last point, which a fold less than all images made, to ``curve.step`` more than all.
 
     Parameters
     ----------
@@ -181,11 +267,14 @@ def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
         )
     )
     if curve.gain is not None:
-        last, value = sizes[-1], values[-1]
+        ahead = np.linspace(sizes[-1], curve.measured + curve.step, _AHEAD)
+        # From the last point on, and never down: the law itself passes a little beside the points.
+        rise = np.maximum(np.diff(accuracy_at(sizes, values, ahead.tolist()), prepend=np.nan), 0.0)
+        rise[0] = values[-1]
         figure.add_trace(
             go.Scatter(
-                x=[last, last + curve.step],
-                y=[value, min(value + max(curve.gain, 0.0), 1.0)],
+                x=ahead.tolist(),
+                y=np.minimum(np.cumsum(rise), 1.0).tolist(),
                 mode="lines",
                 line={"color": paper.muted, "width": 2, "dash": "dot"},
                 hoverinfo="skip",
@@ -219,7 +308,7 @@ def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
         **PLAIN,
     )
     figure.update_xaxes(
-        range=[0, 1.04 * (sizes[-1] + (curve.step if curve.gain is not None else 0))],
+        range=[0, 1.04 * (sizes[-1] if curve.gain is None else curve.measured + curve.step)],
         tickformat=",d",
         nticks=6,
         **axis_style(theme),

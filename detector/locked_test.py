@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.errors import InvalidInput
+from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.grouping import sample_groups
 from detector.jobs import request_build
 from detector.storage import embeddings, functions, models, samples
@@ -24,6 +24,7 @@ from detector.storage.samples import TrainingRow
 from detector.training.calibration import expected_calibration_error
 from detector.training.metrics import LabelScore, wilson_interval
 from detector.training.model_file import read_model
+from detector.training.readiness import MIN_SAMPLES
 from detector.words import count
 from detector.workspace import Workspace
 
@@ -105,12 +106,12 @@ def put_aside_share(ws: Workspace, function_id: str, share: float, seed: int = 0
     """Put aside this share of the labelled samples of every label, at random; those put aside before count.
 
     Groups of near-duplicates go together. The same samples, share and seed give the same choice. A new model is trained
-    on the rest.
+    on the rest, which keeps at least two samples of every label.
 
     Returns
     -------
     int
-        How many samples moved.
+        How many samples moved; 0 where the share is aside already, or is less than one sample of every label.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def put_aside_share(ws: Workspace, function_id: str, share: float, seed: int = 0
     rows = samples.training_rows(ws.db, function_id)
     members = _members(rows)
     wanted = Counter(row.label_id for row in rows if row.label_id is not None)
-    room = {label: math.floor(share * n + 1e-9) for label, n in wanted.items()}
+    room = {label: min(math.floor(share * n + 1e-9), n - MIN_SAMPLES) for label, n in wanted.items()}
     for row in rows:
         if row.split == TEST and row.label_id is not None:
             room[row.label_id] -= 1
@@ -138,15 +139,29 @@ def put_aside_share(ws: Workspace, function_id: str, share: float, seed: int = 0
 
 
 def put_aside_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> int:
-    """Put these samples aside, with their near-duplicates; returns how many moved. A new model follows."""
+    """Put these samples aside, with their near-duplicates; returns how many moved. A new model follows.
+
+    Raises
+    ------
+    NothingLeftToTrain
+        A label that can be trained now could not be any more.
+    """
     wanted = set(sample_ids)
-    members = _members(samples.training_rows(ws.db, function_id))
-    groups = [rows for rows in members.values() if any(row.sample_id in wanted for row in rows)]
-    return _move(ws, function_id, [row.sample_id for rows in groups for row in rows], TEST)
+    rows = samples.training_rows(ws.db, function_id)
+    groups = [group for group in _members(rows).values() if any(row.sample_id in wanted for row in group)]
+    chosen = {row.sample_id for group in groups for row in group}
+    _check_what_is_left(ws, function_id, rows, chosen)
+    return _move(ws, function_id, list(chosen), TEST)
 
 
 def put_aside_source(ws: Workspace, function_id: str, source: str) -> int:
-    """Put all samples of a source aside, with their near-duplicates; returns how many moved. A new model follows."""
+    """Put all samples of a source aside, with their near-duplicates; returns how many moved. A new model follows.
+
+    Raises
+    ------
+    NothingLeftToTrain
+        All samples of a label come from this source.
+    """
     rows = samples.training_rows(ws.db, function_id)
     return put_aside_samples(ws, function_id, [row.sample_id for row in rows if row.source == source])
 
@@ -235,6 +250,15 @@ def accuracy_difference(correct: int, n: int, other_correct: int, other_n: int) 
         difference - math.hypot(first - low, other_high - other),
         difference + math.hypot(high - first, other - other_low),
     )
+
+
+def _check_what_is_left(ws: Workspace, function_id: str, rows: Sequence[TrainingRow], chosen: set[str]) -> None:
+    training = [row for row in rows if row.split == TRAIN and row.label_id is not None]
+    now = Counter(row.label_id for row in training)
+    left = Counter(row.label_id for row in training if row.sample_id not in chosen)
+    for label in functions.list_labels(ws.db, function_id):
+        if left[label.id] < MIN_SAMPLES <= now[label.id]:
+            raise NothingLeftToTrain(label.name, now[label.id], left[label.id])
 
 
 def _members(rows: Sequence[TrainingRow]) -> dict[str, list[TrainingRow]]:

@@ -55,7 +55,8 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Figure:
     theme : {"light", "dark"}
     """
     paper = PAPER[theme]
-    figure = new_figure(theme, height=330, margin={"t": 30, "l": 8, "r": 14, "b": 44})
+    # Above the lines: there is no place among them that is empty for every shape.
+    figure = new_figure(theme, height=350, margin={"t": 50, "l": 8, "r": 14, "b": 44})
     lines = _sweep_lines(rows)
     names = _setting_words(lines)
     for line, found in lines:
@@ -88,11 +89,14 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Figure:
             )
         )
         figure.add_annotation(
-            x=0.5,
+            x=1,
             y=1,
-            xref="x domain",
-            yref="y domain",
-            yanchor="top",
+            xref="paper",
+            yref="paper",
+            xanchor="right",
+            yanchor="bottom",
+            yshift=6,
+            align="right",
             text=(
                 f"<b>{safe(names[_setting(chosen)])}</b><br>"
                 f"<span style='color:{paper.muted}'>C {chosen.c:.3g} · log loss {decimal(chosen.log_loss)}</span>"
@@ -287,6 +291,5 @@ def _sweep_range(lines: Sequence[tuple[Setting, list[SweepRow]]]) -> list[float]
     worst = max(row.log_loss for _, found in lines for row in found)
     best = min(bests)
     top = min(worst, best + max(0.3 * best, 1.8 * (max(bests) - best)))
-    # A quarter above for the words on the winner.
     room = max(top - best, 0.02 * best, 1e-6)
-    return [best - 0.08 * room, top + 0.3 * room]
+    return [best - 0.08 * room, top + 0.06 * room]

@@ -50,6 +50,11 @@ def count(number: int, one: str | None = None, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def all_labels(number: int) -> str:
+    """ "both labels" of two, "all labels" of more."""
+    return "both labels" if number == 2 else "all labels"
+
+
 def share(part: int, whole: int) -> str:
     """Write a part of a whole: ``"948 of 1,000"``."""
     return f"{part:,} of {whole:,}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from detector import evaluation_charts
+from detector.evaluation.duplicates import Duplicates
 from detector.evaluation.report import Audit
+from detector.evaluation.summary import large_sources
+from detector.gallery.filters import ANY
 from detector.palette import Theme
 from detector.words import count, percent, share
 from pages._figure import figure_card
@@ -38,11 +41,24 @@ def stress_card(audit: Audit, theme: Theme) -> None:
     figure_card(
         _STRESS,
         evaluation_charts.stress(audit.stress, theme),
-        f"Out-of-fold, {count(first.n, 'image')} each ({of}). The verdict on {count(audit.flipped, 'image')} flips "
-        "under at least one change.",
+        f"Accuracy with its 95 % interval. Out-of-fold, {count(first.n, 'image')} each ({of}){_folds(audit)}. The "
+        f"answer on {count(audit.flipped, 'image')} flips under at least one change.",
         "stress",
         _EXPLAIN_STRESS,
+        below=lambda: _flipping(audit),
     )
+
+
+def _flipping(audit: Audit) -> None:
+    if audit.flipped:
+        query = {"function": audit.model.function_id, "flips": ANY}
+        words = "Look at it in Review" if audit.flipped == 1 else f"Look at these {count(audit.flipped)} in Review"
+        st.page_link("review.py", label=words, query_params=query, icon=":material/arrow_forward:")
+
+
+def _folds(audit: Audit) -> str:
+    validation = audit.model.cross_validation
+    return f", {count(validation['folds'], 'fold')}" if validation else ""
 
 
 def sources_card(audit: Audit, labels: list[str], theme: Theme) -> None:
@@ -66,10 +82,20 @@ def sources_card(audit: Audit, labels: list[str], theme: Theme) -> None:
         _SOURCES,
         evaluation_charts.unseen_sources(rows, labels, theme),
         f"Dot: judged by a model trained without that source, with its 95 % interval. Ring: with other images of it, "
-        f"out-of-fold. {count(sum(row.n for row in rows), 'image')}, one training a source.{only}{rest}{untagged}",
+        f"out-of-fold{_folds(audit)}. {count(sum(row.n for row in rows), 'image')}, one training a source."
+        f"{_missed(audit)}{only}{rest}{untagged}",
         "sources",
         _EXPLAIN_SOURCES,
     )
+
+
+def _missed(audit: Audit) -> str:
+    """Which sources are so large that without them the training has clearly fewer images."""
+    large = large_sources(audit)[:2]
+    if not large:
+        return ""
+    names = " and ".join(f"{row.source} ({share(row.n, total)} {row.label} images)" for row, total in large)
+    return f" Without {names} the training is also smaller, which costs accuracy by itself."
 
 
 def learning_card(audit: Audit, theme: Theme) -> None:
@@ -108,28 +134,33 @@ def duplicates_line(audit: Audit) -> None:
             help="Two pictures that are nearly the same always share a fold. Otherwise the model would be asked about "
             "pictures whose twins it has learned by heart, and the figures would be too good.",
         )
-        if not found.groups:
+        if found.groups:
+            _near_duplicates(found)
+        else:
             st.caption(f"None among {count(found.n, 'image')}.")
-            return
-        words = f"{share(found.samples, found.n)} images have a near-duplicate ({count(found.groups, 'group')})."
-        if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
-            words += (
-                f" They are kept in one fold: {percent(found.accuracy_grouped)} right. Dealt out freely it would have "
-                f"been {percent(found.accuracy_ungrouped)}."
-            )
-        st.caption(escape(words))
-        if found.contradictions:
-            st.markdown(f"{count(found.contradiction_count, 'pair')} of them carry different labels:")
-            st.dataframe(
-                [
-                    {
-                        "File": pair.file,
-                        "Label": pair.label,
-                        "Other file": pair.other_file,
-                        "Its label": pair.other_label,
-                    }
-                    for pair in found.contradictions
-                ],
-                hide_index=True,
-                height=min(38 * (len(found.contradictions) + 1), 260),
-            )
+        if audit.conflicts:
+            st.markdown("The very same image came with two labels; the first one was kept:")
+            _table([{"File": row.file, "What happened": row.reason} for row in audit.conflicts])
+
+
+def _near_duplicates(found: Duplicates) -> None:
+    words = f"{share(found.samples, found.n)} images have a near-duplicate ({count(found.groups, 'group')})."
+    if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
+        words += f" They are kept in one fold: {percent(found.accuracy_grouped)} right."
+        if found.measurable:
+            words += f" Dealt out freely it would have been {percent(found.accuracy_ungrouped)}, which flatters."
+        else:
+            words += " Dealt out freely, there is no measurable difference."
+    st.caption(escape(words))
+    if found.contradictions:
+        st.markdown(f"{count(found.contradiction_count, 'pair')} of them carry different labels:")
+        _table(
+            [
+                {"File": pair.file, "Label": pair.label, "Other file": pair.other_file, "Its label": pair.other_label}
+                for pair in found.contradictions
+            ]
+        )
+
+
+def _table(rows: list[dict[str, str]]) -> None:
+    st.dataframe(rows, hide_index=True, height=min(38 * (len(rows) + 1), 260))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -11,7 +12,9 @@ from pages._state import escape
 from pages._style import card
 
 
-def figure_card(title: str, figure: Any, sentence: str, key: str, explain: str) -> None:
+def figure_card(
+    title: str, figure: Any, sentence: str, key: str, explain: str, below: Callable[[], None] | None = None
+) -> None:
     """Draw it.
 
     Parameters
@@ -24,11 +27,15 @@ def figure_card(title: str, figure: Any, sentence: str, key: str, explain: str) 
         Unique on the page.
     explain : str
         For somebody who has never heard of it; opens at the question mark beside the title.
+    below : callable, optional
+        Draws what else belongs into the card.
     """
     with card(key):
         st.markdown(f"**{title}**", help=explain)
         plot(figure, key)
         st.caption(escape(sentence))
+        if below is not None:
+            below()
 
 
 def plot(figure: Any, key: str) -> None:

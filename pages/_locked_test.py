@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import streamlit as st
 
+from detector.errors import NothingLeftToTrain
 from detector.locked_test import (
+    TRAIN,
     LockedTestScore,
     accuracy_difference,
     give_back,
@@ -15,8 +20,9 @@ from detector.locked_test import (
 )
 from detector.storage import samples
 from detector.storage.models import ModelRow
+from detector.storage.samples import SampleFilter
 from detector.words import count, interval, percent, share
-from pages._state import escape, workspace
+from pages._state import escape, function_labels, workspace
 from pages._style import card
 
 
@@ -64,22 +70,59 @@ def _score(score: LockedTestScore, live: ModelRow) -> None:
 def _ways(function_id: str, n: int) -> None:
     ws = workspace()
     wanted = st.slider("Share of the labelled images, at random", 5, 50, 20, format="%d %%", key="aside-share")
-    moved = None
+    move: Callable[[], int] | None = None
     if st.button("Put this share aside and retrain"):
-        moved = put_aside_share(ws, function_id, wanted / 100)
+        move = partial(put_aside_share, ws, function_id, wanted / 100)
     rows = samples.training_rows(ws.db, function_id)
-    sources = sorted({row.source for row in rows if row.source and row.split == "train"})
+    sources = sorted({row.source for row in rows if row.source and row.split == TRAIN})
     if sources:
         source = st.selectbox("A whole source", sources, key="aside-source")
         if st.button("Put this source aside and retrain"):
-            moved = put_aside_source(ws, function_id, source)
-    files = {sample.file_name: sample.id for sample in samples.find_samples(ws.db, function_id, limit=500)}
-    chosen = st.multiselect("Single images", list(files), key="aside-files", placeholder="of the latest 500")
+            move = partial(put_aside_source, ws, function_id, source)
+    names = _to_choose(function_id)
+    chosen = st.multiselect(
+        "Single images",
+        list(names),
+        format_func=lambda sample_id: names.get(sample_id, ""),
+        key="aside-samples",
+        placeholder="of the latest 500 labelled ones",
+    )
     if chosen and st.button("Put these aside and retrain"):
-        moved = put_aside_samples(ws, function_id, [files[name] for name in chosen])
+        move = partial(put_aside_samples, ws, function_id, chosen)
+    went = "put aside, near-duplicates included"
     if n and st.button("Give all back to the training"):
-        moved = -give_back(ws, function_id)
-    if moved is not None:
-        went = "given back" if moved < 0 else "put aside, near-duplicates included"
-        st.toast(escape(f"{count(abs(moved), 'image')} {went}. A new model follows by itself."))
-        st.rerun()
+        move, went = partial(give_back, ws, function_id), "given back"
+    if move is not None:
+        _do(move, went, _nothing_moved(wanted, n))
+
+
+def _do(move: Callable[[], int], went: str, nothing: str) -> None:
+    try:
+        moved = move()
+    except NothingLeftToTrain as error:
+        st.warning(escape(str(error)))
+        return
+    if not moved:
+        st.warning(escape(nothing))
+        return
+    st.toast(escape(f"{count(moved, 'image')} {went}. A new model follows by itself."))
+    st.rerun()
+
+
+def _nothing_moved(wanted: int, n: int) -> str:
+    if n:
+        return f"Nothing was moved: {wanted} % of the images are aside already, or as many as there can be."
+    return (
+        f"Nothing was put aside: there are too few images for {wanted} %, which is less than one image of each label. "
+        "Choose a larger share, or import more."
+    )
+
+
+def _to_choose(function_id: str) -> dict[str, str]:
+    """File names by sample id, of labelled samples that are not aside; where names are equal, the label tells more."""
+    labels = {label.id: label.name for label in function_labels(function_id)}
+    return {
+        sample.id: f"{sample.file_name} ({labels[sample.label_id]})"
+        for sample in samples.find_samples(workspace().db, function_id, SampleFilter(annotated="any"), limit=500)
+        if sample.split == TRAIN and sample.label_id in labels
+    }

@@ -8,11 +8,13 @@ from html import escape as escape_html
 import streamlit as st
 
 from detector.api.exports import Kind, export_path, selection_path
+from detector.errors import NothingLeftToTrain
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
 from detector.jobs import annotated
 from detector.locked_test import give_back, put_aside_samples
-from detector.storage import annotating, samples
+from detector.source_tags import set_source
+from detector.storage import annotating
 from detector.storage.bin import delete_samples, empty_bin, restore_samples
 from detector.storage.functions import Label
 from detector.words import count
@@ -98,19 +100,23 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
         if st.button("Set source", width="stretch"):
             wanted = source.strip() or None
 
-            def set_source(chosen: list[str]) -> str:
-                changed = samples.set_source(workspace().db, function_id, chosen, wanted)
+            def give_source(chosen: list[str]) -> str:
+                changed = set_source(workspace(), function_id, chosen, wanted)
                 return (
                     f"{count(changed, 'sample')} {f'with the source {wanted}' if wanted else 'without a source'} now."
                 )
 
-            _do(f"set the source of {count(n, 'sample')} to {wanted or 'none'}", ids, set_source, n)
+            _do(f"set the source of {count(n, 'sample')} to {wanted or 'none'}", ids, give_source, n)
         for words, put in (("Move to the locked test set", put_aside_samples), ("Move back to training", give_back)):
             if st.button(words, width="stretch"):
 
                 def move(chosen: list[str], put: Callable[..., int] = put) -> str:
-                    moved = put(workspace(), function_id, chosen)
-                    return f"{count(moved, 'sample')} moved. A new model follows by itself."
+                    try:
+                        moved = put(workspace(), function_id, chosen)
+                    except NothingLeftToTrain as error:
+                        return str(error)
+                    following = " A new model follows by itself." if moved else ""
+                    return f"{count(moved, 'sample')} moved.{following}"
 
                 _do(f"{words.lower()}: {count(n, 'sample')}", ids, move, n)
         if st.button("Delete", width="stretch", help="Puts them into the bin, from where they can come back."):

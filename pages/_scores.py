@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from detector import charts
-from detector.evaluation.summary import Unseen
-from detector.evaluation.thresholds import Thresholds
+from detector import charts, evaluation_charts
+from detector.evaluation.summary import ROUGH_BELOW, Unseen, worst_unseen
+from detector.evaluation.thresholds import CANT_TELL, Thresholds, needed_samples
 from detector.palette import Theme, label_inks
 from detector.training.metrics import CrossValidation
 from detector.words import count, decimal, interval, percent, share
@@ -14,19 +14,20 @@ from pages._figure import figure_card
 from pages._state import escape
 from pages._style import card
 
-_CALLED = {"synthetic": "AI images called synthetic", "real": "Real photos called real"}
+#: Not "called": what is called so is the verdict, which may also be can't tell.
+_NEARER = {"synthetic": "AI images nearer to synthetic", "real": "Real photos nearer to real"}
 
 
 def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
     """The figures that people come for: one a label, and one for what the model has never seen."""
     inks = label_inks(cv.label_names, theme)
     names = sorted(cv.labels, key=lambda name: name != "synthetic")[:3]
-    never = unseen.get("synthetic") or max(unseen.values(), key=lambda found: found.n, default=None)
+    never = worst_unseen(unseen)
     columns = st.columns(len(names) + 1)
     for column, name in zip(columns, names, strict=False):
         score = cv.labels[name]
         with column, card(f"label-{name}", height="stretch"):
-            st.caption(escape(_CALLED.get(name, f"{name} called {name}")))
+            st.caption(escape(_NEARER.get(name, f"{name} nearest to {name}")))
             st.html(f'<div class="figure" style="color:{inks[name].text}">{percent(score.accuracy)}</div>')
             st.caption(f"{share(score.correct, score.n)} · {interval(score.interval)}")
     with columns[-1], card("all", height="stretch"):
@@ -35,16 +36,54 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
             st.html(f'<div class="figure">{percent(cv.accuracy)}</div>')
             st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
         else:
-            generators = "generators" if never.label == "synthetic" else f"sources of {never.label}"
+            generators = "generators" if never.label == "synthetic" else f"{never.label} sources"
             st.caption(escape(f"On {generators} never seen"))
             st.html(f'<div class="figure" style="color:{inks[never.label].text}">{percent(never.accuracy)}</div>')
             st.caption(f"{count(never.n, 'image')}, {count(never.sources, 'source')} · {interval(never.interval)}")
     for name, score in cv.labels.items():
-        if score.accuracy < 0.6 and score.n < 0.35 * cv.n:
+        if score.accuracy < 0.6 and cv.is_rare(name):
             st.warning(
-                f"Only {percent(score.accuracy)} of the images labelled {escape(name)} were called so: just "
-                f"{share(score.n, cv.n)} images have that label, so calling it seldom pays. Import more of them."
+                f"Only {percent(score.accuracy)} of the images labelled {escape(name)} were given it: just "
+                f"{share(score.n, cv.n)} images have that label, so saying it seldom pays. Import more of them."
             )
+
+
+def verdicts(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, names: list[str]) -> None:
+    """How often the function commits itself, by label, at the tolerated share of false accusations."""
+    if thresholds is None:
+        return
+    title = "How often it commits itself"
+    explain = (
+        "The figures above give every image the label that it is nearer to, however close the call. The verdict in "
+        "Invoke and in the API is stricter: a label is said only where hardly any image of another label is that sure. "
+        "You say on the Invoke page what share may be falsely accused; the threshold follows, on the safe side. "
+        "Everything in between is can't tell."
+    )
+    if not thresholds.above:
+        with card("verdicts"):
+            st.markdown(f"**{title}**", help=explain)
+            st.markdown(
+                escape(
+                    "Its verdict is can't tell for every image yet. To keep false accusations to at most "
+                    f"{percent(thresholds.tolerated)}, it must have seen "
+                    f"{count(needed_samples(thresholds.tolerated), 'different image')} of each label; it has "
+                    f"{', '.join(f'{cv.labels[name].n:,} labelled {name}' for name in cv.label_names)}. Import more, "
+                    "or tolerate more on the Invoke page."
+                )
+            )
+            st.caption(measured(cv))
+        return
+    unsure = sum(row[CANT_TELL] for row in thresholds.counts.values())
+    total = sum(sum(row.values()) for row in thresholds.counts.values())
+    silent = "".join(f" {note}" for note in thresholds.notes)
+    figure_card(
+        title,
+        evaluation_charts.verdict_shares(thresholds, theme, names),
+        f"Each bar is a label of yours, its parts are the verdicts, where at most {percent(thresholds.tolerated)} of "
+        f"any other label may falsely be called so. Can't tell: {share(unsure, total)}.{silent} {measured(cv)}",
+        "verdicts",
+        explain,
+    )
 
 
 def price(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, names: list[str]) -> None:
@@ -78,6 +117,7 @@ def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
 
 def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
     """The other figures of the cross-validation, in two columns."""
+    few = "; with so few images chance alone makes it large" if cv.n < ROUGH_BELOW else ""
     left, right = st.columns(2)
     with left:
         figure_card(
@@ -110,7 +150,7 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
             "Whether confidence can be believed",
             charts.reliability(cv, theme),
             "On the dashed line it is right as often as it says (reliability; mean distance, ECE, "
-            f"{percent(cv.ece)}). {measured(cv)}",
+            f"{percent(cv.ece)}{few}). {measured(cv)}",
             "reliability",
             "Of the images with confidence 90 %, about 90 of 100 should be right. Dots above the line: it is right "
             "more often than it says; below: it promises too much.",

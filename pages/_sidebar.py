@@ -54,12 +54,19 @@ def _function_card(chosen: FunctionSummary) -> None:
 def summary_line(item: FunctionSummary) -> str:
     """ "2,000 samples · 94.9 % right" or what stands in for the accuracy."""
     if item.accuracy is not None:
-        quality = f"{percent(item.accuracy)} right{', but the files give it away' if item.shortcut else ''}"
+        quality = f"{percent(item.accuracy)} right{but(item)}"
     elif item.model_version is not None:
         quality = "not validated"
     else:
         quality = "no model yet"
     return f"{count(item.sample_count, 'sample')} · {quality}"
+
+
+def but(item: FunctionSummary) -> str:
+    """Why an accuracy says little, to stand behind it; empty where nothing speaks against it."""
+    if not item.shortcut:
+        return ""
+    return ", but detail or compression gives it away" if item.normalised else ", but the files give it away"
 
 
 def _switch(key: str) -> None:

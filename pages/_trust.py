@@ -8,12 +8,12 @@ import streamlit as st
 
 from detector.evaluation.report import PARTS, Audit, read_audit
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
-from detector.evaluation.summary import summarise
+from detector.evaluation.summary import summarise, told_apart
 from detector.jobs import EVALUATE, request_audit
 from detector.normalising import normalise_and_retrain, use_as_imported_and_retrain
 from detector.storage import jobs
 from detector.storage.models import ModelRow
-from detector.words import count, decimal, percent
+from detector.words import all_labels, count, decimal, percent
 from pages._state import escape, workspace
 from pages._style import card
 
@@ -46,18 +46,29 @@ def banner(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[ModelRow]
 
 
 def _words(found: ShortcutAudit, live: ModelRow) -> str:
-    telling = [fact for fact in found.facts if fact.roc_auc >= 0.65][:3]
-    names = f", {' and '.join(fact.title for fact in telling[:2])} above all," if telling else ""
-    start = "Even after normalising, facts" if live.normalise is not None else "Facts"
+    telling = found.telling[:3]
     rows = "".join(
         f"<li>{_fact(fact)} <span>(alone: ROC AUC {decimal(fact.roc_auc, 2)})</span></li>" for fact in telling
     )
     bounds = f"{decimal(found.interval[0], 2)} to {decimal(found.interval[1], 2)}"
+    measured = (
+        f"{escape_html(told_apart(found))} apart {round(100 * found.roc_auc)} times in 100 (ROC AUC "
+        f"{decimal(found.roc_auc, 2)}, {bounds}; {count(found.n, 'image')}, {count(found.folds, 'fold')})"
+    )
+    if live.normalise is not None:
+        labels = all_labels(len(live.label_ids))
+        return (
+            "<p><b>Be careful: the pictures differ in more than what they show.</b> All files have one size, format "
+            f"and quality now, and still how well each picture compresses tells {measured}. What is left is in the "
+            "pictures themselves: how much fine detail they have, or traces of an earlier compression or resizing. "
+            f"The detector may be going by that. Import images of {labels} from like sources: like motifs, sizes and "
+            f"compression.</p><ul>{rows}</ul>"
+        )
+    names = f", {' and '.join(fact.title for fact in telling[:2])} above all," if telling else ""
     return (
-        f"<p><b>Be careful: the files give the answer away.</b> {start} of the files alone{escape_html(names)} tell "
-        f"the labels apart {round(100 * found.roc_auc)} times in 100 (ROC AUC {decimal(found.roc_auc, 2)}, {bounds}; "
-        f"{count(found.n, 'image')}, {count(found.folds, 'fold')}). The detector may be reading the file and not the "
-        f"picture, so the figures below say little.</p><ul>{rows}</ul>"
+        f"<p><b>Be careful: the files give the answer away.</b> Facts of the files alone{escape_html(names)} tell "
+        f"{measured}. The detector may be reading the file and not the picture, so the figures below say little.</p>"
+        f"<ul>{rows}</ul>"
     )
 
 

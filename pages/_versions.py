@@ -33,8 +33,8 @@ def sweep(live: ModelRow, theme: Theme) -> None:
         with right:
             plot(training_charts.sweep_ranking(rows, theme), "sweep-ranking")
         st.caption(
-            f"{len(live.sweep):,} settings were tried on the same folds, {count(live.sample_count, 'image')}, "
-            "out-of-fold; lower log loss is better, the marked one won."
+            f"{len(live.sweep):,} settings were tried on the same {count(live.hyperparameters['folds'], 'fold')}, "
+            f"{count(live.sample_count, 'image')}, out-of-fold; lower log loss is better, the marked one won."
         )
 
 
@@ -42,12 +42,19 @@ def versions_card(chosen: FunctionSummary, versions: list[ModelRow], theme: Them
     """All versions with their accuracy, and the way back to each."""
     live = chosen.function.live_model_id
     with card("versions"):
-        st.markdown("**Versions**")
+        st.markdown(
+            "**Versions**",
+            help="Each training makes a new version; none is lost. The dot is the share given the right label in its "
+            "cross-validation, the line the range in which the true share plausibly lies. Versions that were measured "
+            "on other images or labels cannot be compared by a point or two. Putting one back makes it the one that "
+            "Invoke and the API use.",
+        )
         if sum(row.cross_validation is not None for row in versions) > 1:
             points = [_history_point(row, live) for row in reversed(versions)]
             plot(training_charts.training_history(points, theme), "history")
             st.caption(
-                "Cross-validated accuracy of each version with its 95 % interval; samples and labels may differ."
+                "Cross-validated accuracy of each version with its 95 % interval, out-of-fold; its images and folds "
+                "stand in the list. Samples and labels may differ."
             )
         for row in versions[:12]:
             _version(chosen, row, live)
@@ -57,8 +64,9 @@ def _version(chosen: FunctionSummary, row: ModelRow, live: str | None) -> None:
     left, right = st.columns([6, 2], vertical_alignment="center")
     score = percent(row.cross_validation["accuracy"]) + " right" if row.cross_validation else "not validated"
     when = ago(datetime.fromtimestamp(row.created_at, UTC))
+    folds = f" · {count(row.cross_validation['folds'], 'fold')}" if row.cross_validation else ""
     left.markdown(
-        f"**Model {row.version}** · {score}  :gray[{count(row.sample_count, 'labelled sample')} · "
+        f"**Model {row.version}** · {score}  :gray[{count(row.sample_count, 'labelled sample')}{folds} · "
         f"{escape(row.backbone_id)} · trained {when} in {duration(row.seconds)}]"
     )
     if row.id == live:

@@ -13,6 +13,7 @@ from detector.samplesets.builtin import BUILTIN_NOTE
 from detector.storage import functions
 from detector.storage.functions import FunctionSummary
 from detector.words import count, file_size, interval, percent
+from pages._sidebar import but
 from pages._state import escape, go, heading, workspace
 from pages._style import card
 
@@ -165,8 +166,8 @@ def _card(item: FunctionSummary) -> None:
         with middle:
             if item.accuracy is not None:
                 st.markdown(f"**{percent(item.accuracy)}** right")
-                measured = f"cross-validated on {count(item.accuracy_n, 'image')}, {interval(_wilson(item))}"
-                st.caption(f"{measured}; but the files give the answer away" if item.shortcut else measured)
+                bounds = f", {interval(item.interval)}" if item.interval else ""
+                st.caption(f"cross-validated on {count(item.accuracy_n, 'image')}{bounds}{but(item)}")
             elif item.function.training_note and not item.busy:
                 st.caption(escape(item.function.training_note))
         with right, st.container(horizontal=True, horizontal_alignment="right"):
@@ -179,13 +180,6 @@ def _card(item: FunctionSummary) -> None:
                     _change_backbone(item)
                 if st.button("Delete", key=f"delete-{function_id}", width="stretch"):
                     _delete(item)
-
-
-def _wilson(item: FunctionSummary) -> tuple[float, float]:
-    from detector.training.metrics import wilson_interval
-
-    assert item.accuracy is not None
-    return wilson_interval(round(item.accuracy * item.accuracy_n), item.accuracy_n)
 
 
 found = functions.list_functions(workspace().db)

@@ -20,7 +20,7 @@ from pages._audit import duplicates_line, learning_card, sources_card, stress_ca
 from pages._expert import expert_settings
 from pages._jobs import jobs_of
 from pages._locked_test import locked_test_card
-from pages._scores import further_figures, price, tiles
+from pages._scores import further_figures, price, tiles, verdicts
 from pages._state import escape, function_labels, go, heading, require_function, workspace
 from pages._style import card, current_theme
 from pages._trust import banner, summary
@@ -30,6 +30,8 @@ _EXPLAIN = (
     "**Cross-validation.** The labelled samples are dealt into folds. Each fold is judged by a model that was trained "
     "on the others only, so every figure here is about images that the model had not seen. Near-duplicates always stay "
     "together in one fold.\n\n"
+    "**Nearer to** a label: it is the more probable one, however close the call. The verdict in Invoke and in the API "
+    "is stricter and may be can't tell.\n\n"
     "**Interval.** The range in which the true share plausibly lies, given how few or many images were measured: made "
     "this way, it holds the true share 95 times in 100.\n\n"
     "**Confidence** is calibrated: of the images with confidence 90 %, about 90 of 100 should be right.\n\n"
@@ -85,18 +87,23 @@ def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:
             st.markdown(_IMAGENET)
     with_sources = audit.sources is not None and audit.sources.sources
     left, right = st.columns(2)
+    thresholds = Thresholds.from_json(live.thresholds) if live.thresholds else None
     with left:
-        price(cv, Thresholds.from_json(live.thresholds) if live.thresholds else None, theme, names)
-        if audit.learning_curve is not None:
-            learning_card(audit, theme)
+        verdicts(cv, thresholds, theme, names)
+        price(cv, thresholds, theme, names)
     with right:
         stress_card(audit, theme)
         if with_sources:
             sources_card(audit, names, theme)
-        else:
-            duplicates_line(audit)
+    # The figure of sources is long; without it there is room on the right.
+    with left if with_sources else right:
+        if audit.learning_curve is not None:
+            learning_card(audit, theme)
     if with_sources:
         duplicates_line(audit)
+    else:
+        with left:
+            duplicates_line(audit)
     further_figures(cv, theme, names)
     sweep(live, theme)
 

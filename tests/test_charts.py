@@ -86,8 +86,32 @@ def test_colours_follow_the_function_and_not_the_model() -> None:
 def test_precision_and_recall_are_those_measured(cv: CrossValidation) -> None:
     figure = charts.precision_recall(cv)
     assert tuple(figure.data[0].x) == cv.curves["synthetic"].recall
-    assert tuple(figure.data[0].y) == cv.curves["synthetic"].precision
+    assert tuple(figure.data[0].y[1:]) == cv.curves["synthetic"].precision[1:]
     assert f"{cv.curves['synthetic'].average_precision:.3f}" in words(figure)
+
+
+def test_precision_begins_with_that_of_the_most_confident_samples() -> None:
+    """The curve began at 100 % although the sample it was surest of was wrong."""
+    score = np.array([0.9, 0.8, 0.7, 0.6])
+    cv = cross_validation_metrics(
+        np.column_stack([1 - score, score]), np.array([0, 1, 1, 0]), ["real", "synthetic"], folds=2
+    )
+    assert charts.precision_recall(cv).data[0].y[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("y", "roc", "precision"),
+    [([0, 0, 1, 1], ("right", "bottom"), ("left", "bottom")), ([1, 1, 0, 0], ("left", "top"), ("right", "bottom"))],
+)
+def test_the_words_on_a_curve_stand_where_it_is_not(
+    y: list[int], roc: tuple[str, str], precision: tuple[str, str]
+) -> None:
+    """Of a good function the wanted corner is empty; of one that is wrong all along the other one is."""
+    score = np.array([0.1, 0.2, 0.8, 0.9])
+    cv = cross_validation_metrics(np.column_stack([1 - score, score]), np.array(y), ["real", "synthetic"], folds=2)
+    for figure, corner in ((charts.roc(cv), roc), (charts.precision_recall(cv), precision)):
+        (key,) = [note for note in figure.layout.annotations if "4 samples" in note.text]
+        assert (key.xanchor, key.yanchor) == corner
 
 
 def test_the_histogram_counts_right_upwards_and_wrong_downwards(cv: CrossValidation) -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from detector import evaluation_charts as charts
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
+from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.palette import Theme, label_ink
 
 LABELS = ("real", "synthetic")
@@ -48,11 +50,34 @@ def test_stress_bars_begin_with_the_samples_as_imported() -> None:
         StressScore("jpeg-75", 500, 2000, 0.92, (0.9, 0.94), 0.95, 0.03),
         StressScore("messenger", 500, 2000, 0.84, (0.8, 0.87), 0.95, 0.11),
     ]
-    (bars,) = charts.stress(scores).data
+    figure = charts.stress(scores)
+    (bars,) = figure.data
     assert bars.y == ("as imported", "JPEG 75", "messenger")
     assert bars.x == (0.95, 0.92, 0.84)
-    assert bars.text == ("95.0 %", "92.0 %", "84.0 %")
+    assert words(figure) == "95.0 % 92.0 % 84.0 %"
+    assert [x + more for x, more in zip(bars.x, bars.error_x.array, strict=True)][1:] == pytest.approx([0.94, 0.87])
+    assert [x - less for x, less in zip(bars.x, bars.error_x.arrayminus, strict=True)][1:] == pytest.approx([0.9, 0.8])
+    # 475 of 500.
+    assert bars.x[0] - bars.error_x.arrayminus[0] == pytest.approx(0.9272, abs=1e-4)
     assert "11.0 % of the verdicts are other ones" in bars.customdata[2]
+
+
+def test_the_parts_of_a_bar_are_the_verdicts_on_a_label_right_ones_first() -> None:
+    counts = {
+        "real": {"real": 80, "synthetic": 2, CANT_TELL: 18},
+        "synthetic": {"real": 0, "synthetic": 30, CANT_TELL: 10},
+    }
+    figure = charts.verdict_shares(Thresholds(0.02, LABELS, {"real": 0.9, "synthetic": 0.9}, counts, ()))
+    assert [(bar.name, bar.x[0]) for bar in figure.data] == [
+        ("real, real", 0.8),
+        ("real, can't tell", 0.18),
+        ("real, synthetic", 0.02),
+        ("synthetic, synthetic", 0.75),
+        ("synthetic, can't tell", 0.25),
+        ("synthetic, real", 0.0),
+    ]
+    assert "can't tell 18.0 %" in words(figure)
+    assert "real 0.0 %" not in words(figure)
 
 
 def curve(gain: float | None, sizes: Sequence[int] = (50, 100)) -> LearningCurve:
@@ -66,6 +91,8 @@ def test_a_learning_curve_has_its_band_and_its_forecast() -> None:
     assert band.fill == "toself"
     assert line.x == (50, 100)
     assert line.y == pytest.approx((0.85, 0.9))
-    assert forecast.x == (100, 120)
-    assert forecast.y == pytest.approx((0.9, 0.91))
+    # Of 125 images the folds leave 100 to train on; the forecast is about 20 more than all of them.
+    assert (forecast.x[0], forecast.x[-1]) == (100, 145)
+    # The error fell from 0.15 to 0.1 with twice the images, so it falls by the power of log2(1.5).
+    assert forecast.y == pytest.approx([1 - 0.1 * (x / 100) ** -np.log2(1.5) for x in forecast.x])
     assert len(charts.learning_curve(curve(None)).data) == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detector.build import build, put_back
-from detector.errors import InvalidInput
+from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.importing.batch import folder_payload, run_import
 from detector.importing.labelling import LabelPlan
 from detector.jobs import run_pending
@@ -169,6 +169,44 @@ def test_a_source_is_put_aside_whole_and_labels_are_kept(tmp_path: Path) -> None
     assert (models.list_models(ws.db, function.id)[0].locked_test or {})["n"] == 7
     assert give_back(ws, function.id) == 8
     assert aside(ws, function.id) == []
+
+
+def test_a_label_is_not_put_aside_whole(tmp_path: Path) -> None:
+    """Training then said "real 0 ... Label at least 2 more images as real", and nobody knew why."""
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 5)
+    by_label = label_ids(ws, function)
+    real = [row.sample_id for row in samples.training_rows(ws.db, function.id) if row.label_id == by_label["real"]]
+    samples.set_source(ws.db, function.id, real, "only camera")
+    with pytest.raises(NothingLeftToTrain) as refused:
+        put_aside_source(ws, function.id, "only camera")
+    assert "all 5 training images labelled real" in str(refused.value)
+    with pytest.raises(NothingLeftToTrain) as refused:
+        put_aside_samples(ws, function.id, real[:4])
+    assert "all but 1 of the 5" in str(refused.value)
+    assert aside(ws, function.id) == []
+    assert put_aside_samples(ws, function.id, real[:3]) == 3
+
+
+def test_who_has_everything_locked_is_told_where_the_images_are(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 3)
+    real = label_ids(ws, function)["real"]
+    locked = [row.sample_id for row in samples.training_rows(ws.db, function.id) if row.label_id == real]
+    samples.set_split(ws.db, function.id, locked, "test")
+    build(ws, function.id)
+    assert functions.get_function(ws.db, function.id).training_note.endswith(
+        "In the locked test set are 3 labelled real."
+    )
+
+
+@pytest.mark.parametrize(("per_label", "share", "moved"), [(3, 0.2, 0), (2, 0.5, 0), (3, 0.9, 2), (5, 0.2, 2)])
+def test_a_share_of_few_images_leaves_two_of_each_label(
+    tmp_path: Path, per_label: int, share: float, moved: int
+) -> None:
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, per_label)
+    assert put_aside_share(ws, function.id, share) == moved
 
 
 def test_the_random_choice_is_the_same_each_time_and_balanced(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ pictures whose twins it has learned by heart, and the score would rise for nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from detector.progress import Report, silent
 from detector.storage import samples
-from detector.training.folds import make_folds
+from detector.training.calibration import Floats, Ints
+from detector.training.metrics import Z95
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Longer lists are cut: whoever has mended these asks again.
 MOST_LISTED = 200
+#: How often the near-duplicates are dealt out freely; the mean counts.
+SCATTERINGS = 5
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,12 @@ class Duplicates:
     n : int
         Samples measured.
     accuracy_grouped, accuracy_ungrouped : float or None
-        Cross-validated at the chosen hyperparameters, with the groups kept together and dealt out freely. None without
-        folds.
+        Cross-validated at the chosen hyperparameters, with the groups kept together and dealt out freely: mean of
+        ``SCATTERINGS`` seeds, in which all other samples keep their folds. None without folds.
     contradictions : tuple of Contradiction
         The most alike first, at most ``MOST_LISTED``; ``contradiction_count`` counts them all.
+    inflation_interval : (low, high) or None
+        95 %, of ``inflation``; groups count as one observation.
     """
 
     groups: int
@@ -65,6 +71,12 @@ class Duplicates:
     accuracy_ungrouped: float | None
     contradictions: tuple[Contradiction, ...]
     contradiction_count: int
+    inflation_interval: tuple[float, float] | None = None
+
+    @property
+    def measurable(self) -> bool:
+        """Whether the inflation is more than chance explains."""
+        return self.inflation_interval is not None and self.inflation_interval[0] > 0
 
     @property
     def inflation(self) -> float | None:
@@ -85,26 +97,34 @@ class Duplicates:
     def from_json(cls, data: dict[str, Any]) -> Duplicates:
         """The inverse of ``to_json``."""
         values = {name: value for name, value in data.items() if name != "inflation"}
-        return cls(**{**values, "contradictions": tuple(Contradiction(**item) for item in data["contradictions"])})
+        bounds = values.pop("inflation_interval", None)
+        contradictions = tuple(Contradiction(**item) for item in data["contradictions"])
+        return cls(
+            **{**values, "contradictions": contradictions, "inflation_interval": tuple(bounds) if bounds else None}
+        )
 
 
 def measure_duplicates(ws: Workspace, material: Material, report: Report = silent) -> Duplicates:
-    """Count a model's near-duplicates and train once more as if they were unrelated."""
+    """Count a model's near-duplicates and train again as if they were unrelated."""
     members: dict[str, list[int]] = {}
     for index, group in enumerate(material.groups):
         members.setdefault(group, []).append(index)
     several = [indices for indices in members.values() if len(indices) > 1]
     report("evaluate", 0, 1, "Comparing near-duplicates", None)
-    grouped = ungrouped = None
+    grouped = ungrouped = bounds = None
     if material.folds is not None and material.out_of_fold is not None:
         if several:
             # Both anew and in the same way, so that nothing else tells them apart.
-            grouped = _accuracy(material, material.folds)
-            keys = [row.image_hash for row in material.rows]
-            free = make_folds(material.y, keys, material.fold_count, material.model.hyperparameters["seed"])
-            ungrouped = _accuracy(material, free) if free is not None else None
+            together = _right(material, material.folds)
+            grouped = float(together.mean())
+            scattered = [_right(material, folds) for folds in _scatterings(material, several)]
+            if scattered:
+                apart = np.mean(scattered, axis=0)
+                ungrouped = float(apart.mean())
+                bounds = _interval(apart - together, material.groups)
         else:
             grouped = ungrouped = float(np.mean(material.out_of_fold.argmax(axis=1) == material.y))
+            bounds = (0.0, 0.0)
     found = _contradictions(material, several)
     names = samples.file_names(ws.db, [item for a, b, _ in found[:MOST_LISTED] for item in (a, b)])
     label_of = {
@@ -124,10 +144,37 @@ def measure_duplicates(ws: Workspace, material: Material, report: Report = silen
             for a, b, distance in found[:MOST_LISTED]
         ),
         contradiction_count=len(found),
+        inflation_interval=bounds,
     )
 
 
-def _accuracy(material: Material, folds: np.ndarray) -> float:
+def _scatterings(material: Material, several: Sequence[Sequence[int]]) -> Iterator[Ints]:
+    """Folds in which the near-duplicates lie anywhere, and all others where they were.
+
+    New folds for everybody would measure how folds happen to fall, which is more than a few near-duplicates do.
+    """
+    assert material.folds is not None
+    moved = [index for indices in several for index in indices]
+    for seed in range(SCATTERINGS):
+        folds = material.folds.copy()
+        for index in moved:
+            digest = hashlib.sha256(f"scattered {seed}:{material.rows[index].image_hash}".encode()).digest()
+            folds[index] = int.from_bytes(digest[:8]) % material.fold_count
+        # A model that has not seen one of the labels cannot be compared.
+        if all(len(np.unique(material.y[folds != fold])) == material.k for fold in range(material.fold_count)):
+            yield folds
+
+
+def _interval(difference: Floats, groups: Sequence[str]) -> tuple[float, float]:
+    """95 %, of the mean of paired differences, with each group as one observation."""
+    index = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+    mean = float(difference.mean())
+    error = float(np.sqrt(np.sum(np.bincount(index, difference - mean) ** 2))) / len(difference)
+    return mean - Z95 * error, mean + Z95 * error
+
+
+def _right(material: Material, folds: Ints) -> Floats:
+    """(n,) 1.0 where a model that has not seen the sample's fold is right, else 0.0."""
     # Here, not above: it brings torch, which pages that only show these figures do not need.
     from detector.training.refit import fit_subsets, predicted
 
@@ -136,7 +183,7 @@ def _accuracy(material: Material, folds: np.ndarray) -> float:
         material.views, material.y, material.k, material.settings, used, coefficients=False, basis=material.basis
     )
     held_out = fitted.logits[np.arange(len(folds)), folds]
-    return float(np.mean(predicted(held_out) == material.y))
+    return np.asarray(predicted(held_out) == material.y, dtype=np.float64)
 
 
 def _contradictions(material: Material, several: Sequence[Sequence[int]]) -> list[tuple[str, str, int]]:

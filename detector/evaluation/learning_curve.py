@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detector.evaluation.material import Material
+from detector.evaluation.power_law import accuracy_at
 from detector.evaluation.results import LearningCurve, LearningPoint
 from detector.progress import Report, silent
 from detector.training.calibration import Floats, Ints
@@ -19,8 +20,6 @@ REPEATS = 5
 #: From one size to the next.
 GROWTH = 2.0
 SMALLEST = 20
-#: The law of the forecast is fitted to this many of the largest sizes.
-FITTED = 4
 #: A gain below this share is not worth naming.
 WORTH_NAMING = 0.005
 
@@ -71,15 +70,9 @@ def more_images(n: int) -> int:
 
 
 def forecast(sizes: Floats, accuracy: Floats, n: int, step: int) -> float:
-    """By how much the accuracy rises from ``n`` to ``n + step`` samples.
-
-    The error is taken to fall as a power of the size (Hestness et al., "Deep Learning Scaling is Predictable,
-    Empirically", 2017), fitted to the largest sizes measured.
-    """
-    size, error = np.log(sizes[-FITTED:]), np.log(np.maximum(1.0 - accuracy[-FITTED:], 1e-4))
-    slope, offset = np.polyfit(size, error, 1)
-    law = np.exp(offset + slope * np.log([n, n + step]))
-    return float(law[0] - law[1])
+    """By how much the accuracy rises from ``n`` to ``n + step`` samples, by the law of the largest sizes measured."""
+    now, then = accuracy_at(sizes.tolist(), accuracy.tolist(), [n, n + step]).tolist()
+    return float(then - now)
 
 
 def _curve(material: Material, sizes: Floats, accuracy: Floats) -> LearningCurve:
@@ -105,7 +98,7 @@ def _sentence(step: int, gain: float, bounds: tuple[float, float]) -> str:
     verb = "would bring" if gain >= WORTH_NAMING else "would hardly help:"
     return (
         f"Another {step:,} images of the same kind {verb} about {points:g} point{'' if points == 1 else 's'} "
-        f"({low:g} to {high:g})."
+        f"({low:g} to {high:g} over {REPEATS} repeats with these images)."
     )
 
 

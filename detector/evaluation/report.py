@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from detector.evaluation.duplicates import Duplicates
+from detector.evaluation.duplicates import MOST_LISTED, Duplicates
 from detector.evaluation.results import STRESSES, LearningCurve, Sources, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
-from detector.storage import evaluations
+from detector.storage import evaluations, imports
 from detector.storage.database import Database
+from detector.storage.imports import ImportRow
 from detector.storage.models import ModelRow
 
 SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE = "shortcut", "duplicates", "sources", "learning_curve"
@@ -39,6 +40,7 @@ class Audit:
     stress : the finished changes, in their order; empty for a model without folds
     flipped : samples whose verdict changes under at least one of them
     seconds : by part
+    conflicts : files that are byte for byte a sample's and came with another label, at most `MOST_LISTED`
     """
 
     model: ModelRow
@@ -50,6 +52,7 @@ class Audit:
     stress: tuple[StressScore, ...]
     flipped: int
     seconds: dict[str, float]
+    conflicts: tuple[ImportRow, ...]
 
     @property
     def complete(self) -> bool:
@@ -60,6 +63,7 @@ class Audit:
         return {
             "shortcut": self.shortcut.to_json() if self.shortcut else None,
             "duplicates": self.duplicates.to_json() if self.duplicates else None,
+            "same_image_other_label": [{"file": row.file, "reason": row.reason} for row in self.conflicts],
             "locked_test": self.model.locked_test,
             "thresholds": self.model.thresholds,
             **(self.sources.to_json() if self.sources else {"sources": []}),
@@ -85,4 +89,6 @@ def read_audit(db: Database, model: ModelRow) -> Audit:
         stress=tuple(StressScore.from_json(score) for score in stored if score),
         flipped=evaluations.count_flipped(db, model.id),
         seconds=evaluations.part_seconds(db, model.id),
+        # No finished part: an import that brings nothing new makes no new model, and so no new audit.
+        conflicts=tuple(imports.conflicts(db, model.function_id, MOST_LISTED)),
     )

@@ -25,6 +25,9 @@ WARNING_FROM = 0.65
 #: More rows change nothing about the answer; the first by key are as good as any, keys being hashes.
 MOST_ROWS = 10_000
 
+#: What a fact alone must reach to be named among those that give the label away.
+TELLING_FROM = 0.65
+
 _TREES = 200
 _TREES_OF_ONE_FACT = 50
 _LEAF = 5
@@ -89,14 +92,17 @@ class ShortcutAudit:
     Attributes
     ----------
     roc_auc : float
-        Cross-validated on grouped folds; with more than two labels the mean over the labels, each against the rest.
+        Cross-validated on grouped folds; with more than two labels that of ``label`` against the rest. Not the mean
+        over the labels: one of ten that the files give away wholly would vanish in it.
     interval : (float, float)
         95 %.
     warning : bool
         The lower end of the interval is at least ``WARNING_FROM``.
     facts : tuple of FactEvidence
-        Those that vary, the most telling first.
+        Those that vary, the most telling first; theirs is the same ``label``.
     n, folds : int
+    label : str or None
+        With more than two labels the one whose interval begins highest; None with two.
     """
 
     roc_auc: float
@@ -105,6 +111,12 @@ class ShortcutAudit:
     facts: tuple[FactEvidence, ...]
     n: int
     folds: int
+    label: str | None = None
+
+    @property
+    def telling(self) -> tuple[FactEvidence, ...]:
+        """The facts that would do by themselves."""
+        return tuple(fact for fact in self.facts if fact.roc_auc >= TELLING_FROM)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, as ``audit --json`` prints them."""
@@ -118,6 +130,7 @@ class ShortcutAudit:
             ],
             "n": self.n,
             "folds": self.folds,
+            "label": self.label,
         }
 
     @classmethod
@@ -125,7 +138,7 @@ class ShortcutAudit:
         """The inverse of ``to_json``."""
         facts = tuple(FactEvidence(item["name"], item["roc_auc"], item["words"]) for item in data["facts"])
         low, high = data["interval"]
-        return cls(data["roc_auc"], (low, high), data["warning"], facts, data["n"], data["folds"])
+        return cls(data["roc_auc"], (low, high), data["warning"], facts, data["n"], data["folds"], data.get("label"))
 
 
 def shortcut_audit(
@@ -163,17 +176,20 @@ def shortcut_audit(
     table, varying = _table(values)
     say = progress or (lambda _done, _total: None)
     say(0, len(varying) + 1)
-    together = _macro_auc(_out_of_fold(table, y, folds, _TREES), y) if varying else 0.5
-    evidence = []
-    for column, name in enumerate(varying):
-        say(column + 1, len(varying) + 1)
-        alone = _macro_auc(_out_of_fold(table[:, [column]], y, folds, _TREES_OF_ONE_FACT), y)
-        evidence.append(FactEvidence(name, alone, _words(name, values[name], y, names)))
-    say(len(varying) + 1, len(varying) + 1)
     # Near-duplicates are one observation.
     pairs = set(zip(groups, y.tolist(), strict=True))
     count = [sum(label == index for _, label in pairs) for index in range(len(names))]
-    interval = _mean_interval(together, count)
+    prob = _out_of_fold(table, y, folds, _TREES) if varying else np.zeros((len(y), len(names)))
+    interval, together, worst = max(
+        (auc_interval(auc, count[label], len(pairs) - count[label]), auc, label)
+        for label, auc in ((label, _auc(prob, y, label)) for label in _judged(len(names)))
+    )
+    evidence = []
+    for column, name in enumerate(varying):
+        say(column + 1, len(varying) + 1)
+        alone = _auc(_out_of_fold(table[:, [column]], y, folds, _TREES_OF_ONE_FACT), y, worst)
+        evidence.append(FactEvidence(name, alone, _words(name, values[name], y, names)))
+    say(len(varying) + 1, len(varying) + 1)
     return ShortcutAudit(
         roc_auc=together,
         interval=interval,
@@ -181,6 +197,7 @@ def shortcut_audit(
         facts=tuple(sorted(evidence, key=lambda fact: -fact.roc_auc)),
         n=len(rows),
         folds=int(folds.max()) + 1,
+        label=names[worst] if len(names) > 2 else None,
     )
 
 
@@ -208,14 +225,6 @@ def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, flo
     low = 0.0 if excess(0.0) <= 0 else float(brentq(excess, 0.0, inside))
     high = 1.0 if excess(1.0) <= 0 else float(brentq(excess, inside, 1.0))
     return low, high
-
-
-def _mean_interval(auc: float, count: Sequence[int]) -> tuple[float, float]:
-    if len(count) == 2:
-        return auc_interval(auc, count[0], count[1])
-    # Averaging the ends takes the labels' errors for wholly dependent: wider than need be, never narrower.
-    ends = [auc_interval(auc, n, sum(count) - n) for n in count]
-    return float(np.mean([low for low, _ in ends])), float(np.mean([high for _, high in ends]))
 
 
 def _values(facts: Sequence[ImageFacts]) -> dict[str, list[float | str | bool | None]]:
@@ -266,9 +275,13 @@ def _out_of_fold(table: Floats, y: Ints, folds: Ints, trees: int) -> Floats:
     return prob
 
 
-def _macro_auc(prob: Floats, y: Ints) -> float:
-    labels = [1] if prob.shape[1] == 2 else range(prob.shape[1])
-    return float(np.mean([label_curves(prob[:, label], y == label).roc_auc for label in labels]))
+def _judged(labels: int) -> Sequence[int]:
+    """Of two labels one says all."""
+    return [1] if labels == 2 else range(labels)
+
+
+def _auc(prob: Floats, y: Ints, label: int) -> float:
+    return label_curves(prob[:, label], y == label).roc_auc
 
 
 def _words(name: str, column: Sequence[float | str | bool | None], y: Ints, names: Sequence[str]) -> str:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from detector.evaluation.report import Audit
 from detector.evaluation.results import SourceScore, StressScore
+from detector.evaluation.shortcut import ShortcutAudit
+from detector.evaluation.thresholds import Thresholds, needed_samples
 from detector.training.metrics import CrossValidation, wilson_interval
-from detector.words import count, decimal, interval, percent
+from detector.words import all_labels, count, decimal, interval, percent, share
 
 #: Below this many images a figure is a rough one, whatever it is.
 ROUGH_BELOW = 200
@@ -19,6 +21,10 @@ NOTABLE_IMAGES = 5
 WORTH_COLLECTING = 0.01
 #: Sources with fewer images are not called the worst one: too few to say so.
 FEWEST_OF_SOURCE = 10
+
+
+#: A source with at least this share of its label's images is missed in the training too when it is left out.
+LARGE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,23 @@ def unseen_sources(audit: Audit) -> dict[str, Unseen]:
     return {label: _together(label, rows) for label, rows in by_label.items()}
 
 
+def worst_unseen(unseen: dict[str, Unseen]) -> Unseen | None:
+    """The label that fares worst on sources never seen, of those with enough images to say so; None without any."""
+    enough = [found for found in unseen.values() if found.n >= FEWEST_OF_SOURCE] or list(unseen.values())
+    return min(enough, key=lambda found: found.accuracy, default=None)
+
+
+def large_sources(audit: Audit) -> list[tuple[SourceScore, int]]:
+    """Sources whose leaving out shrinks the training a lot, the largest share first, each with its label's images."""
+    scores = (audit.model.cross_validation or {"labels": {}})["labels"]
+    found = [
+        (row, scores[row.label]["n"])
+        for row in (audit.sources.sources if audit.sources else ())
+        if row.accuracy_unseen is not None and row.label in scores and row.n >= LARGE_SHARE * scores[row.label]["n"]
+    ]
+    return sorted(found, key=lambda item: -item[0].n / item[1])
+
+
 def hardest_stress(audit: Audit) -> StressScore | None:
     """The change that costs most; None where none was tried."""
     return min(audit.stress, key=lambda score: score.accuracy - score.accuracy_as_imported, default=None)
@@ -97,26 +120,54 @@ def summarise(audit: Audit) -> list[str]:
     cv = CrossValidation.from_json(stored)
     shortcut = audit.shortcut
     if shortcut is not None and shortcut.warning:
-        telling = shortcut.facts[0].title if shortcut.facts else "size"
-        return [
-            f"How good it is cannot be said: {_figure(cv)}, but the files alone give the label away.",
-            f"It may be reading the file and not the picture: {telling} and other facts of the file tell the labels "
-            f"apart with a ROC AUC of {decimal(shortcut.roc_auc, 2)}.",
-            "Next: normalise and retrain, so that all files look alike, or import images of both labels that come in "
-            "the same formats and sizes.",
-        ]
+        if audit.model.normalise is not None:
+            return _pictures_differ(cv, shortcut)
+        return _files_differ(cv, shortcut)
+    how_good = f"{_how_good(cv)}{_never_commits(audit)}"
+    if not _better_than_guessing(cv):
+        return [how_good, _not_known(cv), f"Next: {_instead_of_guessing(cv)}"]
     found = _weaknesses(audit, cv)
     notable = [item for item in found if item.loss >= NOTABLE_LOSS and item.loss * item.n >= NOTABLE_IMAGES]
     if notable:
         worst = max(notable, key=lambda item: item.loss)
-        return [_how_good(cv), worst.sentence, f"Next: {worst.advice}"]
+        return [how_good, worst.sentence, f"Next: {worst.advice}"]
     if cv.n < ROUGH_BELOW:
-        return [_how_good(cv), "So few images cannot tell on what it is weak.", f"Next: {_advice(audit, cv)}"]
+        return [how_good, _not_known(cv), f"Next: {_advice(audit, cv)}"]
     worst = max(found, key=lambda item: item.loss)
     return [
-        _how_good(cv),
+        how_good,
         f"No great weakness was found; {worst.sentence[0].lower()}{worst.sentence[1:]}",
         f"Next: {_advice(audit, cv)}",
+    ]
+
+
+def told_apart(shortcut: ShortcutAudit) -> str:
+    """What the facts of the files tell apart: "the labels", or "drawing from the others"."""
+    return f"{shortcut.label} from the others" if shortcut.label else "the labels"
+
+
+def _files_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
+    telling = [fact.title for fact in shortcut.telling]
+    facts = f"{telling[0]} and other facts of the file tell" if len(telling) > 1 else "facts of the file tell"
+    if len(telling) == 1:
+        facts = f"{telling[0]} alone tells"
+    return [
+        f"How good it is cannot be said: {_figure(cv)}, but the files alone give the label away.",
+        f"It may be reading the file and not the picture: {facts} {told_apart(shortcut)} apart with a ROC AUC of "
+        f"{decimal(shortcut.roc_auc, 2)}.",
+        f"Next: normalise and retrain, so that all files look alike, or import images of {all_labels(len(cv.labels))} "
+        "that come in the same formats and sizes.",
+    ]
+
+
+def _pictures_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
+    """After normalising: all files are alike, so that whatever they still tell comes from the pixels."""
+    return [
+        f"How good it is remains uncertain: {_figure(cv)}, but the pictures differ in more than what they show.",
+        f"All files are alike now, yet how well each picture compresses tells {told_apart(shortcut)} apart with a ROC "
+        f"AUC of {decimal(shortcut.roc_auc, 2)}: it comes from fine detail, or from traces of earlier compression.",
+        f"Next: import images of {all_labels(len(cv.labels))} from like sources, with like motifs, sizes and "
+        "compression before they reach you; normalising again cannot take this away.",
     ]
 
 
@@ -139,9 +190,8 @@ def _figure(cv: CrossValidation) -> str:
 
 
 def _how_good(cv: CrossValidation) -> str:
-    commonest = max(cv.labels, key=lambda name: cv.labels[name].n)
-    always = cv.labels[commonest].n / cv.n
-    if cv.interval[0] <= always:
+    commonest, always = _constant_answer(cv)
+    if not _better_than_guessing(cv):
         even = always < 1.1 / len(cv.labels)
         instead = "guessing" if even else f"always saying {commonest}, which is right for {percent(always)}"
         return f"{_figure(cv)} ({interval(cv.interval)}): not clearly better than {instead}."
@@ -149,12 +199,57 @@ def _how_good(cv: CrossValidation) -> str:
     return f"{_figure(cv)} ({interval(cv.interval)}{rough})."
 
 
+def _constant_answer(cv: CrossValidation) -> tuple[str, float]:
+    """The most frequent label, and how often saying nothing else is right."""
+    commonest = max(cv.labels, key=lambda name: cv.labels[name].n)
+    return commonest, cv.labels[commonest].n / cv.n
+
+
+def _better_than_guessing(cv: CrossValidation) -> bool:
+    return cv.interval[0] > _constant_answer(cv)[1]
+
+
+def _never_commits(audit: Audit) -> str:
+    """A clause where no threshold can be vouched for, so that the verdict is the same for every image."""
+    if audit.model.thresholds is None:
+        return ""
+    thresholds = Thresholds.from_json(audit.model.thresholds)
+    if thresholds.above:
+        return ""
+    return (
+        f" Its verdict is can't tell for every image until it has seen {needed_samples(thresholds.tolerated):,} "
+        "different ones of each label."
+    )
+
+
+def _not_known(cv: CrossValidation) -> str:
+    if cv.n < ROUGH_BELOW:
+        return "So few images cannot tell on what it is weak."
+    return "On what it is weak cannot be told as long as it hardly does better than that."
+
+
+def _instead_of_guessing(cv: CrossValidation) -> str:
+    rare = [name for name in cv.label_names if cv.is_rare(name)]
+    if rare:
+        return f"import more images labelled {' and '.join(rare)}: there are few of them beside the others."
+    enough = f" {_ENOUGH}" if cv.n < ROUGH_BELOW else ""
+    return f"check in Review whether the labels are right, label more images, or try another backbone.{enough}"
+
+
 def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
     found = []
+    large = [row for row, _ in large_sources(audit)]
     for unseen in unseen_sources(audit).values():
-        least = (
-            f", least on {unseen.worst.source} ({percent(unseen.worst.accuracy_unseen or 0.0)})" if unseen.worst else ""
-        )
+        least = ""
+        if unseen.worst is not None:
+            # Fewer images are a reason by themselves.
+            missed = (
+                f"; without it, the training also lacks {share(unseen.worst.n, cv.labels[unseen.label].n)} "
+                f"{unseen.label} images"
+                if unseen.worst in large
+                else ""
+            )
+            least = f", least on {unseen.worst.source} ({percent(unseen.worst.accuracy_unseen or 0.0)}{missed})"
         found.append(
             _Weakness(
                 unseen.loss,
@@ -172,7 +267,8 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
                 stress.n,
                 f"It suffers most from {_CHANGED[stress.name]}: {percent(stress.accuracy)} right instead of "
                 f"{percent(stress.accuracy_as_imported)}.",
-                "import images the way they will reach you, recompressed, shrunk or cropped, with both labels alike.",
+                "import images the way they will reach you, recompressed, shrunk or cropped, with "
+                f"{all_labels(len(cv.labels))} alike.",
             )
         )
     weakest = min(cv.labels, key=lambda name: cv.labels[name].accuracy)
@@ -183,7 +279,7 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
             f"It misses {percent(1 - cv.labels[weakest].accuracy)} of the images labelled {weakest}, more than of any "
             "other label.",
             f"import more images labelled {weakest}"
-            + (": there are few of them beside the others." if cv.labels[weakest].n < cv.n / len(cv.labels) else "."),
+            + (": there are few of them beside the others." if cv.is_rare(weakest) else "."),
         )
     )
     return found

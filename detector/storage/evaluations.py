@@ -49,6 +49,12 @@ def write_part(
             )
 
 
+def delete_part(db: Database, model_id: str, part: str) -> None:
+    """Forget one part of a model's audit: what it looked at has changed."""
+    with db.write() as connection:
+        connection.execute(delete(evaluations).where(evaluations.c.model_id == model_id, evaluations.c.part == part))
+
+
 def read_parts(db: Database, model_id: str) -> dict[str, dict[str, Any]]:
     """The finished parts of a model's audit by name."""
     with db.read() as connection:

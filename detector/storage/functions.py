@@ -52,7 +52,8 @@ class FunctionSummary:
     """One line of the list of functions.
 
     ``accuracy`` is cross-validated, None without folds or model; ``shortcut`` where the live model's audit found that
-    the files alone give the labels away, so that the accuracy says little.
+    the files alone give the labels away, so that the accuracy says little; ``normalised`` where that model's files are
+    alike, so that what tells the labels apart is in the pictures. ``interval`` is that of the accuracy.
     """
 
     function: Function
@@ -61,8 +62,10 @@ class FunctionSummary:
     model_version: int | None
     accuracy: float | None
     accuracy_n: int
+    interval: tuple[float, float] | None
     busy: bool
     shortcut: bool
+    normalised: bool
 
 
 def clean_name(name: str, noun: str) -> str:
@@ -158,7 +161,7 @@ def list_functions(db: Database) -> list[FunctionSummary]:
         live = {
             row.id: row
             for row in connection.execute(
-                select(models.c.id, models.c.version, models.c.cross_validation).where(
+                select(models.c.id, models.c.version, models.c.cross_validation, models.c.normalise).where(
                     models.c.id.in_(select(functions.c.live_model_id))
                 )
             )
@@ -167,7 +170,8 @@ def list_functions(db: Database) -> list[FunctionSummary]:
         audits = select(evaluations.c.model_id, evaluations.c.result).where(
             evaluations.c.part == "shortcut", evaluations.c.model_id.in_(select(functions.c.live_model_id))
         )
-        warned = {row.model_id for row in connection.execute(audits) if row.result["shortcut"]["warning"]}
+        # None where there are too few samples to ask.
+        warned = {row.model_id for row in connection.execute(audits) if (row.result["shortcut"] or {}).get("warning")}
     found = []
     for row in rows:
         function = Function(**row._mapping)
@@ -182,8 +186,10 @@ def list_functions(db: Database) -> list[FunctionSummary]:
                 model.version if model is not None else None,
                 scores["accuracy"] if scores else None,
                 scores["n"] if scores else 0,
+                tuple(scores["interval"]) if scores else None,
                 function.id in running,
                 function.live_model_id in warned,
+                model is not None and model.normalise is not None,
             )
         )
     return found

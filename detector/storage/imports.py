@@ -152,6 +152,21 @@ def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int 
         return [ImportRow(**row._mapping) for row in rows]
 
 
+def conflicts(db: Database, function_id: str, limit: int) -> list[ImportRow]:
+    """Files of all batches whose very image was there already under another label, which was kept; the newest first."""
+    statement = (
+        select(import_rows.c.file, import_rows.c.outcome, import_rows.c.reason)
+        .join(import_batches, import_batches.c.id == import_rows.c.batch_id)
+        .where(import_batches.c.function_id == function_id, import_rows.c.outcome == "conflict")
+        # The same folder imported twice is one finding.
+        .group_by(import_rows.c.file, import_rows.c.outcome, import_rows.c.reason)
+        .order_by(func.max(import_batches.c.created_at).desc(), import_rows.c.file)
+        .limit(limit)
+    )
+    with db.read() as connection:
+        return [ImportRow(**row._mapping) for row in connection.execute(statement)]
+
+
 def find_image(db: Database, image_hash: str) -> ImageRow | None:
     """What is stored of an image, without its thumbnail; None when it is new."""
     with db.read() as connection:

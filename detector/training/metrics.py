@@ -6,6 +6,7 @@ Every figure stands beside the number of samples that it was measured on; shares
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from detector.training.calibration import Floats, Ints, ReliabilityBin, expected
 HISTOGRAM_BINS = 20
 # Curves are thinned to this many points: more cannot be seen, and they are stored with every model.
 CURVE_POINTS = 201
+#: A label with less than this part of an even share of the samples is rare: nearly even shares are no reason for
+#: anything.
+RARE = 0.7
 # Two-sided 95 %.
 Z95 = 1.959963984540054
 
@@ -98,6 +102,10 @@ class CrossValidation:
     histograms: dict[str, ConfidenceHistogram]
     reliability: tuple[ReliabilityBin, ...]
 
+    def is_rare(self, label_name: str) -> bool:
+        """Whether there are few samples of a label beside the others."""
+        return self.labels[label_name].n < RARE * self.n / len(self.labels)
+
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and strings."""
         plain: dict[str, Any] = _without_tuples(asdict(self))
@@ -117,7 +125,7 @@ class CrossValidation:
         return cls(**values)
 
 
-def wilson_interval(k: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson_interval(k: float, n: float, z: float = Z95) -> tuple[float, float]:
     """Wilson's score interval of a share: where it may truly lie when ``k`` of ``n`` were seen.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", 1927. Unlike the textbook interval
@@ -125,8 +133,8 @@ def wilson_interval(k: int, n: int, z: float = Z95) -> tuple[float, float]:
 
     Parameters
     ----------
-    k, n : int
-        0 <= k <= n. For n = 0 nothing is known: (0, 1).
+    k, n : float
+        0 <= k <= n; no whole numbers where samples are not independent. For n = 0 nothing is known: (0, 1).
     z : float
         Normal quantile; 1.96 for 95 %.
     """
@@ -136,11 +144,16 @@ def wilson_interval(k: int, n: int, z: float = Z95) -> tuple[float, float]:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     # At the ends the formula is exact but its rounding is not.
-    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
+    return (0.0 if k <= 0 else centre - half), (1.0 if k >= n else centre + half)
 
 
 def cross_validation_metrics(
-    prob: Floats, y: Ints, label_names: Sequence[str], folds: int, temperature: float = 1.0
+    prob: Floats,
+    y: Ints,
+    label_names: Sequence[str],
+    folds: int,
+    temperature: float = 1.0,
+    groups: Sequence[str] | None = None,
 ) -> CrossValidation:
     """Everything that is shown about out-of-fold predictions.
 
@@ -154,6 +167,9 @@ def cross_validation_metrics(
     folds : int
     temperature : float
         The one that the probabilities were calibrated with, for the record.
+    groups : n str, optional
+        Near-duplicates are right or wrong together, so intervals take each group for one observation. Without, every
+        sample is one.
     """
     n, k = prob.shape
     predicted = prob.argmax(axis=1)
@@ -165,7 +181,7 @@ def cross_validation_metrics(
     scores, curves, histograms = {}, {}, {}
     for index, name in enumerate(label_names):
         annotated = y == index
-        scores[name] = _label_score(int(confusion[index, index]), int(annotated.sum()))
+        scores[name] = _label_score(correct[annotated], _some(groups, annotated))
         curves[name] = label_curves(prob[:, index], annotated)
         histograms[name] = ConfidenceHistogram(
             correct=_counts(confidence[annotated & correct], edges),
@@ -179,7 +195,7 @@ def cross_validation_metrics(
         folds=folds,
         n=n,
         accuracy=right / n,
-        interval=wilson_interval(right, n),
+        interval=_interval(right, n, groups),
         balanced_accuracy=float(np.mean([scores[name].accuracy for name in label_names])),
         log_loss=float(-np.log(likelihood).mean()),
         roc_auc=aucs[1] if k == 2 else float(np.mean(aucs)),
@@ -217,8 +233,21 @@ def label_curves(score: Floats, positive: NDArray[np.bool_]) -> LabelCurves:
     )
 
 
-def _label_score(correct: int, n: int) -> LabelScore:
-    return LabelScore(n=n, correct=correct, accuracy=correct / n if n else 0.0, interval=wilson_interval(correct, n))
+def _label_score(correct: NDArray[np.bool_], groups: Sequence[str] | None) -> LabelScore:
+    right, n = int(correct.sum()), len(correct)
+    return LabelScore(n, right, right / n if n else 0.0, _interval(right, n, groups))
+
+
+def _some(groups: Sequence[str] | None, chosen: NDArray[np.bool_]) -> list[str] | None:
+    return None if groups is None else [group for group, mine in zip(groups, chosen.tolist(), strict=True) if mine]
+
+
+def _interval(right: int, n: int, groups: Sequence[str] | None) -> tuple[float, float]:
+    if groups is None or n == 0:
+        return wilson_interval(right, n)
+    # Kish's effective size: the number of groups where all are equally large, fewer where one outweighs the others.
+    effective = n * n / sum(size * size for size in Counter(groups).values())
+    return wilson_interval(right / n * effective, effective)
 
 
 def _counts(confidence: Floats, edges: Floats) -> tuple[int, ...]:

@@ -134,19 +134,20 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     y = np.searchsorted(used_labels, labels[order])
     views = {name: _rows(embeddings, order) for name, embeddings in data.views.items()}
     options = sweep_options(settings, views, data.features, y)
-    folds = make_folds(y, [data.groups[index] for index in order], settings.folds, settings.seed)
+    groups = [data.groups[index] for index in order]
+    folds = make_folds(y, groups, settings.folds, settings.seed)
 
     rows: list[SweepRow] = []
     validation, out_of_fold, fold_of_sample, basis, temperature = None, None, None, None, 1.0
     if folds is None:
         chosen, basis = _default(options, views)
-        notes.append(_not_validated(y, [data.groups[index] for index in order], names))
+        notes.append(_not_validated(y, groups, names))
     else:
         found = sweep(views, y, k, folds, options, progress)
         rows, chosen, basis = found.rows, found.chosen, found.basis
         temperature = fit_temperature(found.logits, y)
         prob = probabilities(found.logits, temperature)
-        validation = cross_validation_metrics(prob, y, names, int(folds.max()) + 1, temperature)
+        validation = cross_validation_metrics(prob, y, names, int(folds.max()) + 1, temperature, groups)
         out_of_fold = np.full((len(labels), k), np.nan)
         out_of_fold[order] = prob
         fold_of_sample = np.full(len(labels), -1, dtype=np.int64)

@@ -171,8 +171,23 @@ def test_a_model_without_folds_is_audited_without_verdicts(ws: Workspace) -> Non
     assert found.model.cross_validation is None
     assert found.stress == ()
     assert found.shortcut is None
+    # The list of functions read a warning out of what is None here, and every page with it failed.
+    assert not functions.list_functions(ws.db)[0].shortcut
     assert found.learning_curve is not None
     assert "too few" in found.learning_curve.sentence
+
+
+def test_the_very_same_image_under_two_labels_is_listed(ws: Workspace) -> None:
+    """Only the report of the import knew of it; nobody who looked for contradictions was told."""
+    function = built(ws, 4)
+    assert audit(ws, function.id).conflicts == ()
+    name, data, _ = images(4)[0]
+    # Twice: one finding. Nothing new comes in, so there is no new model and no new audit either.
+    for _ in range(2):
+        add_images(ws, function, [("copy.png", data, "synthetic"), (name, data, "real")])
+    found = audit(ws, function.id)
+    assert [(row.file, "already labelled real" in row.reason) for row in found.conflicts] == [("copy.png", True)]
+    assert [row["file"] for row in found.to_json()["same_image_other_label"]] == ["copy.png"]
 
 
 def test_deleting_a_function_deletes_what_its_audits_found(ws: Workspace) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from detector.evaluation.report import PARTS, Audit
 from detector.evaluation.results import LearningCurve, Sources, SourceScore, StressScore
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
-from detector.evaluation.summary import summarise, unseen_sources
+from detector.evaluation.summary import large_sources, summarise, unseen_sources, worst_unseen
+from detector.evaluation.thresholds import Thresholds
 from detector.training.metrics import cross_validation_metrics
 from tests.evaluation.materials import model_row
 
@@ -56,6 +57,40 @@ def test_a_shortcut_outweighs_every_figure() -> None:
     assert summarise(replace(GOOD, shortcut=harmless)) == summarise(GOOD)
 
 
+def test_other_facts_are_spoken_of_only_where_there_are_some() -> None:
+    assert "file format alone tells the labels apart" in summarise(replace(GOOD, shortcut=LEAKY))[1]
+    weak = FactEvidence("width", 0.6, "width 9: 5 of 9 synthetic")
+    assert "file format alone tells" in summarise(replace(GOOD, shortcut=replace(LEAKY, facts=(*LEAKY.facts, weak))))[1]
+    strong = replace(weak, roc_auc=0.7)
+    several = replace(LEAKY, facts=(*LEAKY.facts, strong))
+    assert "file format and other facts of the file tell" in summarise(replace(GOOD, shortcut=several))[1]
+    together = replace(LEAKY, facts=(weak,))
+    assert "facts of the file tell the labels apart" in summarise(replace(GOOD, shortcut=together))[1]
+
+
+def test_after_normalising_nobody_is_told_to_normalise() -> None:
+    """All files are alike then: what still tells the labels apart is in the pixels."""
+    found = replace(GOOD, model=replace(GOOD.model, normalise="jpeg-224-q90"), shortcut=LEAKY)
+    good, weak, following = summarise(found)
+    assert "files alone" not in good
+    assert "reading the file" not in weak
+    assert "how well each picture compresses" in weak
+    assert "normalise and retrain" not in following
+    assert "from like sources" in following
+
+
+def test_of_three_labels_it_speaks_of_all_and_of_the_one_given_away() -> None:
+    y = np.repeat([0, 1, 2], 100)
+    cv = cross_validation_metrics(np.eye(3)[y] * 0.8 + 0.1, y, ("camera", "drawing", "generator"), 5)
+    model = model_row(cross_validation=cv.to_json())
+    three = replace(GOOD, model=model, shortcut=replace(LEAKY, label="drawing"))
+    _, weak, following = summarise(three)
+    assert "tells drawing from the others apart" in weak
+    assert "all labels" in following
+    _, _, following = summarise(replace(three, shortcut=None, stress=(changed("messenger", 0.8),)))
+    assert following.endswith("with all labels alike.")
+
+
 def test_the_greatest_weakness_is_named_and_the_advice_is_about_it() -> None:
     found = Sources(
         (
@@ -85,6 +120,26 @@ def test_the_greatest_weakness_is_named_and_the_advice_is_about_it() -> None:
     assert following == "Next: import more images labelled real."
 
 
+def test_a_large_source_that_is_left_out_is_missed_in_the_training_too() -> None:
+    """667 of 1,000 real images were gone, and the loss was laid to their being unknown alone."""
+    rows = (source("imagenet", "real", 667, 0.95, 0.6), source("bsds500", "real", 333, 0.95, 0.8))
+    both = replace(GOOD, sources=Sources((*rows, source("a", "synthetic", 100, 0.96, 0.9)), 0, 0))
+    assert "imagenet (60.0 %; without it, the training also lacks 667 of 1,000 real images)." in summarise(both)[1]
+    assert [(row.source, total) for row, total in large_sources(both)] == [("imagenet", 1000), ("bsds500", 1000)]
+
+
+def test_the_tile_of_sources_never_seen_shows_the_worse_label() -> None:
+    rows = (source("camera", "real", 100, 0.95, 0.6), source("a", "synthetic", 900, 0.96, 0.9))
+    found = worst_unseen(unseen_sources(replace(GOOD, sources=Sources(rows, 0, 0))))
+    assert found is not None
+    assert found.label == "real"
+    few = (source("camera", "real", 3, 0.95, 0.0), source("a", "synthetic", 900, 0.96, 0.9))
+    found = worst_unseen(unseen_sources(replace(GOOD, sources=Sources(few, 0, 0))))
+    assert found is not None
+    assert found.label == "synthetic"
+    assert worst_unseen({}) is None
+
+
 def test_more_images_are_the_advice_where_they_help() -> None:
     curve = LearningCurve((), 5, 5, 2000, 500, 0.02, (0.015, 0.025), "Another 500 images would bring 2 points.")
     assert summarise(replace(GOOD, learning_curve=curve))[2] == (
@@ -107,6 +162,31 @@ def test_no_better_than_a_constant_answer_is_said_so() -> None:
         in summarise(audit_of((10, 100), (395, 400)))[0]
     )
     assert "not clearly better than guessing" in summarise(audit_of((30, 60), (32, 60)))[0]
+
+
+def test_who_does_no_better_than_guessing_is_not_told_to_import_one_label() -> None:
+    """Of 2 x 150 images with random labels it said: import more images labelled real."""
+    _, weak, following = summarise(audit_of((70, 150), (85, 150)))
+    assert weak.startswith("On what it is weak cannot be told")
+    assert following == (
+        "Next: check in Review whether the labels are right, label more images, or try another backbone."
+    )
+    assert "labelled real: there are few" in summarise(audit_of((10, 100), (395, 400)))[2]
+
+
+def test_few_beside_the_others_is_said_only_of_a_label_that_is_rare() -> None:
+    """146 images beside 154 are not few of them."""
+    assert summarise(audit_of((100, 146), (150, 154)))[2] == "Next: import more images labelled real."
+    assert "there are few of them" in summarise(audit_of((60, 100), (290, 300)))[2]
+
+
+def test_a_function_that_never_commits_itself_says_what_it_takes() -> None:
+    unsure = {"real": 0, "synthetic": 0, "can't tell": 100}
+    thresholds = Thresholds(0.02, ("real", "synthetic"), {}, {"real": unsure, "synthetic": unsure}, ("Never.",))
+    silent = replace(GOOD, model=replace(GOOD.model, thresholds=thresholds.to_json()))
+    assert "can't tell for every image until it has seen 149 different ones of each label" in summarise(silent)[0]
+    speaks = replace(thresholds, above={"real": 0.9})
+    assert "can't tell" not in summarise(replace(GOOD, model=replace(GOOD.model, thresholds=speaks.to_json())))[0]
 
 
 def test_a_model_without_folds_gets_three_sentences_too() -> None:

@@ -96,3 +96,37 @@ def test_wilson_interval_holds_the_share_and_stays_within_bounds(n, share):
     k = round(share * n)
     low, high = wilson_interval(k, n)
     assert 0.0 <= low <= k / n <= high <= 1.0
+
+
+def test_a_label_is_rare_by_its_part_of_an_even_share() -> None:
+    """Of three labels with 40 images each every one was called rare: 40 is less than 35 % of 120."""
+
+    def rare(*counts: int) -> list[bool]:
+        y = np.repeat(np.arange(len(counts)), counts)
+        names = [str(index) for index in range(len(counts))]
+        found = cross_validation_metrics(np.eye(len(counts))[y], y, names, folds=2)
+        return [found.is_rare(name) for name in names]
+
+    assert rare(40, 40, 40) == [False, False, False]
+    assert rare(146, 154) == [False, False]
+    assert rare(60, 140) == [True, False]
+    assert rare(20, 50, 50) == [True, False, False]
+
+
+def test_near_duplicates_are_one_observation_of_the_intervals() -> None:
+    """Every image five times over made the interval less than half as wide, with nothing more known."""
+    rng = np.random.default_rng(0)
+    y, says = rng.integers(2, size=60), rng.integers(2, size=60)
+    once = cross_validation_metrics(np.eye(2)[says], y, ["a", "b"], folds=5)
+    groups = [str(index) for index in range(60) for _ in range(5)]
+    copies = np.eye(2)[says].repeat(5, axis=0), y.repeat(5), ["a", "b"], 5
+    grouped = cross_validation_metrics(*copies, groups=groups)
+    assert grouped.interval == pytest.approx(once.interval)
+    assert grouped.labels["a"].interval == pytest.approx(once.labels["a"].interval)
+    assert (grouped.n, grouped.labels["a"].n) == (300, 5 * once.labels["a"].n)
+    assert cross_validation_metrics(*copies).interval != pytest.approx(once.interval, abs=0.02)
+    alone = cross_validation_metrics(np.eye(2)[says], y, ["a", "b"], folds=5, groups=groups[::5])
+    assert alone.interval == once.interval
+    # One group of half the images says hardly more than one image.
+    heavy = cross_validation_metrics(np.eye(2)[says], y, ["a", "b"], folds=5, groups=["x"] * 30 + groups[::5][30:])
+    assert heavy.interval[1] - heavy.interval[0] > 2 * (once.interval[1] - once.interval[0])

@@ -1,0 +1,24 @@
+"""Sources given to samples by hand, after their import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detector.evaluation.report import SOURCES
+from detector.jobs import request_audit
+from detector.storage import evaluations, functions, samples
+from detector.workspace import Workspace
+
+
+def set_source(ws: Workspace, function_id: str, sample_ids: Sequence[str], source: str | None) -> int:
+    """Give samples a source, or take it away with None; returns how many changed.
+
+    Nothing is trained anew, since no model looks at sources. What the live model's audit said of them was about the old
+    ones: that part is forgotten, and the audit asked for again.
+    """
+    changed = samples.set_source(ws.db, function_id, sample_ids, source)
+    live = functions.get_function(ws.db, function_id).live_model_id
+    if changed and live is not None:
+        evaluations.delete_part(ws.db, live, SOURCES)
+        request_audit(ws, function_id, live)
+    return changed
