@@ -22,8 +22,8 @@ class ModelRow:
     """One version.
 
     ``cross_validation``, ``sweep``, ``thresholds`` and ``locked_test`` are JSON forms of what training and evaluation
-    found; the latter two are added to a version after its training. ``labels_read_at``, in seconds since the epoch, moves
-    on when a later reading of the labels finds the same ones. Everything else never changes.
+    found; the latter two are added to a version after its training. ``labels_read_at``, in seconds since the epoch,
+    moves on when a later reading of the labels finds the same ones. Everything else never changes.
     """
 
     id: str
