@@ -64,7 +64,7 @@ class Tile:
     stack : int
         How many near-duplicates the tile stands for, itself included.
     note : str
-        A few grey words on the picture ("test set", "flips").
+        A few grey words on the picture ("test set").
     """
 
     id: str
@@ -107,10 +107,11 @@ class LabelKey:
 
 @dataclass(frozen=True)
 class Near:
-    """One of the samples most like the one in the large view.
+    """One of the samples most like the one in the large view; pressing it opens it there.
 
     Attributes
     ----------
+    id : str
     thumbnail_url, title : str
     label : str or None
     label_colour : str
@@ -118,6 +119,7 @@ class Near:
         In words, as shown.
     """
 
+    id: str
     thumbnail_url: str
     title: str
     label: str | None
@@ -138,6 +140,10 @@ class Large:
     label_colour : str
     says : str
         What the function says, in words.
+    prediction : str or None
+        The label that it says.
+    differs : bool
+        Whether that is another label than the annotation.
     confidences : sequence of (str, str, float)
         Name, ``#rrggbb`` of the bar, and fraction 0 to 1, of every label.
     facts : sequence of (str, str)
@@ -155,6 +161,8 @@ class Large:
     label: str | None
     label_colour: str
     says: str
+    prediction: str | None = None
+    differs: bool = False
     confidences: Sequence[tuple[str, str, float]] = ()
     facts: Sequence[tuple[str, str]] = ()
     history: Sequence[str] = ()

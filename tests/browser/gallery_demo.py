@@ -85,6 +85,8 @@ def _large(seed: int) -> Large:
         label=tile.label,
         label_colour=tile.label_colour,
         says=tile.says,
+        prediction=tile.prediction,
+        differs=tile.differs,
         confidences=[
             (name, inks[name].fill, 0.5 + (seed / 200) * (1 if name == tile.prediction else -1)) for name in NAMES
         ],
@@ -95,7 +97,7 @@ def _large(seed: int) -> Large:
             ("external id", f"ext-{seed}"),
         ],
         history=["22 Nov 2026, 10:12: real", "22 Nov 2026, 10:15: no label"],
-        near=[Near(one.thumbnail_url, one.title, one.label, one.label_colour, "0.93") for one in near],
+        near=[Near(one.id, one.thumbnail_url, one.title, one.label, one.label_colour, "0.93") for one in near],
     )
 
 

@@ -274,6 +274,20 @@ def test_the_large_view_by_keys(page: Page, demo: Demo) -> None:
     press(page, "ArrowRight", "ArrowRight", "ArrowRight")
     large.get_by_text("ext-5").wait_for()
     assert zoom_says(page).startswith("fit, ")
+    # One of the most alike that is on another page; keys go on from where it was opened.
+    press(page, "ArrowRight", *["ArrowRight"] * 17)
+    large.get_by_text("ext-23").wait_for()
+    large.get_by_role("button", name="picture-25.png").click()
+    assert large.locator("h2").inner_text() == "picture-25.png"
+    large.get_by_text("ext-25").wait_for()
+    press(page, "2")
+    demo.was_told([["label", ["s2"], "real", 0], ["label", ["s25"], "synthetic", 0]], page)
+    assert large.locator(".word").inner_text() == "synthetic"
+    press(page, "ArrowLeft")
+    large.get_by_text("ext-22").wait_for()
+    for _ in range(17):
+        press(page, "ArrowLeft")
+    large.get_by_text("ext-5").wait_for()
     press(page, "Escape")
     assert not large.is_visible()
     assert focused(page) == "s5"
