@@ -115,6 +115,9 @@ def visit(page: Page, demo: Demo, query: str = "") -> Locator:
     tiles = page.locator(".gallery .tile")
     tiles.first.wait_for()
     settled(page)
+    # The stylesheet comes up to 200 ms after the run has ended, and moves all that lies under the title: between
+    # pointing at a bar and pressing, the histogram slid away.
+    page.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--card') !== ''")
     return tiles
 
 
