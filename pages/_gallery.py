@@ -229,6 +229,7 @@ def gallery(
     size: TileSize = "M",
     large: Large | None = None,
     undoable: int = 0,
+    everything: int = 0,
 ) -> GalleryState:
     """Show the tiles, and return what is selected, what is open, and what was done.
 
@@ -251,6 +252,9 @@ def gallery(
         Of the sample that the state says is open.
     undoable : int
         0 where no change of labels can be undone; more is not told apart.
+    everything : int
+        How many samples are selected where that is all that match, on other pages too; else 0. The tiles are drawn as
+        selected then, a label key asks for all of them ("label-all"), and selecting by hand ends it ("leave-all").
 
     Returns
     -------
@@ -273,6 +277,7 @@ def gallery(
             "opened": opened_of(report),
             "large": _large(large) if large is not None else None,
             "undoable": undoable,
+            "everything": everything,
             "paper": _paper(current_theme()),
         },
         on_report_change=lambda: None,

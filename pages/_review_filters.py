@@ -186,8 +186,11 @@ def _choice(label: str, value: str | None, options: dict[str, str], key: str, wi
     return chosen or None
 
 
-def sentence(matching: int, total: int, view: View, said_by: str) -> str:
-    """What one looks at."""
+def sentence(matching: int, total: int, view: View, said_by: str, unlabelled: int) -> str:
+    """What one looks at; ``unlabelled`` of what matches have no label."""
     if view.where.bin:
         return f"{count(matching, 'sample')} in the bin"
-    return f"{matching:,} of {count(total, 'sample')} · {ORDERS[view.order]}{said_by}"
+    order = ORDERS[view.order]
+    if view.order is Order.USEFUL and matching and not unlabelled:
+        order = f"all have a label, so {ORDERS[Order.NEWEST]}"
+    return f"{matching:,} of {count(total, 'sample')} · {order}{said_by}"

@@ -53,6 +53,8 @@ def _act(gesture: Gesture) -> None:
     elif gesture.kind == "page":
         memory["page"] = min(max(memory["page"] + gesture.step, 0), -(-TOTAL // PAGE) - 1)
         select("demo", [])
+    elif gesture.kind == "leave-all":
+        memory["everything"] = False
 
 
 def _tile(seed: int) -> Tile:
@@ -122,6 +124,8 @@ if st.query_params.get("only") == "unlabelled":
     every = [seed for seed in every if memory["labels"].get(f"s{seed}") is None]
 shown = every[memory["page"] * PAGE : (memory["page"] + 1) * PAGE]
 st.caption(f"page {memory['page'] + 1} · {len(done.selected)} selected")
+if st.button("Select everything"):
+    memory["everything"] = True
 st.button("Select three", on_click=select, args=("demo", ["s0", "s1", "s2"]))
 st.text_input("Words")
 state = gallery(
@@ -132,4 +136,5 @@ state = gallery(
     size=st.query_params.get("size", "M"),
     large=_large(int(done.opened[1:])) if done.opened else None,
     undoable=len(memory["changes"]),
+    everything=TOTAL if memory.get("everything") else 0,
 )

@@ -228,6 +228,25 @@ def test_the_page_may_set_the_selection(page: Page, demo: Demo) -> None:
     page.get_by_text("page 1 · 4 selected").wait_for()
 
 
+def test_label_keys_ask_about_all_that_match_until_one_selects_by_hand(page: Page, demo: Demo) -> None:
+    """The page said that all were selected, and a key labelled the one tile in focus."""
+    tiles = visit(page, demo, "slow=0.3")
+    page.get_by_role("button", name="Select everything").click()
+    page.locator('.tile[data-id="s23"][aria-selected="true"]').wait_for()
+    assert len(selected(page)) == 24
+    tiles.nth(3).focus()
+    press(page, "2", "ArrowRight", "0")
+    told = [["label-all", [], "synthetic", 0], ["label-all", [], None, 0]]
+    demo.was_told(told, page)
+    assert label_of(page, "s3") == "synthetic"
+    assert len(selected(page)) == 24
+    # The key after it comes before the server knows that it was left.
+    press(page, "Space", "2")
+    assert selected(page) == []
+    demo.was_told([*told, ["leave-all", [], None, 0], ["label", ["s4"], "synthetic", 0]], page)
+    assert selected(page) == []
+
+
 def test_the_page_turns_at_its_ends_and_by_keys(page: Page, demo: Demo) -> None:
     tiles = visit(page, demo, "slow=0.3")
     tiles.first.focus()
