@@ -74,13 +74,19 @@ def from_address() -> View:
 
 def show_anew() -> None:
     """Have the widgets take their values from the address again, after the page itself changed it."""
-    st.session_state["filters-round"] = st.session_state.get("filters-round", 0) + 1
+    st.session_state["filters-round"] = round_of_widgets() + 1
+
+
+def round_of_widgets() -> int:
+    """Part of the widgets' keys: with another one they take their values from the address."""
+    found: int = st.session_state.get("filters-round", 0)
+    return found
 
 
 def filters(gallery: Gallery, view: View, labels: list[Label], function_id: str) -> View:
     """Draw the widgets; returns the view that they say."""
     facets = gallery.facets(view.where)
-    keys = f"{function_id}-{st.session_state.get('filters-round', 0)}"
+    keys = f"{function_id}-{round_of_widgets()}"
     names = {label.id: label.name for label in labels}
     where = view.where
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -14,8 +14,9 @@ from detector.storage import gallery_rows, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from detector.words import count
-from pages._gallery import Gesture, gallery, select, taking
+from pages._gallery import Gesture, gallery, taking
 from pages._review_actions import KEY, Everything, actions, everything, give_label, undo
+from pages._review_address import keep_address, page_number, remember_widgets, take_over
 from pages._review_filters import View, filters, from_address, sentence, show_anew
 from pages._review_look import Look
 from pages._state import escape, function_labels, go, require_function, workspace
@@ -63,40 +64,6 @@ def _go_to(function_id: str, view: View) -> None:
     show_anew()
 
 
-def _page_number(pages: int, place: dict[str, str]) -> int:
-    """The page at hand; other filters or another order start at the first one."""
-    wanted = st.query_params.get("page", "")
-    if st.session_state.get("review-place", place) != place:
-        wanted = ""
-    page = int(wanted) if wanted.isdecimal() and len(wanted) < 9 else 1
-    key = f"page-{pages}-{'-'.join(f'{name}={value}' for name, value in place.items())}"
-    step = st.session_state.pop("review-step", 0)
-    if step:
-        page = st.session_state.get(key, page) + step
-    page = min(max(page, 1), pages)
-    if pages == 1:
-        return 1
-    if step:
-        st.session_state[key] = page
-    return st.pagination(pages, default=page, key=key)
-
-
-def _keep_address(place: dict[str, str], page: int) -> None:
-    """Write all that is shown into the address, once and whole on every run.
-
-    Of two quick choices the browser sends the second with the address from before the first: an address that is changed
-    piece by piece would lose the first.
-    """
-    whole = {**place, **({"page": str(page)} if page > 1 else {})}
-    if st.query_params.to_dict() != whole:
-        st.query_params.from_dict(whole)
-    if st.session_state.get("review-place", place) != place:
-        # What was selected elsewhere is no longer in sight.
-        select(KEY, [])
-        everything().leave()
-    st.session_state["review-place"] = place
-
-
 def _shown(found: Gallery, view: View, number: int, place: dict[str, str]) -> tuple[Page, bool]:
     """The page, and whether it still shows samples that no longer match.
 
@@ -133,6 +100,7 @@ chosen = require_function()
 function_id = chosen.function.id
 ws = workspace()
 labels = function_labels(function_id)
+take_over()
 whole = everything()
 with taking(KEY) as done:
     _act_on(done.gestures, function_id, labels, whole)
@@ -155,8 +123,8 @@ line.markdown(f":gray[{escape(sentence(page_of.matching, found.total, view, _sai
 if view.where.group is not None:
     st.button("Close the stack", on_click=_go_to, args=(function_id, replace(view, where=view.where.without("group"))))
 bar = st.container()
-number = _page_number(max(1, math.ceil(page_of.tiles / PAGE_SIZE)), place)
-_keep_address(place, number)
+number = page_number(max(1, math.ceil(page_of.tiles / PAGE_SIZE)), place)
+keep_address(place, number)
 page, stale = _shown(found, view, number, place)
 if not page.samples:
     st.info("No sample matches these filters.")
@@ -183,3 +151,4 @@ with bar:
             type="tertiary",
             on_click=lambda: st.session_state.pop("review-page", None),
         )
+remember_widgets()

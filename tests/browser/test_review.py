@@ -177,6 +177,54 @@ def test_a_label_key_asks_about_all_that_match_and_a_click_ends_that(
     _wait_for(server, function, before | dict.fromkeys(differing, ids["synthetic"]))
 
 
+def test_a_step_back_in_the_browser_is_taken(dashboard: Dashboard, server: Server, function: Function) -> None:
+    """The address and the tiles stayed on the later view: what the widgets said was written over it."""
+    page, ids = dashboard.page, label_ids(server.workspace, function)
+    gallery = Gallery(server.workspace, function.id)
+    start = dashboard.query
+    real = {"label": ids["real"]}
+    both = real | {"says": ids["synthetic"]}
+    dashboard.choose("Label", "real")
+    dashboard.address_says(start | real)
+    dashboard.choose("Says", "synthetic")
+    dashboard.address_says(start | both)
+    assert 0 < gallery.count(GalleryFilter(**both)) < gallery.count(GalleryFilter(**real))
+
+    page.go_back()
+    dashboard.sees(f"{gallery.count(GalleryFilter(**real))} of 61 samples")
+    dashboard.settled()
+    dashboard.address_says(start | real)
+    page.go_back()
+    dashboard.sees("61 of 61 samples")
+    page.go_forward()
+    page.go_forward()
+    dashboard.sees(f"{gallery.count(GalleryFilter(**both))} of 61 samples")
+    dashboard.settled()
+    dashboard.address_says(start | both)
+    # Another choice goes on from there.
+    dashboard.choose("Says", "any")
+    dashboard.address_says(start | real)
+    # Pages too.
+    dashboard.choose("Label", "any label")
+    dashboard.address_says(start | {"label": "any"})
+    tiles = page.locator(".gallery .tile")
+    tiles.first.focus()
+    page.keyboard.press("n")
+    dashboard.address_says(start | {"label": "any", "page": "2"})
+    dashboard.settled()
+    page.go_back()
+    tiles.nth(47).wait_for()
+    dashboard.settled()
+    dashboard.address_says(start | {"label": "any"})
+    # Of two quick choices the second comes with the address from before the first: that is no step back.
+    for widget, option in (("Label", "real"), ("Says", "synthetic")):
+        page.get_by_role("combobox", name=widget, exact=True).click()
+        page.get_by_role("option", name=option).click()
+    dashboard.sees(f"{gallery.count(GalleryFilter(**both))} of 61 samples")
+    dashboard.settled()
+    dashboard.address_says(start | both)
+
+
 def test_a_source_is_set_by_a_name_and_removed_after_a_question(
     dashboard: Dashboard, server: Server, function: Function
 ) -> None:
