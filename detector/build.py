@@ -22,7 +22,7 @@ from detector.locked_test import score_locked_test
 from detector.progress import Pace, Report, silent
 from detector.review_scores import ReviewScores
 from detector.serving import ServingModel, load_serving_model, serving_backbone
-from detector.storage import embeddings, functions, models, samples
+from detector.storage import annotating, embeddings, functions, models, samples
 from detector.storage.functions import Function, Label
 from detector.storage.models import ModelRow
 from detector.storage.samples import PredictionRow, TrainingRow
@@ -86,13 +86,14 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
 
     start = monotonic()
     report("train", 0, 0, "Preparing the training", None)
+    moment = annotating.moment_between(ws.db)
     rows = _usable_rows(ws, function_id, backbone)
     groups = sample_groups(rows)
     samples.write_groups(ws.db, function_id, [(row.sample_id, group) for row, group in zip(rows, groups, strict=True)])
     trained = False
     note = ""
     try:
-        model, trained = _train_if_changed(ws, function, backbone, rows, groups, report)
+        model, trained = _train_if_changed(ws, function, backbone, rows, groups, moment, report)
         note = model.note
         functions.set_training_note(ws.db, function_id, "")
         trained_on = {row.image_hash for row in rows if row.split == "train" and row.label_id in model.label_ids}
@@ -223,6 +224,7 @@ def _train_if_changed(
     backbone: Backbone,
     rows: Sequence[TrainingRow],
     groups: Sequence[str],
+    moment: float,
     report: Report,
 ) -> tuple[ModelRow, bool]:
     labels = functions.list_labels(ws.db, function.id)
@@ -241,7 +243,8 @@ def _train_if_changed(
     if newest and newest[0].training_fingerprint == fingerprint:
         if function.live_model_id is None:
             functions.set_live_model(ws.db, function.id, newest[0].id)
-        return newest[0], False
+        models.set_labels_read_at(ws.db, newest[0].id, moment)
+        return models.get_model(ws.db, newest[0].id), False
     hashes = [row.image_hash for row, _ in chosen]
     data = TrainingData(
         sample_keys=hashes,
@@ -291,6 +294,7 @@ def _train_if_changed(
         thresholds=thresholds.to_json() if thresholds else None,
         note=result.note or "",
         seconds=result.seconds,
+        labels_read_at=moment,
     )
     # Another share may have been chosen while this was trained.
     refresh_thresholds(ws, row)

@@ -122,6 +122,12 @@ def day(moment: datetime) -> str:
     return f"{moment.day} {moment:%b %Y}"
 
 
+def moment(at: datetime) -> str:
+    """Write a day and the time of it, in UTC: ``"12 Mar 2026, 14:05 UTC"``."""
+    at = _in_utc(at)
+    return f"{day(at)}, {at:%H:%M} UTC"
+
+
 def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 

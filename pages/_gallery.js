@@ -120,18 +120,18 @@ function focusOn(state, node) {
 function showSelection(state) {
   if (!state.order.includes(state.focus)) state.focus = state.order[0] ?? null;
   for (const node of state.row.children) {
-    node.setAttribute("aria-selected", String(state.selected.has(node.dataset.id)));
+    node.setAttribute("aria-selected", String(state.everything > 0 || state.selected.has(node.dataset.id)));
     node.tabIndex = node.dataset.id === state.focus ? 0 : -1;
   }
-  state.root.querySelector(".clear").disabled = state.selected.size === 0;
-  state.root.querySelector(".select-page").disabled = state.selected.size === state.order.length;
+  state.root.querySelector(".clear").disabled = !state.everything && state.selected.size === 0;
+  state.root.querySelector(".select-page").disabled = !state.everything && state.selected.size === state.order.length;
 }
 
 function start(root, data) {
   const grid = root.querySelector(".grid");
   const state = {
     root, grid, row: grid.querySelector(".row"), log: logOf(data.key, data.session), send: null,
-    tiles: [], nodes: new Map(), order: [], labels: [], undoable: 0,
+    tiles: [], nodes: new Map(), order: [], labels: [], undoable: 0, everything: 0,
     revision: null, selected: new Set(), focus: null, opened: data.opened, turning: null,
     anchor: null, base: null, extending: false,
     timer: null, due: null, urgent: false, reported: 0, selectionChanged: false,
@@ -140,8 +140,14 @@ function start(root, data) {
   state.large = startLarge(state);
 
   function changed() {
+    const before = state.everything;
+    if (before) {
+      // Told at once, in the log: until the server knows, a label key would still be for all.
+      state.everything = 0;
+      addGesture(state, "leave-all", {});
+    }
     showSelection(state);
-    say(state, `${state.selected.size} selected`);
+    say(state, `${before ? `no longer all ${before} that match: ` : ""}${state.selected.size} selected`);
     reportSelection(state);
   }
   function toggle(id) {
@@ -184,7 +190,11 @@ function start(root, data) {
       say(state, "the next page is on its way");
       return;
     }
-    if (state.selected.size) {
+    if (state.everything) {
+      // More than one sees: the page names how many and asks.
+      addGesture(state, "label-all", { label });
+      say(state, `asking about all ${state.everything} that match`);
+    } else if (state.selected.size) {
       const ids = state.order.filter((id) => state.selected.has(id));
       // They have what they were selected for: the next key is for the tile in focus again.
       state.selected.clear();
@@ -256,7 +266,7 @@ function start(root, data) {
     else if (key === " ") {
       if (event.shiftKey) selectTo(node.dataset.id);
       else toggle(node.dataset.id);
-    } else if (key === "Escape" && state.selected.size) clear();
+    } else if (key === "Escape" && (state.everything || state.selected.size)) clear();
     else if (key === "Enter") state.large.open(node.dataset.id);
     else if (key === "s") openStack(node.dataset.id);
     else if (labelOfKey(state, key) !== undefined) giveByKey(node, labelOfKey(state, key));
@@ -348,12 +358,16 @@ export default function (component) {
   state.send = setStateValue;
   state.labels = data.labels;
   state.undoable = data.undoable;
+  const wasEverything = state.everything;
   state.grid.dataset.size = data.size;
   for (const [role, colour] of Object.entries(data.paper)) root.style.setProperty(`--${role}`, colour);
   const hint = data.labels.slice(0, 9).map((label, i) => `${i + 1} ${label.name}`);
   state.root.querySelector(".hint").textContent = [...hint, "0 no label"].join(" \u00b7 ");
 
   acknowledge(state, data.acknowledged);
+  // Data on their way may not know yet that it was left.
+  state.everything = state.log.entries.some((entry) => entry.kind === "leave-all") ? 0 : data.everything;
+  if (state.everything && !wasEverything) say(state, `all ${state.everything} that match are selected`);
   showUndo(state);
   showTiles(state, data);
 

@@ -64,7 +64,7 @@ class Tile:
     stack : int
         How many near-duplicates the tile stands for, itself included.
     note : str
-        A few grey words on the picture ("test set", "flips").
+        A few grey words on the picture ("test set").
     """
 
     id: str
@@ -107,10 +107,11 @@ class LabelKey:
 
 @dataclass(frozen=True)
 class Near:
-    """One of the samples most like the one in the large view.
+    """One of the samples most like the one in the large view; pressing it opens it there.
 
     Attributes
     ----------
+    id : str
     thumbnail_url, title : str
     label : str or None
     label_colour : str
@@ -118,6 +119,7 @@ class Near:
         In words, as shown.
     """
 
+    id: str
     thumbnail_url: str
     title: str
     label: str | None
@@ -138,6 +140,10 @@ class Large:
     label_colour : str
     says : str
         What the function says, in words.
+    prediction : str or None
+        The label that it says.
+    differs : bool
+        Whether that is another label than the annotation.
     confidences : sequence of (str, str, float)
         Name, ``#rrggbb`` of the bar, and fraction 0 to 1, of every label.
     facts : sequence of (str, str)
@@ -155,6 +161,8 @@ class Large:
     label: str | None
     label_colour: str
     says: str
+    prediction: str | None = None
+    differs: bool = False
     confidences: Sequence[tuple[str, str, float]] = ()
     facts: Sequence[tuple[str, str]] = ()
     history: Sequence[str] = ()
@@ -221,6 +229,7 @@ def gallery(
     size: TileSize = "M",
     large: Large | None = None,
     undoable: int = 0,
+    everything: int = 0,
 ) -> GalleryState:
     """Show the tiles, and return what is selected, what is open, and what was done.
 
@@ -243,6 +252,9 @@ def gallery(
         Of the sample that the state says is open.
     undoable : int
         0 where no change of labels can be undone; more is not told apart.
+    everything : int
+        How many samples are selected where that is all that match, on other pages too; else 0. The tiles are drawn as
+        selected then, a label key asks for all of them ("label-all"), and selecting by hand ends it ("leave-all").
 
     Returns
     -------
@@ -265,6 +277,7 @@ def gallery(
             "opened": opened_of(report),
             "large": _large(large) if large is not None else None,
             "undoable": undoable,
+            "everything": everything,
             "paper": _paper(current_theme()),
         },
         on_report_change=lambda: None,

@@ -8,13 +8,15 @@ function startLarge(state) {
   const find = (what) => dialog.querySelector(what);
   const stage = find(".stage");
   const image = stage.querySelector("img");
-  const view = { dialog, data: null, place: 0, drawn: null, full: null };
+  const view = { dialog, data: null, alike: null, place: 0, drawn: null, full: null };
   const zoom = startZoom(stage, (fits, level) => {
     find(".fit").textContent = `${fits ? "fit, " : ""}${Math.round(level * 100)} %`;
     find(".fit").setAttribute("aria-label", `zoom: ${find(".fit").textContent}; fit to the window`);
   });
 
-  const tileOpen = () => state.tiles.find((tile) => tile.id === state.opened);
+  // One of the most alike may be on no page at hand: until the server tells of it, what was shown of it stands in.
+  const tileOpen = () => state.tiles.find((tile) => tile.id === state.opened)
+    ?? (view.alike?.id === state.opened ? view.alike : undefined);
 
   view.open = (id) => {
     if (id === state.opened) return;
@@ -42,14 +44,13 @@ function startLarge(state) {
     const large = view.data?.id === state.opened ? view.data : null;
     const place = state.order.indexOf(state.opened);
     if (place >= 0) view.place = place;
-    const known = withGiven({ prediction: tile?.prediction ?? null, differs: false, ...tile, ...large }, state);
-    if (tile) known.differs = withGiven(tile, state).differs;
+    const known = withGiven({ prediction: null, differs: false, ...tile, ...large }, state);
     if (!tile && !large && known.title === undefined) return; // nothing is known of it any more: leave what is shown
     const anew = view.drawn !== state.opened;
     view.drawn = state.opened;
     find("h2").textContent = known.title;
     find("h2").title = known.title;
-    find(".place").textContent = place >= 0 ? `${place + 1} of ${state.order.length} on this page` : "";
+    find(".place").textContent = place >= 0 ? `${place + 1} of ${state.order.length} on this page` : "not on this page";
     find(".previous").disabled = place >= 0 ? place === 0 : view.place === 0;
     find(".next").disabled = place >= 0 ? place === state.order.length - 1 : view.place >= state.order.length;
     fillLabel(find(".word"), { ...known, label: known.label ?? null });
@@ -137,13 +138,21 @@ function startLarge(state) {
     find("ul.history").replaceChildren(...large.history.map((line) => element("li", "", line)));
     find("ul.near").replaceChildren(...large.near.map((one) => {
       const item = element("li");
+      const open = button("alike");
+      open.onclick = () => {
+        view.alike = one;
+        view.open(one.id);
+        // The button is gone with the next answer, and the keys with the focus on it.
+        find("h2").focus();
+      };
       const picture = document.createElement("img");
       picture.src = one.thumbnail_url;
       picture.alt = one.title;
       picture.title = one.title;
       const label = element("span", "label");
       fillLabel(label, one);
-      item.append(picture, label, element("span", "similarity", one.similarity));
+      open.append(picture, label, element("span", "similarity", one.similarity));
+      item.append(open);
       return item;
     }));
     for (const [part, lines] of [["facts", large.facts], ["history", large.history], ["near", large.near]]) {

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_KINDS = frozenset({"label", "undo", "page", "stack"})
+_KINDS = frozenset({"label", "label-all", "leave-all", "undo", "page", "stack"})
 #: Galleries that one session has opened: of the oldest no browser window still sends anything.
 _LOADS_KEPT = 32
 
@@ -24,8 +24,9 @@ class Gesture:
 
     Attributes
     ----------
-    kind : {"label", "undo", "page", "stack"}
-        Give a label, undo the last change of labels, turn the page, open a stack of near-duplicates.
+    kind : {"label", "label-all", "leave-all", "undo", "page", "stack"}
+        Give a label, ask for a label for all that match, select only some again after all that match, undo the last
+        change of labels, turn the page, open a stack of near-duplicates.
     ids : tuple of str
         The samples that get the label, or the one that stands for the stack. They come from the browser and may have
         left the page: whoever acts on them checks that they belong to the function.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape as escape_html
 
 import streamlit as st
@@ -50,21 +51,63 @@ def undo(function_id: str) -> str:
     return f"The last change is undone: {count(undone.changed, 'sample')} as before."
 
 
-def actions(gallery: Gallery, function_id: str, view: View, labels: list[Label], selected: list[str]) -> None:
-    """The bar over the gallery."""
-    everything = bool(st.session_state.get("all-matching")) and not selected
+@dataclass
+class Everything:
+    """Whether all that match are selected, instead of single tiles; of one browser session.
+
+    Changed without a call of Streamlit, which may stop the run before what was asked for is noted.
+
+    Attributes
+    ----------
+    on : bool
+    asked : str or None
+        Id of the label that a key asks for, for all of them; empty to take theirs away, None where nothing is asked.
+    """
+
+    on: bool = False
+    asked: str | None = None
+
+    def leave(self) -> None:
+        """Let only what a person selects be selected again."""
+        self.on, self.asked = False, None
+
+    def ask(self, label_id: str | None) -> None:
+        """Have the bar name how many they are and ask, whether they shall have a label or lose theirs."""
+        if self.on:
+            self.asked = label_id or ""
+
+
+def everything() -> Everything:
+    """Of this session."""
+    found: Everything = st.session_state.setdefault("everything", Everything())
+    return found
+
+
+def actions(
+    gallery: Gallery, function_id: str, view: View, labels: list[Label], selected: list[str], stacks: int = 0
+) -> None:
+    """The bar over the gallery; ``stacks`` of the selected samples stand for more that are alike."""
+    whole = everything().on and not selected
     matching = gallery.count(view.where)
-    n = len(selected) if selected else matching if everything else 0
+    n = len(selected) if selected else matching if whole else 0
     with st.container(horizontal=True, vertical_alignment="center", key="review-actions"):
-        if everything:
+        if whole:
             st.markdown(f"**All {count(matching)} that match**")
         elif selected:
-            st.markdown(f"**{count(n)} selected**")
+            others = f" · the others of {'its stack' if n == 1 else 'their stacks'} are not" if stacks else ""
+            st.markdown(f"**{count(n)} selected**{others}")
         else:
             st.markdown(":gray[Select images, or:]")
         # Always one button here: what stands behind it must keep its place, or an open menu turns into its neighbour.
-        words = "Only what I select" if everything else f"Select all {count(matching)} that match"
-        st.button(words, on_click=_everything, args=(not everything,), type="tertiary", key="select-all-matching")
+        words = "Only what I select" if whole else f"Select all {count(matching)} that match"
+        st.button(
+            words,
+            on_click=_everything,
+            args=(not whole,),
+            type="tertiary",
+            key="select-all-matching",
+            disabled=not (whole or matching),
+        )
 
         def ids() -> list[str]:
             return list(selected) if selected else gallery.ids(view.where, view.order)
@@ -74,41 +117,55 @@ def actions(gallery: Gallery, function_id: str, view: View, labels: list[Label],
         else:
             _labels(function_id, labels, ids, n)
             _more(function_id, ids, n)
-        _downloads(function_id, view, selected)
+        _downloads(function_id, view, selected, disabled=not (selected or matching))
 
 
 def _everything(on: bool) -> None:
-    st.session_state["all-matching"] = on
+    everything().leave()
+    everything().on = on
     select(KEY, [])
 
 
 def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]], n: int) -> None:
     for label in [*labels, None]:
         name = label.name if label else "no label"
-        asked = st.button(name, key=f"give-{label.id if label else 'none'}", disabled=not n)
-        if asked:
-            words = (
-                f"give {count(n, 'sample')} the label {name}" if label else f"take the label of {count(n, 'sample')}"
-            )
-            _do(words, ids, lambda chosen, label=label: give_label(function_id, chosen, label), n)  # type: ignore[misc]
+        pressed = st.button(escape(name), key=f"give-{label.id if label else 'none'}", disabled=not n)
+        # By key, on tiles of which most are out of sight: always asked about, and until it is answered.
+        by_key = n > 0 and everything().asked == (label.id if label else "")
+        if not (pressed or by_key):
+            continue
+        words = f"give {count(n, 'sample')} the label {name}" if label else f"take the label of {count(n, 'sample')}"
+
+        def give(chosen: list[str], label: Label | None = label) -> str:
+            return give_label(function_id, chosen, label)
+
+        if by_key:
+            _confirm(words, ids, give)
+        else:
+            _do(words, ids, give, n)
 
 
 def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
     with st.popover("More", disabled=not n):
         st.caption(f"With {count(n, 'sample')}:")
         source = st.text_input("Source", key="bulk-source", max_chars=200, placeholder="sdxl, camera")
-        if st.button("Set source", width="stretch"):
-            wanted = source.strip() or None
+        wanted = source.strip()
 
-            def give_source(chosen: list[str]) -> str:
-                changed = set_source(workspace(), function_id, chosen, wanted)
-                return (
-                    f"{count(changed, 'sample')} {f'with the source {wanted}' if wanted else 'without a source'} now."
-                )
+        def give_source(chosen: list[str]) -> str:
+            changed = set_source(workspace(), function_id, chosen, wanted)
+            return f"{count(changed, 'sample')} with the source {wanted} now."
 
-            _do(f"set the source of {count(n, 'sample')} to {wanted or 'none'}", ids, give_source, n)
+        def remove_source(chosen: list[str]) -> str:
+            changed = set_source(workspace(), function_id, chosen, None)
+            return f"{count(changed, 'sample')} without a source now."
+
+        if st.button("Set source", width="stretch", key="do-set-source", disabled=not wanted):
+            _do(f"set the source of {count(n, 'sample')} to {wanted}", ids, give_source, n)
+        if st.button("Remove source", width="stretch", key="do-remove-source"):
+            # However few: undo brings back labels only.
+            _confirm(f"remove the source of {count(n, 'sample')}. Undo cannot bring it back", ids, remove_source)
         for words, put in (("Move to the locked test set", put_aside_samples), ("Move back to training", give_back)):
-            if st.button(words, width="stretch"):
+            if st.button(words, width="stretch", key=f"do-{put.__name__}"):
 
                 def move(chosen: list[str], put: Callable[..., int] = put) -> str:
                     try:
@@ -119,7 +176,9 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
                     return f"{count(moved, 'sample')} moved.{following}"
 
                 _do(f"{words.lower()}: {count(n, 'sample')}", ids, move, n)
-        if st.button("Delete", width="stretch", help="Puts them into the bin, from where they can come back."):
+        if st.button(
+            "Delete", width="stretch", key="do-delete", help="Puts them into the bin, from where they can come back."
+        ):
 
             def delete(chosen: list[str]) -> str:
                 gone = delete_samples(workspace().db, function_id, chosen)
@@ -135,9 +194,9 @@ def _binned(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
         annotated(workspace(), function_id)
         return f"{count(back, 'sample')} back."
 
-    if st.button("Restore", disabled=not n):
+    if st.button("Restore", disabled=not n, key="do-restore"):
         _do(f"restore {count(n, 'sample')}", ids, restore, n)
-    if st.button("Empty the bin"):
+    if st.button("Empty the bin", key="do-empty"):
         whole = Gallery(workspace(), function_id).count(GalleryFilter(bin=True))
 
         def empty(_chosen: list[str]) -> str:
@@ -153,7 +212,11 @@ def _do(words: str, ids: Callable[[], list[str]], act: Act, n: int) -> None:
         _act(ids, act)
 
 
-@st.dialog("Are you sure?", on_dismiss="rerun")
+def _dismissed() -> None:
+    everything().asked = None
+
+
+@st.dialog("Are you sure?", on_dismiss=_dismissed)
 def _confirm(words: str, ids: Callable[[], list[str]], act: Act) -> None:
     st.markdown(escape(f"This will {words}."))
     if st.button("Do it", type="primary"):
@@ -163,16 +226,16 @@ def _confirm(words: str, ids: Callable[[], list[str]], act: Act) -> None:
 def _act(ids: Callable[[], list[str]], act: Act) -> None:
     with st.spinner("Working", show_time=True):
         said = act(ids())
-    st.session_state["all-matching"] = False
+    everything().leave()
     st.session_state["review-said"] = said
     st.session_state.pop("review-page", None)
     select(KEY, [])
     st.rerun()
 
 
-def _downloads(function_id: str, view: View, selected: list[str]) -> None:
+def _downloads(function_id: str, view: View, selected: list[str], disabled: bool) -> None:
     ws = workspace()
-    with st.popover("Download"):
+    with st.popover("Download", disabled=disabled):
         st.caption("The images selected:" if selected else "All that match:")
         for kind, words in _KINDS.items():
             if selected:

@@ -74,13 +74,19 @@ def from_address() -> View:
 
 def show_anew() -> None:
     """Have the widgets take their values from the address again, after the page itself changed it."""
-    st.session_state["filters-round"] = st.session_state.get("filters-round", 0) + 1
+    st.session_state["filters-round"] = round_of_widgets() + 1
+
+
+def round_of_widgets() -> int:
+    """Part of the widgets' keys: with another one they take their values from the address."""
+    found: int = st.session_state.get("filters-round", 0)
+    return found
 
 
 def filters(gallery: Gallery, view: View, labels: list[Label], function_id: str) -> View:
     """Draw the widgets; returns the view that they say."""
     facets = gallery.facets(view.where)
-    keys = f"{function_id}-{st.session_state.get('filters-round', 0)}"
+    keys = f"{function_id}-{round_of_widgets()}"
     names = {label.id: label.name for label in labels}
     where = view.where
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -186,8 +192,11 @@ def _choice(label: str, value: str | None, options: dict[str, str], key: str, wi
     return chosen or None
 
 
-def sentence(matching: int, total: int, view: View, said_by: str) -> str:
-    """What one looks at."""
+def sentence(matching: int, total: int, view: View, said_by: str, unlabelled: int) -> str:
+    """What one looks at; ``unlabelled`` of what matches have no label."""
     if view.where.bin:
         return f"{count(matching, 'sample')} in the bin"
-    return f"{matching:,} of {count(total, 'sample')} · {ORDERS[view.order]}{said_by}"
+    order = ORDERS[view.order]
+    if view.order is Order.USEFUL and matching and not unlabelled:
+        order = f"all have a label, so {ORDERS[Order.NEWEST]}"
+    return f"{matching:,} of {count(total, 'sample')} · {order}{said_by}"

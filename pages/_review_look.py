@@ -73,11 +73,14 @@ class Look:
             label=detail.label,
             label_colour=self._ink(detail.label).text,
             says=says,
+            prediction=detail.prediction,
+            differs=detail.agrees is False,
             confidences=[(name, self._ink(name).fill, share) for name, share in detail.confidences],
             facts=[*detail.facts, *(flips if detail.flips else [])],
             history=detail.history,
             near=[
                 Near(
+                    id=item.sample_id,
                     thumbnail_url=picture_path(ws.db, "thumbnail", found[item.sample_id].image_hash),
                     title=found[item.sample_id].file_name,
                     label=self._names.get(found[item.sample_id].label_id or ""),

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import streamlit as st
 
-from detector.gallery.filters import GalleryFilter
+from detector.gallery.filters import NONE, GalleryFilter
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
 from detector.storage import gallery_rows, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from detector.words import count
-from pages._gallery import Gesture, gallery, select, taking
-from pages._review_actions import KEY, actions, give_label, undo
+from pages._gallery import Gesture, gallery, taking
+from pages._review_actions import KEY, Everything, actions, everything, give_label, undo
+from pages._review_address import keep_address, page_number, remember_widgets, take_over
 from pages._review_filters import View, filters, from_address, sentence, show_anew
 from pages._review_look import Look
 from pages._state import escape, function_labels, go, require_function, workspace
@@ -24,10 +25,11 @@ from pages._style import current_theme
 PAGE_SIZE = 48
 
 
-def _act_on(gestures: list[Gesture], function_id: str, labels: list[Label]) -> None:
+def _act_on(gestures: list[Gesture], function_id: str, labels: list[Label], whole: Everything) -> None:
     """Do what was asked for in the gallery since the last run."""
     by_id = {label.id: label for label in labels}
     undone = []
+    left = False
     # Labels first, and nothing of Streamlit between them: a run that was told to stop ends at the next such call.
     for gesture in gestures:
         if gesture.kind == "label" and (gesture.label is None or gesture.label in by_id):
@@ -38,8 +40,15 @@ def _act_on(gestures: list[Gesture], function_id: str, labels: list[Label]) -> N
             give_label(function_id, known, by_id.get(gesture.label or ""))
         elif gesture.kind == "undo":
             undone.append(undo(function_id))
+        elif gesture.kind == "leave-all":
+            left = True
+            whole.leave()
+        elif gesture.kind == "label-all" and (gesture.label is None or gesture.label in by_id):
+            whole.ask(gesture.label)
     for said in undone:
-        st.toast(said)
+        st.toast(escape(said))
+    if left:
+        st.toast("No longer all that match: only what you select.")
     for gesture in gestures:
         if gesture.kind == "page":
             st.session_state["review-step"] = st.session_state.get("review-step", 0) + gesture.step
@@ -53,40 +62,6 @@ def _go_to(function_id: str, view: View) -> None:
     """Show another view, the widgets too."""
     st.query_params.from_dict({"function": function_id, **view.to_query()})
     show_anew()
-
-
-def _page_number(pages: int, place: dict[str, str]) -> int:
-    """The page at hand; other filters or another order start at the first one."""
-    wanted = st.query_params.get("page", "")
-    if st.session_state.get("review-place", place) != place:
-        wanted = ""
-    page = int(wanted) if wanted.isdecimal() and len(wanted) < 9 else 1
-    key = f"page-{pages}-{'-'.join(f'{name}={value}' for name, value in place.items())}"
-    step = st.session_state.pop("review-step", 0)
-    if step:
-        page = st.session_state.get(key, page) + step
-    page = min(max(page, 1), pages)
-    if pages == 1:
-        return 1
-    if step:
-        st.session_state[key] = page
-    return st.pagination(pages, default=page, key=key)
-
-
-def _keep_address(place: dict[str, str], page: int) -> None:
-    """Write all that is shown into the address, once and whole on every run.
-
-    Of two quick choices the browser sends the second with the address from before the first: an address that is changed
-    piece by piece would lose the first.
-    """
-    whole = {**place, **({"page": str(page)} if page > 1 else {})}
-    if st.query_params.to_dict() != whole:
-        st.query_params.from_dict(whole)
-    if st.session_state.get("review-place", place) != place:
-        # What was selected elsewhere is no longer in sight.
-        select(KEY, [])
-        st.session_state["all-matching"] = False
-    st.session_state["review-place"] = place
 
 
 def _shown(found: Gallery, view: View, number: int, place: dict[str, str]) -> tuple[Page, bool]:
@@ -125,8 +100,10 @@ chosen = require_function()
 function_id = chosen.function.id
 ws = workspace()
 labels = function_labels(function_id)
+take_over()
+whole = everything()
 with taking(KEY) as done:
-    _act_on(done.gestures, function_id, labels)
+    _act_on(done.gestures, function_id, labels, whole)
 found = Gallery(ws, function_id)
 st.title("Review", anchor=False)
 line = st.empty()
@@ -137,16 +114,17 @@ if not len(found.columns):
     st.stop()
 
 if said := st.session_state.pop("review-said", None):
-    st.toast(said)
+    st.toast(escape(said))
 view = filters(found, from_address(), labels, function_id)
 place = {"function": function_id, **view.to_query()}
 page_of = found.page(view.where, view.order, 1, 1, view.stacked)
-line.markdown(f":gray[{escape(sentence(page_of.matching, found.total, view, _said_by(found)))}]")
+unlabelled = found.count(replace(view.where, label=NONE)) if view.where.label in (None, NONE) else 0
+line.markdown(f":gray[{escape(sentence(page_of.matching, found.total, view, _said_by(found), unlabelled))}]")
 if view.where.group is not None:
     st.button("Close the stack", on_click=_go_to, args=(function_id, replace(view, where=view.where.without("group"))))
 bar = st.container()
-number = _page_number(max(1, math.ceil(page_of.tiles / PAGE_SIZE)), place)
-_keep_address(place, number)
+number = page_number(max(1, math.ceil(page_of.tiles / PAGE_SIZE)), place)
+keep_address(place, number)
 page, stale = _shown(found, view, number, place)
 if not page.samples:
     st.info("No sample matches these filters.")
@@ -160,12 +138,17 @@ state = gallery(
     size=view.size,
     large=look.large(done.opened) if done.opened else None,
     undoable=int(can_undo(ws.db, function_id)),
+    everything=page.matching if whole.on and not done.selected else 0,
 )
 with bar:
-    actions(found, function_id, view, labels, state.selected)
+    stacks = sum(
+        size > 1 for item, size in zip(page.samples, page.stack_sizes, strict=True) if item.id in state.selected
+    )
+    actions(found, function_id, view, labels, state.selected, stacks)
     if stale:
         st.button(
             "Some no longer belong here: show anew",
             type="tertiary",
             on_click=lambda: st.session_state.pop("review-page", None),
         )
+remember_widgets()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from detector.build import build, put_back, sample_groups
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import BackboneUnavailable, NoModel, NotFound
 from detector.gallery.neighbours import nearest
+from detector.gallery.selection import Gallery
 from detector.imaging import sha256_hex
 from detector.invoke import Verdict, invoke
 from detector.serving import load_serving_model
@@ -131,7 +133,8 @@ def test_a_second_build_trains_and_embeds_nothing(ws: Workspace) -> None:
     function, model = _built(ws)
     again = build(ws, function.id)
     assert (again.trained, again.embedded) == (False, 0)
-    assert again.model == model
+    # Only that its labels were read again.
+    assert again.model == replace(model, labels_read_at=again.model.labels_read_at)
     assert len(models.list_models(ws.db, function.id)) == 1
 
 
@@ -178,6 +181,54 @@ def test_relabelling_one_sample_makes_a_new_version(ws: Workspace) -> None:
     assert changed.predicted_by == second.model.id
     # The model never saw this picture under its wrong label, so it contradicts.
     assert changed.agrees is False
+
+
+def test_labels_newer_than_the_model_are_counted_whatever_was_done_to_them(ws: Workspace) -> None:
+    """Taking a label away leaves no time on the sample, and undo puts the old time back: neither was counted."""
+    function, _ = _built(ws)
+    ids = label_ids(ws, function)
+    reals = [row.id for row in _samples(ws, function).values() if row.label_id == ids["real"]]
+
+    def newer() -> int:
+        return Gallery(ws, function.id).changed_since
+
+    assert newer() == 0
+    annotating.annotate(ws.db, reals[:2], None)
+    annotating.annotate(ws.db, reals[1:3], ids["synthetic"])
+    assert newer() == 3
+    annotating.undo_last(ws.db, function.id)
+    # The second sample has no label, the third has its old one again.
+    assert newer() == 2
+    bin.delete_samples(ws.db, function.id, reals[:1])
+    assert newer() == 1
+    build(ws, function.id)
+    assert newer() == 0
+    annotating.undo_last(ws.db, function.id)
+    assert newer() == 1
+    build(ws, function.id)
+    bin.restore_samples(ws.db, function.id, reals[:1])
+    assert newer() == 0
+
+
+def test_a_label_given_during_the_training_is_newer_than_its_model(ws: Workspace) -> None:
+    function = labelled_function(ws, PER_LABEL)
+    ids = label_ids(ws, function)
+    given: list[str] = []
+
+    def label_one(phase: str, *_: object) -> None:
+        if phase == "predict" and not given:
+            given.extend(row.id for row in _samples(ws, function).values() if row.label_id == ids["real"])
+            annotating.annotate(ws.db, given[:1], ids["synthetic"])
+
+    model = build(ws, function.id, label_one).model
+    assert model is not None
+    assert given
+    assert Gallery(ws, function.id).changed_since == 1
+    # Back as the model knows it: the build that follows finds nothing to train, and the model is up to date again.
+    annotating.annotate(ws.db, given[:1], ids["real"])
+    again = build(ws, function.id)
+    assert not again.trained
+    assert Gallery(ws, function.id).changed_since == 0
 
 
 def test_an_older_version_is_put_back_with_its_predictions_and_stays(ws: Workspace) -> None:
@@ -320,7 +371,8 @@ def test_the_note_goes_when_the_labels_are_back_as_they_were(ws: Workspace) -> N
     assert functions.get_function(ws.db, function.id).training_note
     annotating.annotate(ws.db, reals, ids["real"])
     result = build(ws, function.id)
-    assert (result.model, result.trained) == (model, False)
+    assert result.model is not None
+    assert (result.model.id, result.trained) == (model.id, False)
     assert functions.get_function(ws.db, function.id).training_note == ""
 
 

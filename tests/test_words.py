@@ -96,3 +96,8 @@ def test_sizes_speeds_and_scores() -> None:
     assert words.rate(65.2) == "65 images/s"
     assert words.rate(1.34) == "1.3 images/s"
     assert words.decimal(0.14159) == "0.142"
+
+
+def test_a_moment_is_a_day_and_a_time_in_utc():
+    berlin = timezone(timedelta(hours=1))
+    assert words.moment(datetime(2026, 3, 1, 0, 5, tzinfo=berlin)) == "28 Feb 2026, 23:05 UTC"

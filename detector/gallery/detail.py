@@ -11,7 +11,7 @@ from detector.evaluation.results import STRESSES
 from detector.storage import annotating, embeddings, evaluations, functions, models
 from detector.storage.annotating import HistoryEntry
 from detector.storage.sample_records import SampleRecord, find_record
-from detector.words import day, file_size
+from detector.words import day, file_size, moment
 from detector.workspace import Workspace
 
 _BY = {"person": "by hand", "import": "by the import", "api": "over the API"}
@@ -138,8 +138,8 @@ def _sentence(entry: HistoryEntry, names: Mapping[str, str]) -> str:
     given = "label removed" if entry.label_id is None else names.get(entry.label_id, _DELETED_LABEL)
     before = names.get(entry.previous_label_id, _DELETED_LABEL) if entry.previous_label_id else None
     was = f" (was {before})" if before else ""
-    undone = f"; undone {_day(entry.undone_at)}" if entry.undone_at is not None else ""
-    return f"{_day(entry.at)}: {given}, {_by(entry.by)}{was}{undone}"
+    undone = f"; undone {_moment(entry.undone_at)}" if entry.undone_at is not None else ""
+    return f"{_moment(entry.at)}: {given}, {_by(entry.by)}{was}{undone}"
 
 
 def _flips(ws: Workspace, record: SampleRecord, names: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -166,5 +166,9 @@ def _by(who: str) -> str:
     return _BY.get(who, f"by {who}")
 
 
-def _day(moment: float) -> str:
-    return day(datetime.fromtimestamp(moment, UTC))
+def _day(at: float) -> str:
+    return day(datetime.fromtimestamp(at, UTC))
+
+
+def _moment(at: float) -> str:
+    return moment(datetime.fromtimestamp(at, UTC))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from detector.gallery.columns import Bools, Columns, Ints, columns_of
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
-from detector.storage import gallery_rows
+from detector.storage import annotating, gallery_rows
 from detector.storage.samples import Sample
 from detector.workspace import Workspace
 
@@ -103,12 +103,17 @@ class Gallery:
 
     @property
     def changed_since(self) -> int:
-        """Samples whose label was changed after the live model's predictions were written."""
-        columns = self.columns
+        """Samples whose label was given, taken away or brought back after the live model's labels were read."""
         if self.verdicts.model_id is None:
             return 0
-        moment = gallery_rows.model_moment(self._ws.db, self.verdicts.model_id)
-        return int(((columns.numbers["annotated_at"] > moment) & ~columns.deleted).sum())
+        moment = gallery_rows.labels_read_at(self._ws.db, self.verdicts.model_id)
+
+        def make() -> int:
+            rows = self.columns.rows_of(annotating.changed_since(self._ws.db, moment))
+            return int((~self.columns.deleted[rows]).sum())
+
+        found: int = self.columns.derive(("changed since", moment), make)
+        return found
 
     def page(self, where: GalleryFilter, order: Order, number: int, size: int, stacked: bool = False) -> Page:
         """The ``number``-th page, from 1 on, of ``size`` tiles."""

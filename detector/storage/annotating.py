@@ -49,9 +49,10 @@ def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: 
     NotFound
         There is no such label.
     """
-    moment, operation = now(), new_id()
+    operation = new_id()
     changed = 0
     with db.write() as connection:
+        moment = now()
         owner = None
         if label_id is not None:
             owner = connection.scalar(select(labels.c.function_id).where(labels.c.id == label_id))
@@ -102,6 +103,29 @@ def undo_last(db: Database, function_id: str) -> Undone | None:
         if operation is None:
             return None
         return _undo(connection, function_id, operation)
+
+
+def moment_between(db: Database) -> float:
+    """A moment at which no label is being changed: whoever reads labels now has all changes up to it.
+
+    Every change takes its time inside its transaction, and so does this, so that none is under way with an earlier one.
+    """
+    with db.write():
+        return now()
+
+
+def changed_since(db: Database, moment: float) -> list[int]:
+    """The sequences of all samples whose label was given, taken away or brought back by undo after a moment.
+
+    What was done and undone after it is no change; what was done before it and undone after it is one. Samples of every
+    function, in the bin or outside: asked for one function only, SQLite would go through all samples of it.
+    """
+    at, undone_at = annotation_history.c.at, annotation_history.c.undone_at
+    # Two looks into two indexes: a single one with "or" would read the whole history.
+    done = select(annotation_history.c.sample_id).where(at > moment, undone_at.is_(None))
+    undone = select(annotation_history.c.sample_id).where(undone_at > moment, at <= moment)
+    with db.read() as connection:
+        return list(connection.scalars(select(samples.c.sequence).where(samples.c.id.in_(done.union(undone)))))
 
 
 def can_undo(db: Database, function_id: str) -> bool:

@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateColumn
 from detector.errors import DatabaseTooNew
 from detector.storage.schema import meta, metadata
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -26,6 +26,12 @@ def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) ->
         for name in names:
             column = CreateColumn(metadata.tables[table].c[name]).compile(dialect=connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
+
+
+def _add_indexes(connection: Connection, indexes: dict[str, tuple[str, ...]]) -> None:
+    for table, names in indexes.items():
+        for name in names:
+            next(index for index in metadata.tables[table].indexes if index.name == name).create(connection)
 
 
 def _for_the_gallery(connection: Connection) -> None:
@@ -39,13 +45,27 @@ def _for_the_gallery(connection: Connection) -> None:
     )
     for name in ("ix_samples_label", "ix_samples_predicted", "ix_samples_agrees"):
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
-    for table, name in (
-        ("samples", "ix_samples_label"),
-        ("samples", "ix_samples_revision"),
-        ("annotation_history", "ix_annotation_history_operation"),
-        ("annotation_history", "ix_annotation_history_by"),
-    ):
-        next(index for index in metadata.tables[table].indexes if index.name == name).create(connection)
+    _add_indexes(
+        connection,
+        {
+            "samples": ("ix_samples_label", "ix_samples_revision"),
+            "annotation_history": ("ix_annotation_history_operation", "ix_annotation_history_by"),
+        },
+    )
+
+
+def _for_labels_newer_than_a_model(connection: Connection) -> None:
+    _add_columns(connection, {"models": ("labels_read_at",)})
+    # Nobody wrote it down: it was just before the training began.
+    connection.exec_driver_sql("UPDATE models SET labels_read_at = created_at - seconds")
+    _add_indexes(connection, {"annotation_history": ("ix_annotation_history_at", "ix_annotation_history_undone")})
+
+
+def _for_labels_newer_than_a_model_and_longer_hashes(connection: Connection) -> None:
+    _for_labels_newer_than_a_model(connection)
+    # Pictures from before keep their one hash of 16 digits. SQLite does not look at the length.
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql("ALTER TABLE images ALTER COLUMN perceptual_hash TYPE VARCHAR(32)")
 
 
 #: ``MIGRATIONS[n]`` takes a database of version n to n + 1. Tables that are only new need no step: they are made when
@@ -61,6 +81,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
         },
     ),
     3: _for_the_gallery,
+    4: _for_labels_newer_than_a_model_and_longer_hashes,
 }
 
 #: How long a writer waits for another one before it gives up.

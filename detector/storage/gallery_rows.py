@@ -127,10 +127,10 @@ def flipped_sequences(db: Database, model_id: str) -> dict[str, list[int]]:
     return found
 
 
-def model_moment(db: Database, model_id: str) -> float:
-    """When a model was stored, in seconds since the epoch; labels changed later are not in it."""
+def labels_read_at(db: Database, model_id: str) -> float:
+    """When a model's labels were read, in seconds since the epoch; labels changed later are not in it."""
     with db.read() as connection:
-        return connection.scalar(select(models.c.created_at).where(models.c.id == model_id)) or 0.0
+        return connection.scalar(select(models.c.labels_read_at).where(models.c.id == model_id)) or 0.0
 
 
 def group_of(db: Database, sample_id: str) -> str | None:

@@ -234,9 +234,9 @@ def add_samples(
     -------
     list of AddedSample, aligned with ``found``
     """
-    moment = now()
     results: list[AddedSample] = []
     with db.write() as connection:
+        moment = now()
         names = {
             row.id: row.name
             for row in connection.execute(select(labels.c.id, labels.c.name).where(labels.c.function_id == function_id))

@@ -22,7 +22,8 @@ class ModelRow:
     """One version.
 
     ``cross_validation``, ``sweep``, ``thresholds`` and ``locked_test`` are JSON forms of what training and evaluation
-    found; the latter two are added to a version after its training, everything else never changes.
+    found; the latter two are added to a version after its training. ``labels_read_at``, in seconds since the epoch,
+    moves on when a later reading of the labels finds the same ones. Everything else never changes.
     """
 
     id: str
@@ -40,6 +41,7 @@ class ModelRow:
     cross_validation: dict[str, Any] | None
     note: str
     seconds: float
+    labels_read_at: float
     created_at: float
     thresholds: dict[str, Any] | None
     normalise: str | None
@@ -104,6 +106,12 @@ def list_models(db: Database, function_id: str) -> list[ModelRow]:
     with db.read() as connection:
         rows = connection.execute(_SELECT.where(models.c.function_id == function_id).order_by(models.c.version.desc()))
         return [ModelRow(**row._mapping) for row in rows]
+
+
+def set_labels_read_at(db: Database, model_id: str, moment: float) -> None:
+    """Note that a version still fits the labels as they were at a moment."""
+    with db.write() as connection:
+        connection.execute(update(models).where(models.c.id == model_id).values(labels_read_at=moment))
 
 
 def set_thresholds(db: Database, model_id: str, thresholds: dict[str, Any] | None) -> None:

@@ -58,8 +58,8 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
         The new sample's id, or the error to answer with: Conflict (the same bytes are there), InvalidInput (no such
         label) or NotFound (no such function).
     """
-    moment = now()
     with db.write() as connection:
+        moment = now()
         known = _Known(connection, posts)
         answers: list[str | DetectorError] = []
         new_images, new_samples, history, binned = [], [], [], []

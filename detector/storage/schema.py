@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -178,6 +179,14 @@ annotation_history = Table(
     Index("ix_annotation_history_sample", "sample_id"),
     Index("ix_annotation_history_operation", "operation"),
     Index("ix_annotation_history_by", "by", "sequence"),
+    Index("ix_annotation_history_at", "at"),
+    # Of the few that were undone only, or SQLite would look here for all that were not.
+    Index(
+        "ix_annotation_history_undone",
+        "undone_at",
+        sqlite_where=text("undone_at IS NOT NULL"),
+        postgresql_where=text("undone_at IS NOT NULL"),
+    ),
 )
 
 embeddings = Table(
@@ -223,6 +232,8 @@ models = Table(
     Column("locked_test", JSON),
     Column("note", Text, nullable=False, default=""),
     Column("seconds", Float, nullable=False),
+    # The training takes its time: labels changed later than this are not in it.
+    Column("labels_read_at", Float, nullable=False, server_default="0"),
     Column("created_at", Float, nullable=False),
     UniqueConstraint("function_id", "version"),
 )

@@ -39,6 +39,8 @@ class Dashboard:
         """Wait until the page is drawn and no run of its script is under way; a traceback on it is a failure."""
         expect(self.main.locator("h1").first).to_be_visible()
         expect(self.page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+        # The stylesheet is the last to come, and moves what it finds.
+        self.page.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--card') !== ''")
         exceptions = self.page.get_by_test_id("stException")
         assert not exceptions.count(), exceptions.first.inner_text()
 

@@ -53,6 +53,8 @@ def _act(gesture: Gesture) -> None:
     elif gesture.kind == "page":
         memory["page"] = min(max(memory["page"] + gesture.step, 0), -(-TOTAL // PAGE) - 1)
         select("demo", [])
+    elif gesture.kind == "leave-all":
+        memory["everything"] = False
 
 
 def _tile(seed: int) -> Tile:
@@ -85,6 +87,8 @@ def _large(seed: int) -> Large:
         label=tile.label,
         label_colour=tile.label_colour,
         says=tile.says,
+        prediction=tile.prediction,
+        differs=tile.differs,
         confidences=[
             (name, inks[name].fill, 0.5 + (seed / 200) * (1 if name == tile.prediction else -1)) for name in NAMES
         ],
@@ -95,7 +99,7 @@ def _large(seed: int) -> Large:
             ("external id", f"ext-{seed}"),
         ],
         history=["22 Nov 2026, 10:12: real", "22 Nov 2026, 10:15: no label"],
-        near=[Near(one.thumbnail_url, one.title, one.label, one.label_colour, "0.93") for one in near],
+        near=[Near(one.id, one.thumbnail_url, one.title, one.label, one.label_colour, "0.93") for one in near],
     )
 
 
@@ -120,6 +124,8 @@ if st.query_params.get("only") == "unlabelled":
     every = [seed for seed in every if memory["labels"].get(f"s{seed}") is None]
 shown = every[memory["page"] * PAGE : (memory["page"] + 1) * PAGE]
 st.caption(f"page {memory['page'] + 1} · {len(done.selected)} selected")
+if st.button("Select everything"):
+    memory["everything"] = True
 st.button("Select three", on_click=select, args=("demo", ["s0", "s1", "s2"]))
 st.text_input("Words")
 state = gallery(
@@ -130,4 +136,5 @@ state = gallery(
     size=st.query_params.get("size", "M"),
     large=_large(int(done.opened[1:])) if done.opened else None,
     undoable=len(memory["changes"]),
+    everything=TOTAL if memory.get("everything") else 0,
 )

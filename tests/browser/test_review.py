@@ -17,7 +17,7 @@ from sqlalchemy import select
 from detector.gallery.filters import GalleryFilter, Order
 from detector.gallery.selection import Gallery
 from detector.jobs import EVALUATE, request_build
-from detector.storage import annotating, functions, jobs, samples
+from detector.storage import functions, jobs, samples
 from detector.storage.functions import Function
 from detector.storage.schema import annotation_history
 from tests.browser.conftest import Server
@@ -140,8 +140,141 @@ def test_all_that_differ_are_relabelled_at_once_and_brought_back(
     left = Gallery(ws, function.id).ids(DIFFERS, Order.MOST_CONFIDENT)
     assert len(left) < len(differing)
     dashboard.sees_tiles(left)
-    assert annotating.undo_last(ws.db, function.id) is not None
+    dashboard.press("undo")
+    _wait_for(server, function, before)
+
+
+def test_a_label_key_asks_about_all_that_match_and_a_click_ends_that(
+    dashboard: Dashboard, server: Server, function: Function
+) -> None:
+    """The bar said that all that match were selected, and the key labelled one tile."""
+    page, ids = dashboard.page, label_ids(server.workspace, function)
+    before = _labels(server, function)
+    dashboard.choose("Says and label", "differ")
+    differing = Gallery(server.workspace, function.id).ids(DIFFERS, Order.LEAST_CONFIDENT)
+    tiles = page.locator(".gallery .tile")
+    chosen = page.locator('.gallery .tile[aria-selected="true"]')
+    dashboard.press(f"Select all {len(differing)} that match")
+    chosen.nth(len(differing) - 1).wait_for()
+    tiles.nth(1).focus()
+    page.keyboard.press("2")
+    dashboard.dialog_says(f"This will give {len(differing)} samples the label synthetic.")
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    dashboard.sees(f"All {len(differing)} that match")
+
+    tiles.nth(1).click()
+    dashboard.sees("1 selected")
+    page.get_by_text("No longer all that match: only what you select.").wait_for()
+    assert chosen.count() == 1
     assert _labels(server, function) == before
+
+    dashboard.press(f"Select all {len(differing)} that match")
+    chosen.nth(len(differing) - 1).wait_for()
+    tiles.nth(0).focus()
+    page.keyboard.press("2")
+    dashboard.press("Do it")
+    _wait_for(server, function, before | dict.fromkeys(differing, ids["synthetic"]))
+
+
+def test_a_step_back_in_the_browser_is_taken(dashboard: Dashboard, server: Server, function: Function) -> None:
+    """The address and the tiles stayed on the later view: what the widgets said was written over it."""
+    page, ids = dashboard.page, label_ids(server.workspace, function)
+    gallery = Gallery(server.workspace, function.id)
+    start = dashboard.query
+    real = {"label": ids["real"]}
+    both = real | {"says": ids["synthetic"]}
+    dashboard.choose("Label", "real")
+    dashboard.address_says(start | real)
+    dashboard.choose("Says", "synthetic")
+    dashboard.address_says(start | both)
+    assert 0 < gallery.count(GalleryFilter(**both)) < gallery.count(GalleryFilter(**real))
+
+    page.go_back()
+    dashboard.sees(f"{gallery.count(GalleryFilter(**real))} of 61 samples")
+    dashboard.settled()
+    dashboard.address_says(start | real)
+    page.go_back()
+    dashboard.sees("61 of 61 samples")
+    page.go_forward()
+    page.go_forward()
+    dashboard.sees(f"{gallery.count(GalleryFilter(**both))} of 61 samples")
+    dashboard.settled()
+    dashboard.address_says(start | both)
+    # Another choice goes on from there.
+    dashboard.choose("Says", "any")
+    dashboard.address_says(start | real)
+    # Pages too.
+    dashboard.choose("Label", "any label")
+    dashboard.address_says(start | {"label": "any"})
+    tiles = page.locator(".gallery .tile")
+    tiles.first.focus()
+    page.keyboard.press("n")
+    dashboard.address_says(start | {"label": "any", "page": "2"})
+    dashboard.settled()
+    page.go_back()
+    tiles.nth(47).wait_for()
+    dashboard.settled()
+    dashboard.address_says(start | {"label": "any"})
+    # Of two quick choices the second comes with the address from before the first: that is no step back.
+    for widget, option in (("Label", "real"), ("Says", "synthetic")):
+        page.get_by_role("combobox", name=widget, exact=True).click()
+        page.get_by_role("option", name=option).click()
+    dashboard.sees(f"{gallery.count(GalleryFilter(**both))} of 61 samples")
+    dashboard.settled()
+    dashboard.address_says(start | both)
+
+
+def test_a_source_is_set_by_a_name_and_removed_after_a_question(
+    dashboard: Dashboard, server: Server, function: Function
+) -> None:
+    """An empty field took the source of 99 samples away, unasked, and undo does not bring it back."""
+    page, ws = dashboard.page, server.workspace
+
+    def sources() -> set[str | None]:
+        return {row.source for row in samples.get_samples(ws.db, chosen)}
+
+    tiles = page.locator(".gallery .tile")
+    chosen: list[str] = tiles.evaluate_all("nodes => nodes.slice(0, 2).map(node => node.dataset.id)")
+
+    def choose_two() -> None:
+        for place in (0, 1):
+            tiles.nth(place).click()
+        dashboard.sees("2 selected")
+        dashboard.press("More")
+
+    choose_two()
+    assert page.get_by_role("button", name="Set source").is_disabled()
+    field = page.get_by_label("Source", exact=True)
+    field.fill("*x*")
+    field.press("Enter")
+    page.get_by_role("button", name="Set source", disabled=False).click()
+    # As it was written, not as Markdown.
+    page.get_by_text("2 samples with the source *x* now.").wait_for()
+    assert sources() == {"*x*"}
+    dashboard.settled()
+    page.reload()
+    dashboard.settled()
+    choose_two()
+    dashboard.press("Remove source")
+    # The menu that it was chosen from is one more dialog.
+    asked = page.get_by_role("dialog", name="Are you sure?")
+    asked.get_by_text("This will remove the source of 2 samples.").wait_for()
+    assert sources() == {"*x*"}
+    dashboard.press("Do it")
+    page.get_by_text("2 samples without a source now.").wait_for()
+    assert sources() == {None}
+
+
+def test_what_cannot_be_is_not_offered(dashboard: Dashboard, function: Function) -> None:
+    page = dashboard.page
+    page.goto(f"{page.url}&sort=useful")
+    dashboard.sees("61 of 61 samples · all have a label, so newest import first")
+    page.goto(f"{page.url}&text=nowhere")
+    dashboard.sees("No sample matches these filters.")
+    dashboard.settled()
+    assert page.get_by_role("button", name="Select all 0 that match").is_disabled()
+    assert page.get_by_role("button", name="Download", exact=True).is_disabled()
 
 
 def test_stacks_open_samples_go_to_the_bin_and_come_back_and_everything_can_be_downloaded(
@@ -149,6 +282,8 @@ def test_stacks_open_samples_go_to_the_bin_and_come_back_and_everything_can_be_d
 ) -> None:
     page = dashboard.page
     stack = page.locator(".gallery .tile", has=page.locator(".stacked:visible"))
+    stack.locator(".words").click()
+    dashboard.sees("1 selected · the others of its stack are not")
     stack.locator(".stacked").click()
     page.get_by_role("button", name="Close the stack").wait_for()
     dashboard.settled()
@@ -196,8 +331,8 @@ def test_stacks_open_samples_go_to_the_bin_and_come_back_and_everything_can_be_d
                 assert sum(name.endswith(".png") for name in archive.namelist()) == 61
 
 
-def test_axe_finds_no_serious_fault_on_the_page_and_in_the_large_view(
-    dashboard: Dashboard, server: Server, function: Function
+def test_axe_finds_no_serious_fault_on_the_page_its_menus_and_the_large_view(
+    dashboard: Dashboard, function: Function
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe of requirements-dev.txt is missing")
     page = dashboard.page
@@ -213,6 +348,27 @@ def test_axe_finds_no_serious_fault_on_the_page_and_in_the_large_view(
         ]
 
     assert serious() == []
+    page.locator(".gallery .tile").first.click()
+    dashboard.sees("1 selected")
+    for menu, entry in (("More", "Delete"), ("Download", "Table (CSV)")):
+        dashboard.press(menu)
+        page.get_by_text(entry, exact=True).first.wait_for()
+        assert serious() == [], menu
+        page.keyboard.press("Escape")
+    dashboard.press("Select all 61 that match")
+    dashboard.sees("All 61 that match")
+    dashboard.settled()
+    page.locator(".gallery .tile").first.focus()
+    page.keyboard.press("0")
+    dashboard.dialog_says("61 samples")
+    assert serious() == []
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    page.emulate_media(color_scheme="dark")
+    dashboard.reload()
+    assert serious() == []
+    page.emulate_media(color_scheme="light")
+    dashboard.reload()
     page.locator(".gallery .tile").first.focus()
     page.keyboard.press("Enter")
     page.locator("dialog.large .facts").wait_for()

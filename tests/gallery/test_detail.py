@@ -20,7 +20,7 @@ from detector.storage.evaluations import Flip
 from detector.storage.functions import Function
 from detector.storage.sample_records import label_confidences
 from detector.storage.samples import SampleFilter
-from detector.words import day
+from detector.words import day, moment
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, label_ids, labelled_function, make_image, workspace
 
@@ -82,8 +82,12 @@ def test_a_jpeg_says_how_it_was_made(ws: Workspace) -> None:
     assert facts["SHA-256"] == f"{detail.image_hash[:12]}…"
 
 
-def _day(moment: float) -> str:
-    return day(datetime.fromtimestamp(moment, UTC))
+def _moment(at: float) -> str:
+    return moment(datetime.fromtimestamp(at, UTC))
+
+
+def _day(at: float) -> str:
+    return day(datetime.fromtimestamp(at, UTC))
 
 
 def test_other_formats_say_only_what_they_know(ws: Workspace) -> None:
@@ -119,10 +123,10 @@ def test_the_annotation_and_its_history_are_told_newest_first(ws: Workspace) -> 
     function = labelled_function(ws, 1, labels=("real", "synthetic", "drawn"))
     ids, sample = label_ids(ws, function), _ids(ws, function)[0]
     detail = sample_detail(ws, sample)
-    today = _day(detail.annotated_at or 0)
     assert (detail.label, detail.annotated_by) == ("real", "by the import")
     assert detail.annotated_at == samples.get_sample(ws.db, sample).annotated_at
-    assert detail.history == (f"{today}: real, by the import",)
+    imported = _moment(detail.annotated_at or 0)
+    assert detail.history == (f"{imported}: real, by the import",)
 
     annotating.annotate(ws.db, [sample], ids["drawn"], by="api")
     annotating.annotate(ws.db, [sample], None)
@@ -132,11 +136,13 @@ def test_the_annotation_and_its_history_are_told_newest_first(ws: Workspace) -> 
     functions.rename_label(ws.db, ids["real"], "photograph")
     detail = sample_detail(ws, sample)
     assert (detail.label, detail.annotated_at, detail.annotated_by) == (None, None, None)
+    given, removed, drawn, _ = (_moment(entry.at) for entry in annotating.history(ws.db, sample))
+    undone = _moment(annotating.history(ws.db, sample)[0].undone_at or 0)
     assert detail.history == (
-        f"{today}: synthetic, by hand; undone {today}",
-        f"{today}: label removed, by hand (was a label that was deleted since)",
-        f"{today}: a label that was deleted since, over the API (was photograph)",
-        f"{today}: photograph, by the import",
+        f"{given}: synthetic, by hand; undone {undone}",
+        f"{removed}: label removed, by hand (was a label that was deleted since)",
+        f"{drawn}: a label that was deleted since, over the API (was photograph)",
+        f"{imported}: photograph, by the import",
     )
 
 

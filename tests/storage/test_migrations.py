@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqlalchemy import insert, inspect
+
 from detector.storage import functions, samples
 from detector.storage.database import SCHEMA_VERSION, Database
 from detector.storage.imports import add_samples
-from detector.storage.schema import meta
+from detector.storage.models import list_models
+from detector.storage.schema import annotation_history, meta, models
 from tests.factories import empty_function, make_image, new_sample, workspace
+from tests.storage.test_models import FACTS
 
 
 def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) -> None:
@@ -16,7 +20,14 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
     function = empty_function(ws)
     [added] = add_samples(ws.db, function.id, None, [new_sample(ws, make_image(1))])
     with ws.db.write() as connection:
-        for index in ("ix_samples_revision", "ix_annotation_history_operation", "ix_annotation_history_by"):
+        connection.execute(insert(models).values(function_id=function.id, version=1, created_at=500.0, id="m", **FACTS))
+        for index in (
+            "ix_samples_revision",
+            "ix_annotation_history_operation",
+            "ix_annotation_history_by",
+            "ix_annotation_history_at",
+            "ix_annotation_history_undone",
+        ):
             connection.exec_driver_sql(f"DROP INDEX {index}")
         for table, column in (
             ("samples", "sample_sets"),
@@ -26,6 +37,7 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
             ("models", "thresholds"),
             ("models", "normalise"),
             ("models", "locked_test"),
+            ("models", "labels_read_at"),
             ("functions", "sample_revision"),
             ("functions", "purge_revision"),
             ("samples", "label_quality"),
@@ -44,6 +56,10 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
     database = Database(ws.settings.url)
     assert samples.get_sample(database, added.sample_id).sample_sets is None
     assert functions.get_function(database, function.id) == function
+    # 1.5 s of training before it was stored.
+    assert [row.labels_read_at for row in list_models(database, function.id)] == [498.5]
+    indexes = inspect(database.engine).get_indexes("annotation_history")
+    assert {index["name"] for index in indexes} == {index.name for index in annotation_history.indexes}
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM api_keys").scalar() == 0
         version = connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'schema_version'").scalar()
