@@ -90,6 +90,7 @@ def invoke_throughput(folder: Path) -> Figure:
             caller_ms.append((middle[1] - before[1]) / len(images))
             embed_ms.append((_core_ms(here) - middle[1]) / len(images))
         precision = at.backbone.precision
+    limit = statistics.median(embed_ms) / (statistics.median(server_ms) + statistics.median(caller_ms))
     return Figure(
         "invoke_throughput",
         f"invokes/s with {_CONNECTIONS} connections / images/s of the embedding pipeline on the same images",
@@ -100,7 +101,8 @@ def invoke_throughput(folder: Path) -> Figure:
         measurements={"invokes/s": ours, "pipeline, images/s": pipeline},
         note=f"Both in {precision}; the callers share the cores with the server. Time of a core for one image: "
         f"{statistics.median(embed_ms):.1f} ms in the pipeline; {statistics.median(server_ms):.1f} ms in the server "
-        f"and {statistics.median(caller_ms):.1f} ms in the callers.",
+        f"and {statistics.median(caller_ms):.1f} ms in the callers. The limit: if no core ever waited, that would be "
+        f"{limit:.2f} x.",
     )
 
 
