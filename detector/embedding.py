@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.backbones import choose_precision, get_backbone
+from detector.backbones.availability import AUTO
 from detector.bench import LEAST_IMAGES, note_rate
 from detector.errors import ImageError, NotFound
 from detector.progress import Pace, Report, silent
-from detector.storage import embeddings, functions
+from detector.storage import embeddings, functions, models
 from detector.storage.functions import Function
 from detector.workspace import Workspace
 
@@ -34,7 +35,9 @@ def function_backbone(ws: Workspace, function: Function) -> Backbone:
     """
     precision = function.precision
     if precision is None:
-        precision = choose_precision(function.backbone_id, ws.settings)
+        # Back at a backbone from before: a second measurement may come out otherwise, and all would be embedded anew.
+        known = models.precisions(ws.db, function.id, function.backbone_id) if ws.settings.precision == AUTO else []
+        precision = known[0] if known else choose_precision(function.backbone_id, ws.settings)
         functions.set_precision(ws.db, function.id, precision)
     return get_backbone(function.backbone_id, precision, ws.settings).normalising(function.normalise)
 

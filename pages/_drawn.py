@@ -56,7 +56,8 @@ def draw_anew(changed: bool) -> None:
     if taken_away or (changed and not drawn.under_dialog):
         context.script_requests.request_rerun(
             RerunData(
-                query_string=drawn.query if taken_away else context.query_string,
+                # Not the tick's own: it may have left the browser before the address was written that is drawn now.
+                query_string=drawn.query,
                 page_script_hash=drawn.page,
                 cached_message_hashes=context.cached_message_hashes,
                 context_info=context.context_info,

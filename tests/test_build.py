@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load as load_arrays
 from sqlalchemy import select, update
 
+from detector.backbones import DEFAULT_CLIP, OFFLINE
 from detector.build import build, put_back, sample_groups
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import BackboneUnavailable, NoModel, NotFound
@@ -568,3 +569,18 @@ def test_progress_goes_through_its_phases(ws: Workspace) -> None:
     build(ws, function.id, report)
     assert phases == ["embed", "train", "predict"]
     assert samples.count_samples(ws.db, function.id, SampleFilter(annotated="none")) == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_back_at_a_backbone_its_precision_is_that_of_before(precision: str, tmp_path: Path) -> None:
+    """Measured again it might be the other one: on any machine one of the two would then embed all images anew."""
+    ws = workspace(tmp_path, precision=precision)
+    function = labelled_function(ws, 3)
+    assert build(ws, function.id).embedded == 6
+    ws.close()
+    ws = workspace(tmp_path, precision="auto")
+    functions.set_backbone(ws.db, function.id, DEFAULT_CLIP, "tried")
+    functions.set_backbone(ws.db, function.id, OFFLINE, "back")
+    again = build(ws, function.id)
+    assert (again.embedded, functions.get_function(ws.db, function.id).precision) == (0, precision)
+    ws.close()

@@ -223,7 +223,7 @@ def rename_function(db: Database, function_id: str, name: str) -> None:
 
 
 def set_backbone(db: Database, function_id: str, backbone_id: str, reason: str) -> None:
-    """Choose another backbone; its precision is measured anew at the next embedding. Raises NotFound."""
+    """Choose another backbone; its precision is chosen at the next embedding. Raises NotFound."""
     _update(db, function_id, backbone_id=backbone_id, backbone_reason=reason, precision=None)
 
 

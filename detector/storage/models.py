@@ -154,3 +154,14 @@ def _out_of_fold_path(model_id: str) -> str:
 
 
 _SELECT = select(*(models.c[name] for name in ModelRow.__dataclass_fields__))
+
+
+def precisions(db: Database, function_id: str, backbone_id: str) -> list[str]:
+    """In which precisions a function's models saw images through a backbone, that of the newest model first."""
+    statement = (
+        select(models.c.precision)
+        .where(models.c.function_id == function_id, models.c.backbone_id == backbone_id)
+        .order_by(models.c.version.desc())
+    )
+    with db.read() as connection:
+        return list(connection.scalars(statement))

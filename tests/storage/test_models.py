@@ -23,7 +23,7 @@ FACTS: dict[str, Any] = {
     "training_fingerprint": "f",
     "hyperparameters": {"c": 1.0},
     "sweep": [{"log_loss": 0.25}],
-    "cross_validation": {"accuracy": 0.75, "n": 4},
+    "cross_validation": {"accuracy": 0.75, "n": 4, "interval": [0.3, 0.95]},
     "note": "",
     "seconds": 1.5,
 }
