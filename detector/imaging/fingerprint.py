@@ -44,8 +44,8 @@ def perceptual_hash(image: Image.Image) -> str:
     str
         16 and 16 hexadecimal digits, as written by `ImageHash <https://github.com/JohannesBuchner/imagehash>`_.
     """
-    small = shrink(image)
-    return f"{imagehash.phash(small)}{imagehash.dhash(small)}"
+    grey = shrink(image).convert("L")
+    return f"{imagehash.phash(grey)}{imagehash.dhash(grey)}"
 
 
 def near_duplicate_groups(
