@@ -5,23 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import select
 
+from detector.build import build
 from detector.gallery.filters import GalleryFilter, Order
 from detector.gallery.selection import Gallery
-from detector.jobs import EVALUATE, request_build
-from detector.storage import functions, jobs, samples
+from detector.storage import functions, samples
 from detector.storage.functions import Function
 from detector.storage.schema import annotation_history
 from tests.browser.conftest import Server
-from tests.factories import add_images, images, label_ids, make_image, near_duplicate
+from tests.factories import add_images, empty_function, images, label_ids, make_image, near_duplicate, workspace
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -33,9 +35,24 @@ pytestmark = pytest.mark.browser
 DIFFERS = GalleryFilter(agreement="differs")
 
 
+@pytest.fixture(scope="module")
+def reviewed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Function]:
+    """A data folder with sixty labelled images, of which ten carry a wrong label, and a trained model; to be copied."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    with closing(workspace(folder)) as ws:
+        function = empty_function(ws, "Reviewed")
+        items = [(name, data, label) for name, data, label in images(30)]
+        wrong = {"real": "synthetic", "synthetic": "real"}
+        items = [(name, data, wrong[label] if place < 10 else label) for place, (name, data, label) in enumerate(items)]
+        add_images(ws, function, [*items, ("twin.png", near_duplicate(make_image(25)), "real")])
+        build(ws, function.id)
+        return folder, functions.get_function(ws.db, function.id)
+
+
 @pytest.fixture
-def server(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
+def server(reviewed: tuple[Path, Function], tmp_path: Path) -> Iterator[Server]:
     """Labels are given in peace: the training that follows them would only come after an hour."""
+    shutil.copytree(reviewed[0], tmp_path / "data")
     running = Server(tmp_path, {"DETECTOR_RETRAIN_DELAY": "3600"})
     yield running
     running.stop()
@@ -44,25 +61,11 @@ def server(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def function(dashboard: Dashboard, server: Server) -> Function:
-    """Sixty labelled images, of which ten carry a wrong label, a trained model, and the Review page open."""
-    ws = server.workspace
-    function = functions.get_function(ws.db, dashboard.create_function("Reviewed"))
-    items = [(name, data, label) for name, data, label in images(30)]
-    wrong = {"real": "synthetic", "synthetic": "real"}
-    items = [(name, data, wrong[label] if place < 10 else label) for place, (name, data, label) in enumerate(items)]
-    add_images(ws, function, [*items, ("twin.png", near_duplicate(make_image(25)), "real")])
-    request_build(ws, function.id)
-    deadline = time.monotonic() + 120
-    while functions.get_function(ws.db, function.id).live_model_id is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    # Nobody asks for the audit here, and it would take its time on a slow machine.
-    for job in jobs.list_jobs(ws.db, function.id):
-        if job.kind == EVALUATE and job.state == "queued":
-            jobs.finish(ws.db, job.id, "cancelled", "Not needed.")
-    dashboard.open("Review")
-    return function
+def function(dashboard: Dashboard, reviewed: tuple[Path, Function]) -> Function:
+    """That function, and the Review page open."""
+    dashboard.page.goto(f"{dashboard.address}/review?function={reviewed[1].id}")
+    dashboard.settled()
+    return reviewed[1]
 
 
 def _labels(server: Server, function: Function) -> dict[str, str | None]:
