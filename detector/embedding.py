@@ -36,8 +36,9 @@ def function_backbone(ws: Workspace, function: Function) -> Backbone:
     precision = function.precision
     if precision is None:
         # Back at a backbone from before: a second measurement may come out otherwise, and all would be embedded anew.
-        known = models.precisions(ws.db, function.id, function.backbone_id) if ws.settings.precision == AUTO else []
-        precision = known[0] if known else choose_precision(function.backbone_id, ws.settings)
+        if ws.settings.precision == AUTO:
+            precision = models.last_precision(ws.db, function.id, function.backbone_id)
+        precision = precision or choose_precision(function.backbone_id, ws.settings)
         functions.set_precision(ws.db, function.id, precision)
     return get_backbone(function.backbone_id, precision, ws.settings).normalising(function.normalise)
 

@@ -59,11 +59,7 @@ def _for_labels_newer_than_a_model(connection: Connection) -> None:
     # Nobody wrote it down: it was just before the training began.
     connection.exec_driver_sql("UPDATE models SET labels_read_at = created_at - seconds")
     _add_indexes(connection, {"annotation_history": ("ix_annotation_history_at", "ix_annotation_history_undone")})
-
-
-def _for_labels_newer_than_a_model_and_longer_hashes(connection: Connection) -> None:
-    _for_labels_newer_than_a_model(connection)
-    # Pictures from before keep their one hash of 16 digits. SQLite does not look at the length.
+    # And two hashes of a picture instead of one; older ones keep theirs. SQLite does not look at the length.
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql("ALTER TABLE images ALTER COLUMN perceptual_hash TYPE VARCHAR(32)")
 
@@ -81,7 +77,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
         },
     ),
     3: _for_the_gallery,
-    4: _for_labels_newer_than_a_model_and_longer_hashes,
+    4: _for_labels_newer_than_a_model,
 }
 
 #: How long a writer waits for another one before it gives up.

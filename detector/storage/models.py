@@ -156,12 +156,13 @@ def _out_of_fold_path(model_id: str) -> str:
 _SELECT = select(*(models.c[name] for name in ModelRow.__dataclass_fields__))
 
 
-def precisions(db: Database, function_id: str, backbone_id: str) -> list[str]:
-    """In which precisions a function's models saw images through a backbone, that of the newest model first."""
+def last_precision(db: Database, function_id: str, backbone_id: str) -> str | None:
+    """In which precision a function's newest model of a backbone saw images through it; None without such a model."""
     statement = (
         select(models.c.precision)
         .where(models.c.function_id == function_id, models.c.backbone_id == backbone_id)
         .order_by(models.c.version.desc())
+        .limit(1)
     )
     with db.read() as connection:
-        return list(connection.scalars(statement))
+        return connection.scalar(statement)
