@@ -180,7 +180,7 @@ def _right(material: Material, folds: Ints) -> Floats:
 
     used = folds[:, None] != np.arange(int(folds.max()) + 1)
     fitted = fit_subsets(
-        material.views, material.y, material.k, material.settings, used, coefficients=False, basis=material.basis
+        material.views, material.y, material.k, material.settings, used, coefficients=False, prepared=material.prepared
     )
     held_out = fitted.logits[np.arange(len(folds)), folds]
     return np.asarray(predicted(held_out) == material.y, dtype=np.float64)

@@ -55,7 +55,9 @@ def measure_learning_curve(material: Material, report: Report = silent) -> Learn
             for fold in range(int(folds.max()) + 1)
         ]
         used = np.concatenate(drawn, axis=1)
-        models = fit_subsets(material.views, y, k, material.settings, used, coefficients=False, basis=material.basis)
+        models = fit_subsets(
+            material.views, y, k, material.settings, used, coefficients=False, prepared=material.prepared
+        )
         right = (predicted(models.logits) == y[:, None]).reshape(n, len(drawn), len(sizes))
         accuracy[repeat] = right[np.arange(n), folds].mean(axis=0)
         counts[repeat] = used.sum(axis=0).reshape(len(drawn), len(sizes)).mean(axis=0)

@@ -14,13 +14,13 @@ from detector.serving import load_serving_model
 from detector.storage import embeddings, models, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
-from detector.training.basis import Eigenbasis
 from detector.training.calibration import Floats, Ints
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
 from detector.training.out_of_fold import OutOfFold
+from detector.training.prepared import PreparedSamples
 from detector.training.refit import Settings
-from detector.training.sweep import basis_for
+from detector.training.sweep import prepare_choice
 from detector.training.train import training_set_fingerprint
 from detector.workspace import Workspace
 
@@ -74,10 +74,10 @@ class Material:
         return Settings.of_model(self.model.hyperparameters, self.linear.slices)
 
     @cached_property
-    def basis(self) -> Eigenbasis:
-        """The eigenbasis of all samples at those settings: several parts need it, and it takes seconds."""
+    def prepared(self) -> PreparedSamples:
+        """All samples at those settings: several parts need them."""
         settings = self.settings
-        return basis_for(self.views, settings.views, settings.slices, settings.scaling)
+        return prepare_choice(self.views, settings.views, settings.slices, settings.scaling)
 
 
 def load_material(ws: Workspace, function_id: str) -> Material:

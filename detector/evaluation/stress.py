@@ -106,7 +106,7 @@ class StressTest:
             material.k,
             material.settings,
             material.folds[:, None] != np.arange(material.fold_count),
-            basis=material.basis,
+            prepared=material.prepared,
         )
         self.chosen = choose_samples([row.image_hash for row in material.rows], material.y)
         self._says_before = self.models.says(

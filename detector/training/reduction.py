@@ -18,9 +18,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from detector.training.calibration import Floats
 from detector.training.one_core import on_one_core
-from detector.training.scaling import LARGE, Embeddings, FeatureScaling, row_chunks
+from detector.training.scaling import LARGE, Embeddings, FeatureScaling
 
 #: Up to so many samples nothing is reduced.
 REDUCE_ABOVE = LARGE
@@ -37,14 +36,14 @@ def worth_reducing(n: int, dimension: int) -> bool:
     return n > REDUCE_ABOVE and dimension > DIRECTIONS
 
 
-def reduce(embeddings: Embeddings, scaling: FeatureScaling) -> tuple[float, Floats, Floats, np.ndarray]:
+def reduce(embeddings: Embeddings, scaling: FeatureScaling) -> tuple[float, torch.Tensor, torch.Tensor]:
     """The leading directions of the scaled samples.
 
     Returns
     -------
-    (trace, eigenvalues, vectors, design)
-        ``trace`` is the sum of all squared features. ``vectors`` (D, r) float64 are orthonormal, ``design`` (n, r)
-        float32 holds the samples along them: orthogonal columns, whose squared lengths are ``eigenvalues``.
+    (trace, directions, reduced)
+        ``trace`` is the sum of all squared features. ``directions`` (D, r) float32 are orthonormal, ``reduced`` (n, r)
+        float32 holds the samples along them.
     """
     n = len(embeddings[scaling.views[0]])
     step = max(1, n // _LEARN_FROM)
@@ -54,18 +53,15 @@ def reduce(embeddings: Embeddings, scaling: FeatureScaling) -> tuple[float, Floa
         learn_from.append(features[::step].astype(np.float32))
     directions = _directions(torch.from_numpy(np.concatenate(learn_from)))
     del learn_from
-    design = torch.empty((n, directions.shape[1]))
-    gram = torch.zeros((directions.shape[1], directions.shape[1]), dtype=torch.float64)
+    return trace, directions, along(embeddings, scaling, directions)
+
+
+def along(embeddings: Embeddings, scaling: FeatureScaling, directions: torch.Tensor) -> torch.Tensor:
+    """The scaled samples along directions (D, r): (n, r) float32."""
+    result = torch.empty((len(embeddings[scaling.views[0]]), directions.shape[1]))
     for rows, features in scaling.chunks(embeddings):
-        part = torch.from_numpy(features.astype(np.float32)) @ directions
-        design[rows] = part
-        gram += part.T @ part
-    # Those of the part are not quite those of all samples: turned, so that the columns are orthogonal over all.
-    eigenvalues, turn = on_one_core(lambda: torch.linalg.eigh(gram))
-    for rows in row_chunks(n):
-        design[rows] = design[rows] @ turn.float()
-    vectors = directions.double() @ turn
-    return trace, np.maximum(eigenvalues.numpy(), 0.0), vectors.numpy(), design.numpy()
+        result[rows] = torch.from_numpy(features).float() @ directions
+    return result
 
 
 def _directions(rows: torch.Tensor) -> torch.Tensor:

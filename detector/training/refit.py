@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from detector.training.basis import Eigenbasis
 from detector.training.calibration import Floats, Ints
 from detector.training.options import VIEW_SETS
+from detector.training.prepared import PreparedSamples
 from detector.training.scaling import Embeddings, row_chunks
 from detector.training.solver import SWEEP_TOLERANCE, solve
-from detector.training.sweep import basis_for, sample_weights
+from detector.training.sweep import prepare_choice, sample_weights
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Settings:
 class FittedModels:
     """P models on one scaling: ``coefficients`` (P, D, columns), ``intercept`` (P, columns), one column for two labels.
 
-    ``logits`` (n, P, columns) are those of the samples that the basis was made of, held out or not.
+    ``logits`` (n, P, columns) are those of the samples that they were made of, held out or not.
     """
 
-    basis: Eigenbasis
+    prepared: PreparedSamples
     coefficients: Floats
     intercept: Floats
     logits: Floats
@@ -63,7 +63,7 @@ class FittedModels:
         """The label that model ``which[i]`` gives to row i of other embeddings: (m,) indices."""
         result = np.empty((len(which), self.intercept.shape[1]))
         for rows in row_chunks(len(which)):
-            features = self.basis.scaling.apply(embeddings, rows)
+            features = self.prepared.scaling.apply(embeddings, rows)
             for model in np.unique(which[rows]):
                 mine = np.flatnonzero(which[rows] == model)
                 result[rows.start + mine] = features[mine] @ self.coefficients[model]
@@ -84,7 +84,7 @@ def fit_subsets(
     settings: Settings,
     used: np.ndarray,
     coefficients: bool = True,
-    basis: Eigenbasis | None = None,
+    prepared: PreparedSamples | None = None,
 ) -> FittedModels:
     """Train one model on each of many subsets of the samples, on the scaling of all of them.
 
@@ -98,29 +98,27 @@ def fit_subsets(
         Which samples each model is trained on; every label must be among them.
     coefficients : bool
         False leaves them empty: the logits of the given samples are all that is wanted.
-    basis : Eigenbasis, optional
-        That of these embeddings and settings, where it is at hand.
+    prepared : PreparedSamples, optional
+        Those of these embeddings and settings, where they are at hand.
     """
-    if basis is None:
-        basis = basis_for(embeddings, settings.views, settings.slices, settings.scaling)
+    if prepared is None:
+        prepared = prepare_choice(embeddings, settings.views, settings.slices, settings.scaling)
     weights = np.stack([sample_weights(y, k, settings.class_weight, column) for column in used.T], axis=1)
     solution = solve(
-        torch.from_numpy(basis.design(embeddings, np.float64)),
-        torch.from_numpy(basis.eigenvalues),
+        prepared.design(embeddings),
         torch.from_numpy(y),
         k,
         torch.from_numpy(weights),
-        torch.full((used.shape[1],), settings.c / basis.mean_squared_norm, dtype=torch.float64),
-        tolerance=SWEEP_TOLERANCE / 1e3,
+        torch.full((used.shape[1],), settings.c / prepared.mean_squared_norm, dtype=torch.float64),
+        tolerance=SWEEP_TOLERANCE / 100.0,
     )
-    found = solution.coefficients.numpy()
-    columns = found.shape[2]
+    models, columns, _ = solution.vectors.shape
     if coefficients:
-        flat = basis.coefficients(embeddings, found.reshape(len(found), -1))
-        by_model = flat.reshape(used.shape[1], columns, -1).transpose(0, 2, 1)
+        flat = prepared.coefficients(embeddings, solution.vectors.flatten(0, 1))
+        by_model = flat.reshape(models, columns, -1).transpose(0, 2, 1)
     else:
-        by_model = np.empty((used.shape[1], 0, columns))
-    return FittedModels(basis, by_model, solution.intercept.numpy(), solution.logits.numpy())
+        by_model = np.empty((models, 0, columns))
+    return FittedModels(prepared, by_model, solution.intercept.numpy(), solution.logits.numpy())
 
 
 def fit_without(embeddings: Embeddings, y: Ints, k: int, settings: Settings, held_out: np.ndarray) -> Ints:

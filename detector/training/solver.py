@@ -1,16 +1,19 @@
-"""Many logistic regressions on one design matrix at once.
+"""Many logistic regressions on one training set at once.
 
-All folds, values of C and class weights are columns of one batched L-BFGS (Nocedal & Wright, "Numerical Optimization",
-algorithm 7.4): every iteration costs two matrix products for all of them together. What makes it fast:
+All folds, values of C and class weights are rows of one batched L-BFGS (Nocedal & Wright, "Numerical Optimization",
+algorithm 7.4): every iteration costs one product with the samples' Gram matrix, or two with their features, for all of
+them together. What makes it fast:
 
-- The design matrix comes in the eigenbasis of its Gram or covariance matrix, where the Hessian is nearly diagonal. That
-  diagonal is the starting matrix of L-BFGS, so that a few dozen iterations suffice for every C.
+- The leading directions of the samples (see ``design``) are treated apart: along them the starting matrix of L-BFGS has
+  the curvature that the loss has there, and everywhere else that of the weakest of them. A few dozen iterations suffice
+  for every C, and nothing has to be decomposed.
 - Logits are linear in the parameters. The line search moves along logits that are already there and needs no product.
-- A fold is a column of 0/1 sample weights, so all folds share the one matrix.
+- The two loops over the history are two small triangular systems for each problem.
+- A fold is a row of 0/1 sample weights, so all folds share the one matrix.
 - Problems that have converged leave the batch.
 
 Each problem is scikit-learn's: ``C * sum_i weight_i * loss_i + |w|^2 / 2`` with an unpenalised intercept. Two labels
-have one column of logits, more labels one each (softmax), through the same code.
+have one row of logits, more labels one each (softmax), through the same code.
 """
 
 from __future__ import annotations
@@ -21,20 +24,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from detector.training.design import Design
 from detector.training.one_core import on_one_core
 from detector.training.scaling import LARGE
 
-HISTORY = 10
+HISTORY = 6
 LINE_SEARCH_STEPS = 12
 # The slope at the end of a step, as a share of the slope at its beginning.
 LINE_SEARCH_SLOPE = 0.3
 # Estimated distance of the mean loss from its minimum at which a problem counts as solved.
-SWEEP_TOLERANCE = 1e-9
+SWEEP_TOLERANCE = 1e-10
 EXACT_TOLERANCE = 1e-19
+# As near to the minimum as gradients in float32 can tell.
+FLOAT32_TOLERANCE = 1e-11
 MAX_ITERATIONS = 500
-# Numbers in one block of logits (samples x problems x columns): bounds memory, about eight such blocks live at a time.
-BLOCK_NUMBERS = 16_000_000
-# The same for a large set, beside whose design matrix there is less room.
+# Numbers in one block of logits (problems x rows x samples): bounds memory. Of fewer samples than features about thirty
+# such blocks live at a time (vectors are as long as logits there), of others about eight.
+BLOCK_NUMBERS = 4_000_000
+# The same for a large set, beside whose features there is less room.
 LARGE_BLOCK_NUMBERS = 2_000_000
 # Multiplications in one product up to which all problems are solved on one core: with more, the cores wait for each
 # other. 2,000 samples, 2,912 features, 100 fits on two cores of a busy machine: 17 s; on one: 1.6 s.
@@ -43,9 +50,17 @@ ONE_CORE_PRODUCT = 500_000_000
 
 @dataclass(frozen=True)
 class Solution:
-    """``coefficients`` (r, P, k), ``intercept`` (P, k), ``logits`` of all samples (n, P, k), ``iterations`` (P,)."""
+    """P solved problems of p parameters, with k rows of logits (one for two labels).
 
-    coefficients: Tensor
+    Attributes
+    ----------
+    vectors : (P, k, p) tensor, see ``Design``
+    intercept : (P, k) tensor
+    logits : (n, P, k) tensor, of all samples
+    iterations : (P,) tensor
+    """
+
+    vectors: Tensor
     intercept: Tensor
     logits: Tensor
     iterations: Tensor
@@ -53,29 +68,66 @@ class Solution:
 
 @dataclass
 class _Problems:
-    """The part of the state that shrinks when problems leave the batch. P is always the axis before the last."""
+    """The part of the state that shrinks when problems leave the batch. P is always the first axis.
+
+    The last of the p + 1 numbers of a vector is the intercept.
+    """
 
     index: Tensor  # (P,) place in the result
-    weights: Tensor  # (n, P, 1)
-    inverse_c: Tensor  # (P, 1)
+    weights: Tensor  # (P, 1, n)
+    inverse_c: Tensor  # (P, 1, 1)
     total: Tensor  # (P,) sum of weights
-    theta: Tensor  # (r + 1, P, k), the last row is the intercept
-    logits: Tensor  # (n, P, k)
-    gradient: Tensor  # (r + 1, P, k)
-    curvature: Tensor  # (P, 1)
-    history: list[tuple[Tensor, Tensor, Tensor]]  # steps, changes of the gradient, 1 / (step . change)
+    theta: Tensor  # (P, k, p + 1)
+    logits: Tensor  # (P, k, n)
+    gradient: Tensor  # (P, k, p + 1)
+    curvature: Tensor  # (P, 1, 1) mean over the samples
+    history: _History | None
 
     def keep(self, mask: Tensor) -> None:
         self.index, self.total = self.index[mask], self.total[mask]
-        self.inverse_c, self.curvature = self.inverse_c[mask], self.curvature[mask]
-        self.weights, self.theta = self.weights[:, mask], self.theta[:, mask]
-        self.logits, self.gradient = self.logits[:, mask], self.gradient[:, mask]
-        self.history = [(s[:, mask], y[:, mask], rho[mask]) for s, y, rho in self.history]
+        self.weights, self.inverse_c, self.curvature = self.weights[mask], self.inverse_c[mask], self.curvature[mask]
+        self.theta, self.logits, self.gradient = self.theta[mask], self.logits[mask], self.gradient[mask]
+        if self.history is not None:
+            self.history = self.history.keep(mask)
+
+
+@dataclass(frozen=True)
+class _History:
+    """The last m steps of P problems, the oldest first: (P, m, k * (p + 1)) each.
+
+    Of features ``images`` is the same tensor as ``moved``, and the sums below are made once.
+    """
+
+    moved: Tensor
+    images: Tensor
+    changed: Tensor  # of the gradient
+
+    def keep(self, mask: Tensor) -> _History:
+        moved = self.moved[mask]
+        return _History(moved, moved if self.images is self.moved else self.images[mask], self.changed[mask])
+
+    @staticmethod
+    def extended(before: _History | None, moved: Tensor, images: Tensor, changed: Tensor) -> _History:
+        """With one more step (P, k * (p + 1)), and without the oldest if there are enough."""
+        # Where rounding has eaten the curvature of a step, it is left out (all 0) for this problem.
+        cosine = (images * changed).sum(1) / (images.norm(dim=1) * changed.norm(dim=1)).clamp_min(1e-30)
+        usable = (cosine > torch.finfo(moved.dtype).eps)[:, None]
+
+        def with_one_more(older: Tensor | None, new: Tensor) -> Tensor:
+            new = torch.where(usable, new, torch.zeros_like(new))[:, None]
+            return new if older is None else torch.cat([older[:, -(HISTORY - 1) :], new], dim=1)
+
+        steps = with_one_more(before.moved if before else None, moved)
+        same = images is moved
+        return _History(
+            steps,
+            steps if same else with_one_more(before.images if before else None, images),
+            with_one_more(before.changed if before else None, changed),
+        )
 
 
 def solve(
-    design: Tensor,
-    eigenvalues: Tensor,
+    design: Design,
     y: Tensor,
     k: int,
     weights: Tensor,
@@ -85,14 +137,12 @@ def solve(
     max_iterations: int = MAX_ITERATIONS,
     solved: Callable[[int], None] | None = None,
 ) -> Solution:
-    """Solve P logistic regressions on one design matrix.
+    """Solve P logistic regressions on one training set.
 
     Parameters
     ----------
-    design : (n, r) tensor
-        Centred samples in their eigenbasis: ``design.T @ design`` is the diagonal matrix of ``eigenvalues``. float32 is
-        accurate enough for choosing among settings; float64 gives coefficients equal to scikit-learn's.
-    eigenvalues : (r,) tensor
+    design : Design
+        float32 is accurate enough for choosing among settings; float64 gives coefficients equal to scikit-learn's.
     y : (n,) integer tensor, labels 0..k-1
     k : int, >= 2
     weights : (n, P) tensor
@@ -100,7 +150,8 @@ def solve(
     c : (P,) tensor
         Inverse strength of the penalty, as in scikit-learn.
     tolerance : float
-        A problem is solved when its mean loss is estimated to lie this close to the minimum.
+        A problem is solved when its mean loss is estimated to lie this close to the minimum; in float32 never closer
+        than ``FLOAT32_TOLERANCE``.
     max_iterations : int
     solved : callable, optional
         Called after every iteration (small sets: once, at the end) with the number of problems solved so far. It may
@@ -109,27 +160,25 @@ def solve(
     Returns
     -------
     Solution
-        For two labels with one column of logits: the log odds of label 1.
+        For two labels with one row of logits: the log odds of label 1.
     """
-    columns = 1 if k == 2 else k
-    if design.numel() * weights.shape[1] * columns <= ONE_CORE_PRODUCT:
-        solution = on_one_core(
-            lambda: _solve_block(design, eigenvalues, y, k, weights, c, tolerance, max_iterations, None)
-        )
+    rows = 1 if k == 2 else k
+    if design.matrix.dtype == torch.float32:
+        tolerance = max(tolerance, FLOAT32_TOLERANCE)
+    if design.matrix.numel() * weights.shape[1] * rows <= ONE_CORE_PRODUCT:
+        solution = on_one_core(lambda: _solve_block(design, y, k, weights, c, tolerance, max_iterations, None))
         if solved is not None:
             solved(weights.shape[1])
         return solution
-    numbers = LARGE_BLOCK_NUMBERS if design.shape[0] > LARGE else BLOCK_NUMBERS
-    per_block = max(1, numbers // (design.shape[0] * columns))
+    numbers = LARGE_BLOCK_NUMBERS if design.samples > LARGE else BLOCK_NUMBERS
+    per_block = max(1, numbers // (design.samples * rows))
     parts = []
     for start in range(0, weights.shape[1], per_block):
         part = slice(start, start + per_block)
         report = None if solved is None else (lambda count, start=start: solved(start + count))
-        parts.append(
-            _solve_block(design, eigenvalues, y, k, weights[:, part], c[part], tolerance, max_iterations, report)
-        )
+        parts.append(_solve_block(design, y, k, weights[:, part], c[part], tolerance, max_iterations, report))
     return Solution(
-        torch.cat([p.coefficients for p in parts], dim=1),
+        torch.cat([p.vectors for p in parts]),
         torch.cat([p.intercept for p in parts]),
         torch.cat([p.logits for p in parts], dim=1),
         torch.cat([p.iterations for p in parts]),
@@ -137,8 +186,7 @@ def solve(
 
 
 def _solve_block(
-    design: Tensor,
-    eigenvalues: Tensor,
+    design: Design,
     y: Tensor,
     k: int,
     weights: Tensor,
@@ -147,129 +195,157 @@ def _solve_block(
     max_iterations: int,
     solved: Callable[[int], None] | None,
 ) -> Solution:
-    n, r = design.shape
-    problems, columns = weights.shape[1], 1 if k == 2 else k
-    kind = {"dtype": design.dtype}
-    target = (y == 1).to(design.dtype)[:, None] if k == 2 else torch.nn.functional.one_hot(y, k).to(design.dtype)
-    target = target[:, None, :]
-    # Directions of the Hessian relative to the mean curvature of the loss; the last one is the intercept's.
-    spectrum = torch.cat([eigenvalues.to(design.dtype), torch.full((1,), float(n), **kind)])[:, None]
-    penalised = torch.ones(r + 1, 1, 1, **kind)
-    penalised[-1] = 0.0
-
-    result = Solution(
-        torch.zeros(r + 1, problems, columns, **kind),
-        torch.zeros(problems, columns, **kind),
-        torch.zeros(n, problems, columns, **kind),
-        torch.zeros(problems, dtype=torch.int64),
-    )
+    n, p = design.samples, design.parameters
+    problems, rows = weights.shape[1], 1 if k == 2 else k
+    kind = {"dtype": design.matrix.dtype}
+    target = (y == 1)[None] if k == 2 else torch.nn.functional.one_hot(y, k).T
+    target = target.to(**kind)[None]
+    weights = weights.to(**kind).T.contiguous()
+    theta = torch.zeros(problems, rows, p + 1, **kind)
+    logits = torch.zeros(problems, rows, n, **kind)
+    iterations = torch.zeros(problems, dtype=torch.int64)
     at = _Problems(
         index=torch.arange(problems),
-        weights=weights.to(design.dtype)[:, :, None],
-        inverse_c=(1.0 / c.to(design.dtype))[:, None],
-        total=weights.to(design.dtype).sum(0),
-        theta=torch.zeros(r + 1, problems, columns, **kind),
-        logits=torch.zeros(n, problems, columns, **kind),
+        weights=weights[:, None],
+        inverse_c=(1.0 / c.to(**kind))[:, None, None],
+        total=weights.sum(1),
+        theta=theta.clone(),
+        logits=logits.clone(),
         gradient=torch.empty(0),
         curvature=torch.empty(0),
-        history=[],
+        history=None,
     )
-
-    def gradient_here() -> tuple[Tensor, Tensor]:
-        p = _probabilities(at.logits)
-        slope = at.weights * (p - target)
-        curvature = (at.weights * p * (1.0 - p)).mean(dim=(0, 2))[:, None]
-        # The intercept's part apart: a column of ones beside the design would be a second copy of the largest array.
-        penalised_part = (design.T @ slope.reshape(n, -1)).reshape(r, len(at.index), columns)
-        loss_part = torch.cat([penalised_part, slope.sum(0)[None]])
-        return loss_part + penalised * at.theta * at.inverse_c[None], curvature
-
-    at.gradient, at.curvature = gradient_here()
+    at.gradient, at.curvature = _gradient(design, at, target)
     for iteration in range(max_iterations + 1):
-        # (r + 1, P, 1): inverse of the Hessian's diagonal. The curvature has a floor where all samples are certain.
-        diagonal = spectrum * at.curvature.clamp_min(1e-10).T + penalised[:, :, 0] * at.inverse_c.T
-        inverse_diagonal = (1.0 / diagonal)[:, :, None]
-        gap = 0.5 * (at.gradient * at.gradient * inverse_diagonal).sum(dim=(0, 2)) / at.total
+        direction, image = _direction(design, at)
+        gap = -0.5 * (at.gradient * image).sum(dim=(1, 2)) / at.total
         done = gap <= tolerance if iteration < max_iterations else torch.ones_like(gap, dtype=torch.bool)
-        result.iterations[at.index[done & (result.iterations[at.index] == 0)]] = iteration
+        iterations[at.index[done & (iterations[at.index] == 0)]] = iteration
         # Leaving one by one would copy the batch too often.
         left = len(done) - int(done.sum())
         if left == 0 or left <= 0.8 * len(done):
             leaving = at.index[done]
-            result.coefficients[:, leaving] = at.theta[:, done]
-            result.logits[:, leaving] = at.logits[:, done]
+            theta[leaving], logits[leaving] = at.theta[done], at.logits[done]
             at.keep(~done)
-            inverse_diagonal = inverse_diagonal[:, ~done]
+            same = image is direction
+            direction = direction[~done]
+            image = direction if same else image[~done]
         if solved is not None:
             solved(problems - left)
         if left == 0:
             break
-        direction = _direction(at.gradient, inverse_diagonal, at.history)
-        along = (design @ direction[:-1].reshape(r, -1)).reshape(n, len(at.index), columns) + direction[-1]
-        step = _line_search(at, target, penalised, direction, along)[None, :, None]
-        at.theta = at.theta + step * direction
+        along = design.logits(_flat(direction), _flat(image)).reshape(at.logits.shape) + direction[..., -1:]
+        step = _line_search(at, target, direction, image, along)[:, None, None]
+        moved = step * direction
+        at.theta = at.theta + moved
         at.logits = at.logits + step * along
         before = at.gradient
-        at.gradient, at.curvature = gradient_here()
-        moved, changed = step * direction, at.gradient - before
-        product = (moved * changed).sum(dim=(0, 2))
-        # Where rounding has eaten the curvature of a step, the pair is left out (weight 0) for this problem.
-        usable = product > 1e-12 * (changed * changed * inverse_diagonal).sum(dim=(0, 2))
-        rho = torch.where(usable, 1.0 / product, torch.zeros_like(product))
-        at.history = [*at.history[-(HISTORY - 1) :], (moved, changed, rho)]
-    intercept = result.coefficients[-1]
-    if columns > 1:
+        at.gradient, at.curvature = _gradient(design, at, target)
+        moved = moved.flatten(1)
+        images = moved if image is direction else (step * image).flatten(1)
+        at.history = _History.extended(at.history, moved, images, (at.gradient - before).flatten(1))
+    intercept = theta[..., -1]
+    if rows > 1:
         # Only differences between the labels' intercepts mean anything; scikit-learn's sum to 0 as well.
         shift = intercept.mean(dim=1, keepdim=True)
         intercept = intercept - shift
-        result.logits.sub_(shift)
-    return Solution(result.coefficients[:-1], intercept, result.logits, result.iterations)
+        logits.sub_(shift[..., None])
+    return Solution(theta[..., :-1], intercept, logits.permute(2, 0, 1), iterations)
+
+
+def _flat(vectors: Tensor) -> Tensor:
+    """(P, k, p + 1) -> (P * k, p), without the intercepts."""
+    return vectors[..., :-1].reshape(-1, vectors.shape[-1] - 1)
+
+
+def _gradient(design: Design, at: _Problems, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient here, and the mean curvature of the loss."""
+    probability = _probabilities(at.logits)
+    slope = at.weights * (probability - target)
+    curvature = (at.weights * probability * (1.0 - probability)).mean(dim=(1, 2), keepdim=True)
+    gradient = torch.empty_like(at.theta)
+    torch.mul(at.theta, at.inverse_c, out=gradient)
+    gradient[..., :-1] += design.gradient(slope.flatten(0, 1)).reshape(*slope.shape[:2], -1)
+    gradient[..., -1] = slope.sum(dim=2)
+    return gradient, curvature
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    return torch.sigmoid(logits) if logits.shape[-1] == 1 else torch.softmax(logits, dim=-1)
+    return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)
 
 
-def _direction(gradient: Tensor, inverse_diagonal: Tensor, history: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """The two-loop recursion, for all problems at once."""
-    q = gradient.clone()
-    factors = []
-    for moved, changed, rho in reversed(history):
-        factor = rho * (moved * q).sum(dim=(0, 2))
-        q -= factor[None, :, None] * changed
-        factors.append(factor)
-    q *= inverse_diagonal
-    for (moved, changed, rho), factor in zip(history, reversed(factors), strict=True):
-        q += (factor - rho * (changed * q).sum(dim=(0, 2)))[None, :, None] * moved
-    return -q
+def _direction(design: Design, at: _Problems) -> tuple[Tensor, Tensor]:
+    """Where to go, and its image: the two-loop recursion for all problems at once.
+
+    Each factor of a loop depends on those before it, by the inner products of all steps with all changes of the
+    gradient: that is a triangular system.
+    """
+    shape, wanted = at.gradient.shape, at.gradient.flatten(1)[:, None]
+    history = at.history
+    if history is not None:
+        products = torch.bmm(history.images, history.changed.transpose(1, 2)).triu()
+        diagonal = products.diagonal(dim1=1, dim2=2)
+        # A step that was left out is multiplied by 0 whatever it is divided by.
+        diagonal.masked_fill_(diagonal == 0.0, 1.0)
+        first = torch.linalg.solve_triangular(products, torch.bmm(history.images, wanted.transpose(1, 2)), upper=True)
+        wanted = wanted - torch.bmm(first.transpose(1, 2), history.changed)
+    step, image = _first_guess(design, at, wanted.reshape(shape))
+    if history is not None:
+        flat = image.flatten(1)[:, :, None]
+        right = diagonal[:, :, None] * first - torch.bmm(history.changed, flat)
+        second = torch.linalg.solve_triangular(products.transpose(1, 2), right, upper=False).transpose(1, 2)
+        same = image is step
+        step = step + torch.bmm(second, history.moved).reshape(shape)
+        image = step if same else image + torch.bmm(second, history.images).reshape(shape)
+    direction = -step
+    return direction, direction if image is step else -image
 
 
-def _line_search(at: _Problems, target: Tensor, penalised: Tensor, direction: Tensor, along: Tensor) -> Tensor:
-    """Step lengths at which the slope along the direction has nearly vanished: Newton's method, kept in a bracket.
+def _first_guess(design: Design, at: _Problems, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """The starting matrix of L-BFGS times vectors (P, k, p + 1), and its image."""
+    # The curvature has a floor where all samples are certain.
+    curvature = at.curvature.clamp_min(1e-10)
+    along = 1.0 / (curvature * design.strengths + at.inverse_c)
+    # No other direction is stronger than the weakest of the leading ones.
+    elsewhere = along[..., -1:]
+    shares = vectors[..., :-1] @ design.images.T
+    result = torch.empty_like(vectors)
+    result[..., :-1] = vectors[..., :-1] * elsewhere + (shares * (along - elsewhere)) @ design.directions
+    result[..., -1:] = vectors[..., -1:] / (curvature * design.samples)
+    if not design.dual:
+        return result, result
+    image = torch.empty_like(result)
+    image[..., :-1] = design.image(_flat(result)).reshape(*result.shape[:2], -1)
+    image[..., -1] = result[..., -1]
+    return result, image
+
+
+def _line_search(at: _Problems, target: Tensor, direction: Tensor, image: Tensor, along: Tensor) -> Tensor:
+    """Step lengths (P,) at which the slope along the direction has nearly vanished: Newton's method, kept in a bracket.
 
     Only slopes are compared, never losses: near the minimum, float32 losses are all alike while slopes still differ.
     The loss is convex, so a bracket of slopes of opposite sign always holds the minimum.
     """
-    inverse_c = at.inverse_c[:, 0]
-    steep = (penalised * at.theta * direction).sum(dim=(0, 2)) * inverse_c
-    bend = (penalised * direction * direction).sum(dim=(0, 2)) * inverse_c
+    inverse_c = at.inverse_c[:, 0, 0]
+    steep = (at.theta[..., :-1] * image[..., :-1]).sum(dim=(1, 2)) * inverse_c
+    bend = (direction[..., :-1] * image[..., :-1]).sum(dim=(1, 2)) * inverse_c
     weighted = at.weights * along
     # From the logits, not from the gradient: the same rounding as at the other ends of the search.
-    start = (weighted * (_probabilities(at.logits) - target)).sum(dim=(0, 2)) + steep
+    start = (weighted * (_probabilities(at.logits) - target)).sum(dim=(1, 2)) + steep
     allowed = LINE_SEARCH_SLOPE * start.abs()
     step = torch.ones_like(start)
     low, high = torch.zeros_like(start), torch.full_like(start, torch.inf)
     for _ in range(LINE_SEARCH_STEPS):
-        p = _probabilities(at.logits + step[None, :, None] * along)
-        slope = (weighted * (p - target)).sum(dim=(0, 2)) + steep + step * bend
+        p = _probabilities(at.logits + step[:, None, None] * along)
+        slope = (weighted * (p - target)).sum(dim=(1, 2)) + steep + step * bend
         open_still = slope.abs() > allowed
         if not bool(open_still.any()):
             break
-        if p.shape[-1] == 1:
-            second = (weighted * along * p * (1.0 - p)).sum(dim=(0, 2))
+        if p.shape[1] == 1:
+            second = (weighted * along * p * (1.0 - p)).sum(dim=(1, 2))
         else:
-            mean_along = (p * along).sum(dim=2, keepdim=True)
-            second = (weighted * p * (along - mean_along)).sum(dim=(0, 2))
+            mean_along = (p * along).sum(dim=1, keepdim=True)
+            second = (weighted * p * (along - mean_along)).sum(dim=(1, 2))
         low = torch.where(slope < 0, torch.maximum(low, step), low)
         high = torch.where(slope > 0, torch.minimum(high, step), high)
         newton = step - slope / (second + bend).clamp_min(1e-30)

@@ -12,15 +12,17 @@ import numpy as np
 import torch
 
 from detector.freed_memory import give_back_freed_memory
-from detector.training.basis import ONE_CORE_ROWS, Eigenbasis, eigenbasis, gram_matrix
 from detector.training.calibration import Floats, Ints, mean_log_loss, probabilities
 from detector.training.one_core import each_on_one_core
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
 from detector.training.options import SweepSettings as SweepSettings  # callers of a sweep find its settings here too
+from detector.training.prepared import PreparedSamples, gram_of, prepare
 from detector.training.remembered import REMEMBERED, content_digest
 from detector.training.scaling import LARGE, STANDARDISE, Embeddings, fit_scaling
 from detector.training.solver import LARGE_BLOCK_NUMBERS, solve
 
+# Up to so many samples each scaling is tried on a core of its own, with more all cores work on one after the other.
+ONE_CORE_ROWS = 3000
 # Settings this close in log loss are equally good: the simplest is taken. Also the accuracy of the float32 sweep.
 TIE = 1e-4
 
@@ -29,12 +31,12 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass
 class SweepResult:
-    """All rows in a fixed order, the chosen one's out-of-fold logits (n, k or 1), and its basis if still at hand."""
+    """All rows in a fixed order, the chosen one's out-of-fold logits (n, k or 1), and its samples if still at hand."""
 
     rows: list[SweepRow]
     chosen: SweepRow
     logits: Floats
-    basis: Eigenbasis | None = field(default=None, repr=False)
+    prepared: PreparedSamples | None = field(default=None, repr=False)
 
 
 def fold_weights(y: Ints, k: int, folds: Ints, fold: int, class_weight: str) -> Floats:
@@ -76,7 +78,7 @@ def sweep(
     digest = content_digest(embeddings)
     rows: list[SweepRow] = []
     near_best: dict[int, Floats] = {}
-    best, best_basis, best_key = np.inf, None, None
+    best, best_prepared, best_key = np.inf, None, None
     each_scaling = [_try_scaling(name, embeddings, digest, y, k, folds, options, count) for name in options.scaling]
     for tried in _side_by_side(each_scaling, len(y)):
         for (c, class_weight), logits in tried.logits.items():
@@ -84,44 +86,45 @@ def sweep(
             near_best[len(rows)] = logits
             rows.append(row)
             if row.log_loss < best:
-                best, best_basis, best_key = row.log_loss, tried.basis, (row.views, row.features, row.scaling)
+                best, best_prepared, best_key = row.log_loss, tried.prepared, (row.views, row.features, row.scaling)
         near_best = {i: logits for i, logits in near_best.items() if rows[i].log_loss <= best + TIE}
     chosen = min(near_best, key=lambda i: _simplicity(rows[i], options))
     rows[chosen] = replace(rows[chosen], chosen=True)
     row = rows[chosen]
-    same_basis = best_key == (row.views, row.features, row.scaling)
-    return SweepResult(rows, row, near_best[chosen], best_basis if same_basis else None)
+    at_hand = best_key == (row.views, row.features, row.scaling)
+    return SweepResult(rows, row, near_best[chosen], best_prepared if at_hand else None)
 
 
-def basis_for(
+def prepare_choice(
     embeddings: Embeddings,
     view_set: str,
     slices: tuple[tuple[int, int], ...],
     scaling: str,
+    dtype: torch.dtype = torch.float64,
     grams: _GramCache | None = None,
-) -> Eigenbasis:
-    """The eigenbasis of one choice of views, features and scaling."""
+) -> PreparedSamples:
+    """The samples in one choice of views, features and scaling."""
     views = VIEW_SETS[view_set]
     fitted = fit_scaling(embeddings, views, slices, scaling)
-    return eigenbasis(embeddings, fitted, None if grams is None else lambda: grams.sum_of_blocks(views, slices))
+    return prepare(embeddings, fitted, dtype, None if grams is None else lambda: grams.sum_of_blocks(views, slices))
 
 
 class _GramCache:
-    """Gram matrices of single blocks under one scaling: those of several views or feature sets are their sums."""
+    """float32 Gram matrices of single blocks, one scaling: those of several views or feature sets are their sums."""
 
     def __init__(self, embeddings: Embeddings, scaling: str) -> None:
         self.embeddings, self.scaling = embeddings, scaling
-        self.blocks: dict[tuple[str, tuple[int, int]], Floats] = {}
+        self.blocks: dict[tuple[str, tuple[int, int]], torch.Tensor] = {}
 
-    def sum_of_blocks(self, views: tuple[str, ...], slices: tuple[tuple[int, int], ...]) -> Floats:
-        total: Floats | None = None
+    def sum_of_blocks(self, views: tuple[str, ...], slices: tuple[tuple[int, int], ...]) -> torch.Tensor:
+        total: torch.Tensor | None = None
         for view in views:
             for columns in slices:
                 block = self.blocks.get((view, columns))
                 if block is None:
                     fitted = fit_scaling(self.embeddings, (view,), (columns,), self.scaling)
-                    block = self.blocks[view, columns] = gram_matrix(self.embeddings, fitted)
-                total = block.copy() if total is None else total + block
+                    block = self.blocks[view, columns] = gram_of(self.embeddings, fitted, torch.float32)
+                total = block.clone() if total is None else total + block
         assert total is not None
         return total / (len(views) * (1 if self.scaling == STANDARDISE else len(slices)))
 
@@ -133,7 +136,7 @@ class _Tried:
     views: str
     features: str
     scaling: str
-    basis: Eigenbasis
+    prepared: PreparedSamples
     logits: dict[tuple[float, str], Floats]
 
 
@@ -188,14 +191,14 @@ def _try_scaling(
             if len(y) > LARGE:
                 give_back_freed_memory()
             slices = options.slices[feature_set]
-            make = partial(basis_for, embeddings, view_set, slices, scaling, grams)
-            basis = REMEMBERED.get(digest, (view_set, slices, scaling), make)
-            found = _cross_validate(basis, embeddings, y, k, folds, options, count.of_one_choice(message))
-            yield _Tried(view_set, feature_set, scaling, basis, found)
+            make = partial(prepare_choice, embeddings, view_set, slices, scaling, torch.float32, grams)
+            prepared = REMEMBERED.get(digest, (view_set, slices, scaling), make)
+            found = _cross_validate(prepared, embeddings, y, k, folds, options, count.of_one_choice(message))
+            yield _Tried(view_set, feature_set, scaling, prepared, found)
 
 
 def _cross_validate(
-    basis: Eigenbasis,
+    prepared: PreparedSamples,
     embeddings: Embeddings,
     y: Ints,
     k: int,
@@ -209,7 +212,7 @@ def _cross_validate(
         weight: [fold_weights(y, k, folds, fold, weight).astype(np.float32) for fold in range(fold_count)]
         for weight in options.class_weight
     }
-    design = torch.from_numpy(basis.design(embeddings, np.float32))
+    design = prepared.design(embeddings)
     found: dict[tuple[float, str], Floats] = {}
     # Of a large set as many at a time as are solved at once: weights and logits of all would lie beside the design.
     most = max(1, LARGE_BLOCK_NUMBERS // (n * (1 if k == 2 else k) * fold_count)) if n > LARGE else len(settings)
@@ -223,11 +226,10 @@ def _cross_validate(
 
         solution = solve(
             design,
-            torch.from_numpy(basis.eigenvalues),
             torch.from_numpy(y),
             k,
             torch.from_numpy(np.stack([column for _, weight in part for column in by_weight[weight]], axis=1)),
-            torch.from_numpy(np.repeat([c / basis.mean_squared_norm for c, _ in part], fold_count)),
+            torch.from_numpy(np.repeat([c / prepared.mean_squared_norm for c, _ in part], fold_count)),
             solved=solved_of_part,
         )
         logits = solution.logits.numpy().reshape(n, len(part), fold_count, -1)
@@ -244,7 +246,7 @@ def _row(tried: _Tried, c: float, class_weight: str, logits: Floats, y: Ints, k:
         features=tried.features,
         scaling=tried.scaling,
         c=c,
-        C=c / tried.basis.mean_squared_norm,
+        C=c / tried.prepared.mean_squared_norm,
         class_weight=class_weight,
         log_loss=mean_log_loss(logits, y),
         accuracy=float(correct.mean()),

@@ -13,21 +13,19 @@ import torch
 
 from detector.errors import InvalidInput, NotTrainable
 from detector.freed_memory import give_back_freed_memory
-from detector.training.basis import Eigenbasis
 from detector.training.calibration import Floats, Ints, fit_temperature, probabilities
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.options import DETAIL, WHOLE, Candidate, Options, SweepRow, SweepSettings, sweep_options
+from detector.training.prepared import PreparedSamples
 from detector.training.readiness import MIN_SAMPLES, missing_sentence
 from detector.training.scaling import LARGE, Embeddings, Rows, row_chunks
 from detector.training.solver import EXACT_TOLERANCE, solve
-from detector.training.sweep import Progress, basis_for, sample_weights, sweep
+from detector.training.sweep import Progress, prepare_choice, sample_weights, sweep
 
 # Without folds nothing can be measured: a rather strong penalty, since there are only a few samples then.
 DEFAULT_C = 1.0
-# Of the last training in float32: as near to the minimum as its gradients can tell.
-REDUCED_TOLERANCE = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,13 +136,13 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     folds = make_folds(y, groups, settings.folds, settings.seed)
 
     rows: list[SweepRow] = []
-    validation, out_of_fold, fold_of_sample, basis, temperature = None, None, None, None, 1.0
+    validation, out_of_fold, fold_of_sample, prepared, temperature = None, None, None, None, 1.0
     if folds is None:
-        chosen, basis = _default(options, views)
+        chosen, prepared = _default(options, views)
         notes.append(_not_validated(y, groups, names))
     else:
         found = sweep(views, y, k, folds, options, progress)
-        rows, chosen, basis = found.rows, found.chosen, found.basis
+        rows, chosen, prepared = found.rows, found.chosen, found.prepared
         temperature = fit_temperature(found.logits, y)
         prob = probabilities(found.logits, temperature)
         validation = cross_validation_metrics(prob, y, names, int(folds.max()) + 1, temperature, groups)
@@ -159,18 +157,18 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     if len(y) > LARGE:
         give_back_freed_memory()
     slices = options.slices[chosen.features]
-    if basis is None:
-        basis = basis_for(views, chosen.views, slices, chosen.scaling)
-    coefficients, intercept = _refit(basis, views, y, k, chosen)
+    if prepared is None:
+        prepared = prepare_choice(views, chosen.views, slices, chosen.scaling)
+    coefficients, intercept = _refit(prepared, views, y, k, chosen)
     model = LinearModel(
         label_names=names,
-        views=basis.scaling.views,
+        views=prepared.scaling.views,
         feature=chosen.features,
         slices=slices,
         dimension=next(iter(views.values())).shape[1],
         scaling=chosen.scaling,
-        mean=basis.scaling.mean,
-        scale=basis.scaling.scale,
+        mean=prepared.scaling.mean,
+        scale=prepared.scaling.scale,
         coefficients=coefficients,
         intercept=intercept,
         temperature=temperature,
@@ -223,12 +221,12 @@ def _rows(embeddings: Rows, order: Ints) -> Rows:
     return embeddings[order]
 
 
-def _default(options: Options, views: Embeddings) -> tuple[Candidate, Eigenbasis]:
+def _default(options: Options, views: Embeddings) -> tuple[Candidate, PreparedSamples]:
     view_set, features, scaling = options.views[0], options.features[0], options.scaling[0]
-    basis = basis_for(views, view_set, options.slices[features], scaling)
+    prepared = prepare_choice(views, view_set, options.slices[features], scaling)
     c = min(options.c, key=lambda value: abs(np.log(value / DEFAULT_C)))
-    candidate = Candidate(view_set, features, scaling, c, c / basis.mean_squared_norm, options.class_weight[0])
-    return candidate, basis
+    candidate = Candidate(view_set, features, scaling, c, c / prepared.mean_squared_norm, options.class_weight[0])
+    return candidate, prepared
 
 
 def _not_validated(y: Ints, groups: Sequence[str], names: Sequence[str]) -> str:
@@ -247,21 +245,18 @@ def _not_validated(y: Ints, groups: Sequence[str], names: Sequence[str]) -> str:
     )
 
 
-def _refit(basis: Eigenbasis, views: Embeddings, y: Ints, k: int, chosen: Candidate) -> tuple[Floats, Floats]:
+def _refit(prepared: PreparedSamples, views: Embeddings, y: Ints, k: int, chosen: Candidate) -> tuple[Floats, Floats]:
     weights = sample_weights(y, k, chosen.class_weight, np.ones(len(y), dtype=bool))
-    # What the directions that were left out would add is more than float32 loses, and float64 twice the memory.
-    dtype, tolerance = (np.float32, REDUCED_TOLERANCE) if basis.reduced else (np.float64, EXACT_TOLERANCE)
+    exact = prepared.exact(views)
     solution = solve(
-        torch.from_numpy(basis.design(views, dtype)),
-        torch.from_numpy(basis.eigenvalues),
+        exact.design(views),
         torch.from_numpy(y),
         k,
         torch.from_numpy(weights[:, None]),
         torch.tensor([chosen.C], dtype=torch.float64),
-        tolerance=tolerance,
+        tolerance=EXACT_TOLERANCE,
     )
-    coefficients = solution.coefficients[:, 0].numpy().astype(np.float64)
-    return basis.coefficients(views, coefficients), solution.intercept[0].numpy().astype(np.float64)
+    return exact.coefficients(views, solution.vectors[0]), solution.intercept[0].double().numpy()
 
 
 def training_set_fingerprint(backbone_key: str, sample_keys: Sequence[str], names: Sequence[str]) -> str:

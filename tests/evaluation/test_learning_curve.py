@@ -38,11 +38,11 @@ def test_a_smaller_training_is_that_of_scikit_learn_on_the_drawn_samples() -> No
     material = clouds_with_sources((60, 60), seed=3)
     settings = material.settings
     used = np.random.default_rng(0).random((120, 4)) < 0.4
-    models = learning_curve.fit_subsets(material.views, material.y, 2, settings, used, basis=material.basis)
-    x = material.basis.scaling.apply(material.views)
+    models = learning_curve.fit_subsets(material.views, material.y, 2, settings, used, prepared=material.prepared)
+    x = material.prepared.scaling.apply(material.views)
     for place in range(4):
         mine = used[:, place]
-        c = settings.c / material.basis.mean_squared_norm
+        c = settings.c / material.prepared.mean_squared_norm
         reference = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(x[mine], material.y[mine])
         np.testing.assert_allclose(models.logits[:, place, 0], reference.decision_function(x), atol=1e-4)
         np.testing.assert_allclose(models.coefficients[place, :, 0], reference.coef_[0], atol=1e-4)

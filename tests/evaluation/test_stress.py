@@ -51,8 +51,8 @@ def test_verdicts_on_copies_are_those_of_a_run_made_by_hand(stressed: tuple[Work
     material = test._material
     score, flips = test.measure(name)
 
-    x = material.basis.scaling.apply(material.views)
-    c = material.settings.c / material.basis.mean_squared_norm
+    x = material.prepared.scaling.apply(material.views)
+    c = material.settings.c / material.prepared.mean_squared_norm
     before, after = [], []
     for place, row in enumerate(material.rows):
         copy = Image.open(io.BytesIO(CHANGES[name](Image.open(io.BytesIO(ws.blobs.image(row.image_hash))))))
@@ -67,7 +67,7 @@ def test_verdicts_on_copies_are_those_of_a_run_made_by_hand(stressed: tuple[Work
             max_iter=9999,
         ).fit(x[known], material.y[known])
         before.append(int(model.predict(x[[place]])[0]))
-        after.append(int(model.predict(material.basis.scaling.apply(stored))[0]))
+        after.append(int(model.predict(material.prepared.scaling.apply(stored))[0]))
 
     n = len(material.y)
     assert (score.n, score.of) == (n, n)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from detector.training import reduction
-from detector.training.basis import eigenbasis
 from detector.training.folds import make_folds
 from detector.training.options import SweepSettings, sweep_options
+from detector.training.prepared import prepare
 from detector.training.reduction import DIRECTIONS, REDUCE_ABOVE, worth_reducing
 from detector.training.scaling import fit_scaling
 from detector.training.sweep import sweep
@@ -40,15 +41,16 @@ def test_the_directions_are_the_leading_ones(small_sets_reduced, scaling):
     x = np.concatenate([x[:, :20], x[:, :20] + np.float32(0.01) * x[:, 20:]], axis=1)
     views = {"whole": x}
     fitted = fit_scaling(views, ("whole",), ((0, 40),), scaling)
-    basis, features = eigenbasis(views, fitted), fitted.apply(views)
+    # Said to be exact or not: a reduced set is in float32.
+    prepared, features = prepare(views, fitted, torch.float64), fitted.apply(views)
+    assert prepared.exact(views) is prepared
+    directions = prepared.directions.numpy()
+    assert np.allclose(directions.T @ directions, np.eye(16), atol=1e-5)
     exact = np.linalg.eigvalsh(features.T @ features)[-16:]
-    assert basis.reduced
-    assert np.allclose(basis.eigenvalues, exact, rtol=1e-3)
-    assert np.allclose(basis.vectors.T @ basis.vectors, np.eye(16), atol=1e-5)
-    made = basis.design(views, np.float32)
-    again = basis.design(views, np.float32)
-    assert np.allclose(made, again, atol=1e-3 * np.abs(made).max())
-    assert np.allclose(made.T @ made, np.diag(basis.eigenvalues), atol=1e-3 * basis.eigenvalues.max())
+    made, again = (prepared.design(views).matrix.numpy() for _ in range(2))
+    assert np.allclose(np.linalg.eigvalsh(made.T @ made), exact, rtol=1e-3)
+    assert np.array_equal(made, again)
+    assert np.allclose(made, features @ directions, atol=1e-5)
 
 
 def test_a_model_of_a_reduced_set_has_coefficients_for_all_features(small_sets_reduced):

@@ -1,45 +1,45 @@
-"""Bases that are kept from one training to the next."""
+"""Prepared samples that are kept from one training to the next."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from detector.training import remembered
-from detector.training.basis import Eigenbasis
 from detector.training.folds import make_folds
 from detector.training.options import SweepSettings, sweep_options
-from detector.training.remembered import RememberedBases, content_digest
+from detector.training.prepared import PreparedSamples
+from detector.training.remembered import RememberedSamples, content_digest
 from detector.training.scaling import STANDARDISE
-from detector.training.sweep import SweepResult, basis_for, sweep
+from detector.training.sweep import SweepResult, prepare_choice, sweep
 
-WHOLE = ("whole", ((0, 12),), STANDARDISE)
+WHOLE = ("whole", ((0, 60),), STANDARDISE)
 
 
 def _embeddings(seed: int, n: int = 40) -> dict[str, np.ndarray]:
-    return {"whole": np.random.default_rng(seed).standard_normal((n, 12)).astype(np.float32)}
+    return {"whole": np.random.default_rng(seed).standard_normal((n, 60)).astype(np.float32)}
 
 
-def _basis(embeddings: dict[str, np.ndarray]) -> Eigenbasis:
-    return basis_for(embeddings, *WHOLE)
+def _prepared(embeddings: dict[str, np.ndarray]) -> PreparedSamples:
+    return prepare_choice(embeddings, *WHOLE)
 
 
 def _sweep(embeddings: dict[str, np.ndarray], y: np.ndarray) -> SweepResult:
-    options = sweep_options(SweepSettings(), embeddings, {"all": slice(0, 12)}, y)
+    options = sweep_options(SweepSettings(), embeddings, {"all": slice(0, 60)}, y)
     folds = make_folds(y, [str(index) for index in range(len(y))], 4, 0)
     assert folds is not None
     return sweep(embeddings, y, 2, folds, options)
 
 
-def test_the_same_numbers_have_their_basis_again_and_others_have_not() -> None:
-    bases = RememberedBases()
+def test_the_same_numbers_are_remembered_and_others_have_not() -> None:
+    kept = RememberedSamples()
     embeddings = _embeddings(1)
-    first = bases.get(content_digest(embeddings), WHOLE, lambda: _basis(embeddings))
+    first = kept.get(content_digest(embeddings), WHOLE, lambda: _prepared(embeddings))
     again = {"whole": embeddings["whole"].copy()}
-    assert bases.get(content_digest(again), WHOLE, lambda: _basis(again)) is first
+    assert kept.get(content_digest(again), WHOLE, lambda: _prepared(again)) is first
     again["whole"][3, 4] += 1e-3
-    assert bases.get(content_digest(again), WHOLE, lambda: _basis(again)) is not first
+    assert kept.get(content_digest(again), WHOLE, lambda: _prepared(again)) is not first
     narrower = ("whole", ((0, 8),), STANDARDISE)
-    assert bases.get(content_digest(embeddings), narrower, lambda: basis_for(embeddings, *narrower)) is not first
+    assert kept.get(content_digest(embeddings), narrower, lambda: prepare_choice(embeddings, *narrower)) is not first
 
 
 def test_kind_of_number_shape_and_name_of_the_view_tell_embeddings_apart() -> None:
@@ -50,13 +50,13 @@ def test_kind_of_number_shape_and_name_of_the_view_tell_embeddings_apart() -> No
 
 def test_the_oldest_go_when_there_is_no_room_and_large_sets_are_not_kept() -> None:
     sets = [_embeddings(seed) for seed in range(3)]
-    made = [_basis(embeddings) for embeddings in sets]
-    bases = RememberedBases(most_bytes=2 * made[0].vectors.nbytes)
+    made = [_prepared(embeddings) for embeddings in sets]
+    kept = RememberedSamples(most_bytes=2 * made[0].nbytes)
     for embeddings in sets:
-        bases.get(content_digest(embeddings), WHOLE, lambda embeddings=embeddings: _basis(embeddings))
+        kept.get(content_digest(embeddings), WHOLE, lambda embeddings=embeddings: _prepared(embeddings))
     asked = []
     for number in (2, 1, 0):
-        bases.get(content_digest(sets[number]), WHOLE, lambda number=number: asked.append(number) or made[number])
+        kept.get(content_digest(sets[number]), WHOLE, lambda number=number: asked.append(number) or made[number])
     assert asked == [0]
     assert content_digest(_embeddings(1, remembered.MOST_SAMPLES + 1)) is None
 
@@ -67,7 +67,7 @@ def test_a_sweep_after_some_labels_were_changed_gives_what_it_gives_without_a_me
     _sweep(embeddings, y)
     y[:5] = 1 - y[:5]
     remembering = _sweep(embeddings, y)
-    monkeypatch.setattr("detector.training.sweep.REMEMBERED", RememberedBases())
+    monkeypatch.setattr("detector.training.sweep.REMEMBERED", RememberedSamples())
     forgetful = _sweep(embeddings, y)
     assert remembering.rows == forgetful.rows
     assert np.array_equal(remembering.logits, forgetful.logits)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler, normalize
 
-from detector.training.basis import eigenbasis
 from detector.training.scaling import fit_scaling
 from tests.training.factories import clouds
 
@@ -47,14 +46,3 @@ def test_both_views_are_the_mean_of_the_gram_matrices(scaling):
         return features @ features.T
 
     assert np.allclose(gram("whole", "detail"), (gram("whole") + gram("detail")) / 2, atol=1e-10)
-
-
-@pytest.mark.parametrize(("counts", "dimension"), [((30, 30), 12), ((12, 14), 50)])
-def test_the_eigenbasis_keeps_all_inner_products(counts, dimension):
-    views = {"whole": clouds(counts, dimension)[0]}
-    scaling = fit_scaling(views, ("whole",), ((0, dimension),), "standardise")
-    basis, features = eigenbasis(views, scaling), scaling.apply(views)
-    design = basis.design(views)
-    assert np.allclose(design @ design.T, features @ features.T, atol=1e-9)
-    assert np.allclose(design.T @ design, np.diag(basis.eigenvalues), atol=1e-3)
-    assert basis.mean_squared_norm == pytest.approx((features**2).sum(axis=1).mean())
