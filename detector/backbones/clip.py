@@ -16,7 +16,7 @@ from open_clip.transformer import VisionTransformer
 from safetensors.torch import load_file
 from torch import nn
 
-from detector.backbones.fused_blocks import fuse_blocks
+from detector.backbones.fused_blocks import fuse
 from detector.backbones.network import BFLOAT16, Backbone, weights_fingerprint
 from detector.backbones.registry import BackboneSpec
 from detector.errors import BackboneUnavailable
@@ -67,7 +67,7 @@ def load_clip(spec: BackboneSpec, checkpoint: Path, precision: str, threads: int
     except ValueError as error:
         raise _unusable(spec, f"in {checkpoint}, {error}") from error
     if precision == BFLOAT16 and isinstance(tower, VisionTransformer):
-        fuse_blocks(tower.transformer.resblocks)
+        fuse(tower)
     network = ImageTower(tower, int(open_clip.get_model_config(spec.architecture)["embed_dim"]))
     return Backbone(spec, network, network.features, fingerprint, precision, threads)
 

@@ -17,7 +17,7 @@ import copy
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -75,19 +75,18 @@ class Backbone:
         on_gpu = torch.cuda.is_available()
         self._device = torch.device("cuda" if on_gpu else "cpu")
         self.batch_size = GPU_BATCH_SIZE if on_gpu else spec.batch_size
-        workers = 1 if on_gpu else threads or os.cpu_count() or 1
-        # Crops that keep every core busy once: the best number to give to `embed_crops`.
-        self.round_size = workers * self.batch_size
+        self.workers = 1 if on_gpu else threads or os.cpu_count() or 1
+        # Crops that keep every core busy once.
+        self.round_size = self.workers * self.batch_size
         keep_freed_memory()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="backbone", initializer=_one_thread_each)
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="backbone", initializer=_one_thread_each)
         network = network.eval().requires_grad_(False)
         getattr(network, "rounded", network).to(_DTYPES[precision])
         self._dtype = torch.float32 if hasattr(network, "rounded") else _DTYPES[precision]
         self._network = network.to(self._device).to(memory_format=torch.channels_last)
         mean, std = (np.array(values, dtype=np.float64) for values in (spec.mean, spec.std))
         # (x / 255 - mean) / std as one multiplication and one addition.
-        self._gain = torch.tensor(1 / (255 * std), dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
-        self._shift = torch.tensor(-mean / std, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
+        self._gain, self._shift = self._for_each_pixel(1 / (255 * std)), self._for_each_pixel(-mean / std)
 
     @property
     def key(self) -> str:
@@ -134,11 +133,13 @@ class Backbone:
         -------
         float32 array (len(crops), D)
         """
-        parts = [crops[start : start + self.batch_size] for start in range(0, len(crops), self.batch_size)]
-        rows = np.empty((len(crops), self.dimension), dtype=np.float32)
-        for index, part_rows in enumerate(self._pool.map(self._embed_batch, parts)):
-            rows[index * self.batch_size :][: len(part_rows)] = part_rows
-        return rows
+        starts = range(0, len(crops), self.batch_size)
+        parts = [self.start_batch(crops[start : start + self.batch_size]) for start in starts]
+        return np.concatenate([part.result() for part in parts] or [np.empty((0, self.dimension), np.float32)])
+
+    def start_batch(self, crops: Sequence[np.ndarray]) -> Future[np.ndarray]:
+        """Embed at most ``batch_size`` crops as soon as a core is free; the result is that of `embed_crops`."""
+        return self._pool.submit(self._embed_batch, crops)
 
     def embed(self, prepared: Sequence[PreparedViews]) -> list[dict[str, np.ndarray]]:
         """Embed images.
@@ -161,6 +162,12 @@ class Backbone:
             start += count
         return results
 
+    def _for_each_pixel(self, values: np.ndarray) -> Any:
+        """(1, 3, S, S): numbers beside numbers are calculated with eight at a time, three channels are not."""
+        size = self.input_size
+        channels = torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
+        return channels.expand(1, 3, size, size).contiguous(memory_format=torch.channels_last)
+
     def _embed_batch(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         batch = np.zeros((self.batch_size, self.input_size, self.input_size, 3), dtype=np.uint8)
         for place, crop in enumerate(crops):
@@ -168,7 +175,7 @@ class Backbone:
         with torch.inference_mode():
             # A transposed view of (B, S, S, 3) already is channels_last in memory.
             images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float()
-            images = (images * self._gain + self._shift).to(self._dtype)
+            images = images.mul_(self._gain).add_(self._shift).to(self._dtype)
             features = self._network(images.contiguous(memory_format=torch.channels_last))
             return features[: len(crops)].float().cpu().numpy()
 

@@ -55,14 +55,20 @@ def embed_files(
         Called in this thread with ``[(key, {view: float32 array (D,)})]`` and ``[(key, error)]`` of what was finished
         since the last call. What it raises ends the run and reaches the caller: a cancelled job does this.
     """
-    queue: deque[tuple[_Unfinished, np.ndarray]] = deque()
+    waiting: deque[tuple[_Unfinished, np.ndarray]] = deque()
+    started: deque[tuple[list[_Unfinished], Future[np.ndarray]]] = deque()
     unfinished: deque[_Unfinished] = deque()
     failed: list[tuple[Key, ImageError]] = []
 
-    def run_batch() -> None:
-        batch = [queue.popleft() for _ in range(min(len(queue), backbone.round_size))]
-        if batch:
-            for (image, _), row in zip(batch, backbone.embed_crops([crop for _, crop in batch]), strict=True):
+    def start(crops: int) -> None:
+        batch = [waiting.popleft() for _ in range(crops)]
+        started.append(([image for image, _ in batch], backbone.start_batch([crop for _, crop in batch])))
+
+    def hand_over(batches: int) -> None:
+        """Wait for the oldest batches, and pass on what they have finished."""
+        for _ in range(batches):
+            images, rows = started.popleft()
+            for image, row in zip(images, rows.result(), strict=True):
                 image.rows.append(row)
         done: list[tuple[Key, dict[str, np.ndarray]]] = []
         while unfinished and len(unfinished[0].rows) == unfinished[0].missing:
@@ -72,19 +78,28 @@ def embed_files(
             on_batch(done, failed.copy())
             failed.clear()
 
-    for key, outcome in _decoded_ahead(items, backbone, limits, threads):
-        if isinstance(outcome, ImageError):
-            failed.append((key, outcome))
+    try:
+        for key, outcome in _decoded_ahead(items, backbone, limits, threads):
+            if isinstance(outcome, ImageError):
+                failed.append((key, outcome))
+            else:
+                crops = outcome.crops()
+                unfinished.append(_Unfinished(key, len(crops)))
+                waiting.extend((unfinished[-1], crop) for _, crop in crops)
+            while len(waiting) >= backbone.batch_size:
+                start(backbone.batch_size)
+            # A round ahead of the one that is waited for: a core that is done with its batch never waits for another.
+            while len(started) >= 2 * backbone.workers:
+                hand_over(backbone.workers)
             if len(failed) >= backbone.round_size:
-                run_batch()
-            continue
-        crops = outcome.crops()
-        unfinished.append(_Unfinished(key, len(crops)))
-        queue.extend((unfinished[-1], crop) for _, crop in crops)
-        while len(queue) >= backbone.round_size:
-            run_batch()
-    while queue or failed:
-        run_batch()
+                hand_over(0)
+        if waiting:
+            start(len(waiting))
+        while started or failed:
+            hand_over(min(len(started), backbone.workers))
+    finally:
+        for _, rows in started:
+            rows.cancel()
 
 
 def _decoded_ahead(

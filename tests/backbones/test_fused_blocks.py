@@ -1,17 +1,19 @@
-"""The faster blocks of CLIP calculate what open_clip's own do."""
+"""The faster parts of CLIP calculate what open_clip's own do."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from open_clip.transformer import VisionTransformer
 
-from detector.backbones.fused_blocks import _FusedBlock, fuse_blocks
-from tests.backbones.small_clip import make_small_clip
+from detector.backbones.fused_blocks import _attention, _FusedBlock, _LastBlock, _Patches, fuse
+from tests.backbones.small_clip import TRANSFORMER, make_small_clip
 
-needs_bfloat16 = pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
     reason="this processor has no bfloat16",
 )
@@ -21,31 +23,83 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.float() - expected).norm() / expected.norm())
 
 
-@needs_bfloat16
-@pytest.mark.parametrize("quick_gelu", [False, True])
-def test_fused_blocks_are_as_near_to_float32_as_plain_ones(quick_gelu: bool, tmp_path: Path) -> None:
-    clip = make_small_clip(tmp_path, name=f"fused-{quick_gelu}", quick_gelu=quick_gelu)
-    exact = clip.model.visual.transformer
-    # Weights as large as trained ones, so that the activation's bend matters.
+def _tower(folder: Path, name: str, **config: Any) -> VisionTransformer:
+    """In float32, with weights as large as trained ones, so that the activation's bend and the attention matter."""
+    quick_gelu = config.pop("quick_gelu", False)
+    clip = make_small_clip(folder, vision={**TRANSFORMER, **config}, name=name, quick_gelu=quick_gelu)
+    tower: VisionTransformer = clip.model.visual
     with torch.no_grad():
-        for block in exact.resblocks:
+        for block in tower.transformer.resblocks:
             block.mlp.c_fc.weight.mul_(20.0)
             block.mlp.c_fc.bias.normal_()
+            block.attn.in_proj_weight.mul_(3.0)
+            block.attn.in_proj_bias.normal_()
+    return tower
+
+
+def _images(size: int) -> torch.Tensor:
+    images = torch.randn((4, 3, size, size), generator=torch.Generator().manual_seed(1))
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "last"),
+    [
+        ("plain", {}, _LastBlock),
+        ("quick", {"quick_gelu": True}, _LastBlock),
+        # 145 tokens: more than are attended to pair by pair.
+        ("many", {"image_size": 96}, _LastBlock),
+        # Pixels at the edges belong to no patch.
+        ("edges", {"image_size": 35}, _LastBlock),
+        # Of the last block all tokens are needed.
+        ("mean", {"pool_type": "avg"}, _FusedBlock),
+        ("tokens", {"output_tokens": True}, _FusedBlock),
+    ],
+)
+def test_a_fused_tower_is_as_near_to_float32_as_a_plain_one(
+    name: str, config: dict[str, Any], last: type, tmp_path: Path
+) -> None:
+    exact = _tower(tmp_path, f"fused-{name}", **config)
     plain, fused = copy.deepcopy(exact).bfloat16(), copy.deepcopy(exact)
-    fuse_blocks(fused.resblocks)
-    assert all(isinstance(block, _FusedBlock) for block in fused.resblocks)
+    fuse(fused)
+    assert isinstance(fused.conv1, _Patches)
+    assert [type(block) for block in fused.transformer.resblocks] == [_FusedBlock, last]
     fused.bfloat16()
-    tokens = torch.randn(4, 17, 48, generator=torch.Generator().manual_seed(1))
+    images = _images(config.get("image_size", 32))
+
+    def answer(tower: VisionTransformer, pixels: torch.Tensor) -> torch.Tensor:
+        found = tower(pixels)
+        return torch.cat([part.flatten() for part in found]) if isinstance(found, tuple) else found
+
     with torch.inference_mode():
-        expected = exact(tokens)
-        error = relative_error(fused(tokens.bfloat16()), expected)
-        assert error < 0.02
-        assert error < 1.5 * relative_error(plain(tokens.bfloat16()), expected)
+        expected = answer(exact, images)
+        error = relative_error(answer(fused, images.bfloat16()), expected)
+        assert error < 0.05
+        assert error < 1.5 * relative_error(answer(plain, images.bfloat16()), expected)
 
 
-@needs_bfloat16
-def test_blocks_of_another_kind_are_left_as_they_are(tmp_path: Path) -> None:
-    scaled = {"image_size": 32, "layers": 2, "width": 48, "head_width": 16, "patch_size": 8, "ls_init_value": 0.1}
-    blocks = make_small_clip(tmp_path, vision=scaled, name="layer-scale").model.visual.transformer.resblocks
-    fuse_blocks(blocks)
-    assert not any(isinstance(block, _FusedBlock) for block in blocks)
+def test_patches_are_the_convolution() -> None:
+    convolution = torch.nn.Conv2d(3, 16, kernel_size=(8, 6), stride=(8, 6), bias=True)
+    images = torch.randn((2, 3, 26, 20)).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = convolution(images)
+        found = _Patches(convolution)(images.bfloat16())
+    assert found.shape == expected.shape == (2, 16, 3, 3)
+    assert relative_error(found, expected) < 0.01
+
+
+@pytest.mark.parametrize("tokens", [1, 50, 64, 65])
+def test_attention_is_torchs(tokens: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    q = torch.randn((2, 3, 7, 16), generator=generator)
+    k, v = (torch.randn((2, 3, tokens, 16), generator=generator) for _ in range(2))
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=1.0)
+    assert relative_error(_attention(q.bfloat16(), k.bfloat16(), v.bfloat16()), expected) < 0.02
+
+
+def test_parts_of_another_kind_are_left_as_they_are(tmp_path: Path) -> None:
+    tower = _tower(tmp_path, "layer-scale", ls_init_value=0.1)
+    tower.conv1 = torch.nn.Conv2d(3, 48, kernel_size=8, stride=4)
+    before = tower.conv1, *tower.transformer.resblocks
+    fuse(tower)
+    assert (tower.conv1, *tower.transformer.resblocks) == before
