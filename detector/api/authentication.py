@@ -32,9 +32,10 @@ _NO_TOKEN = (
 )
 _BAD_TOKEN = "The token is not valid, has expired, or its key was revoked. Get a new one from /connect/token."
 
-_bearer = HTTPBearer(auto_error=False, description="A token from /connect/token, or from the API page.")
+#: Reads the header, and documents it.
+bearer = HTTPBearer(auto_error=False, description="A token from /connect/token, or from the API page.")
 
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from detector.api.signing import picture_path
 from detector.api.wire import Message, SampleResponse, plain
 from detector.errors import NotFound
 from detector.importing.posting import SamplePoster
-from detector.invoke_queue import InvokeQueue
 from detector.storage import functions, samples
 from detector.storage.functions import Function, Label
 from detector.storage.samples import Sample
@@ -26,13 +25,8 @@ async def _poster(request: Request) -> SamplePoster:
     return request.app.state.poster
 
 
-async def _invokes(request: Request) -> InvokeQueue:
-    return request.app.state.invokes
-
-
 Ws = Annotated[Workspace, Depends(_workspace)]
 Poster = Annotated[SamplePoster, Depends(_poster)]
-Invokes = Annotated[InvokeQueue, Depends(_invokes)]
 
 
 async def signed_in(request: Request, who: Annotated[Caller, Security(caller)]) -> None:
