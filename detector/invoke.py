@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -132,8 +134,16 @@ def _embedded(
         answers.update(failures)
 
     files = ((position, data, name) for position, (name, data) in enumerate(images))
-    embed_files(files, backbone, ws.limits, ws.settings.threads, collect)
+    embed_files(files, backbone, ws.limits, ws.settings.threads, collect, _decoders(ws.settings.threads))
     return embedded, answers
+
+
+@cache
+def _decoders(threads: int) -> ThreadPoolExecutor:
+    """Threads of all passes: starting some for each pass of a few images would cost more than they save."""
+    from detector.backbones.pipeline import decoding_threads
+
+    return decoding_threads(threads)
 
 
 def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, sure: bool) -> Verdict:

@@ -57,7 +57,9 @@ def api_app(ws: Workspace) -> FastAPI:
     # Few: each has a connection, and those beyond what the database keeps open are made anew for every question.
     app.state.lookups = ThreadPoolExecutor(3, thread_name_prefix="lookups")
     app.include_router(token_router(ws))
-    for module in (functions, labels, samples, invokes):
+    # Taken over, not included: their calls are many, and an included route is looked for among all others twice.
+    app.router.routes[:0] = invokes.router.routes
+    for module in (functions, labels, samples):
         app.include_router(module.router)
     # Last: everything else below these prefixes tells a stranger nothing, not even which addresses exist.
     for prefix in ("/v1", "/v0.9"):

@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from detector.backbones.registry import BackboneSpec
 from detector.backbones.views import DETAIL, PREPROCESSING_VERSION, WHOLE, PreparedViews, prepare_views
+from detector.backbones.without_python import without_python
 from detector.errors import InvalidInput
 from detector.freed_memory import keep_freed_memory
 from detector.imaging.normalise import Normalisation, normalised
@@ -53,6 +54,8 @@ class Backbone:
     precision : {"float32", "bfloat16"}
     threads : int
         Batches calculated at once; 0: one per core. Changes the speed, never the numbers.
+    one_call : bool
+        Try to calculate without Python's lock, see `without_python`. Of use to networks of many short layers.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Backbone:
         fingerprint: str,
         precision: str,
         threads: int = 0,
+        one_call: bool = False,
     ) -> None:
         if precision not in _DTYPES:
             raise InvalidInput(f"The precision is {precision!r}; expected float32 or bfloat16.")
@@ -84,6 +88,12 @@ class Backbone:
         getattr(network, "rounded", network).to(_DTYPES[precision])
         self._dtype = torch.float32 if hasattr(network, "rounded") else _DTYPES[precision]
         self._network = network.to(self._device).to(memory_format=torch.channels_last)
+        if one_call and not on_gpu:
+            # Any picture but an even one: what is clipped or cancels out everywhere would be compared with nothing.
+            shape = (self.batch_size, 3, spec.image_size, spec.image_size)
+            example = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self._dtype)
+            example = example.contiguous(memory_format=torch.channels_last)
+            self._network = self._pool.submit(without_python, self._network, example).result()
         mean, std = (np.array(values, dtype=np.float64) for values in (spec.mean, spec.std))
         # (x / 255 - mean) / std as one multiplication and one addition.
         self._gain, self._shift = self._for_each_pixel(1 / (255 * std)), self._for_each_pixel(-mean / std)

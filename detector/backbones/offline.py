@@ -54,7 +54,8 @@ def load_offline(precision: str, spec: BackboneSpec | None = None, threads: int 
     model = load_classifier(spec)
     fingerprint = weights_fingerprint(model.state_dict())
     network = StatisticsNetwork(model)
-    return Backbone(spec, network, {"statistics": slice(0, network.dimension)}, fingerprint, precision, threads)
+    features = {"statistics": slice(0, network.dimension)}
+    return Backbone(spec, network, features, fingerprint, precision, threads, one_call=True)
 
 
 def load_classifier(spec: BackboneSpec) -> Any:
@@ -147,14 +148,18 @@ class _FusedConvolution(nn.Module):
         self._padding = list(convolution.padding)
         # timm's padding "same" puts the odd pixel at the end, which no convolution can do by itself.
         self._same = isinstance(convolution, Conv2dSame)
-        self._after = ("hardtanh", [0.0, 6.0]) if clipped else ("none", [])
+        self._clipped = clipped
 
     def forward(self, images: Any) -> Any:
         if self._same:
             images = pad_same(images, self.weight.shape[-2:], self._stride, self._dilation)
-        return torch.ops.mkldnn._convolution_pointwise(
-            images, self.weight, self.bias, self._padding, self._stride, self._dilation, self._groups, *self._after, ""
-        )
+        given = images, self.weight, self.bias, self._padding, self._stride, self._dilation, self._groups
+        if torch.jit.is_tracing():
+            # See `without_python`, which makes one operation of them.
+            maps = torch.ops.aten.mkldnn_convolution(*given)
+            return nn.functional.hardtanh(maps, 0.0, 6.0) if self._clipped else maps
+        after = ("hardtanh", [0.0, 6.0]) if self._clipped else ("none", [])
+        return torch.ops.mkldnn._convolution_pointwise(*given, *after, "")
 
 
 def _fuse_activations(module: Any) -> None:

@@ -38,6 +38,7 @@ def embed_files(
     limits: ImageLimits,
     threads: int,
     on_batch: Callable[[list[tuple[Key, dict[str, np.ndarray]]], list[tuple[Key, ImageError]]], None],
+    decoders: ThreadPoolExecutor | None = None,
 ) -> None:
     """Decode and embed files, and hand over the results batch by batch, in the order of `items`.
 
@@ -54,6 +55,8 @@ def embed_files(
     on_batch : callable
         Called in this thread with ``[(key, {view: float32 array (D,)})]`` and ``[(key, error)]`` of what was finished
         since the last call. What it raises ends the run and reaches the caller: a cancelled job does this.
+    decoders : ThreadPoolExecutor, optional
+        Threads that last, from `decoding_threads`, of whoever calls often with a few files each time.
     """
     waiting: deque[tuple[_Unfinished, np.ndarray]] = deque()
     started: deque[tuple[list[_Unfinished], Future[np.ndarray]]] = deque()
@@ -79,7 +82,7 @@ def embed_files(
             failed.clear()
 
     try:
-        for key, outcome in _decoded_ahead(items, backbone, limits, threads):
+        for key, outcome in _decoded_ahead(items, backbone, limits, threads, decoders):
             if isinstance(outcome, ImageError):
                 failed.append((key, outcome))
             else:
@@ -103,7 +106,11 @@ def embed_files(
 
 
 def _decoded_ahead(
-    items: Iterable[tuple[Key, bytes, str]], backbone: Backbone, limits: ImageLimits, threads: int
+    items: Iterable[tuple[Key, bytes, str]],
+    backbone: Backbone,
+    limits: ImageLimits,
+    threads: int,
+    decoders: ThreadPoolExecutor | None,
 ) -> Iterator[tuple[Key, PreparedViews | ImageError]]:
     def prepare(data: bytes, name: str) -> PreparedViews | ImageError:
         try:
@@ -112,9 +119,9 @@ def _decoded_ahead(
             return error
 
     workers = threads or os.cpu_count() or 1
+    pool = decoders or decoding_threads(threads)
     look_ahead = max(LOOK_AHEAD_ROUNDS * backbone.round_size, 2 * workers)
     running: deque[tuple[Key, int, Future[PreparedViews | ImageError]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     with memory_kept(workers):
         try:
             for key, data, name in items:
@@ -130,4 +137,12 @@ def _decoded_ahead(
                 first, _, future = running.popleft()
                 yield first, future.result()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for _, _, future in running:
+                future.cancel()
+            if decoders is None:
+                pool.shutdown(wait=True)
+
+
+def decoding_threads(threads: int) -> ThreadPoolExecutor:
+    """As many threads for decoding; 0: one per core."""
+    return ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="decode")
