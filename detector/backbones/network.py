@@ -82,6 +82,8 @@ class Backbone:
         self.workers = 1 if on_gpu else threads or os.cpu_count() or 1
         # Crops that keep every core busy once.
         self.round_size = self.workers * self.batch_size
+        # Crops that are best given to one core at a time where there are many.
+        self.bulk_size = self.batch_size * (2 if getattr(network, "has_blocks", False) and not on_gpu else 1)
         keep_freed_memory()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="backbone", initializer=_one_thread_each)
         network = network.eval().requires_grad_(False)
@@ -143,13 +145,14 @@ class Backbone:
         -------
         float32 array (len(crops), D)
         """
-        starts = range(0, len(crops), self.batch_size)
-        parts = [self.start_batch(crops[start : start + self.batch_size]) for start in starts]
+        # Few enough at a time for every core to have some.
+        step = self.bulk_size if len(crops) > self.round_size else self.batch_size
+        parts = [self.start_batch(crops[start : start + step]) for start in range(0, len(crops), step)]
         return np.concatenate([part.result() for part in parts] or [np.empty((0, self.dimension), np.float32)])
 
     def start_batch(self, crops: Sequence[np.ndarray]) -> Future[np.ndarray]:
-        """Embed at most ``batch_size`` crops as soon as a core is free; the result is that of `embed_crops`."""
-        return self._pool.submit(self._embed_batch, crops)
+        """Embed at most ``bulk_size`` crops as soon as a core is free; the result is that of `embed_crops`."""
+        return self._pool.submit(self._embed_batches, crops)
 
     def embed(self, prepared: Sequence[PreparedViews]) -> list[dict[str, np.ndarray]]:
         """Embed images.
@@ -178,16 +181,25 @@ class Backbone:
         channels = torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
         return channels.expand(1, 3, size, size).contiguous(memory_format=torch.channels_last)
 
-    def _embed_batch(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+    def _embed_batches(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        starts = range(0, len(crops), self.batch_size)
+        batches = [crops[start : start + self.batch_size] for start in starts]
+        with torch.inference_mode():
+            images = [self._images(batch) for batch in batches]
+            together = getattr(self._network, "together", None)
+            found = together(images) if together and len(images) > 1 else [self._network(each) for each in images]
+            rows = [part[: len(batch)].float().cpu().numpy() for part, batch in zip(found, batches, strict=True)]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def _images(self, crops: Sequence[np.ndarray]) -> Any:
+        """(B, 3, S, S) as the network takes them."""
         batch = np.zeros((self.batch_size, self.input_size, self.input_size, 3), dtype=np.uint8)
         for place, crop in enumerate(crops):
             batch[place] = crop
-        with torch.inference_mode():
-            # A transposed view of (B, S, S, 3) already is channels_last in memory.
-            images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float()
-            images = images.mul_(self._gain).add_(self._shift).to(self._dtype)
-            features = self._network(images.contiguous(memory_format=torch.channels_last))
-            return features[: len(crops)].float().cpu().numpy()
+        # A transposed view of (B, S, S, 3) already is channels_last in memory.
+        images = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float()
+        images = images.mul_(self._gain).add_(self._shift).to(self._dtype)
+        return images.contiguous(memory_format=torch.channels_last)
 
 
 def _one_thread_each() -> None:

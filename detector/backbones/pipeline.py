@@ -89,15 +89,15 @@ def embed_files(
                 crops = outcome.crops()
                 unfinished.append(_Unfinished(key, len(crops)))
                 waiting.extend((unfinished[-1], crop) for _, crop in crops)
-            while len(waiting) >= backbone.batch_size:
-                start(backbone.batch_size)
-            # A round ahead of the one that is waited for: a core that is done with its batch never waits for another.
+            while len(waiting) >= backbone.bulk_size:
+                start(backbone.bulk_size)
+            # As many ahead as are waited for: a core that is done with its batch never waits for another.
             while len(started) >= 2 * backbone.workers:
                 hand_over(backbone.workers)
             if len(failed) >= backbone.round_size:
                 hand_over(0)
-        if waiting:
-            start(len(waiting))
+        while waiting:
+            start(min(len(waiting), backbone.batch_size))
         while started or failed:
             hand_over(min(len(started), backbone.workers))
     finally:

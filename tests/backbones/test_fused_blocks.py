@@ -6,12 +6,14 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from open_clip.transformer import VisionTransformer
 
+from detector.backbones.clip import load_clip
 from detector.backbones.fused_blocks import _attention, _FusedBlock, _LastBlock, _Patches, fuse
-from tests.backbones.small_clip import TRANSFORMER, make_small_clip
+from tests.backbones.small_clip import TIMM, TRANSFORMER, make_small_clip
 
 pytestmark = pytest.mark.skipif(
     not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
@@ -103,3 +105,18 @@ def test_parts_of_another_kind_are_left_as_they_are(tmp_path: Path) -> None:
     before = tower.conv1, *tower.transformer.resblocks
     fuse(tower)
     assert (tower.conv1, *tower.transformer.resblocks) == before
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("vision", [TRANSFORMER, TIMM])
+def test_batches_calculated_together_have_the_digits_of_each_alone(
+    vision: dict[str, Any], precision: str, tmp_path: Path
+) -> None:
+    clip = make_small_clip(tmp_path, vision, name=f"together-{precision}-{'timm_pool' in vision}")
+    backbone = load_clip(clip.spec, clip.checkpoint, precision, threads=1)
+    assert backbone.bulk_size == (8 if vision is TRANSFORMER else 4)
+    rng = np.random.default_rng(5)
+    crops = [rng.integers(0, 256, (vision["image_size"],) * 2 + (3,), dtype=np.uint8) for _ in range(11)]
+    alone = np.concatenate([backbone.start_batch(crops[start : start + 4]).result() for start in (0, 4, 8)])
+    assert np.array_equal(backbone.embed_crops(crops), alone)
+    assert np.array_equal(backbone.start_batch(crops[:7]).result(), alone[:7])
