@@ -16,6 +16,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -35,6 +37,8 @@ from detector.imaging.normalise import Normalisation, normalised
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
 GPU_BATCH_SIZE = 32
+# Who waits for a page goes before who waits for a thousand images: embedding takes what pages and requests leave.
+NICE = 5
 _DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
 
 
@@ -85,7 +89,7 @@ class Backbone:
         # Crops that are best given to one core at a time where there are many.
         self.bulk_size = self.batch_size * (2 if getattr(network, "has_blocks", False) and not on_gpu else 1)
         keep_freed_memory()
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="backbone", initializer=_one_thread_each)
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="backbone", initializer=_start_worker)
         network = network.eval().requires_grad_(False)
         getattr(network, "rounded", network).to(_DTYPES[precision])
         self._dtype = torch.float32 if hasattr(network, "rounded") else _DTYPES[precision]
@@ -202,7 +206,10 @@ class Backbone:
         return images.contiguous(memory_format=torch.channels_last)
 
 
-def _one_thread_each() -> None:
+def _start_worker() -> None:
+    if sys.platform == "linux":  # elsewhere priorities belong to processes
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))
     # Not torch.set_num_threads: that reaches every thread started later, those of training too. The question comes
     # first because torch sets up a thread at its first use, and would undo the limit.
     torch.get_num_threads()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detector.backbones.network import Backbone
+from detector.backbones.network import NICE, Backbone
 from detector.backbones.offline import STATISTICS_BLOCKS, StatisticsNetwork, load_classifier, load_offline
 from detector.backbones.registry import OFFLINE, get_spec
 from tests.backbones.independence import assert_independent_of_companions_and_position
@@ -117,3 +120,14 @@ def test_two_threads_get_the_same_numbers_as_one(float32: Backbone) -> None:
         found = list(pool.map(float32.embed_crops, parts))
     for rows, wanted in zip(found, expected, strict=True):
         np.testing.assert_array_equal(rows, wanted)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")
+def test_pages_and_requests_go_before_the_network(float32: Backbone) -> None:
+    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert float32._pool.submit(priority).result() == max(NICE, here)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == here
