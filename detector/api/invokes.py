@@ -10,7 +10,6 @@ from typing import Annotated, Any, get_type_hints
 from fastapi import APIRouter, Query, Request, Response, Security
 from fastapi.routing import APIRoute
 from pydantic import ConfigDict, Field
-from pydantic.alias_generators import to_camel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
@@ -64,7 +63,8 @@ _MANY_IMAGES: dict[str, Any] = {
 class InvokeOptions(Wire):
     """What the query says beside the image. Shared by both routes; a batch has no `externalId`."""
 
-    model_config = ConfigDict(alias_generator=to_camel, protected_namespaces=())
+    # In a query only the names of the contract count.
+    model_config = ConfigDict(populate_by_name=False)
 
     label_count: Annotated[int | None, Field(ge=0, le=functions.MAX_LABELS)] = None
     model_id: str | None = None

@@ -543,6 +543,16 @@ def test_an_invoke_says_as_much_as_it_is_asked_for(caller: Caller, trained: str)
     assert len(both["labelConfidences"]) == 2
     assert both["labelConfidences"][0]["confidence"] == both["confidence"]
     assert len(caller.post(f"{trained}/invoke?labelCount=1", files=files).json()["labelConfidences"]) == 1
+    # Only the contract's names count, and what cannot be read is said in one sentence.
+    assert "labelConfidences" not in caller.post(f"{trained}/invoke?label_count=5", files=files).json()
+    for query, name in (
+        ("labelCount=many", "labelCount"),
+        ("capture=maybe", "capture"),
+        ("labelCount=-1", "labelCount"),
+    ):
+        refused = caller.post(f"{trained}/invoke?{query}", files=files)
+        assert refused.status_code == 400
+        assert refused.json()["message"].startswith(f"{name}: ")
     for model_id in (both["modelId"], both["modelId"].removeprefix("model_")):
         assert caller.post(f"{trained}/invoke?modelId={model_id}", files=files).status_code == 200
     assert_error(caller.post(f"{trained}/invoke?modelId=model_0000", files=files), 404)
