@@ -92,38 +92,44 @@ class _Problems:
 
 
 @dataclass(frozen=True)
-class _History:
-    """The last m steps of P problems, the oldest first: (P, m, k * (p + 1)) each.
+class _Imaged:
+    """Vectors and their images, see ``Design``. Of features these are one tensor, and everything is calculated once."""
 
-    Of features ``images`` is the same tensor as ``moved``, and the sums below are made once.
-    """
-
-    moved: Tensor
+    vectors: Tensor
     images: Tensor
+
+    def each(self, change: Callable[..., Tensor], *others: _Imaged) -> _Imaged:
+        """``change`` of the vectors, and of the images: it must be linear."""
+        vectors = change(self.vectors, *(other.vectors for other in others))
+        if self.images is self.vectors:
+            return _Imaged(vectors, vectors)
+        return _Imaged(vectors, change(self.images, *(other.images for other in others)))
+
+
+@dataclass(frozen=True)
+class _History:
+    """The last m steps of P problems, the oldest first: (P, m, k * (p + 1)) each."""
+
+    steps: _Imaged
     changed: Tensor  # of the gradient
 
     def keep(self, mask: Tensor) -> _History:
-        moved = self.moved[mask]
-        return _History(moved, moved if self.images is self.moved else self.images[mask], self.changed[mask])
+        return _History(self.steps.each(lambda part: part[mask]), self.changed[mask])
 
     @staticmethod
-    def extended(before: _History | None, moved: Tensor, images: Tensor, changed: Tensor) -> _History:
+    def extended(before: _History | None, step: _Imaged, changed: Tensor) -> _History:
         """With one more step (P, k * (p + 1)), and without the oldest if there are enough."""
         # Where rounding has eaten the curvature of a step, it is left out (all 0) for this problem.
-        cosine = (images * changed).sum(1) / (images.norm(dim=1) * changed.norm(dim=1)).clamp_min(1e-30)
-        usable = (cosine > torch.finfo(moved.dtype).eps)[:, None]
+        cosine = (step.images * changed).sum(1) / (step.images.norm(dim=1) * changed.norm(dim=1)).clamp_min(1e-30)
+        usable = (cosine > torch.finfo(changed.dtype).eps)[:, None]
 
-        def with_one_more(older: Tensor | None, new: Tensor) -> Tensor:
+        def one_more(new: Tensor, older: Tensor | None = None) -> Tensor:
             new = torch.where(usable, new, torch.zeros_like(new))[:, None]
             return new if older is None else torch.cat([older[:, -(HISTORY - 1) :], new], dim=1)
 
-        steps = with_one_more(before.moved if before else None, moved)
-        same = images is moved
-        return _History(
-            steps,
-            steps if same else with_one_more(before.images if before else None, images),
-            with_one_more(before.changed if before else None, changed),
-        )
+        if before is None:
+            return _History(step.each(one_more), one_more(changed))
+        return _History(step.each(one_more, before.steps), one_more(changed, before.changed))
 
 
 def solve(
@@ -217,8 +223,8 @@ def _solve_block(
     )
     at.gradient, at.curvature = _gradient(design, at, target)
     for iteration in range(max_iterations + 1):
-        direction, image = _direction(design, at)
-        gap = -0.5 * (at.gradient * image).sum(dim=(1, 2)) / at.total
+        direction = _direction(design, at)
+        gap = -0.5 * (at.gradient * direction.images).sum(dim=(1, 2)) / at.total
         done = gap <= tolerance if iteration < max_iterations else torch.ones_like(gap, dtype=torch.bool)
         iterations[at.index[done & (iterations[at.index] == 0)]] = iteration
         # Leaving one by one would copy the batch too often.
@@ -227,23 +233,21 @@ def _solve_block(
             leaving = at.index[done]
             theta[leaving], logits[leaving] = at.theta[done], at.logits[done]
             at.keep(~done)
-            same = image is direction
-            direction = direction[~done]
-            image = direction if same else image[~done]
+            direction = direction.each(lambda part, stays=~done: part[stays])
         if solved is not None:
             solved(problems - left)
         if left == 0:
             break
-        along = design.logits(_flat(direction), _flat(image)).reshape(at.logits.shape) + direction[..., -1:]
-        step = _line_search(at, target, direction, image, along)[:, None, None]
-        moved = step * direction
-        at.theta = at.theta + moved
-        at.logits = at.logits + step * along
+        along = design.logits(_flat(direction.vectors), _flat(direction.images)).reshape(at.logits.shape)
+        along = along + direction.vectors[..., -1:]
+        length = _line_search(at, target, direction, along)[:, None, None]
+        step = direction.each(lambda part, length=length: length * part)
+        at.theta = at.theta + step.vectors
+        at.logits = at.logits + length * along
         before = at.gradient
         at.gradient, at.curvature = _gradient(design, at, target)
-        moved = moved.flatten(1)
-        images = moved if image is direction else (step * image).flatten(1)
-        at.history = _History.extended(at.history, moved, images, (at.gradient - before).flatten(1))
+        step = step.each(lambda part: part.flatten(1))
+        at.history = _History.extended(at.history, step, (at.gradient - before).flatten(1))
     intercept = theta[..., -1]
     if rows > 1:
         # Only differences between the labels' intercepts mean anything; scikit-learn's sum to 0 as well.
@@ -274,35 +278,30 @@ def _probabilities(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)
 
 
-def _direction(design: Design, at: _Problems) -> tuple[Tensor, Tensor]:
-    """Where to go, and its image: the two-loop recursion for all problems at once.
+def _direction(design: Design, at: _Problems) -> _Imaged:
+    """Where to go: the two-loop recursion for all problems at once.
 
     Each factor of a loop depends on those before it, by the inner products of all steps with all changes of the
     gradient: that is a triangular system.
     """
     shape, wanted = at.gradient.shape, at.gradient.flatten(1)[:, None]
     history = at.history
-    if history is not None:
-        products = torch.bmm(history.images, history.changed.transpose(1, 2)).triu()
-        diagonal = products.diagonal(dim1=1, dim2=2)
-        # A step that was left out is multiplied by 0 whatever it is divided by.
-        diagonal.masked_fill_(diagonal == 0.0, 1.0)
-        first = torch.linalg.solve_triangular(products, torch.bmm(history.images, wanted.transpose(1, 2)), upper=True)
-        wanted = wanted - torch.bmm(first.transpose(1, 2), history.changed)
-    step, image = _first_guess(design, at, wanted.reshape(shape))
-    if history is not None:
-        flat = image.flatten(1)[:, :, None]
-        right = diagonal[:, :, None] * first - torch.bmm(history.changed, flat)
-        second = torch.linalg.solve_triangular(products.transpose(1, 2), right, upper=False).transpose(1, 2)
-        same = image is step
-        step = step + torch.bmm(second, history.moved).reshape(shape)
-        image = step if same else image + torch.bmm(second, history.images).reshape(shape)
-    direction = -step
-    return direction, direction if image is step else -image
+    if history is None:
+        return _first_guess(design, at, at.gradient).each(torch.neg)
+    products = torch.bmm(history.steps.images, history.changed.transpose(1, 2)).triu()
+    diagonal = products.diagonal(dim1=1, dim2=2)
+    # A step that was left out is multiplied by 0 whatever it is divided by.
+    diagonal.masked_fill_(diagonal == 0.0, 1.0)
+    right = torch.bmm(history.steps.images, wanted.transpose(1, 2))
+    first = torch.linalg.solve_triangular(products, right, upper=True)
+    guess = _first_guess(design, at, (wanted - torch.bmm(first.transpose(1, 2), history.changed)).reshape(shape))
+    right = diagonal[:, :, None] * first - torch.bmm(history.changed, guess.images.flatten(1)[:, :, None])
+    second = torch.linalg.solve_triangular(products.transpose(1, 2), right, upper=False).transpose(1, 2)
+    return guess.each(lambda part, steps: -(part + torch.bmm(second, steps).reshape(shape)), history.steps)
 
 
-def _first_guess(design: Design, at: _Problems, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """The starting matrix of L-BFGS times vectors (P, k, p + 1), and its image."""
+def _first_guess(design: Design, at: _Problems, vectors: Tensor) -> _Imaged:
+    """The starting matrix of L-BFGS times vectors (P, k, p + 1)."""
     # The curvature has a floor where all samples are certain.
     curvature = at.curvature.clamp_min(1e-10)
     along = 1.0 / (curvature * design.strengths + at.inverse_c)
@@ -313,22 +312,23 @@ def _first_guess(design: Design, at: _Problems, vectors: Tensor) -> tuple[Tensor
     result[..., :-1] = vectors[..., :-1] * elsewhere + (shares * (along - elsewhere)) @ design.directions
     result[..., -1:] = vectors[..., -1:] / (curvature * design.samples)
     if not design.dual:
-        return result, result
+        return _Imaged(result, result)
     image = torch.empty_like(result)
     image[..., :-1] = design.image(_flat(result)).reshape(*result.shape[:2], -1)
     image[..., -1] = result[..., -1]
-    return result, image
+    return _Imaged(result, image)
 
 
-def _line_search(at: _Problems, target: Tensor, direction: Tensor, image: Tensor, along: Tensor) -> Tensor:
+def _line_search(at: _Problems, target: Tensor, direction: _Imaged, along: Tensor) -> Tensor:
     """Step lengths (P,) at which the slope along the direction has nearly vanished: Newton's method, kept in a bracket.
 
     Only slopes are compared, never losses: near the minimum, float32 losses are all alike while slopes still differ.
     The loss is convex, so a bracket of slopes of opposite sign always holds the minimum.
     """
     inverse_c = at.inverse_c[:, 0, 0]
-    steep = (at.theta[..., :-1] * image[..., :-1]).sum(dim=(1, 2)) * inverse_c
-    bend = (direction[..., :-1] * image[..., :-1]).sum(dim=(1, 2)) * inverse_c
+    images = direction.images[..., :-1]
+    steep = (at.theta[..., :-1] * images).sum(dim=(1, 2)) * inverse_c
+    bend = (direction.vectors[..., :-1] * images).sum(dim=(1, 2)) * inverse_c
     weighted = at.weights * along
     # From the logits, not from the gradient: the same rounding as at the other ends of the search.
     start = (weighted * (_probabilities(at.logits) - target)).sum(dim=(1, 2)) + steep
