@@ -22,10 +22,11 @@ from detector.locked_test import score_locked_test
 from detector.progress import Pace, Report, silent
 from detector.review_scores import ReviewScores
 from detector.serving import ServingModel, load_serving_model, serving_backbone
-from detector.storage import annotating, embeddings, functions, models, samples
+from detector.storage import annotating, embeddings, functions, models, predictions, samples
 from detector.storage.functions import Function, Label
 from detector.storage.models import ModelRow
-from detector.storage.samples import PredictionRow, TrainingRow
+from detector.storage.predictions import PredictionRow
+from detector.storage.samples import TrainingRow
 from detector.storage.stored_rows import stored_rows
 from detector.tolerance import refresh_thresholds
 from detector.training.model_file import write_model
@@ -107,7 +108,7 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
             predict_all(ws, function_id, report)
         except NoModel:
             # Labels were deleted until the model had nothing to choose between: what it said stands no longer.
-            samples.clear_predictions(ws.db, function_id)
+            predictions.clear_predictions(ws.db, function_id)
     return BuildResult(model, trained, embedded, note, embed_seconds, monotonic() - start)
 
 
@@ -180,7 +181,7 @@ def _write_predictions(
     order = np.argsort([row.sequence for row in rows], kind="stable")
     for start in range(0, len(rows), _WRITE_CHUNK):
         places = order[start : start + _WRITE_CHUNK]
-        samples.write_predictions(
+        predictions.write_predictions(
             ws.db,
             function_id,
             serving.row.id,

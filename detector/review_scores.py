@@ -10,8 +10,9 @@ from detector.evaluation.label_issues import label_quality
 from detector.evaluation.usefulness import usefulness
 from detector.gallery.neighbours import store_index
 from detector.gallery.projection import Projection
-from detector.storage import samples
-from detector.storage.samples import ReviewScore, TrainingRow
+from detector.storage import predictions
+from detector.storage.predictions import ReviewScore
+from detector.storage.samples import TrainingRow
 from detector.training.calibration import Floats
 from detector.workspace import Workspace
 
@@ -78,7 +79,7 @@ class ReviewScores:
                 ReviewScore(self._ids[place], *(None if np.isnan(value) else value for value in pair))
                 for place, *pair in zip(part.tolist(), quality[part].tolist(), useful[part].tolist(), strict=True)
             ]
-            samples.write_review_scores(ws.db, function_id, rows)
+            predictions.write_review_scores(ws.db, function_id, rows)
 
     def _scores(self, compact: np.ndarray) -> tuple[Floats, Floats]:
         """Label quality and usefulness, (n,) each, NaN where they do not apply."""

@@ -1,4 +1,4 @@
-"""Samples: the gallery's queries, annotations, and what training reads and writes back."""
+"""Samples: the gallery's queries, annotations, and what training reads."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, update
 
 from detector.errors import NotFound
 from detector.storage.database import Database
 from detector.storage.revisions import next_revision
-from detector.storage.schema import images, labels, samples, thumbnails
+from detector.storage.schema import images, samples, thumbnails
 
 #: How many ids one statement may name; SQLite's own limit is 32,766.
 _CHUNK = 5000
@@ -107,18 +107,6 @@ class TrainingRow:
     perceptual_hash: str
     #: Where it lies in the order of import.
     sequence: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionRow:
-    """One sample's prediction, ready to be written; ``probabilities`` float32 bytes in the model's label order."""
-
-    sample_id: str
-    label_id: str
-    confidence: float
-    margin: float
-    out_of_fold: bool
-    probabilities: bytes
 
 
 def get_sample(db: Database, sample_id: str) -> Sample:
@@ -343,89 +331,6 @@ def _set(db: Database, function_id: str, sample_ids: Sequence[str], name: str, v
                 .values({column: value, samples.c.revision: revision})
             ).rowcount
     return changed
-
-
-def write_predictions(db: Database, function_id: str, model_id: str, rows: Sequence[PredictionRow]) -> None:
-    """Store the predictions of one model; ``agrees`` is set against the annotation of this moment.
-
-    A prediction whose label was deleted meanwhile is left out.
-    """
-    statement = (
-        update(samples)
-        .where(samples.c.id == bindparam("sample"))
-        .values(
-            predicted_label_id=bindparam("label"),
-            confidence=bindparam("p"),
-            margin=bindparam("gap"),
-            out_of_fold=bindparam("oof"),
-            probabilities=bindparam("all"),
-            predicted_by=model_id,
-            revision=bindparam("count"),
-            agrees=case((samples.c.label_id.is_(None), None), else_=samples.c.label_id == bindparam("label")),
-        )
-    )
-    with db.write() as connection:
-        alive = set(connection.scalars(select(labels.c.id).where(labels.c.id.in_({row.label_id for row in rows}))))
-        rows = [row for row in rows if row.label_id in alive]
-        if rows:
-            revision = next_revision(connection, function_id)
-            connection.execute(
-                statement,
-                [
-                    {
-                        "count": revision,
-                        "sample": row.sample_id,
-                        "label": row.label_id,
-                        "p": row.confidence,
-                        "gap": row.margin,
-                        "oof": row.out_of_fold,
-                        "all": row.probabilities,
-                    }
-                    for row in rows
-                ],
-            )
-
-
-@dataclass(frozen=True)
-class ReviewScore:
-    """Where a sample stands among those that are worth a look; None where the order does not concern it."""
-
-    sample_id: str
-    label_quality: float | None
-    usefulness: float | None
-
-
-def write_review_scores(db: Database, function_id: str, rows: Sequence[ReviewScore]) -> None:
-    """Store how well annotations fit, and how useful missing ones would be."""
-    statement = update(samples).where(samples.c.id == bindparam("sample"))
-    with db.write() as connection:
-        if rows:
-            revision = next_revision(connection, function_id)
-            connection.execute(
-                statement.values(label_quality=bindparam("quality"), usefulness=bindparam("use"), revision=revision),
-                [{"sample": row.sample_id, "quality": row.label_quality, "use": row.usefulness} for row in rows],
-            )
-
-
-def clear_predictions(db: Database, function_id: str) -> None:
-    """Take every prediction of a function away."""
-    with db.write() as connection:
-        connection.execute(
-            update(samples)
-            .where(samples.c.function_id == function_id)
-            .values(
-                predicted_label_id=None,
-                confidence=None,
-                margin=None,
-                agrees=None,
-                out_of_fold=None,
-                predicted_by=None,
-                probabilities=None,
-                label_quality=None,
-                usefulness=None,
-                revision=next_revision(connection, function_id),
-            )
-        )
 
 
 def thumbnail(db: Database, image_hash: str) -> bytes:

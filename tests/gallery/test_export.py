@@ -16,12 +16,13 @@ from detector.errors import NotFound
 from detector.gallery.export import export_csv, export_zip
 from detector.importing.batch import run_import, zip_payload
 from detector.importing.labelling import suggest_plan
-from detector.storage import annotating, functions, imports, samples
+from detector.storage import annotating, functions, imports, predictions, samples
 from detector.storage.bin import delete_samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.models import add_model
-from detector.storage.samples import PredictionRow, ReviewScore, SampleFilter
+from detector.storage.predictions import PredictionRow, ReviewScore
+from detector.storage.samples import SampleFilter
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, labelled_function, make_image, workspace
 
@@ -76,7 +77,7 @@ def _model(ws: Workspace, function: Function) -> str:
 
 def _predict(ws: Workspace, function: Function, sample: str, label: str, values: list[float]) -> None:
     row = PredictionRow(sample, label, max(values), 0.5, True, np.array(values, np.float32).tobytes())
-    samples.write_predictions(ws.db, function.id, _model(ws, function), [row])
+    predictions.write_predictions(ws.db, function.id, _model(ws, function), [row])
 
 
 def test_the_table_tells_everything_by_name_and_in_the_order_asked_for(ws: Workspace) -> None:
@@ -85,7 +86,7 @@ def test_the_table_tells_everything_by_name_and_in_the_order_asked_for(ws: Works
     first = sample_ids[0]
     _predict(ws, function, first, ids["synthetic"], [0.25, 0.75])
     samples.write_groups(ws.db, function.id, [(first, "g1")])
-    samples.write_review_scores(ws.db, function.id, [ReviewScore(first, 0.125, None)])
+    predictions.write_review_scores(ws.db, function.id, [ReviewScore(first, 0.125, None)])
     samples.set_source(ws.db, function.id, [first], "camera")
     samples.set_split(ws.db, function.id, [first], "test")
     functions.rename_label(ws.db, ids["real"], "photograph")

@@ -14,12 +14,12 @@ from sqlalchemy import ColumnElement, Row, func, insert, or_, select, update
 from detector.gallery.columns import columns_of
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Gallery
-from detector.storage import annotating, functions, gallery_rows
+from detector.storage import annotating, functions, gallery_rows, predictions
 from detector.storage import samples as stored
 from detector.storage.bin import delete_samples, empty_bin, restore_samples
 from detector.storage.evaluations import Flip, write_part
 from detector.storage.functions import Function
-from detector.storage.samples import PredictionRow
+from detector.storage.predictions import PredictionRow, ReviewScore
 from detector.storage.schema import annotation_history, models, samples
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, make_image, near_duplicate, workspace
@@ -216,12 +216,12 @@ def test_whoever_changes_samples_the_columns_follow(tmp_path: Path) -> None:
         lambda: stored.set_split(other.db, function.id, ids[50:60], "test"),
         lambda: stored.set_source(other.db, function.id, ids[60:70], "a new source"),
         lambda: stored.write_groups(other.db, function.id, [(ids[70], "g"), (ids[71], "g")]),
-        lambda: stored.write_predictions(other.db, function.id, "m", [row]),
-        lambda: stored.write_review_scores(other.db, function.id, [stored.ReviewScore(ids[80], 0.5, None)]),
+        lambda: predictions.write_predictions(other.db, function.id, "m", [row]),
+        lambda: predictions.write_review_scores(other.db, function.id, [ReviewScore(ids[80], 0.5, None)]),
         lambda: add_images(other, function, [("new.png", make_image(1), "real"), ("newer.png", make_image(2), None)]),
         lambda: empty_bin(other.db, function.id),
         lambda: functions.delete_label(other.db, synthetic),
-        lambda: stored.clear_predictions(other.db, function.id),
+        lambda: predictions.clear_predictions(other.db, function.id),
     ]
     for place, change in enumerate(changes):
         before = columns_of(ws, function.id)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from detector.errors import Conflict, InvalidInput, NotFound
-from detector.storage import annotating, bin, functions, samples
-from detector.storage.samples import PredictionRow
+from detector.storage import annotating, bin, functions, predictions, samples
+from detector.storage.predictions import PredictionRow
 from detector.workspace import Workspace
 from tests.factories import empty_function, label_ids, labelled_function, workspace
 
@@ -132,7 +132,7 @@ def test_deleting_a_label_unlabels_its_samples_and_takes_its_predictions_away(ws
     function = labelled_function(ws, 2)
     ids = label_ids(ws, function)
     rows = samples.find_samples(ws.db, function.id)
-    samples.write_predictions(
+    predictions.write_predictions(
         ws.db,
         function.id,
         "model",

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import update
 
 from detector.errors import InvalidInput, NotFound
-from detector.storage import annotating, bin, imports, samples
+from detector.storage import annotating, bin, imports, predictions, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
-from detector.storage.samples import PredictionRow, Sample, SampleFilter, Sort
+from detector.storage.predictions import PredictionRow
+from detector.storage.samples import Sample, SampleFilter, Sort
 from detector.storage.schema import samples as table
 from detector.workspace import Workspace
 from tests.factories import empty_function, label_ids, workspace
@@ -72,12 +73,12 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
         [added] = imports.add_samples(ws.db, function.id, batch, [item])
         batch_of[added.sample_id] = batch
     rows = samples.find_samples(ws.db, function.id, limit=100)
-    predictions = [
+    predicted = [
         PredictionRow(row.id, chance.choice(both), chance.choice([0.55, 0.7, 0.7, 0.9]), 0.1, True, b"")
         for row in rows
         if chance.random() < 0.8
     ]
-    samples.write_predictions(ws.db, function.id, "model", predictions)
+    predictions.write_predictions(ws.db, function.id, "model", predicted)
     with ws.db.write() as connection:
         for row in rows:
             if row.label_id is not None:
@@ -220,7 +221,7 @@ def _add(ws: Workspace, function: Function, number: int, label_id: str | None = 
 def test_annotating_sets_agreement_time_and_author_and_counts_changes(ws: Workspace, function: Function) -> None:
     ids = label_ids(ws, function)
     one, two, three = (_add(ws, function, number) for number in range(3))
-    samples.write_predictions(
+    predictions.write_predictions(
         ws.db,
         function.id,
         "model",
@@ -276,10 +277,10 @@ def test_predictions_can_be_taken_away_from_one_function(ws: Workspace, function
     for owner in (function, other):
         ids = label_ids(ws, owner)
         sample = _add(ws, owner, 1, ids["real"])
-        samples.write_predictions(
+        predictions.write_predictions(
             ws.db, function.id, "model", [PredictionRow(sample, ids["real"], 0.9, 0.8, True, b"")]
         )
-    samples.clear_predictions(ws.db, function.id)
+    predictions.clear_predictions(ws.db, function.id)
     assert samples.count_by(ws.db, function.id).predicted == 0
     assert samples.count_by(ws.db, function.id).agree == 0
     assert samples.count_by(ws.db, other.id).agree == 1
