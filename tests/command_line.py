@@ -35,20 +35,22 @@ class Ran:
         return self.err.replace("\r", "\n").rstrip("\n").split("\n")[-1]
 
 
-def environment(data_dir: Path, hub: str = "http://127.0.0.1:9") -> dict[str, str]:
+def environment(data_dir: Path, hub: str = "http://127.0.0.1:9", **settings: str) -> dict[str, str]:
     """The environment of a command; the default hub is a port that nothing listens on."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DETECTOR_", "HF_"))}
     proxies = ("http_proxy", "https_proxy", "all_proxy")
     kept = {name: value for name, value in kept.items() if name.lower() not in proxies}
-    return {**kept, "DETECTOR_DATA_DIR": str(data_dir), "HF_ENDPOINT": hub, "HF_HOME": str(data_dir / "hub")}
+    return {**kept, "DETECTOR_DATA_DIR": str(data_dir), "HF_ENDPOINT": hub, "HF_HOME": str(data_dir / "hub")} | settings
 
 
-def start(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9") -> subprocess.Popen[str]:
+def start(
+    data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9", **settings: str
+) -> subprocess.Popen[str]:
     """Start a command and leave it running."""
     return subprocess.Popen(
         [sys.executable, "-m", "detector", *map(str, arguments)],
         cwd=CHECKOUT,
-        env=environment(data_dir, hub),
+        env=environment(data_dir, hub, **settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,9 +58,9 @@ def start(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9
     )
 
 
-def run(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9") -> Ran:
+def run(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9", **settings: str) -> Ran:
     """Run a command to its end."""
-    process = start(data_dir, *arguments, hub=hub)
+    process = start(data_dir, *arguments, hub=hub, **settings)
     out, err = process.communicate(timeout=300)
     return Ran(process.returncode, out, err)
 

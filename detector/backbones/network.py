@@ -18,6 +18,7 @@ import hashlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -157,6 +158,19 @@ class Backbone:
     def start_batch(self, crops: Sequence[np.ndarray]) -> Future[np.ndarray]:
         """Embed at most ``bulk_size`` crops as soon as a core is free; the result is that of `embed_crops`."""
         return self._pool.submit(self._embed_batches, crops)
+
+    def processor_seconds(self, crops: Sequence[np.ndarray]) -> float:
+        """Time of a core that a batch takes, at best, when all cores calculate it at once on the CPU.
+
+        Time in which other programs have the core does not count.
+        """
+
+        def timed() -> float:
+            start = time.thread_time()
+            self._embed_batches(crops)
+            return time.thread_time() - start
+
+        return min(part.result() for part in [self._pool.submit(timed) for _ in range(self.workers)])
 
     def embed(self, prepared: Sequence[PreparedViews]) -> list[dict[str, np.ndarray]]:
         """Embed images.

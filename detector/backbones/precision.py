@@ -1,4 +1,8 @@
-"""Which numbers a backbone calculates with: measured, once per function, and stored with it by the caller."""
+"""Which numbers a backbone calculates with: measured, once per function, and stored with it by the caller.
+
+Processor time is measured, not time: embeddings of two precisions cannot be compared, so two functions of one machine
+should not differ because something else was running when one of them was made.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +40,8 @@ def choose_precision(load: Callable[[str], Backbone]) -> str:
     Returns
     -------
     {"float32", "bfloat16"}
-        bfloat16 only where it is at least 1.25 times as fast. The answer may differ from one measurement to the next:
-        store it.
+        bfloat16 only where it is at least 1.25 times as fast. Where it is about that, the answer may differ from one
+        measurement to the next: store it.
     """
     import torch
 
@@ -49,23 +53,21 @@ def choose_precision(load: Callable[[str], Backbone]) -> str:
 
 
 def batch_seconds(backbones: dict[str, Backbone]) -> dict[str, float]:
-    """Shortest time of each backbone for one batch on every core.
+    """Least processor time of each backbone for one batch.
 
     They take turns, so that a busy moment of the machine hits all alike.
     """
     best = dict.fromkeys(backbones, float("inf"))
     crops = {
-        name: [np.zeros((backbone.input_size, backbone.input_size, 3), dtype=np.uint8)] * backbone.round_size
+        name: [np.zeros((backbone.input_size, backbone.input_size, 3), dtype=np.uint8)] * backbone.batch_size
         for name, backbone in backbones.items()
     }
     for name, backbone in backbones.items():
-        backbone.embed_crops(crops[name])  # the first call also prepares kernels
+        backbone.processor_seconds(crops[name])  # the first call also prepares kernels
     end = time.perf_counter() + BUDGET_SECONDS
     for _ in range(REPEATS):
         for name, backbone in backbones.items():
-            start = time.perf_counter()
-            backbone.embed_crops(crops[name])
-            best[name] = min(best[name], time.perf_counter() - start)
+            best[name] = min(best[name], backbone.processor_seconds(crops[name]))
         if time.perf_counter() > end:
             break
     return best

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from detector.backbones.network import Backbone
@@ -42,3 +44,17 @@ def test_bfloat16_wins_when_it_is_clearly_faster() -> None:
 def test_the_stopwatch_measures_every_candidate() -> None:
     seconds = batch_seconds({"float32": load_offline("float32")})
     assert 0 < seconds["float32"] < 30
+
+
+def test_waiting_for_a_core_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = with_sizes({"float32": 64})("float32")
+    network, waiting = backbone._network, 0.5
+
+    def late(images: object) -> object:
+        time.sleep(waiting)
+        return network(images)
+
+    crops = [np.zeros((64, 64, 3), dtype=np.uint8)]
+    alone = backbone.processor_seconds(crops)
+    monkeypatch.setattr(backbone, "_network", late)
+    assert backbone.processor_seconds(crops) < alone + waiting / 2
