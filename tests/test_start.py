@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import os
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,23 +11,20 @@ from pathlib import Path
 import pytest
 
 from detector.password import PasswordHash
+from tests.app_server import START_SECONDS, end, start_app, wait_until_it_answers
 from tests.ports import free_port
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-START_SECONDS = 60
+
+def start(folder: Path, port: int, address: str, **settings: str) -> subprocess.Popen[bytes]:
+    settings = {"DETECTOR_DATA_DIR": str(folder / "data"), **settings}
+    return start_app(port, settings, "--server.address", address, stderr=subprocess.PIPE)
 
 
-def start(folder: Path, port: int, address: str, **settings: str) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-    arguments = ["--server.headless", "true", "--server.port", str(port), "--server.address", address]
-    return subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", *arguments],
-        cwd=CHECKOUT,
-        env=environment | {"DETECTOR_DATA_DIR": str(folder / "data"), **settings},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def refusal(process: subprocess.Popen[bytes]) -> str:
+    """What a server that does not start says."""
+    said = process.communicate(timeout=START_SECONDS)[1].decode()
+    assert process.returncode != 0
+    return said
 
 
 def status(port: int, host: str, path: str = "/_stcore/health") -> int:
@@ -48,29 +42,17 @@ def running(folder: Path, address: str, **settings: str) -> Iterator[int]:
     port = free_port()
     process = start(folder, port, address, **settings)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                status(port, f"localhost:{port}")
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    process.kill()
-                    pytest.fail(f"The server did not answer: {process.communicate()[1]}")
-                time.sleep(0.2)
+        wait_until_it_answers(f"http://localhost:{port}", process)
         yield port
     finally:
-        process.terminate()
-        process.communicate(timeout=20)
+        end(process)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", ""])
 def test_on_every_address_without_protection_it_refuses_and_says_why_in_one_sentence(
     tmp_path: Path, address: str
 ) -> None:
-    process = start(tmp_path, free_port(), address)
-    said = process.communicate(timeout=START_SECONDS)[1]
-    assert process.returncode != 0
+    said = refusal(start(tmp_path, free_port(), address))
     sentence = said.strip().splitlines()[-1]
     assert sentence.startswith("The server does not start because")
     assert "DETECTOR_PASSWORD_HASH" in sentence
@@ -80,9 +62,7 @@ def test_on_every_address_without_protection_it_refuses_and_says_why_in_one_sent
 
 
 def test_a_hash_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    process = start(tmp_path, free_port(), "localhost", DETECTOR_PASSWORD_HASH="my password")
-    said = process.communicate(timeout=START_SECONDS)[1]
-    assert process.returncode != 0
+    said = refusal(start(tmp_path, free_port(), "localhost", DETECTOR_PASSWORD_HASH="my password"))
     assert said.strip().splitlines()[-1].startswith("DETECTOR_PASSWORD_HASH is not a password hash.")
     assert "my password" not in said
     assert "Traceback" not in said

@@ -2,97 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 import requests
 
-from detector.settings import load_settings
 from detector.storage import keys
-from detector.workspace import Workspace
-from tests.ports import free_port
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-START_SECONDS = 90
+from tests.app_server import AppServer
 
 #: The offline backbone in one precision: measuring it takes seconds. A short pause before a training, to test quickly.
 SETTINGS = {"DETECTOR_BACKBONE": "efficientnet-lite0", "DETECTOR_PRECISION": "float32", "DETECTOR_RETRAIN_DELAY": "0.5"}
 
 
-class Server:
-    """One ``streamlit run streamlit_app.py`` on a data folder of its own, which ``workspace`` opens beside it.
+class Server(AppServer):
+    """The app with a key for callers."""
 
-    Parameters
-    ----------
-    folder : Path
-        For the data and the log.
-    port : int
-        0: any free one.
-    """
-
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, port: int = 0) -> None:
-        self.data, self._log = folder / "data", folder / "server.log"
-        self._settings = {"DETECTOR_DATA_DIR": str(self.data), **(SETTINGS if settings is None else settings)}
-        self._port = port or free_port()
-        self.address = f"http://localhost:{self._port}"
-        self.start()
-        self.workspace = Workspace.open(load_settings(self._settings))
+    def __init__(self, folder: Path, settings: Mapping[str, str] = SETTINGS, port: int = 0) -> None:
+        super().__init__(folder, settings, port)
         self.key = keys.create_key(self.workspace.db, "Tests")
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")
 
     @property
     def cpu_seconds(self) -> float:
         """Processor time that the server has used so far."""
-        return float(sum(psutil.Process(self._process.pid).cpu_times()[:2]))
-
-    def start(self) -> None:
-        """Start the process and wait until it answers."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "streamlit", "run", "streamlit_app.py"),
-                    *("--server.headless", "true", "--server.port", str(self._port)),
-                ],
-                cwd=CHECKOUT,
-                env={name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-                | self._settings,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                requests.get(f"{self.address}/_stcore/health", timeout=5).raise_for_status()
-            except requests.RequestException:
-                time.sleep(0.2)
-            else:
-                return
-        self.kill()
-        pytest.fail(f"The server did not answer within {START_SECONDS} s:\n{self.log}")
-
-    def kill(self) -> None:
-        """End the process as a power cut would."""
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        """End the process as a person would, and everything with it."""
-        self.workspace.close()
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        return float(sum(psutil.Process(self.pid).cpu_times()[:2]))
 
     def caller(self) -> Caller:
         """A caller with a fresh token for this server's key."""

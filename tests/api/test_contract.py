@@ -23,7 +23,8 @@ from PIL import Image
 
 from detector.api.examples import Examples
 from detector.storage import calls, keys
-from tests.api.server import CHECKOUT, Caller, Server
+from tests.api.server import Caller, Server
+from tests.app_server import CHECKOUT
 from tests.factories import LABELS, make_image, png
 
 ABSENT = (None, {}, "")

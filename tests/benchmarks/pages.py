@@ -12,9 +12,10 @@ from detector.embedding import function_backbone
 from detector.jobs import request_build
 from detector.storage import jobs
 from detector.workspace import Workspace
+from tests.app_server import end, wait_until_it_answers
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.photographs import photographs
-from tests.benchmarks.server import chromium, launch, review_page, server, turn, wait_until_it_answers
+from tests.benchmarks.server import chromium, launch, review_page, server, turn
 from tests.factories import LABELS, add_images, empty_function, workspace
 from tests.made_samples import made_function
 
@@ -32,7 +33,7 @@ def startup_s(folder: Path) -> Figure:
             start = time.perf_counter()
             address, process = launch(folder)
             try:
-                wait_until_it_answers(address, every=0.05)
+                wait_until_it_answers(address, process, every=0.05)
                 answered.append(time.perf_counter() - start)
                 page = browser.new_page()
                 page.goto(address, wait_until="commit")
@@ -42,8 +43,7 @@ def startup_s(folder: Path) -> Figure:
                 assert not any("libtorch" in name for name in mapped), "torch was loaded for the first page"
                 page.close()
             finally:
-                process.terminate()
-                process.wait(20)
+                end(process)
     return Figure(
         "startup_s",
         "from the start of the process to the first page drawn in Chromium, files in the disk cache",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tests.app_server import end, start_app, wait_until_it_answers
 from tests.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-_CHECKOUT = Path(__file__).resolve().parents[2]
 
 #: Every tile of the page, in sight or not, names another sample than before and has its picture.
 _ALL_SHOWN = """
@@ -35,18 +31,9 @@ _ALL_SHOWN = """
 
 
 def launch(folder: Path, **settings: str) -> tuple[str, subprocess.Popen[bytes]]:
-    """Start ``streamlit run streamlit_app.py`` on a data folder; returns its address at once, and the process."""
+    """Start the app on a data folder; returns its address at once, and the process."""
     port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.headless", "true",
-         "--server.port", str(port)],
-        cwd=_CHECKOUT,
-        env=environment | {"DETECTOR_DATA_DIR": str(folder), **settings},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    return f"http://localhost:{port}", process
+    return f"http://localhost:{port}", start_app(port, {"DETECTOR_DATA_DIR": str(folder), **settings})
 
 
 @contextmanager
@@ -54,22 +41,10 @@ def server(folder: Path, **settings: str) -> Iterator[tuple[str, psutil.Process]
     """A server that answers: its address and its process."""
     address, process = launch(folder, **settings)
     try:
-        wait_until_it_answers(address)
+        wait_until_it_answers(address, process)
         yield address, psutil.Process(process.pid)
     finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_until_it_answers(address: str, seconds: float = 60, every: float = 0.2) -> None:
-    """Return as soon as the server is there."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
-            return
-        except OSError:
-            time.sleep(every)
+        end(process)
 
 
 @contextmanager

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.conftest import CHECKOUT, START_SECONDS
+from tests.app_server import end, start_app, wait_until_it_answers
 from tests.ports import free_port
 
 if TYPE_CHECKING:
@@ -37,32 +33,12 @@ class Demo:
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "streamlit", "run", "tests/browser/gallery_demo.py"),
-                *("--server.headless", "true", "--server.port", str(self.port)),
-            ],
-            cwd=CHECKOUT,
-            env={**os.environ, "GALLERY_DEMO_LOG": str(self._log)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        pytest.fail("The demo server did not start.")
+        settings = {"GALLERY_DEMO_LOG": str(self._log)}
+        self._process = start_app(self.port, settings, program="tests/browser/gallery_demo.py")
+        wait_until_it_answers(self.address, self._process)
 
     def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
 
     def forget(self) -> None:
         self._log.write_text("")
