@@ -12,6 +12,13 @@ from tests.command_line import OFFLINE, run
 from tests.shared_data import require
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first: what begins last should end soon, or one worker waits for the other."""
+    long = ("slow", "browser")
+    first = {item.path for item in items if any(item.get_closest_marker(name) for name in long)}
+    items.sort(key=lambda item: item.path not in first)
+
+
 @pytest.fixture(scope="session")
 def mixed2000_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with mixed2000 as a trained function, for all workers of a run. Copy it before changing it."""

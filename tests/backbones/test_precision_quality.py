@@ -70,6 +70,7 @@ def accuracy(rows: np.ndarray, labels: np.ndarray) -> float:
 
 
 @needs_bfloat16
+@pytest.mark.slow
 def test_bfloat16_costs_the_offline_backbone_no_accuracy_on_real_pictures() -> None:
     paths, labels = pictures_of("mixed2000", 1000)
     exact, rough = (embedded(load_offline(precision), paths) for precision in ("float32", "bfloat16"))
