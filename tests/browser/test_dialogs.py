@@ -13,6 +13,8 @@ from detector.storage import functions, jobs
 from tests.browser.conftest import Server
 from tests.browser.dashboard import Dashboard
 
+pytestmark = pytest.mark.browser
+
 
 def test_what_is_typed_into_a_dialog_outlives_the_end_of_a_job(dashboard: Dashboard, server: Server) -> None:
     db = server.workspace.db
