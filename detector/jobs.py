@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from detector.errors import DetectorError, JobCancelled, NotFound
 from detector.importing.batch import run_import
 from detector.importing.spool import sweep_spool
+from detector.priority import give_way
 from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
 from detector.storage.database import now
@@ -163,6 +164,7 @@ class JobRunner:
             thread.join(timeout=5)
 
     def _run(self, lane: tuple[str, ...]) -> None:
+        give_way()
         looked_for_orphans = time.monotonic()
         while not self._stop.is_set():
             job = None

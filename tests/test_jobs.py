@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from detector.jobs import (
     run_job,
     run_pending,
 )
+from detector.priority import NICE
 from detector.storage import annotating, functions, imports, jobs, models, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
@@ -257,6 +261,32 @@ def test_the_runner_imports_trains_and_takes_back_orphans(ws: Workspace, functio
         runner.stop()
     assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=6)
     assert samples.count_by(ws.db, function.id).predicted == 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")
+def test_pages_go_before_jobs_and_the_threads_that_jobs_start(
+    ws: Workspace, function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, found = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), []
+
+    def look() -> None:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    def started(*_given: object) -> None:
+        look()
+        started_by_it = threading.Thread(target=look)
+        started_by_it.start()
+        started_by_it.join()
+
+    monkeypatch.setattr("detector.jobs.run_job", started)
+    request_build(ws, function.id)
+    runner = JobRunner(ws)
+    runner.start()
+    try:
+        _wait_until(lambda: len(found) == 2)
+    finally:
+        runner.stop()
+    assert found == [max(NICE, here)] * 2
 
 
 def test_a_failing_job_does_not_stop_the_runner(ws: Workspace, function: Function) -> None:

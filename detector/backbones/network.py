@@ -16,8 +16,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,12 +32,11 @@ from detector.backbones.without_python import without_python
 from detector.errors import InvalidInput
 from detector.freed_memory import keep_freed_memory
 from detector.imaging.normalise import Normalisation, normalised
+from detector.priority import give_way
 
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
 GPU_BATCH_SIZE = 32
-# Who waits for a page goes before who waits for a thousand images: embedding takes what pages and requests leave.
-NICE = 5
 _DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
 
 
@@ -221,9 +218,7 @@ class Backbone:
 
 
 def _start_worker() -> None:
-    if sys.platform == "linux":  # elsewhere priorities belong to processes
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))
+    give_way()
     # Not torch.set_num_threads: that reaches every thread started later, those of training too. The question comes
     # first because torch sets up a thread at its first use, and would undo the limit.
     torch.get_num_threads()
