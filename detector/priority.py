@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -13,8 +14,9 @@ NICE = 10
 def give_way() -> None:
     """Lower the priority of this thread, and of those that it starts, below that of pages and requests.
 
-    On Linux; elsewhere priorities belong to whole processes.
+    On Linux, where the system allows it; elsewhere priorities belong to whole processes.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))

@@ -37,6 +37,8 @@ from detector.priority import give_way
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
 GPU_BATCH_SIZE = 32
+# Some systems count processor time in steps of 16 ms.
+LEAST_PROCESSOR_SECONDS = 0.1
 _DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
 
 
@@ -163,9 +165,11 @@ class Backbone:
         """
 
         def timed() -> float:
-            start = time.thread_time()
-            self._embed_batches(crops)
-            return time.thread_time() - start
+            start, batches, took = time.thread_time(), 0, 0.0
+            while took < LEAST_PROCESSOR_SECONDS:
+                self._embed_batches(crops)
+                batches, took = batches + 1, time.thread_time() - start
+            return took / batches
 
         return min(part.result() for part in [self._pool.submit(timed) for _ in range(self.workers)])
 

@@ -48,7 +48,7 @@ def test_the_stopwatch_measures_every_candidate() -> None:
 
 def test_waiting_for_a_core_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = with_sizes({"float32": 64})("float32")
-    network, waiting = backbone._network, 0.5
+    network, waiting = backbone._network, 0.05
 
     def late(images: object) -> object:
         time.sleep(waiting)
