@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import Conflict, InvalidInput, NotFound
 from detector.storage.database import Database, new_id, now
+from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
 from detector.storage.schema import evaluations, functions, jobs, labels, models, samples
 
@@ -368,19 +369,7 @@ def delete_label(db: Database, label_id: str) -> None:
             .values(annotated_at=None, annotated_by=None, agrees=None, label_quality=None, revision=revision)
         )
         connection.execute(
-            update(samples)
-            .where(samples.c.predicted_label_id == label_id)
-            .values(
-                confidence=None,
-                margin=None,
-                agrees=None,
-                probabilities=None,
-                predicted_by=None,
-                out_of_fold=None,
-                label_quality=None,
-                usefulness=None,
-                revision=revision,
-            )
+            update(samples).where(samples.c.predicted_label_id == label_id).values(**NO_PREDICTION, revision=revision)
         )
         connection.execute(delete(labels).where(labels.c.id == label_id))
 

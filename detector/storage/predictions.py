@@ -11,6 +11,21 @@ from detector.storage.database import Database
 from detector.storage.revisions import next_revision
 from detector.storage.schema import labels, samples
 
+#: Values of a sample that no model has anything to say of.
+NO_PREDICTION = dict.fromkeys(
+    (
+        "predicted_label_id",
+        "confidence",
+        "margin",
+        "agrees",
+        "out_of_fold",
+        "predicted_by",
+        "probabilities",
+        "label_quality",
+        "usefulness",
+    )
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PredictionRow:
@@ -92,16 +107,5 @@ def clear_predictions(db: Database, function_id: str) -> None:
         connection.execute(
             update(samples)
             .where(samples.c.function_id == function_id)
-            .values(
-                predicted_label_id=None,
-                confidence=None,
-                margin=None,
-                agrees=None,
-                out_of_fold=None,
-                predicted_by=None,
-                probabilities=None,
-                label_quality=None,
-                usefulness=None,
-                revision=next_revision(connection, function_id),
-            )
+            .values(**NO_PREDICTION, revision=next_revision(connection, function_id))
         )
