@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from detector.command_words import answer, json_option, say
 from detector.errors import InvalidInput
 from detector.password import PasswordHash
 from detector.storage import keys
@@ -22,19 +23,22 @@ def add_access_commands(commands: Any) -> None:
     )
     create = nouns.add_parser("create", help="make a key; its secret is shown this once")
     create.add_argument("--name", required=True, help="what the key is for")
-    create.add_argument("--json", action="store_true", help="print the key as JSON")
+    json_option(create, "print the key as JSON")
     create.set_defaults(run=_create)
     listing = nouns.add_parser("list", help="list the keys, without secrets")
-    listing.add_argument("--json", action="store_true", help="print the keys as JSON")
+    json_option(listing, "print the keys as JSON")
     listing.set_defaults(run=_list)
     revoke = nouns.add_parser("revoke", help="end a key and its tokens, at once and for good")
     revoke.add_argument("id", metavar="ID", help="the key's client id")
+    json_option(revoke)
     revoke.set_defaults(run=_revoke)
 
     password = commands.add_parser("password", help="ask for a password and print its hash")
+    json_option(password)
     password.set_defaults(run=_password, opens_data=False)
 
     openapi = commands.add_parser("openapi", help="print the schema of the HTTP API")
+    json_option(openapi, "print JSON, which is what is printed anyway")
     openapi.set_defaults(run=_openapi)
 
 
@@ -72,18 +76,24 @@ def _list(ws: Workspace, options: argparse.Namespace) -> int:
 
 def _revoke(ws: Workspace, options: argparse.Namespace) -> int:
     keys.revoke_key(ws.db, options.id)
-    print(f"The key {options.id} is revoked; its tokens are refused from now on.", file=sys.stderr)
+    if options.json:
+        answer({"clientId": options.id, "revoked": True})
+    say(f"The key {options.id} is revoked; its tokens are refused from now on.")
     return 0
 
 
-def _password(_ws: None, _options: argparse.Namespace) -> int:
+def _password(_ws: None, options: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         password = getpass.getpass("New password for the dashboard: ")
         if getpass.getpass("Once more: ") != password:
             raise InvalidInput("The two passwords differ. Start again.")
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    print(PasswordHash.make(password))
+    made = PasswordHash.make(password)
+    if options.json:
+        answer({"hash": str(made)})
+    else:
+        print(made)
     print("Set DETECTOR_PASSWORD_HASH to this line before the server starts.", file=sys.stderr)
     return 0
 

@@ -1,4 +1,4 @@
-"""Sources given to samples by hand, after their import."""
+"""Sources given to samples by hand, or confirmed, after their import."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from detector.evaluation.report import SOURCES
 from detector.jobs import request_audit
 from detector.storage import evaluations, functions, samples
 from detector.workspace import Workspace
+
+
+def confirm_sources(ws: Workspace, function_id: str, names: Sequence[str] | None = None) -> int:
+    """Say that sources guessed from folders are collections or generators, those named or all.
+
+    Returns how many samples they have. The figures stay as they are: only what may be promised by them changes.
+    """
+    return samples.confirm_sources(ws.db, function_id, names)
 
 
 def set_source(ws: Workspace, function_id: str, sample_ids: Sequence[str], source: str | None) -> int:

@@ -7,7 +7,8 @@ from collections import Counter
 import streamlit as st
 
 from detector.bench import in_words
-from detector.importing.labelling import LabelPlan, LevelPreview, Mode, assign, folder_levels, suggest_plan
+from detector.importing.guessing import LevelPreview, folder_levels, suggest_plan
+from detector.importing.labelling import LabelPlan, Mode, assign
 from detector.importing.pending import Pending
 from detector.words import count
 from pages._state import escape, workspace

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from detector.importing.entries import is_clutter
+from detector.importing.clutter import is_clutter
 
 #: Linux allows 255 bytes a name; unpacking puts folders before it, and Windows has 260 characters for all together.
 _MOST_BYTES = 160
@@ -34,8 +34,10 @@ def safe_name(name: str) -> str:
     shown = _FORBIDDEN.sub("_", shown).strip().rstrip(". ")
     if not shown:
         return "_"
-    # What begins with a dot is hidden, and an import passes over it like over the clutter of operating systems.
-    return f"_{shown}" if is_clutter(shown) or _DEVICE.fullmatch(shown) else shown
+    # An import passes over what is hidden and over the clutter of operating systems, by beginning or by end.
+    if is_clutter(shown) or _DEVICE.fullmatch(shown):
+        shown = f"_{shown}"
+    return f"{shown}_" if is_clutter(shown) else shown
 
 
 def image_name(path: str, image_format: str) -> str:

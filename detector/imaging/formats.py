@@ -33,6 +33,11 @@ _PLUGINS: dict[str, type[ImageFile]] = {
 }
 FORMATS = (*_PLUGINS, "HEIF")
 
+#: How names of such files end, in lower case. The decoder goes by the bytes; these are for lists and choices.
+IMAGE_ENDINGS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+)  # fmt: skip
+
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _AVIF_BRANDS = {b"avif", b"avis"}

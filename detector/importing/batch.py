@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import os
 import threading
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from detector.errors import ImageError, InvalidInput
-from detector.importing.entries import FolderSource, ZipLimits, ZipSource
+from detector.importing.entries import printable
+from detector.importing.label_tables import read_rows
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
+from detector.importing.opening import SOURCES, open_source
 from detector.importing.storing import describe_image
 from detector.progress import Pace, Report, silent
 from detector.samplesets import SampleImage
@@ -48,16 +49,28 @@ class Incoming:
     source: str | None = None
     external_id: str | None = None
     group: str | None = None
+    split: str = "train"
+    source_guessed: bool = False
 
 
-def zip_payload(path: Path, plan: LabelPlan, title: str) -> dict[str, Any]:
-    """Job payload: import a ZIP of our own spool; it is removed when the import is done."""
-    return {"from": "zip", "path": str(path), "plan": plan.to_json(), "title": title}
+def zip_payload(path: Path, plan: LabelPlan, title: str, encoding: str | None = None) -> dict[str, Any]:
+    """Job payload: import a ZIP; one of our own spool is removed when the import is done.
+
+    ``encoding`` is how a person said that its names are written; None: guessed.
+    """
+    return {"from": "zip", "path": str(path), "plan": plan.to_json(), "title": title, "encoding": encoding}
 
 
-def folder_payload(path: Path, plan: LabelPlan) -> dict[str, Any]:
-    """Job payload: import a folder of this machine."""
-    return {"from": "folder", "path": str(path), "plan": plan.to_json(), "title": path.name}
+def folder_payload(path: Path, plan: LabelPlan, follow_links: bool = False) -> dict[str, Any]:
+    """Job payload: import a folder of this machine; see `FolderSource` for ``follow_links``."""
+    payload = {"from": "folder", "path": str(path), "plan": plan.to_json(), "title": printable(path.name)}
+    return {**payload, "follow_links": True} if follow_links else payload
+
+
+def parquet_payload(files: Sequence[tuple[Path, str]], plan: LabelPlan, title: str) -> dict[str, Any]:
+    """Job payload: import parquet files, given as (path, name to show); one of our own spool is removed when done."""
+    named = [[str(path), name] for path, name in files]
+    return {"from": "parquet", "path": named[0][0], "files": named, "plan": plan.to_json(), "title": title}
 
 
 def sample_payload() -> dict[str, Any]:
@@ -80,7 +93,7 @@ def run_import(ws: Workspace, function_id: str, batch_id: str, payload: dict[str
     ArchiveError, InvalidInput, DatasetUnavailable
         The source as a whole cannot be used. A single bad file is a line in the report instead.
     """
-    if payload["from"] in ("zip", "folder"):
+    if payload["from"] in SOURCES:
         return _import_entries(ws, function_id, batch_id, payload, report)
     if payload["from"] == "sample":
         report("import", 0, 0, "Making the built-in sample", None)
@@ -103,6 +116,7 @@ def import_items(
     total: int,
     quota: LabelQuota | None = None,
     report: Report = silent,
+    relabel: bool = False,
 ) -> int:
     """Inspect, store and write files; returns how many were looked at.
 
@@ -113,6 +127,8 @@ def import_items(
     quota : LabelQuota, optional
         Stop a label when enough of its files are samples; a file that is rejected or repeats another does not count,
         the next one takes its place.
+    relabel : bool
+        Images that are samples already take the label that their file has now.
     """
     pace = Pace(report, "import", total, "Importing images")
     label_ids = {label.name: label.id for label in functions.list_labels(ws.db, function_id)}
@@ -125,18 +141,18 @@ def import_items(
         chunk = next(chunks, [])
         pending = inspection.start(chunk)
         while chunk:
-            new = [item.label for item in chunk if item.label is not None and item.label not in label_ids]
-            if new:
-                label_ids = functions.ensure_labels(ws.db, function_id, new)
-            found: list[NewSample] = []
-            accepted: list[Incoming] = []
+            accepted: list[tuple[Incoming, ImageRow]] = []
             rejected: list[tuple[str, str]] = []
             for item, future in zip(chunk, pending, strict=True):
                 try:
-                    found.append(_new_sample(item, inspection.image(future), label_ids))
-                    accepted.append(item)
+                    accepted.append((item, inspection.image(future)))
                 except ImageError as error:
                     rejected.append((item.file_name, str(error)))
+            # Only what is an image can need a label: a folder of notes must not make one.
+            new = [item.label for item, _ in accepted if item.label is not None and item.label not in label_ids]
+            if new:
+                label_ids = functions.ensure_labels(ws.db, function_id, new)
+            found = [_new_sample(item, image, label_ids) for item, image in accepted]
             looked += len(chunk)
             if quota is None:
                 try:
@@ -145,14 +161,14 @@ def import_items(
                     chunk = next(chunks, [])
                     pending = inspection.start(chunk)
                 finally:
-                    imports.add_samples(ws.db, function_id, batch_id, found, rejected)
+                    imports.add_samples(ws.db, function_id, batch_id, found, rejected, relabel=relabel)
             else:
-                added = imports.add_samples(ws.db, function_id, batch_id, found, rejected)
-                for item, sample in zip(accepted, added, strict=True):
+                added = imports.add_samples(ws.db, function_id, batch_id, found, rejected, relabel=relabel)
+                for (item, _), sample in zip(accepted, added, strict=True):
                     # The same picture twice is one sample, and one that keeps another label is none of this label.
                     if sample.outcome != "conflict" and sample.sample_id not in counted:
                         counted.add(sample.sample_id)
-                        quota.accept(item.label)
+                        quota.accept(item.label, item.split)
                 # Which files are next depends on what became of these.
                 chunk = next(chunks, [])
                 pending = inspection.start(chunk)
@@ -199,22 +215,15 @@ class _Inspection:
         return image, written
 
 
-def zip_limits(ws: Workspace) -> ZipLimits:
-    """The limits of the settings for archives."""
-    return ZipLimits(
-        max_entries=ws.settings.max_zip_entries,
-        max_entry_bytes=ws.settings.max_image_bytes,
-        max_total_bytes=ws.settings.max_zip_bytes,
-    )
-
-
 def _import_entries(ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report) -> int:
     plan = LabelPlan.from_json(payload["plan"])
-    with _open_source(ws, payload) as source:
+    with open_source(ws, payload) as source:
         entries = source.entries()
         if not entries:
             raise InvalidInput(f"There are no files in {payload['title']}. Choose one with images in it.")
-        chosen = choose(entries, plan)
+        rows = read_rows(entries, plan.table) if plan.table is not None else {}
+        used = set(plan.table.paths) if plan.table is not None else set()
+        chosen = choose((entry for entry in entries if entry.path not in used), plan, rows)
         if not chosen:
             raise InvalidInput(
                 f"None of the {len(entries):,} files in {payload['title']} lies in a folder that gives it a label. "
@@ -224,10 +233,11 @@ def _import_entries(ws: Workspace, function_id: str, batch_id: str, payload: dic
             ws,
             function_id,
             batch_id,
-            map(_from_entry, chosen),
+            (_from_entry(item, plan.source_guessed) for item in chosen),
             _expected(chosen, plan),
             LabelQuota(plan),
             report,
+            relabel=bool(payload.get("relabel")),
         )
 
 
@@ -248,10 +258,10 @@ def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[lis
             item = waiting.popleft() if waiting else next(iterator, None)
             if item is None:
                 break
-            if planned.wants(item.label):
-                planned.accept(item.label)
+            if planned.wants(item.label, item.split):
+                planned.accept(item.label, item.split)
                 chunk.append(item)
-            elif quota.wants(item.label):
+            elif quota.wants(item.label, item.split):
                 later.append(item)
         waiting.extendleft(reversed(later))
         if not chunk:
@@ -260,25 +270,13 @@ def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[lis
 
 
 def _expected(chosen: Sequence[Chosen], plan: LabelPlan) -> int:
-    per = Counter(item.label for item in chosen)
+    per = Counter((item.label, item.split) for item in chosen)
     return sum(min(n, plan.per_label or n) for n in per.values())
 
 
-@contextlib.contextmanager
-def _open_source(ws: Workspace, payload: dict[str, Any]) -> Iterator[FolderSource | ZipSource]:
-    path = Path(payload["path"])
-    if payload["from"] == "zip":
-        with ZipSource(path, zip_limits(ws), payload["title"]) as archive:
-            yield archive
-        return
-    if not path.is_dir():
-        raise InvalidInput(f"There is no folder {payload['title']}. Check the name.")
-    with FolderSource(path, ws.settings.max_image_bytes) as folder:
-        yield folder
-
-
-def _from_entry(item: Chosen) -> Incoming:
-    return Incoming(item.entry.path, item.entry.read, item.label, item.source)
+def _from_entry(item: Chosen, source_guessed: bool) -> Incoming:
+    guessed = source_guessed and item.source is not None
+    return Incoming(item.entry.path, item.entry.read, item.label, item.source, split=item.split, source_guessed=guessed)
 
 
 def _from_sample(image: SampleImage) -> Incoming:
@@ -293,6 +291,8 @@ def _new_sample(item: Incoming, image: ImageRow, label_ids: dict[str, str]) -> N
         source=item.source,
         external_id=item.external_id,
         group_key=item.group,
+        split=item.split,
+        source_guessed=item.source_guessed,
     )
 
 

@@ -13,20 +13,26 @@ import struct
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
 
 from detector.errors import ArchiveError, EntryUnreadable, ImageTooManyBytes, NotFound
+from detector.importing.archive_names import archive_names
+from detector.importing.clutter import clutter_in
 
-_CLUTTER = {"__macosx", "thumbs.db", "desktop.ini"}
 _CHUNK = 256 * 1024
 _ENCRYPTED = 0x1
+_UNNAMED = "unnamed"
 # Pictures hardly compress, but an empty white BMP does, a thousandfold: below this size the ratio is not looked at.
 _RATIO_FREE_BYTES = 4_000_000
+# Folders in folders, links followed: deeper than any collection, and the end of every circle that was missed.
+_DEEPEST = 64
+_MSDOS_FOLDER = 0x10
+_WRITTEN_ON_UNIX = 3
 # Everything that zipfile and zlib were seen to raise on damaged archives.
 _ZIP_DAMAGE = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, OverflowError,
@@ -48,7 +54,12 @@ class Entry:
 
 
 class Source(Protocol):
-    """What the import job reads from; used in a ``with`` statement."""
+    """What the import job reads from; used in a ``with`` statement.
+
+    ``passed_over`` is filled by ``entries``: the names of what was left out as clutter, see `clutter_in`.
+    """
+
+    passed_over: list[str]
 
     def entries(self) -> list[Entry]: ...
 
@@ -78,9 +89,28 @@ def shown_path(name: str) -> str:
     return "/".join(part for part in re.split(r"[/\\]", cleaned) if part not in ("", ".", ".."))
 
 
-def is_clutter(path: str) -> bool:
-    """Whether a path is hidden or one of the files that operating systems leave behind."""
-    return any(part.startswith(".") or part.lower() in _CLUTTER for part in path.split("/"))
+def printable(name: str) -> str:
+    """A file name of this machine as text: bytes that are no UTF-8 become a replacement character."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _numbered(entries: Iterable[Entry]) -> list[Entry]:
+    """Entries by path, each path once: the second ``a.jpg`` is ``a (2).jpg``, so that each has a line of its own."""
+    found = sorted(entries, key=lambda entry: entry.path)
+    taken = {entry.path for entry in found}
+    seen: set[str] = set()
+    numbered = []
+    for entry in found:
+        path, number = entry.path, 2
+        if path in seen:
+            stem, dot, ending = path.rpartition(".") if "." in path.rpartition("/")[2] else (path, "", "")
+            while path in taken:
+                path, number = f"{stem} ({number}){dot}{ending}", number + 1
+            taken.add(path)
+            entry = replace(entry, path=path)
+        seen.add(path)
+        numbered.append(entry)
+    return sorted(numbered, key=lambda entry: entry.path)
 
 
 class UploadSource(_Closing):
@@ -94,12 +124,18 @@ class UploadSource(_Closing):
 
     def __init__(self, files: list[tuple[str, bytes]]) -> None:
         self._files = files
+        self.passed_over: list[str] = []
 
     def entries(self) -> list[Entry]:
         """All files, sorted by path."""
-        named = [(shown_path(name), data) for name, data in self._files]
-        found = [Entry(path, len(data), partial(bytes, data)) for path, data in named if path and not is_clutter(path)]
-        return sorted(found, key=lambda entry: entry.path)
+        self.passed_over = []
+        found = []
+        for name, data in self._files:
+            if (clutter := clutter_in(name.replace("\\", "/"))) is not None:
+                self.passed_over.append(clutter)
+            else:
+                found.append(Entry(shown_path(name) or _UNNAMED, len(data), partial(bytes, data)))
+        return _numbered(found)
 
 
 class FolderSource(_Closing):
@@ -110,67 +146,110 @@ class FolderSource(_Closing):
     root : Path
     max_entry_bytes : int, optional
         Larger files are refused before they are read.
+    follow_links : bool
+        Take what symbolic links lead to, wherever that is: for people who could read it anyway, in their own shell.
+        Otherwise only what lies inside ``root``: the folder that a page may read must not be a door to the rest of the
+        disk.
 
     Raises
     ------
     NotFound
         There is no such folder.
-
-    Notes
-    -----
-    Symbolic links are followed only where they lead to something inside ``root``: the folder that a page may read must
-    not be a door to the rest of the disk.
     """
 
-    def __init__(self, root: Path, max_entry_bytes: int | None = None) -> None:
+    def __init__(self, root: Path, max_entry_bytes: int | None = None, follow_links: bool = False) -> None:
         if not root.is_dir():
-            raise NotFound("folder", str(root))
+            raise NotFound("folder", printable(str(root)))
         self._root = root.resolve()
         self._max_entry_bytes = max_entry_bytes
+        self._follow_links = follow_links
+        self.passed_over: list[str] = []
 
     def entries(self) -> list[Entry]:
-        """All files, sorted by path. Links that lead outside are listed, and fail with the reason when read."""
-        return sorted(self._walk(self._root, "", (self._root,)), key=lambda entry: entry.path)
+        """All files, sorted by path. What may not be read or followed is listed, and fails with the reason."""
+        self.passed_over = []
+        return _numbered(self._walk(self._root, "", (self._root,)))
 
     def _walk(self, folder: Path, prefix: str, ancestors: tuple[Path, ...]) -> Iterator[Entry]:
         try:
             with os.scandir(folder) as scan:
                 children = list(scan)
-        except OSError:
-            return  # not ours to read; its files are as absent as if it did not exist
+        except OSError as error:
+            why = f"this folder may not be read ({error.strerror or 'the disk reports an error'})"
+            yield Entry(prefix or "/", None, partial(_unreadable, prefix or "/", why))
+            return
         for child in children:
-            path = f"{prefix}{shown_path(os.fsencode(child.name).decode('utf-8', 'replace'))}"
-            if is_clutter(path):
+            name = printable(child.name)
+            path = f"{prefix}{shown_path(name) or _UNNAMED}"
+            if (clutter := clutter_in(name)) is not None:
+                self.passed_over.append(clutter)
                 continue
             target = Path(child.path)
-            if child.is_symlink():
-                try:
+            try:
+                if child.is_symlink():
                     target = target.resolve(strict=True)
-                except (OSError, RuntimeError):  # broken link, or links in a circle
-                    yield Entry(path, None, partial(_unreadable, path, "it is a link to something that is not there"))
+                    if not self._follow_links and not target.is_relative_to(self._root):
+                        yield Entry(path, None, partial(_unreadable, path, "it is a link that leads out of the folder"))
+                        continue
+                mode = target.stat().st_mode
+                size = target.stat().st_size
+            except (OSError, RuntimeError) as error:  # broken links, links in a circle, what may not be asked about
+                why = "it is a link to something that is not there" if child.is_symlink() else _reason(error)
+                yield Entry(path, None, partial(_unreadable, path, why))
+                continue
+            if stat.S_ISDIR(mode):
+                if target in ancestors:
+                    continue  # a link back up: everything there is listed already
+                if len(ancestors) >= _DEEPEST:
+                    why = f"it lies more than {_DEEPEST} folders deep"
+                    yield Entry(f"{path}/", None, partial(_unreadable, f"{path}/", why))
                     continue
-                if not target.is_relative_to(self._root):
-                    yield Entry(path, None, partial(_unreadable, path, "it is a link that leads out of the folder"))
-                    continue
-            if target.is_dir():
-                if target not in ancestors:
-                    yield from self._walk(target, f"{path}/", (*ancestors, target))
-            elif target.is_file():
-                yield Entry(path, target.stat().st_size, partial(self._read, path, target))
+                yield from self._walk(target, f"{path}/", (*ancestors, target))
+            elif stat.S_ISREG(mode):
+                yield Entry(path, size, partial(self._read, path, target))
+            else:
+                yield Entry(path, None, partial(_unreadable, path, "it is a pipe, socket or device and not a file"))
 
     def _read(self, path: str, target: Path) -> bytes:
-        try:
-            # O_NOFOLLOW: what was a file when listed may be a link by now. O_NONBLOCK: or a pipe that never ends.
-            handle = os.open(target, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-            with os.fdopen(handle, "rb") as file:
-                status = os.fstat(handle)
-                if not stat.S_ISREG(status.st_mode):
-                    raise EntryUnreadable(path, "it is not a file any more")
-                if self._max_entry_bytes is not None and status.st_size > self._max_entry_bytes:
-                    raise ImageTooManyBytes(path, status.st_size, self._max_entry_bytes)
-                return file.read()
-        except OSError as error:
-            raise EntryUnreadable(path, error.strerror or "the disk reports an error") from error
+        # What was a file when it was listed may be a link by now.
+        return read_file(target, path, self._max_entry_bytes, may_be_link=False)
+
+
+def read_file(target: Path, name: str, max_bytes: int | None, may_be_link: bool = True) -> bytes:
+    """A whole file of this machine; its size is asked before it is read.
+
+    Parameters
+    ----------
+    target : Path
+    name : str
+        What people call it.
+    max_bytes : int or None
+    may_be_link : bool
+        Follow it if it is a symbolic link.
+
+    Raises
+    ------
+    EntryUnreadable, ImageTooManyBytes
+    """
+    # O_NONBLOCK: a pipe would wait for ever.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if not may_be_link:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    try:
+        handle = os.open(target, flags)
+        with os.fdopen(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise EntryUnreadable(name, "it is a folder, pipe or device and not a file")
+            if max_bytes is not None and status.st_size > max_bytes:
+                raise ImageTooManyBytes(name, status.st_size, max_bytes)
+            return file.read()
+    except OSError as error:
+        raise EntryUnreadable(name, error.strerror or "the disk reports an error") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or "the disk reports an error"
 
 
 def _unreadable(path: str, why: str) -> bytes:
@@ -200,6 +279,13 @@ class ZipSource(_Closing):
     limits : ZipLimits
     name : str, optional
         What people call the archive, for the error; by default the file's name, which says nothing in a spool.
+    encoding : str, optional
+        How names are written that do not say it themselves, see `archive_names`; None: guessed.
+
+    Attributes
+    ----------
+    names : ArchiveNames
+        As they were read, and whether that is a guess.
 
     Raises
     ------
@@ -207,8 +293,9 @@ class ZipSource(_Closing):
         The file is no ZIP archive, is damaged, or has too many entries.
     """
 
-    def __init__(self, zip_path: Path, limits: ZipLimits, name: str = "") -> None:
-        self._name = name or zip_path.name
+    def __init__(self, zip_path: Path, limits: ZipLimits, name: str = "", encoding: str | None = None) -> None:
+        self._name = name or printable(zip_path.name)
+        self.passed_over: list[str] = []
         self._limits = limits
         self._lock = threading.Lock()
         self._unpacked: dict[int, int] = {}
@@ -222,18 +309,27 @@ class ZipSource(_Closing):
                 f"{self._name} is not a ZIP archive that can be read, or it was not transferred to its end. "
                 "Make the archive again and upload it once more."
             ) from error
+        self.names = archive_names(self._zip.infolist(), encoding)
 
     def close(self) -> None:
         self._zip.close()
 
     def entries(self) -> list[Entry]:
         """All files, sorted by path; entries that cannot be read are listed, and fail with the reason when read."""
+        self.passed_over = []
+        infos = self._zip.infolist()
+        # Some Windows programs write folders with a backslash; a slash anywhere says that it is none of them.
+        foreign = not any("/" in name for name in self.names.names)
         found = []
-        for info in self._zip.infolist():
-            path = shown_path(info.filename)
-            if path and not info.is_dir() and not is_clutter(path):
-                found.append(Entry(path, info.file_size, partial(self._read, path, info)))
-        return sorted(found, key=lambda entry: entry.path)
+        for info, name in zip(infos, self.names.names, strict=True):
+            if _is_folder(info, name, foreign):
+                continue
+            if (clutter := clutter_in(name.replace("\\", "/"))) is not None:
+                self.passed_over.append(clutter)
+                continue
+            path = shown_path(name) or _UNNAMED
+            found.append(Entry(path, info.file_size, partial(self._read, path, info)))
+        return _numbered(found)
 
     def _read(self, path: str, info: zipfile.ZipInfo) -> bytes:
         if info.flag_bits & _ENCRYPTED:
@@ -281,6 +377,20 @@ class ZipSource(_Closing):
                     f"{self._name} unpacks to more than the {self._limits.max_total_bytes / 1e9:,.1f} GB that are "
                     "accepted. Split it into several archives, or raise DETECTOR_MAX_ZIP_GB."
                 )
+
+
+def _is_folder(info: zipfile.ZipInfo, name: str, backslashes: bool) -> bool:
+    """Whether an entry is a folder: by its name, or by what the system that made the archive says of it.
+
+    A name that ends like one but has content is a file: nothing may vanish.
+    """
+    if info.file_size:
+        return False
+    if name.endswith("/") or (backslashes and name.endswith("\\")):
+        return True
+    if info.create_system == _WRITTEN_ON_UNIX and stat.S_IFMT(info.external_attr >> 16):
+        return stat.S_ISDIR(info.external_attr >> 16)
+    return bool(info.external_attr & _MSDOS_FOLDER)
 
 
 def _check_entry_count(file: IO[bytes], name: str, limit: int) -> None:

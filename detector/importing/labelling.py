@@ -1,35 +1,58 @@
-"""Which label and source an entry gets, guessed from its folders and then fixed in a plan that a person has seen."""
+"""The plan of an import: which label, source and split each file gets. A person sees it before it is carried out."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from detector.errors import InvalidInput
 from detector.importing.entries import Entry
+from detector.importing.splits import Split, named_split, pure_split
 
-Mode = Literal["one", "folders", "none"]
-_MODES = ("one", "folders", "none")
+if TYPE_CHECKING:
+    from detector.importing.tables import Row
 
-_REAL_WORDS = {"real", "nature", "natural", "authentic", "genuine", "photo", "photos", "photograph", "photographs"}
-_SYNTHETIC_WORDS = {"fake", "fakes", "ai", "generated", "synthetic", "synth", "artificial", "aigc", "aigen", "gan"}
-_NEGATIONS = {"non", "not", "no"}
-# Words beside the ones that matter: "0_real", "train_fake", "ai-generated images".
-_FILLER_WORDS = {"image", "images", "img", "imgs", "picture", "pictures", "art", "data", "set", "the", "class"}
-_SPLIT_WORDS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "dev"}
-_IMAGE_ENDINGS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
-)  # fmt: skip
-# More names than this on one level are scenes, persons or numbers, and not labels.
-_MOST_UNKNOWN_LABELS = 20
+Mode = Literal["one", "folders", "table", "none"]
+_MODES = ("one", "folders", "table", "none")
+#: What becomes of folders such as train and test. "lock": those that are not for training are put aside as the locked
+#: test set. "ignore": all alike are trained on. "folders": they are folders like any other.
+Splits = Literal["lock", "ignore", "folders"]
+_SPLITS = ("lock", "ignore", "folders")
 
 #: The folder of an export for images without a label; to an import it is no label either.
 NO_LABEL = "no label"
+
+
+@dataclass(frozen=True)
+class TableChoice:
+    """The tables that give labels, and which of their columns.
+
+    Attributes
+    ----------
+    paths : tuple of str
+        Tables inside the source, by their entries' paths. All have the same columns.
+    outside : str or None
+        A table's file on this machine, instead of ``paths``; its rows name files by paths below the source.
+    file, label, source, split : str or None
+        Names of columns; only ``file`` is needed.
+    """
+
+    file: str
+    paths: tuple[str, ...] = ()
+    outside: str | None = None
+    label: str | None = None
+    source: str | None = None
+    split: str | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what ``dataclasses.asdict`` wrote."""
+        return cls(**{**data, "paths": tuple(data.get("paths", ()))})
 
 
 @dataclass(frozen=True)
@@ -38,22 +61,29 @@ class LabelPlan:
 
     Attributes
     ----------
-    mode : {"one", "folders", "none"}
-        One label for all, the folder's name, or unlabelled.
+    mode : {"one", "folders", "table", "none"}
+        One label for all, the folder's name, what a table says, or unlabelled.
     label : str or None
         The label of mode "one".
     level : int or None
-        The folder level of mode "folders"; 0 is the topmost folder.
+        The folder level of mode "folders"; 0 is the topmost folder. Unless ``splits`` is "folders", folders such as
+        train and test are not counted, on whatever level they lie.
     mapping : dict of str to (str or None)
-        Folder name -> label. A name that is absent is its own label; None leaves its files out.
+        Folder name, or value in the table -> label. A name that is absent is its own label; None leaves its files out.
+        A folder that is mapped is no split, whatever it is called.
     source : str or None
         Source tag of every file; goes before ``source_level``.
     source_level : int or None
-        Folder level whose name becomes the source tag.
+        Folder level whose name becomes the source tag; counted like ``level``.
+    source_guessed : bool
+        Nobody has said that the names on that level are collections or generators.
     per_label : int or None
-        At most so many accepted images of each label, chosen at random; None: all.
+        At most so many accepted images of each label, chosen at random, and as many of each put aside; None: all.
     seed : int
         Of that choice.
+    splits : {"lock", "ignore", "folders"}
+    table : TableChoice or None
+        Of mode "table".
     """
 
     mode: Mode
@@ -64,14 +94,21 @@ class LabelPlan:
     source_level: int | None = None
     per_label: int | None = None
     seed: int = 0
+    splits: Splits = "folders"
+    source_guessed: bool = False
+    table: TableChoice | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in _MODES:
             raise InvalidInput(f"The labelling mode is {self.mode!r}; expected one of {', '.join(_MODES)}.")
+        if self.splits not in _SPLITS:
+            raise InvalidInput(f"What becomes of splits is {self.splits!r}; expected one of {', '.join(_SPLITS)}.")
         if self.mode == "one" and not self.label:
             raise InvalidInput("One label for all files was chosen, but no label was given. Choose a label.")
         if self.mode == "folders" and (self.level is None or self.level < 0):
             raise InvalidInput("Labels from folders were chosen, but no folder level was given. Choose a level.")
+        if self.mode == "table" and self.table is None:
+            raise InvalidInput("Labels from a table were chosen, but no table was given. Choose a table.")
         if self.source_level is not None and self.source_level < 0:
             raise InvalidInput(f"The folder level of the sources is {self.source_level}; expected 0 or more.")
         if self.per_label is not None and self.per_label < 1:
@@ -91,18 +128,12 @@ class LabelPlan:
             It is not a plan.
         """
         try:
-            return cls(**(json.loads(data) if isinstance(data, str) else data))
+            values = dict(json.loads(data) if isinstance(data, str) else data)
+            if isinstance(values.get("table"), Mapping):
+                values["table"] = TableChoice.from_json(values["table"])
+            return cls(**values)
         except (TypeError, ValueError) as error:
             raise InvalidInput("The labelling plan cannot be read. Start the import again.") from error
-
-
-@dataclass(frozen=True)
-class LevelPreview:
-    """One folder level of an import: the names on it, sorted, with their file counts; ``missing`` files have none."""
-
-    level: int
-    names: list[tuple[str, int]]
-    missing: int
 
 
 @dataclass(frozen=True)
@@ -112,203 +143,147 @@ class Assignment:
     label: str | None
     source: str | None
     included: bool
+    split: Split = "train"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """An entry that the plan includes, with its label and source."""
+    """An entry that the plan includes, with its label, source and split."""
 
     entry: Entry
     label: str | None
     source: str | None
+    split: Split = "train"
 
 
 class LabelQuota:
     """Counts accepted images, so that rejected and repeated files do not use up "at most N per label"."""
 
-    def __init__(self, plan: LabelPlan, accepted: Mapping[str | None, int] | None = None) -> None:
+    def __init__(self, plan: LabelPlan) -> None:
         self._limit = plan.per_label
-        self._accepted: Counter[str | None] = Counter(accepted or {})
+        self._accepted: Counter[tuple[str | None, str]] = Counter()
 
     @property
     def limited(self) -> bool:
         """Whether there is a limit at all; without one, every file is wanted."""
         return self._limit is not None
 
-    def wants(self, label: str | None) -> bool:
-        """Whether one more image of this label is to be imported."""
-        return self._limit is None or self._accepted[label] < self._limit
+    def wants(self, label: str | None, split: str = "train") -> bool:
+        """Whether one more image of this label and split is to be imported."""
+        return self._limit is None or self._accepted[label, split] < self._limit
 
-    def accept(self, label: str | None) -> None:
+    def accept(self, label: str | None, split: str = "train") -> None:
         """Count one imported image."""
-        self._accepted[label] += 1
+        self._accepted[label, split] += 1
 
 
-def folder_levels(paths: Iterable[str]) -> list[LevelPreview]:
-    """What lies on each folder level, for the preview in which a person picks the label's level.
-
-    Parameters
-    ----------
-    paths : iterable of str
-        Relative paths with "/". Where any of them ends like an image, the others are not counted.
-
-    Returns
-    -------
-    list of LevelPreview
-        One a level, topmost first; empty when no file lies in a folder.
-    """
-    folders = [path.split("/")[:-1] for path in _image_paths(paths)]
-    depth = max(map(len, folders), default=0)
-    previews = []
-    for level in range(depth):
-        counts = Counter(parts[level] for parts in folders if len(parts) > level)
-        previews.append(LevelPreview(level, sorted(counts.items()), len(folders) - counts.total()))
-    return previews
+def counted_folders(path: str, splits: Splits, mapped: Iterable[str] = ()) -> list[str]:
+    """The folders of a path that count as levels: all but the splits, unless those are folders like any other."""
+    folders = path.split("/")[:-1]
+    if splits == "folders":
+        return folders
+    return [name for name in folders if name in mapped or pure_split(name) is None]
 
 
-def suggest_plan(paths: Iterable[str], known_labels: Sequence[str]) -> LabelPlan:
-    """Guess how a person meant the folders.
-
-    The label's level is the topmost one on which most files lie in folders named like a known label or like "real",
-    "fake", "ai", "generated" and so on; failing that, the topmost one that distinguishes at least two names other than
-    "train" and "test". Such names are mapped to the labels ``real`` and ``synthetic`` where the function has them.
-    Sources come from the next level below where every file has one.
-
-    Parameters
-    ----------
-    paths : iterable of str
-        Relative paths with "/".
-    known_labels : sequence of str
-        The function's labels.
-
-    Returns
-    -------
-    LabelPlan
-        Mode "none" where the folders say nothing.
-    """
-    levels = folder_levels(paths)
-    level = _recognised_level(levels, known_labels)
-    if level is None:
-        level = _distinguishing_level(levels)
-    if level is None:
-        return LabelPlan("none")
-    mapping: dict[str, str | None] = {}
-    for name, _ in levels[level].names:
-        label = _known_label(name, known_labels)
-        if label is not None and label != name:
-            mapping[name] = label
-    below = level + 1
-    has_sources = below < len(levels) and levels[below].missing == 0
-    return LabelPlan("folders", level=level, mapping=mapping, source_level=below if has_sources else None)
+def split_of(path: str, mapped: Iterable[str] = ()) -> Split | None:
+    """The split that a path's folders name: a folder of its own goes before one such as "test_fake"."""
+    folders = path.split("/")[:-1]
+    for read in (pure_split, named_split):
+        for name in folders:
+            if (read is named_split or name not in mapped) and (split := read(name)) is not None:
+                return split
+    return None
 
 
-def assign(entry_path: str, plan: LabelPlan) -> Assignment:
-    """Label and source of one file.
+def assign(entry_path: str, plan: LabelPlan, row: Row | None = None) -> Assignment:
+    """Label, source and split of one file.
 
     In mode "folders" a file that lies above the label's level is included without a label: it is in plain sight in
-    Review then, where leaving it out would go unnoticed. So is one in a folder called ``NO_LABEL``.
+    Review then, where leaving it out would go unnoticed. So is one in a folder called ``NO_LABEL``, and in mode "table"
+    one that no row names.
+
+    Parameters
+    ----------
+    entry_path : str
+    plan : LabelPlan
+    row : Row, optional
+        What the plan's table says of this file.
     """
-    folders = entry_path.split("/")[:-1]
+    folders = counted_folders(entry_path, plan.splits, plan.mapping)
     source = plan.source
+    if source is None and row is not None and row.source:
+        source = row.source
     if source is None and plan.source_level is not None and plan.source_level < len(folders):
         source = folders[plan.source_level]
+    split: Split = "train"
+    if plan.splits == "lock":
+        in_table = pure_split(row.split) if row is not None and row.split else None
+        split = in_table or split_of(entry_path, plan.mapping) or "train"
     if plan.mode == "none":
-        return Assignment(None, source, True)
+        return Assignment(None, source, True, split)
     if plan.mode == "one":
-        return Assignment(plan.label, source, True)
-    assert plan.level is not None
-    if plan.level >= len(folders):
-        return Assignment(None, source, True)
-    name = folders[plan.level]
+        return Assignment(plan.label, source, True, split)
+    if plan.mode == "table":
+        name = row.label if row is not None else None
+    else:
+        assert plan.level is not None
+        name = folders[plan.level] if plan.level < len(folders) else None
+    if not name:
+        return Assignment(None, source, True, split)
     label = plan.mapping.get(name, name)
-    return Assignment(None if label == NO_LABEL else label, source, label is not None)
+    if label is None:
+        return Assignment(None, source, False, split)
+    return Assignment(None if label == NO_LABEL else unicodedata.normalize("NFC", label), source, True, split)
 
 
-def choose(entries: Iterable[Entry], plan: LabelPlan) -> list[Chosen]:
+def choose(entries: Iterable[Entry], plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> list[Chosen]:
     """The files that an import includes, in the order in which to take them.
 
     Parameters
     ----------
     entries : iterable of Entry
     plan : LabelPlan
+    rows : mapping of path to Row, optional
+        What the plan's tables say.
 
     Returns
     -------
     list of Chosen
-        Without ``per_label``: as they came. With it: each label in an order that is random but depends only on the
-        seed and the paths, the labels in turn. The importer takes files while :class:`LabelQuota` wants them; the list
+        Without ``per_label``: as they came. With it: each label and split in an order that is random but depends only
+        on the seed and the paths, in turn. The importer takes files while :class:`LabelQuota` wants them; the list
         holds all the others too, so that the next file can take a rejected one's place.
     """
     chosen = []
     for entry in entries:
-        assignment = assign(entry.path, plan)
-        if assignment.included:
-            chosen.append(Chosen(entry, assignment.label, assignment.source))
+        given = assign(entry.path, plan, rows.get(entry.path) if rows else None)
+        if given.included:
+            chosen.append(Chosen(entry, given.label, given.source, given.split))
     if plan.per_label is None:
         return chosen
     # By hash and not by a shuffle: a file more or less, or a resumed import, leaves the order of the others alone.
     chosen.sort(key=lambda item: (_random_order(item.entry.path, plan.seed), item.entry.path))
-    seen: Counter[str | None] = Counter()
+    seen: Counter[tuple[str | None, str]] = Counter()
     ranked: list[tuple[int, str, Chosen]] = []
     for item in chosen:
-        ranked.append((seen[item.label], item.label or "", item))
-        seen[item.label] += 1
-    return [item for _, _, item in sorted(ranked, key=lambda row: row[:2])]
+        key = (item.label, item.split)
+        ranked.append((seen[key], item.label or "", item))
+        seen[key] += 1
+    return [item for _, _, item in sorted(ranked, key=lambda ranking: ranking[:2])]
+
+
+def planned_counts(
+    paths: Sequence[str], plan: LabelPlan, rows: Mapping[str, Row] | None = None
+) -> Counter[tuple[str | None, Split]]:
+    """How many files of each label and split a plan would import, bad files and repetitions counted too."""
+    counts: Counter[tuple[str | None, Split]] = Counter()
+    for path in paths:
+        given = assign(path, plan, rows.get(path) if rows else None)
+        if given.included:
+            counts[given.label, given.split] += 1
+    if plan.per_label is not None:
+        counts = Counter({key: min(n, plan.per_label) for key, n in counts.items()})
+    return counts
 
 
 def _random_order(path: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{path}".encode()).digest()
-
-
-def _image_paths(paths: Iterable[str]) -> list[str]:
-    """A README beside the images must not change what the folders mean."""
-    everything = list(paths)
-    return [path for path in everything if path.lower().endswith(_IMAGE_ENDINGS)] or everything
-
-
-def _recognised_level(levels: list[LevelPreview], known_labels: Sequence[str]) -> int | None:
-    best: tuple[float, int] = (0.5, 0)
-    found = None
-    for preview in levels:
-        total = preview.missing + sum(count for _, count in preview.names)
-        recognised = [(name, count) for name, count in preview.names if _meaning(name, known_labels) is not None]
-        share = sum(count for _, count in recognised) / total
-        meanings = {_meaning(name, known_labels) for name, _ in recognised}
-        # Levels that tell labels apart go before those on which all files agree, as in real/photos/.
-        if share > 0.5 and (len(meanings), share) > (best[1], best[0]):
-            best, found = (share, len(meanings)), preview.level
-    return found
-
-
-def _distinguishing_level(levels: list[LevelPreview]) -> int | None:
-    for preview in levels:
-        names = {name for name, _ in preview.names if not set(_words(name)) <= _SPLIT_WORDS}
-        if 2 <= len(names) <= _MOST_UNKNOWN_LABELS:
-            return preview.level
-    return None
-
-
-def _meaning(name: str, known_labels: Sequence[str]) -> str | None:
-    return _known_label(name, known_labels) or _role(name)
-
-
-def _known_label(name: str, known_labels: Sequence[str]) -> str | None:
-    """The function's label that a folder's name means: its own name first, then "real" or "synthetic"."""
-    by_name = {label.casefold(): label for label in known_labels}
-    return by_name.get(name.strip().casefold()) or by_name.get(_role(name) or "")
-
-
-def _role(name: str) -> str | None:
-    words = set(_words(name)) - _FILLER_WORDS - _SPLIT_WORDS
-    negated = bool(words & _NEGATIONS)
-    words -= _NEGATIONS
-    if words and words <= _SYNTHETIC_WORDS:
-        return "real" if negated else "synthetic"
-    if words and words <= _REAL_WORDS:
-        return "synthetic" if negated else "real"
-    return None
-
-
-def _words(name: str) -> list[str]:
-    """Lower-case words without digits: "0_real" -> real, "AI-Generated" -> ai, generated."""
-    return re.findall(r"[a-z]+", name.casefold())

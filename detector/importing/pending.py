@@ -2,35 +2,94 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from detector.errors import InvalidInput, NotFound
-from detector.importing.batch import folder_payload, zip_limits, zip_payload
-from detector.importing.entries import FolderSource, ZipSource
+from detector.importing.archive_names import ArchiveNames
+from detector.importing.batch import folder_payload, parquet_payload, zip_payload
+from detector.importing.clutter import is_clutter, passed_over
+from detector.importing.entries import ZipSource, printable
+from detector.importing.guessing import image_paths
+from detector.importing.label_tables import FoundTable, find_tables
 from detector.importing.labelling import LabelPlan
+from detector.importing.opening import open_source
 from detector.workspace import Workspace
+
+_PARQUET_MAGIC = b"PAR1"
+_NO_PLAN = LabelPlan("none")
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A source that can be read; ``paths`` are its files as shown to people."""
+    """A source that can be read.
 
-    kind: str
+    Attributes
+    ----------
+    path : Path
+        Of the archive or folder; of the first of several parquet files.
+    title : str
+        What people call it.
+    paths : tuple of str
+        Its files as shown to people, without tables of labels.
+    tables : tuple of FoundTable
+    passed_over : str
+        One sentence about files that are nobody's samples, or empty.
+    names : ArchiveNames or None
+        Of an archive: how its names were read.
+    """
+
     path: Path
     title: str
     paths: tuple[str, ...]
+    tables: tuple[FoundTable, ...] = ()
+    passed_over: str = ""
+    names: ArchiveNames | None = None
+    source: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def payload(self, plan: LabelPlan) -> dict[str, Any]:
-        """The import job's payload for this source and plan."""
-        return zip_payload(self.path, plan, self.title) if self.kind == "zip" else folder_payload(self.path, plan)
+    def payload(self, plan: LabelPlan, relabel: bool = False) -> dict[str, Any]:
+        """The import job's payload for this source and plan; plain JSON types."""
+        wanted = {**self.source, "plan": plan.to_json()}
+        if relabel:
+            wanted["relabel"] = True
+        return dict(json.loads(json.dumps(wanted)))
 
 
-def pending_zip(ws: Workspace, path: Path, title: str) -> Pending:
-    """List an archive in the spool. Raises ArchiveError, InvalidInput (it holds no files)."""
-    with ZipSource(path, zip_limits(ws), title) as source:
-        return _pending("zip", path, title, [entry.path for entry in source.entries()])
+def pending_zip(ws: Workspace, path: Path, title: str, encoding: str | None = None) -> Pending:
+    """List an archive or a parquet file, such as one in the spool.
+
+    Raises ArchiveError, InvalidInput (it holds no files).
+    """
+    if is_parquet_file(path):
+        return _pending(ws, path, title, parquet_payload([(path, title)], _NO_PLAN, title))
+    return _pending(ws, path, title, zip_payload(path, _NO_PLAN, title, encoding))
+
+
+def pending_path(ws: Workspace, path: Path, encoding: str | None = None) -> Pending:
+    """List a folder, archive or parquet file of this machine, for somebody in their own shell: links are followed.
+
+    Raises
+    ------
+    ArchiveError, InvalidInput
+        It cannot be read, or holds no files.
+    """
+    title = printable(path.name)
+    if path.is_dir():
+        return _folder(ws, path, title, follow_links=True)
+    if not path.is_file():
+        raise InvalidInput(f"There is no folder {printable(str(path))}. Give one that holds a folder for each label.")
+    return pending_zip(ws, path, title, encoding)
+
+
+def is_parquet_file(path: Path) -> bool:
+    """Whether a file begins as parquet files do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == _PARQUET_MAGIC
+    except OSError:
+        return False
 
 
 def pending_folder(ws: Workspace, wanted: str) -> Pending:
@@ -55,8 +114,7 @@ def pending_folder(ws: Workspace, wanted: str) -> Pending:
         raise InvalidInput(f"{wanted} does not lie below the folder that may be read. Choose one inside it.")
     if not path.is_dir():
         raise NotFound("folder", wanted)
-    with FolderSource(path, ws.settings.max_image_bytes) as source:
-        return _pending("folder", path, path.name, [entry.path for entry in source.entries()])
+    return _folder(ws, path, printable(path.name), follow_links=False)
 
 
 def import_folders(ws: Workspace, limit: int = 200) -> list[str]:
@@ -67,10 +125,28 @@ def import_folders(ws: Workspace, limit: int = 200) -> list[str]:
     if not root.is_dir():
         return []
     inside = (item for item in root.iterdir() if item.is_dir() and item.resolve().is_relative_to(root))
-    return sorted(item.name for item in inside if not item.name.startswith("."))[:limit]
+    return sorted(printable(item.name) for item in inside if not is_clutter(item.name))[:limit]
 
 
-def _pending(kind: str, path: Path, title: str, paths: list[str]) -> Pending:
-    if not paths:
-        raise InvalidInput(f"There are no files in {title}. Choose one with images in it.")
-    return Pending(kind, path, title, tuple(paths))
+def _folder(ws: Workspace, path: Path, title: str, follow_links: bool) -> Pending:
+    found = _pending(ws, path, title, folder_payload(path, _NO_PLAN, follow_links))
+    parquet = [name for name in found.paths if name.lower().endswith(".parquet")]
+    # The hub's own layout: a folder of parquet files and a README. Beside images they are files like any other.
+    if parquet and image_paths(found.paths) == list(found.paths):
+        files = [(path / name, name) for name in parquet if is_parquet_file(path / name)]
+        if files:
+            return _pending(ws, path, title, {**parquet_payload(files, _NO_PLAN, title), "path": str(path)})
+    return found
+
+
+def _pending(ws: Workspace, path: Path, title: str, source: dict[str, Any]) -> Pending:
+    with open_source(ws, source) as opened:
+        entries = opened.entries()
+        tables = tuple(find_tables(entries))
+        left_out = passed_over(opened.passed_over)
+        names = opened.names if isinstance(opened, ZipSource) else None
+    if not entries:
+        raise InvalidInput(f"There are no files in {title}. Choose one with images in it. {left_out}".rstrip())
+    listed = {name for table in tables for name in table.paths}
+    paths = tuple(entry.path for entry in entries if entry.path not in listed)
+    return Pending(path, title, paths, tables, left_out, names, source)

@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateColumn
 from detector.errors import DatabaseTooNew
 from detector.storage.schema import meta, metadata
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -78,6 +78,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
     ),
     3: _for_the_gallery,
     4: _for_labels_newer_than_a_model,
+    5: partial(_add_columns, columns={"samples": ("source_guessed",)}),
 }
 
 #: How long a writer waits for another one before it gives up.

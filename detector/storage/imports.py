@@ -29,12 +29,17 @@ class ImportBatch:
 
 @dataclass(frozen=True)
 class ImportCounts:
-    """Files of one batch by what became of them; ``conflict``: already there under another label, which was kept."""
+    """Files of one batch by what became of them.
+
+    ``conflict``: already there under another label, which was kept; ``relabelled``: the same, but the new label was
+    wanted and taken.
+    """
 
     imported: int = 0
     present: int = 0
     conflict: int = 0
     rejected: int = 0
+    relabelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,13 @@ class NewSample:
     source: str | None = None
     external_id: str | None = None
     group_key: str | None = None
+    split: str = "train"
+    source_guessed: bool = False
 
 
 @dataclass(frozen=True)
 class AddedSample:
-    """What became of one NewSample: ``outcome`` is imported, present or conflict, in the row ``sample_id``."""
+    """What became of one NewSample, in the row ``sample_id``: imported, present, conflict or relabelled."""
 
     sample_id: str
     outcome: str
@@ -137,11 +144,11 @@ def batch_counts(db: Database, batch_id: str) -> ImportCounts:
             .group_by(import_rows.c.outcome)
         )
         others: dict[str, int] = {row.outcome: row.files for row in ended}
-    return ImportCounts(imported or 0, others.get("present", 0), others.get("conflict", 0), others.get("rejected", 0))
+    return ImportCounts(imported or 0, **others)
 
 
-def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int = 1000) -> list[ImportRow]:
-    """The report's lines of files that did not become new samples as asked."""
+def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int | None = 1000) -> list[ImportRow]:
+    """The report's lines of files that did not become new samples as asked; without a limit, all."""
     with db.read() as connection:
         rows = connection.execute(
             select(import_rows.c.file, import_rows.c.outcome, import_rows.c.reason)
@@ -216,6 +223,7 @@ def add_samples(
     found: Sequence[NewSample],
     rejected: Sequence[tuple[str, str]] = (),
     annotated_by: str = "import",
+    relabel: bool = False,
 ) -> list[AddedSample]:
     """Write inspected files as samples, in one transaction.
 
@@ -229,6 +237,8 @@ def add_samples(
     found : sequence of NewSample
     rejected : sequence of (file, reason)
         Files that could not be used; they go into the batch's report.
+    relabel : bool
+        Where the label differs from the stored one, take the new one; not from one that came with this very batch.
 
     Returns
     -------
@@ -275,9 +285,10 @@ def add_samples(
                         "file_name": item.file_name,
                         "external_id": item.external_id,
                         "source": item.source,
+                        "source_guessed": item.source_guessed and item.source is not None,
                         "import_batch_id": batch_id,
                         "created_at": moment,
-                        "split": "train",
+                        "split": item.split,
                         "group_key": item.group_key,
                         "revision": revision,
                         "label_id": label_id,
@@ -310,6 +321,10 @@ def add_samples(
                 # A killed import that runs again meets its own samples: they are its imports, not duplicates.
                 results.append(AddedSample(row["id"], "imported"))
                 continue
+            elif clash and relabel and (batch_id is None or row["import_batch_id"] != batch_id):
+                reason = f"It was labelled {names[row['label_id']]} and is {names[label_id]} now."
+                results.append(AddedSample(row["id"], "relabelled", reason))
+                report.append({"file": item.file_name, "outcome": "relabelled", "reason": reason})
             elif clash:
                 reason = (
                     f"The same image is already labelled {names[row['label_id']]}; it was kept, not changed to "
@@ -322,7 +337,8 @@ def add_samples(
                 reason = f"The same image is already here as {row['file_name']}."
                 results.append(AddedSample(row["id"], "present", reason))
                 report.append({"file": item.file_name, "outcome": "present", "reason": reason})
-            if label_id is not None and row["label_id"] is None:
+            if label_id is not None and (row["label_id"] is None or results[-1].outcome == "relabelled"):
+                history.append((row["id"], label_id, row["label_id"]))
                 connection.execute(
                     update(samples)
                     .where(samples.c.id == row["id"])
@@ -334,7 +350,6 @@ def add_samples(
                         revision=revision,
                     )
                 )
-                history.append((row["id"], label_id, None))
                 row["label_id"] = label_id
         report += [{"file": file, "outcome": "rejected", "reason": reason} for file, reason in rejected]
         insert_images(connection, new_images, moment)

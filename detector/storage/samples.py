@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, true, update
 
 from detector.errors import NotFound
 from detector.storage.database import Database
@@ -135,10 +135,10 @@ def find_samples(
     function_id: str,
     where: SampleFilter | None = None,
     sort: Sort = Sort.NEWEST,
-    limit: int = 60,
+    limit: int | None = 60,
     offset: int = 0,
 ) -> list[Sample]:
-    """One page of a function's samples."""
+    """One page of a function's samples; without a limit, all."""
     statement = _where(_SELECT_SAMPLE, function_id, where or SampleFilter())
     with db.read() as connection:
         rows = connection.execute(statement.order_by(*_order(sort)).limit(limit).offset(offset))
@@ -309,8 +309,60 @@ def write_groups(db: Database, function_id: str, groups: Sequence[tuple[str, str
             connection.execute(statement.values(near_duplicate_group=bindparam("group"), revision=revision), changed)
 
 
+@dataclass(frozen=True)
+class SourceCount:
+    """Samples of one source; ``source`` None: of none. ``guessed`` of them got it from a folder's name."""
+
+    source: str | None
+    samples: int
+    guessed: int
+
+
+def count_sources(db: Database, function_id: str) -> list[SourceCount]:
+    """How many samples each source of a function has, by name; those without one last."""
+    guessed = func.sum(case((samples.c.source_guessed, 1), else_=0))
+    statement = (
+        select(samples.c.source, func.count(), guessed)
+        .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
+        .group_by(samples.c.source)
+    )
+    with db.read() as connection:
+        found = [SourceCount(source, n, int(few)) for source, n, few in connection.execute(statement)]
+    return sorted(found, key=lambda item: (item.source is None, item.source or ""))
+
+
+def confirm_sources(db: Database, function_id: str, names: Sequence[str] | None = None) -> int:
+    """Say that guessed sources are collections or generators, all or those named; returns how many samples changed."""
+    with db.write() as connection:
+        return int(
+            connection.execute(
+                update(samples)
+                .where(
+                    samples.c.function_id == function_id,
+                    samples.c.source_guessed,
+                    samples.c.source.in_(names) if names is not None else true(),
+                )
+                .values(source_guessed=False)
+            ).rowcount
+        )
+
+
 def set_source(db: Database, function_id: str, sample_ids: Sequence[str], source: str | None) -> int:
-    """Give samples of a function a source, or take it away with None; returns how many changed."""
+    """Give samples of a function a source, or take it away with None; returns how many changed.
+
+    What a person gives is not guessed any more.
+    """
+    for start in range(0, len(sample_ids), _CHUNK):
+        with db.write() as connection:
+            connection.execute(
+                update(samples)
+                .where(
+                    samples.c.function_id == function_id,
+                    samples.c.id.in_(sample_ids[start : start + _CHUNK]),
+                    samples.c.source_guessed,
+                )
+                .values(source_guessed=False)
+            )
     return _set(db, function_id, sample_ids, "source", source)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -100,13 +101,14 @@ import_batches = Table(
     Index("ix_import_batches_function", "function_id", "created_at"),
 )
 
-#: One row per file that did not become a new sample as asked: already there, rejected, or with another label.
+#: One row per file that did not become a new sample as asked: already there, rejected, or with another label, which
+#: was kept or, where that was asked for, changed.
 import_rows = Table(
     "import_rows",
     metadata,
     Column("batch_id", ForeignKey("import_batches.id", ondelete="CASCADE"), primary_key=True),
     Column("file", Text, primary_key=True),
-    Column("outcome", String(16), nullable=False),  # present, conflict, rejected
+    Column("outcome", String(16), nullable=False),  # present, conflict, relabelled, rejected
     Column("reason", Text, nullable=False, default=""),
 )
 
@@ -123,6 +125,8 @@ samples = Table(
     # Ids of the caller's own sets, given over the API and handed back as they came.
     Column("sample_sets", JSON(none_as_null=True)),
     Column("source", Text),
+    # Taken from a folder's name, and nobody has said that it is a collection or generator.
+    Column("source_guessed", Boolean, nullable=False, server_default=false()),
     Column("import_batch_id", ForeignKey("import_batches.id", ondelete="SET NULL")),
     Column("created_at", Float, nullable=False),
     Column("deleted_at", Float),

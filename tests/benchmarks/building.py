@@ -16,7 +16,7 @@ from PIL import Image
 from detector import jobs
 from detector.backbones.registry import OFFLINE
 from detector.importing.batch import zip_payload
-from detector.importing.labelling import suggest_plan
+from detector.importing.guessing import suggest_plan
 from detector.settings import Settings
 from detector.storage import annotating, functions, models, samples
 from detector.storage.functions import Function

@@ -15,7 +15,7 @@ import pytest
 from detector.errors import NotFound
 from detector.gallery.export import export_csv, export_zip
 from detector.importing.batch import run_import, zip_payload
-from detector.importing.labelling import suggest_plan
+from detector.importing.guessing import suggest_plan
 from detector.storage import annotating, functions, imports, predictions, samples
 from detector.storage.bin import delete_samples
 from detector.storage.functions import Function

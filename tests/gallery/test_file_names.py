@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.gallery.file_names import NameTaker, image_name, safe_name
-from detector.importing.entries import is_clutter, shown_path
+from detector.importing.clutter import is_clutter
+from detector.importing.entries import shown_path
 
 
 @pytest.mark.parametrize(

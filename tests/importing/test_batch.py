@@ -23,7 +23,8 @@ from detector.importing.batch import (
     sample_payload,
     zip_payload,
 )
-from detector.importing.labelling import LabelPlan, suggest_plan
+from detector.importing.guessing import suggest_plan
+from detector.importing.labelling import LabelPlan
 from detector.storage import functions, imports, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts

@@ -264,7 +264,9 @@ def test_pipes_large_files_and_vanished_files_do_not_stop_an_import(tmp_path: Pa
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "big.jpg").write_bytes(bytes(1001))
     (tmp_path / "gone.jpg").write_bytes(b"x")
-    big, gone = FolderSource(tmp_path, max_entry_bytes=1000).entries()
+    big, gone, pipe = FolderSource(tmp_path, max_entry_bytes=1000).entries()
+    with pytest.raises(EntryUnreadable, match="a pipe, socket or device"):
+        pipe.read()
     (tmp_path / "gone.jpg").unlink()
     with pytest.raises(ImageTooManyBytes):
         big.read()

@@ -41,9 +41,10 @@ def test_a_readme_beside_the_images_does_not_change_the_levels() -> None:
 
 def test_the_public_cifake_archive_is_understood() -> None:
     plan = suggest_plan(CIFAKE, KNOWN)
-    assert (plan.mode, plan.level, plan.source_level) == ("folders", 1, None)
+    assert (plan.mode, plan.level, plan.source_level, plan.splits) == ("folders", 0, None, "lock")
     assert plan.mapping == {"REAL": "real", "FAKE": "synthetic"}
-    assert assign("test/FAKE/0001 (2).jpg", plan).label == "synthetic"
+    assert assign("test/FAKE/0001 (2).jpg", plan) == Assignment("synthetic", None, True, "test")
+    assert assign("train/REAL/0001.jpg", plan) == Assignment("real", None, True, "train")
 
 
 def test_label_and_source_folders_give_both() -> None:
@@ -97,7 +98,7 @@ def test_a_level_that_tells_labels_apart_goes_before_one_on_which_all_agree() ->
 
 def test_unknown_names_are_labels_of_their_own() -> None:
     plan = suggest_plan(["data/train/cat/1.jpg", "data/test/dog/2.jpg"], KNOWN)
-    assert (plan.mode, plan.level, plan.mapping) == ("folders", 2, {})
+    assert (plan.mode, plan.level, plan.mapping, plan.splits) == ("folders", 1, {}, "ignore")
 
 
 def test_folders_that_say_nothing_lead_to_an_unlabelled_import() -> None:
@@ -186,9 +187,11 @@ def test_one_file_more_does_not_change_the_order_of_the_others() -> None:
 
 
 def test_a_quota_counts_accepted_files_only() -> None:
-    quota = LabelQuota(LabelPlan("none", per_label=2), {"real": 1})
+    quota = LabelQuota(LabelPlan("none", per_label=2))
+    quota.accept("real")
     assert quota.wants("real")
     quota.accept("real")
     assert not quota.wants("real")
     assert quota.wants("synthetic")
-    assert LabelQuota(LabelPlan("none"), {"real": 10**6}).wants("real")
+    assert quota.wants("real", "test")
+    assert not LabelQuota(LabelPlan("none")).limited

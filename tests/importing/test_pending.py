@@ -32,7 +32,7 @@ def ws(tmp_path: Path, root: Path) -> Workspace:
 
 def test_a_folder_below_the_root_is_listed(ws: Workspace, root: Path) -> None:
     pending = pending_folder(ws, " set ")
-    assert (pending.kind, pending.path, pending.title) == ("folder", root / "set", "set")
+    assert (pending.path, pending.title) == (root / "set", "set")
     assert pending.paths == ("real/a.png",)
     payload = pending.payload(LabelPlan("folders", level=0))
     assert (payload["from"], payload["path"]) == ("folder", str(root / "set"))
@@ -84,7 +84,7 @@ def test_a_folder_that_leads_out_is_not_offered(ws: Workspace) -> None:
 def test_a_zip_of_the_spool_is_listed(ws: Workspace) -> None:
     path = write_zip(ws.spool / "ab12.zip", {"real/a.png": b"1", "__MACOSX/x": b"2", "b/c.png": b"3"})
     pending = pending_zip(ws, path, "holiday.zip")
-    assert (pending.kind, pending.title, pending.paths) == ("zip", "holiday.zip", ("b/c.png", "real/a.png"))
+    assert (pending.source["from"], pending.title, pending.paths) == ("zip", "holiday.zip", ("b/c.png", "real/a.png"))
     payload = pending.payload(LabelPlan("none"))
     assert (payload["from"], payload["path"], payload["title"]) == ("zip", str(path), "holiday.zip")
 

@@ -32,6 +32,7 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
         for table, column in (
             ("samples", "sample_sets"),
             ("samples", "test_looks"),
+            ("samples", "source_guessed"),
             ("functions", "tolerated"),
             ("functions", "normalise"),
             ("models", "thresholds"),

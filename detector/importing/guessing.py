@@ -1,0 +1,278 @@
+"""How a person most likely meant the folders of a set of images: the plan that page and ``train`` begin with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from detector.imaging.formats import IMAGE_ENDINGS
+from detector.importing.labelling import NO_LABEL, LabelPlan, Splits, assign, counted_folders, planned_counts
+from detector.importing.splits import FILLER_WORDS, pure_split, split_word, words_of
+from detector.label_names import label_key
+
+if TYPE_CHECKING:
+    from detector.importing.tables import Row
+
+_REAL_WORDS = {
+    "real", "reals", "nature", "natural", "authentic", "genuine", "photo", "photos", "photograph", "photographs",
+}  # fmt: skip
+_SYNTHETIC_WORDS = {
+    "fake", "fakes", "ai", "generated", "synthetic", "synth", "artificial", "aigc", "aigen", "gan", "genai",
+    "aigenerated", "deepfake", "deepfakes", "synthesized", "synthesised",
+}  # fmt: skip
+_NEGATIONS = {"non", "not", "no"}
+# More names than this on one level are scenes, persons or numbers, and not labels.
+_MOST_UNKNOWN_LABELS = 20
+#: With fewer in training a label cannot be learned, so a set like this is not divided.
+_LEAST_IN_TRAINING = 2
+#: The labels of a function that nobody named.
+USUAL_LABELS = ("real", "synthetic")
+
+
+@dataclass(frozen=True)
+class LevelPreview:
+    """One folder level of an import: the names on it, sorted, with their file counts; ``missing`` files have none."""
+
+    level: int
+    names: list[tuple[str, int]]
+    missing: int
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A plan, and what somebody has to decide who only reads it: one sentence a question, none where all is clear."""
+
+    plan: LabelPlan
+    questions: tuple[str, ...] = ()
+
+
+def image_paths(paths: Iterable[str]) -> list[str]:
+    """The paths that end like images, all where none does: a README or table beside them says nothing of folders."""
+    everything = list(paths)
+    return [path for path in everything if path.lower().endswith(IMAGE_ENDINGS)] or everything
+
+
+def folder_levels(paths: Iterable[str], splits: Splits = "folders", mapped: Iterable[str] = ()) -> list[LevelPreview]:
+    """What lies on each folder level, for the preview in which a person picks the label's level.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Relative paths with "/". Where any of them ends like an image, the others are not counted.
+    splits, mapped
+        As in ``LabelPlan``: unless "folders", folders such as train and test are no level.
+
+    Returns
+    -------
+    list of LevelPreview
+        One a level, topmost first; empty when no file lies in a folder.
+    """
+    folders = [counted_folders(path, splits, mapped) for path in image_paths(paths)]
+    depth = max(map(len, folders), default=0)
+    previews = []
+    for level in range(depth):
+        counts = Counter(parts[level] for parts in folders if len(parts) > level)
+        previews.append(LevelPreview(level, sorted(counts.items()), len(folders) - counts.total()))
+    return previews
+
+
+def suggest_plan(paths: Iterable[str], known_labels: Sequence[str]) -> LabelPlan:
+    """The plan of `suggest`."""
+    return suggest(paths, known_labels).plan
+
+
+def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
+    """Guess how a person meant the folders.
+
+    Folders named like splits are neither labels nor sources, unless the function has a label of that name. The label's
+    level is the topmost one on which most files lie in folders named like a known label or like "real", "fake", "ai",
+    "generated" and so on; failing that, the topmost one that distinguishes at least two names. Names that mean real or
+    synthetic are mapped to these where the function has them. Sources come from the next level below where every file
+    has one; nobody has confirmed them. What is not for training is put aside, where each label keeps enough.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Relative paths with "/".
+    known_labels : sequence of str
+        The function's labels.
+
+    Returns
+    -------
+    Suggestion
+        Of mode "none" where the folders say nothing.
+    """
+    images = image_paths(paths)
+    kept = _label_folders(images, known_labels)
+    levels = folder_levels(images, "ignore", kept)
+    level = _recognised_level(levels, known_labels)
+    questions = []
+    if level is None:
+        level = _distinguishing_level(levels)
+    elif (other := _contradicting_level(images, levels, level, kept, known_labels)) is not None:
+        questions.append(
+            f"Folder levels {level + 1} and {other + 1} both name labels and do not agree: say which is meant."
+        )
+    if level is None:
+        return Suggestion(with_splits(LabelPlan("none", splits="ignore"), images))
+    names = [name for name, _ in levels[level].names]
+    below = level + 1
+    has_sources = below < len(levels) and levels[below].missing == 0
+    plan = LabelPlan(
+        "folders",
+        level=level,
+        mapping={**{name: name for name in kept}, **suggest_mapping(names, known_labels)},
+        source_level=below if has_sources else None,
+        source_guessed=has_sources,
+        splits="ignore",
+    )
+    return Suggestion(with_splits(plan, images), tuple(questions))
+
+
+def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[str, str | None]:
+    """Folder names or table values -> labels, for those whose label is called otherwise.
+
+    Spellings of one name, such as Künstlich and künstlich, become one label.
+    """
+    mapping: dict[str, str | None] = {}
+    first: dict[str, str] = {}
+    for name in names:
+        label = known_label(name, known_labels) or first.setdefault(label_key(name), name)
+        if label != name:
+            mapping[name] = label
+    return mapping
+
+
+def with_splits(plan: LabelPlan, paths: Sequence[str], rows: Mapping[str, Row] | None = None) -> LabelPlan:
+    """The plan, locking its splits where there are some and every label keeps images to train on, else ignoring them."""
+    locking = replace(plan, splits="lock")
+    counts = planned_counts(paths, replace(locking, per_label=None), rows)
+    aside = {label for label, split in counts if split == "test"}
+    labels: list[str | None] = [label for label, _ in counts if label is not None]
+    enough = all(counts[label, "train"] >= _LEAST_IN_TRAINING for label in (labels or [None]))
+    return locking if aside and enough else replace(plan, splits="ignore")
+
+
+def split_names(paths: Iterable[str], mapped: Iterable[str] = ()) -> dict[str, int]:
+    """The folders that are splits, with their files, in the order of their names."""
+    counts: Counter[str] = Counter()
+    for path in image_paths(paths):
+        counts.update({name for name in path.split("/")[:-1] if name not in mapped and pure_split(name) is not None})
+    return dict(sorted(counts.items()))
+
+
+def open_questions(
+    paths: Iterable[str], plan: LabelPlan, known_labels: Sequence[str], rows: Mapping[str, Row] | None = None
+) -> list[str]:
+    """What a plan would do that nobody may have meant; one sentence each, with the options of ``train`` that decide.
+
+    Parameters
+    ----------
+    known_labels : sequence of str
+        Of a function that has them; empty for a new one, whose labels the plan names.
+    """
+    names: dict[str, str] = {}
+    for path in image_paths(paths):
+        given = assign(path, plan, rows.get(path) if rows else None)
+        if given.included and given.label is not None:
+            names.setdefault(label_key(given.label), given.label)
+    decided = {label_key(label) for label in plan.mapping.values() if label is not None}
+    known = {label_key(label) for label in known_labels}
+    what = "value" if plan.mode == "table" else "folder"
+    questions = []
+    usual = {label_key(label) for label in USUAL_LABELS}
+    some_usual = not known and bool(usual & names.keys())
+    for key, name in names.items():
+        if key in known or key in decided:
+            continue
+        choices = f"--map '{name}={known_labels[0] if known_labels else 'real'}'"
+        rest = f"as a label of its own: --map '{name}={name}'; to leave it out: --map '{name}='"
+        if known_labels:
+            named = ", ".join(known_labels)
+            questions.append(f"The {what} {name!r} is none of the labels {named}. As one of them: {choices}; {rest}.")
+        elif some_usual and key not in usual:
+            questions.append(
+                f"The {what} {name!r} means neither real nor synthetic. As one of them: {choices}; {rest}."
+            )
+        elif name.strip().isdigit():
+            questions.append(f"The {what} {name!r} is a number. Say what it means: {choices}.")
+    return questions
+
+
+def known_label(name: str, known_labels: Sequence[str]) -> str | None:
+    """The function's label that a folder's name means: its own name first, then "real" or "synthetic"."""
+    by_key: dict[str, str] = {}
+    for label in known_labels:
+        by_key.setdefault(label_key(label), label)
+    if name in known_labels:
+        return name
+    return by_key.get(label_key(name)) or by_key.get(role(name) or "")
+
+
+def role(name: str) -> str | None:
+    """ "real" or "synthetic" where a name means that and nothing else, beside splits: "train_fake", "0_real"."""
+    words = {word for word in words_of(name) if split_word(word) is None} - FILLER_WORDS
+    negated = bool(words & _NEGATIONS)
+    words -= _NEGATIONS
+    if words and words <= _SYNTHETIC_WORDS:
+        return "real" if negated else "synthetic"
+    if words and words <= _REAL_WORDS:
+        return "synthetic" if negated else "real"
+    return None
+
+
+def _label_folders(paths: Sequence[str], known_labels: Sequence[str]) -> list[str]:
+    """Folders called like a split that are labels all the same, because the function has such a label."""
+    known = {label_key(label) for label in known_labels}
+    folders = {name for path in paths for name in path.split("/")[:-1]}
+    return sorted(name for name in folders if label_key(name) in known and pure_split(name) is not None)
+
+
+def _recognised_level(levels: list[LevelPreview], known_labels: Sequence[str]) -> int | None:
+    best: tuple[float, float] = (0.0, 0.5)
+    found = None
+    for preview in levels:
+        share, meanings = _recognised(preview, known_labels)
+        # Levels that tell labels apart go before those on which all files agree, as in real/photos/.
+        if share > 0.5 and (len(meanings), share) > best:
+            best, found = (len(meanings), share), preview.level
+    return found
+
+
+def _recognised(preview: LevelPreview, known_labels: Sequence[str]) -> tuple[float, set[str]]:
+    """The share of files whose folder on a level means a label, and the labels meant."""
+    total = preview.missing + sum(count for _, count in preview.names)
+    meant = [(label, count) for name, count in preview.names if (label := _meaning(name, known_labels)) is not None]
+    return sum(count for _, count in meant) / total, {label for label, _ in meant}
+
+
+def _contradicting_level(
+    paths: Sequence[str], levels: list[LevelPreview], level: int, kept: Sequence[str], known_labels: Sequence[str]
+) -> int | None:
+    """Another level that tells labels apart as well, and differently for some file."""
+    for preview in levels:
+        share, meanings = _recognised(preview, known_labels)
+        if preview.level == level or share <= 0.5 or len(meanings) < 2:
+            continue
+        for path in paths:
+            folders = counted_folders(path, "ignore", kept)
+            if len(folders) > max(level, preview.level):
+                here = _meaning(folders[level], known_labels)
+                there = _meaning(folders[preview.level], known_labels)
+                if here is not None and there is not None and here != there:
+                    return preview.level
+    return None
+
+
+def _distinguishing_level(levels: list[LevelPreview]) -> int | None:
+    for preview in levels:
+        names = [name for name, _ in preview.names if name != NO_LABEL]
+        if 2 <= len({label_key(name) for name in names}) <= _MOST_UNKNOWN_LABELS:
+            return preview.level
+    return None
+
+
+def _meaning(name: str, known_labels: Sequence[str]) -> str | None:
+    return known_label(name, known_labels) or role(name)

@@ -1,0 +1,104 @@
+"""A plan in sentences, the same on the page and before ``train`` begins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from detector.importing.guessing import folder_levels, split_names
+from detector.importing.labelling import LabelPlan, assign, counted_folders, planned_counts
+from detector.importing.splits import pure_split
+from detector.words import count
+
+if TYPE_CHECKING:
+    from detector.importing.pending import Pending
+    from detector.importing.tables import Row
+
+_SHOWN = 6
+
+
+def plan_words(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> list[str]:
+    """What a plan does, one sentence a line: labels, what is put aside, sources, what is passed over."""
+    sentences = [labels_sentence(pending, plan, rows), splits_sentence(pending, plan, rows), _sources(pending, plan)]
+    return [sentence for sentence in (*sentences, *unread_tables(pending, plan), pending.passed_over) if sentence]
+
+
+def labels_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> str:
+    """Where the labels come from, each with its files."""
+    if plan.mode == "one":
+        return f"All {count(len(pending.paths), 'file')} get the label {plan.label}."
+    if plan.mode == "none":
+        return "No file gets a label."
+    counts: Counter[str] = Counter()
+    means: dict[str, str | None] = {}
+    for path in pending.paths:
+        row = rows.get(path) if rows else None
+        given = assign(path, plan, row)
+        name = (row.label if row else None) if plan.mode == "table" else _folder(path, plan)
+        if name:
+            counts[name] += 1
+            means[name] = given.label if given.included else None
+    parts = []
+    for name, n in counts.most_common(_SHOWN):
+        label = means[name]
+        meaning = "left out" if label is None else label
+        parts.append(f"{name} ({n:,})" if label == name else f"{name} -> {meaning} ({n:,})")
+    if len(counts) > _SHOWN:
+        parts.append(f"{len(counts) - _SHOWN:,} more")
+    if plan.mode == "table":
+        assert plan.table is not None
+        where = plan.table.outside.replace("\\", "/").rpartition("/")[2] if plan.table.outside else plan.table.paths[0]
+        return f"Labels from the column {plan.table.label} of {where}: {', '.join(parts)}."
+    return f"Labels from folder level {(plan.level or 0) + 1}: {', '.join(parts)}."
+
+
+def splits_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> str:
+    """What becomes of folders such as train and test; empty where there are none."""
+    names = split_names(pending.paths, plan.mapping)
+    if plan.splits == "lock":
+        aside = sum(n for (_, split), n in planned_counts(pending.paths, plan, rows).items() if split == "test")
+        if aside:
+            held_out = [name for name in names if pure_split(name) == "test"]
+            where = f" ({', '.join(held_out)})" if held_out else ""
+            return f"{count(aside, 'file')} put aside as the locked test set, as the set itself divides them{where}."
+    if plan.splits == "ignore" and names:
+        return f"Folders that divide the set ({', '.join(names)}) are taken alike, all for training."
+    return ""
+
+
+def _sources(pending: Pending, plan: LabelPlan) -> str:
+    if plan.source:
+        return f"Source of all: {plan.source}."
+    if plan.source_level is None:
+        return ""
+    levels = folder_levels(pending.paths, plan.splits, plan.mapping)
+    names = levels[plan.source_level].names if plan.source_level < len(levels) else []
+    guessed = (
+        ", guessed until somebody confirms that these are collections or generators" if plan.source_guessed else ""
+    )
+    return f"Sources from folder level {plan.source_level + 1}: {_named(names)}{guessed}."
+
+
+def unread_tables(pending: Pending, plan: LabelPlan) -> list[str]:
+    """A sentence for each table that lies there and is not read."""
+    if plan.table is not None:
+        return []
+    return [
+        f"{table.name} lists {count(table.listed, 'of these files', 'of these files')} "
+        f"(columns {', '.join(table.columns[:8])}); it was seen and not read."
+        for table in pending.tables
+    ]
+
+
+def _named(names: Iterable[tuple[str, int]]) -> str:
+    every = sorted(names, key=lambda item: (-item[1], item[0]))
+    parts = [f"{name} ({n:,})" for name, n in every[:_SHOWN]]
+    if len(every) > _SHOWN:
+        parts.append(f"{len(every) - _SHOWN:,} more")
+    return ", ".join(parts)
+
+
+def _folder(path: str, plan: LabelPlan) -> str | None:
+    folders = counted_folders(path, plan.splits, plan.mapping)
+    return folders[plan.level] if plan.level is not None and plan.level < len(folders) else None

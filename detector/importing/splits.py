@@ -1,0 +1,57 @@
+"""Folder and column names that divide a set into training and test, and therefore are neither labels nor sources."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+#: What a split is to us: part of the training, or put aside as the locked test set.
+Split = Literal["train", "test"]
+
+_TRAINING = {"train", "training", "trained", "trn", "trainval", "traindev"}
+_HELD_OUT = {
+    "test", "testing", "tst", "val", "valid", "validation", "validate", "eval", "evaluation", "dev", "holdout",
+    "heldout", "minival", "testdev",
+}  # fmt: skip
+_TOGETHER = (("hold", "out"), ("held", "out"), ("train", "val"), ("mini", "val"))
+#: Words beside the ones that matter: "0_real", "train_fake", "ai-generated images", "public_test".
+FILLER_WORDS = {
+    "image", "images", "img", "imgs", "picture", "pictures", "art", "data", "dataset", "set", "sets", "split", "the",
+    "class", "folder", "public", "private", "files",
+}  # fmt: skip
+
+
+def words_of(name: str) -> list[str]:
+    """Lower-case words without digits: "0_real" -> real, "AI-Generated" -> ai, generated, "testSet" -> test, set."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    words = re.findall(r"[^\W\d_]+", apart.casefold())
+    for first, second in _TOGETHER:
+        for at in range(len(words) - 1):
+            if words[at : at + 2] == [first, second]:
+                words[at : at + 2] = [first + second]
+    return words
+
+
+def split_word(word: str) -> Split | None:
+    """The split that one word of `words_of` means."""
+    for ending in ("", "set", "data", "images"):
+        stem = word.removesuffix(ending) if ending and word.endswith(ending) else word
+        if stem in _TRAINING:
+            return "train"
+        if stem in _HELD_OUT:
+            return "test"
+    return None
+
+
+def pure_split(name: str) -> Split | None:
+    """The split that a name means which means nothing else: "val2017", "Test images"; None for any other name."""
+    found = [split_word(word) for word in words_of(name) if word not in FILLER_WORDS]
+    if not found or None in found:
+        return None
+    return "train" if "train" in found else "test"
+
+
+def named_split(name: str) -> Split | None:
+    """The split that is part of a name which also means something else: "test_fake" -> test."""
+    found = {split_word(word) for word in words_of(name)} - {None}
+    return found.pop() if len(found) == 1 else None

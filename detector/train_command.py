@@ -1,0 +1,483 @@
+"""``train``: a folder, archive or table of images in, a live model out, by the plan that the Import page would make."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detector.command_words import backbone_option, json_option, progress_bar, say
+from detector.errors import InvalidInput, NotFound
+from detector.storage import functions, imports, jobs, models, samples
+from detector.storage.functions import Function
+from detector.words import count, interval, percent
+from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.importing.labelling import LabelPlan, TableChoice
+    from detector.importing.pending import Pending
+    from detector.importing.tables import Row
+
+_REJECTED_SHOWN = 20
+_COLUMNS = ("file", "label", "source", "split")
+
+
+def add_train_command(commands: Any) -> None:
+    """Add ``train`` to the parser's commands."""
+    train = commands.add_parser(
+        "train",
+        help="import labelled images and train",
+        description="Import labelled images and train. What is guessed is said before the work begins; what is "
+        "ambiguous is refused, with the option that decides.",
+    )
+    train.add_argument(
+        "path", type=Path, metavar="PATH", help="a folder, a ZIP archive or a parquet file of labelled images"
+    )
+    train.add_argument("--function", help="name or id of the function; made when it is new (default: the path's name)")
+    train.add_argument(
+        "--label-level", type=int, metavar="N", help="which folder level names the labels; 1 is the topmost, "
+        "folders named like train or test are not counted"
+    )  # fmt: skip
+    train.add_argument(
+        "--source-level", type=int, metavar="N", help="which folder level names the sources (generators, collections); "
+        "0: none"
+    )  # fmt: skip
+    train.add_argument(
+        "--map", action="append", default=[], metavar="NAME=LABEL", help="files in folders (or table rows) called NAME "
+        "get LABEL; nothing after the sign leaves them out; may be given several times"
+    )  # fmt: skip
+    train.add_argument(
+        "--at-most", type=int, metavar="N", help="at most N images of each label, chosen at random, and as many of "
+        "each put aside"
+    )  # fmt: skip
+    train.add_argument(
+        "--splits", choices=("lock", "ignore", "folders"), help="folders such as train and test: lock those that are "
+        "not for training as the locked test set (the default), ignore the difference, or take them for folders like "
+        "any other"
+    )  # fmt: skip
+    train.add_argument(
+        "--labels", metavar="FILE", help="a CSV or JSONL file with a row for each image, inside PATH or anywhere"
+    )
+    train.add_argument(
+        "--columns", metavar="file=A,label=B", help="the table's columns, where they are not plain from their names; "
+        "also source= and split="
+    )  # fmt: skip
+    train.add_argument("--names", metavar="ENCODING", help="how file names in a ZIP are written, such as cp932")
+    train.add_argument(
+        "--relabel", action="store_true", help="images that are there under another label get the new one"
+    )
+    train.add_argument("--strict", action="store_true", help="exit code 1 when any file or folder could not be used")
+    backbone_option(train)
+    json_option(train, "print the result as JSON")
+    train.set_defaults(run=_train)
+
+
+def _train(ws: Workspace, options: argparse.Namespace) -> int:
+    from detector.importing.archive_names import ENCODINGS
+    from detector.importing.pending import pending_path
+    from detector.importing.plan_words import plan_words
+
+    if options.names is not None and options.names not in ENCODINGS:
+        raise InvalidInput(f"There is no encoding {options.names!r} to choose. Choose one of {', '.join(ENCODINGS)}.")
+    path = options.path.resolve()
+    pending = pending_path(ws, path, options.names)
+    name = options.function or (pending.title if path.is_dir() else path.stem.encode("utf-8", "replace").decode())
+    try:
+        function: Function | None = functions.find_function(ws.db, name)
+    except NotFound:
+        function = None
+    known = [label.name for label in functions.list_labels(ws.db, function.id)] if function is not None else []
+    planned = _plan(ws, pending, known, options)
+    for sentence in plan_words(pending, planned.plan, planned.rows):
+        say(sentence)
+    if pending.names is not None and pending.names.guessed and options.names is None:
+        say(f"File names in the archive are read as {ENCODINGS[pending.names.encoding]}, a guess; --names chooses.")
+    function = function_for(ws, name, options.backbone, planned.labels)
+    payload = pending.payload(planned.plan, options.relabel)
+    return run_import_and_build(
+        ws, function, payload, "command line", options.json, options.strict, pending.passed_over
+    )
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A plan with nothing left to ask, what its table says, and the labels of a function made for it."""
+
+    plan: LabelPlan
+    rows: Mapping[str, Row]
+    labels: tuple[str, ...]
+
+
+def _plan(ws: Workspace, pending: Pending, known: Sequence[str], options: argparse.Namespace) -> _Planned:
+    """The page's suggestion, changed by the options. Raises InvalidInput where it would be a guess too far."""
+    from detector.importing.guessing import (
+        USUAL_LABELS,
+        image_paths,
+        open_questions,
+        suggest,
+        suggest_mapping,
+        with_splits,
+    )
+    from detector.importing.labelling import planned_counts
+
+    suggestion = suggest(pending.paths, known or USUAL_LABELS)
+    plan, questions = suggestion.plan, list(suggestion.questions)
+    rows: dict[str, Row] = {}
+    table = _table(ws, pending, plan, options)
+    if table is not None:
+        choice, rows = table
+        names = dict.fromkeys(row.label for row in rows.values() if row.label)
+        plan = replace(
+            plan, mode="table", level=None, table=choice, mapping=suggest_mapping(names, known or USUAL_LABELS)
+        )
+        questions = []
+    if options.label_level is not None:
+        plan, questions = _at_level(pending, plan, options.label_level, known or USUAL_LABELS), []
+    if plan.mode == "none":
+        raise InvalidInput(_no_labels(pending))
+    plan = _with_sources(pending, plan, options.source_level)
+    plan = replace(plan, mapping=_mapped(pending, plan, rows, options.map), per_label=options.at_most)
+    plan = replace(plan, splits=options.splits) if options.splits else with_splits(plan, pending.paths, rows)
+    questions += open_questions(pending.paths, plan, known, rows)
+    if questions:
+        raise InvalidInput(" ".join(["Nothing was imported, because the labels are not clear.", *questions]))
+    labels = sorted({label for label, _ in planned_counts(image_paths(pending.paths), plan, rows) if label is not None})
+    if not labels:
+        raise InvalidInput(_no_labels(pending))
+    if len(labels) > functions.MAX_LABELS:
+        raise InvalidInput(
+            f"{pending.title} holds {len(labels):,} folders, and each would be a label; at most {functions.MAX_LABELS} "
+            "are possible. Give the folder whose subfolders are the labels, or say which level with --label-level."
+        )
+    usual = set(labels) <= set(USUAL_LABELS)
+    return _Planned(plan, rows, USUAL_LABELS if usual else tuple(labels))
+
+
+def _no_labels(pending: Pending) -> str:
+    from detector.importing.guessing import folder_levels
+    from detector.importing.plan_words import unread_tables
+
+    unread = [
+        f"{sentence} --labels '{table.paths[0]}' reads it."
+        for table, sentence in zip(pending.tables, unread_tables(pending, pending_none()), strict=True)
+    ]
+    levels = [
+        f"level {level.level + 1} has {count(len(level.names), 'folder')} ({level.names[0][0]}, ...)"
+        for level in folder_levels(pending.paths, "ignore")
+    ]
+    how = f" Say which level names the labels with --label-level: {'; '.join(levels)}." if levels else ""
+    return " ".join(
+        [
+            f"The files in {pending.title} lie in no folder that names a label. Put them into one folder for each "
+            f"label, for example real and synthetic.{how}",
+            *unread,
+        ]
+    )
+
+
+def pending_none() -> LabelPlan:
+    """The plan that gives no labels."""
+    from detector.importing.labelling import LabelPlan
+
+    return LabelPlan("none")
+
+
+def _table(
+    ws: Workspace, pending: Pending, plan: LabelPlan, options: argparse.Namespace
+) -> tuple[TableChoice, dict[str, Row]] | None:
+    """The table that gives the labels, and what it says; None where folders do.
+
+    One that lies there by the hub's convention is read where folders say nothing; any other only when it is named.
+    """
+    from detector.importing.label_tables import read_rows
+    from detector.importing.opening import open_source
+
+    if options.labels is None and options.columns is not None:
+        raise InvalidInput("--columns names columns of a table: say which table with --labels FILE.")
+    choice = None
+    if options.labels is not None:
+        choice = _chosen_table(pending, options.labels, options.columns)
+    elif plan.mode == "none" and options.label_level is None:
+        conventional = [table for table in pending.tables if table.is_conventional and table.guess.label]
+        choice = conventional[0].choice() if conventional else None
+    if choice is None:
+        return None
+    if choice.label is None:
+        raise InvalidInput(
+            f"Which column of {options.labels or choice.paths[0]} holds the labels is not plain: say it with "
+            "--columns label=NAME."
+        )
+    with open_source(ws, pending.source) as source:
+        return choice, read_rows(source.entries(), choice)
+
+
+def _chosen_table(pending: Pending, wanted: str, columns: str | None) -> TableChoice:
+    from detector.importing.entries import shown_path
+    from detector.importing.guessing import image_paths
+    from detector.importing.label_tables import read_outside
+    from detector.importing.labelling import TableChoice
+
+    given = _given_columns(columns)
+    shown = shown_path(wanted)
+    file = Path(wanted)
+    inside = [table for table in pending.tables if shown in table.paths]
+    if not inside and file.is_file() and pending.path.is_dir() and file.resolve().is_relative_to(pending.path):
+        relative = shown_path(str(file.resolve().relative_to(pending.path)))
+        inside = [table for table in pending.tables if relative in table.paths]
+    if not inside and not file.is_file():
+        # The name alone, as of the tables that lie beside the images of each part.
+        inside = [table for table in pending.tables if any(path.endswith(f"/{shown}") for path in table.paths)]
+    if inside:
+        return _with_columns(inside[0].choice(), given)
+    if not file.is_file():
+        there = ", ".join(path for table in pending.tables for path in table.paths[:2])
+        raise InvalidInput(
+            f"There is no table {wanted}, neither as a file nor in {pending.title}"
+            f"{f', which has {there}' if there else ''}. Check the name."
+        )
+    table, guess = read_outside(file.resolve(), image_paths(pending.paths))
+    if guess is None and given.get("file") is None:
+        raise InvalidInput(
+            f"No column of {table.name} names the images of {pending.title} (it has {', '.join(table.columns[:12])}). "
+            "Say which one does with --columns file=NAME,label=NAME."
+        )
+    start = TableChoice(file=guess.file if guess else "", outside=str(file.resolve()))
+    if guess is not None:
+        start = replace(start, label=guess.label, source=guess.source, split=guess.split)
+    return _with_columns(start, given)
+
+
+def _given_columns(text: str | None) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for part in (text or "").split(",") if text else []:
+        name, sign, column = part.partition("=")
+        if name.strip() not in _COLUMNS or not sign or not column.strip():
+            raise InvalidInput(
+                f"--columns holds {part!r}; expected file=NAME, label=NAME, source=NAME or split=NAME, with commas."
+            )
+        given[name.strip()] = column.strip()
+    return given
+
+
+def _with_columns(choice: TableChoice, given: Mapping[str, str]) -> TableChoice:
+    # Not ``paths`` and ``outside``: those are no columns.
+    return replace(choice, **{name: given[name] for name in _COLUMNS if name in given})  # type: ignore[arg-type]
+
+
+def _at_level(pending: Pending, plan: LabelPlan, wanted: int, known: Sequence[str]) -> LabelPlan:
+    from detector.importing.guessing import folder_levels, suggest_mapping
+
+    levels = folder_levels(pending.paths, "ignore", plan.mapping)
+    if not 1 <= wanted <= len(levels):
+        raise InvalidInput(
+            f"There is no folder level {wanted}: the files in {pending.title} have {count(len(levels), 'level')}, not "
+            "counting folders such as train and test."
+        )
+    level = wanted - 1
+    mapping = suggest_mapping((name for name, _ in levels[level].names), known)
+    source_level = plan.source_level if plan.source_level != level else None
+    if level + 1 < len(levels) and levels[level + 1].missing == 0:
+        source_level = level + 1
+    return replace(plan, mode="folders", level=level, table=None, mapping=mapping, source_level=source_level)
+
+
+def _with_sources(pending: Pending, plan: LabelPlan, wanted: int | None) -> LabelPlan:
+    from detector.importing.guessing import folder_levels
+
+    if wanted is None:
+        return plan
+    if wanted == 0:
+        return replace(plan, source_level=None, source_guessed=False)
+    levels = folder_levels(pending.paths, "ignore", plan.mapping)
+    if not 1 <= wanted <= len(levels):
+        raise InvalidInput(f"There is no folder level {wanted} for the sources; there are {len(levels)}.")
+    if plan.mode == "folders" and wanted - 1 == plan.level:
+        raise InvalidInput(f"Folder level {wanted} names the labels already; sources need another one.")
+    # Whoever names the level has said what lies on it.
+    return replace(plan, source_level=wanted - 1, source_guessed=False)
+
+
+def _mapped(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row], wanted: Sequence[str]) -> dict[str, str | None]:
+    from detector.importing.guessing import folder_levels
+    from detector.label_names import label_key
+
+    if plan.mode == "table":
+        names = {row.label for row in rows.values() if row.label}
+    else:
+        names = {name for level in folder_levels(pending.paths, "folders") for name, _ in level.names}
+    mapping = dict(plan.mapping)
+    for part in wanted:
+        name, sign, label = part.partition("=")
+        if not sign:
+            raise InvalidInput(f"--map holds {part!r}; expected NAME=LABEL, for example FAKE=synthetic.")
+        meant = [name] if name in names else [other for other in names if label_key(other) == label_key(name)]
+        if not meant:
+            raise InvalidInput(
+                f"--map names {name!r}, which is no {'value' if plan.mode == 'table' else 'folder'} in {pending.title}."
+                f" There are {', '.join(sorted(names)[:12])}."
+            )
+        mapping.update(dict.fromkeys(meant, label.strip() or None))
+    return mapping
+
+
+def function_for(
+    ws: Workspace, name: str, backbone: str | None, label_names: Sequence[str], is_simulation: bool = False
+) -> Function:
+    """The function of that name or id, made when there is none; it gets the backbone if one is given."""
+    from detector.backbones import resolve
+
+    try:
+        function = functions.find_function(ws.db, name)
+    except NotFound:
+        chosen = resolve(backbone or ws.settings.backbone, ws.settings)
+        say(chosen.sentence)
+        return functions.create_function(
+            ws.db,
+            name,
+            backbone_id=chosen.spec.id,
+            backbone_reason=chosen.sentence,
+            label_names=label_names,
+            is_simulation=is_simulation,
+        )
+    if backbone is not None:
+        chosen = resolve(backbone, ws.settings)
+        if chosen.spec.id != function.backbone_id:
+            functions.set_backbone(ws.db, function.id, chosen.spec.id, chosen.sentence)
+    return functions.get_function(ws.db, function.id)
+
+
+def run_import_and_build(
+    ws: Workspace,
+    function: Function,
+    payload: dict[str, Any],
+    origin: str,
+    as_json: bool,
+    strict: bool = False,
+    passed_over: str = "",
+) -> int:
+    """Import by a payload, build, and print what became of it; returns the exit code."""
+    from detector.jobs import IMPORT, request_build, request_import, run_pending
+
+    start = time.monotonic()
+    jobs.requeue_orphans(ws.db)
+    left = [
+        job
+        for job in jobs.list_jobs(ws.db, function.id)
+        if job.kind == IMPORT and {key: job.payload.get(key) for key in payload} == payload
+    ]
+    if left:
+        # The same command was killed before: its import goes on, in its own report.
+        batch_id, job_id = left[0].payload["batch"], left[0].id
+    else:
+        batch_id, job_id = request_import(ws, function.id, payload, origin)
+    with progress_bar() as report:
+        result = run_pending(ws, function.id, report)
+        while waiting_for_a_model(ws, function.id):
+            # A running server shares this data folder and took a job: wait for it, then look again.
+            time.sleep(0.5)
+            result = run_pending(ws, function.id, report) or result
+        if result is None:
+            request_build(ws, function.id)
+            result = run_pending(ws, function.id, report)
+    importing = jobs.get_job(ws.db, job_id)
+    seconds = {
+        "import": (importing.finished_at or 0) - (importing.started_at or 0),
+        "embed": result.embed_seconds if result else 0.0,
+        "train": result.train_seconds if result else 0.0,
+        "total": time.monotonic() - start,
+    }
+    function = functions.get_function(ws.db, function.id)
+    summary = {**train_summary(ws, function, batch_id, seconds), "passed_over": passed_over}
+    if "plan" in payload:
+        summary["plan"] = payload["plan"]
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+    else:
+        _print_summary(summary)
+    if summary["model"] is None:
+        say(summary["note"])
+        return 1
+    return int(strict and bool(summary["rejected"]))
+
+
+def waiting_for_a_model(ws: Workspace, function_id: str) -> bool:
+    """Whether imports or builds of the function are queued or running somewhere."""
+    from detector.jobs import EVALUATE
+
+    return any(job.kind != EVALUATE for job in jobs.list_jobs(ws.db, function_id))
+
+
+def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dict[str, float]) -> dict[str, Any]:
+    """What ``train --json`` prints."""
+    from detector.locked_test import locked_test
+
+    counts = samples.count_by(ws.db, function.id)
+    batch = imports.batch_counts(ws.db, batch_id)
+    model = models.get_model(ws.db, function.live_model_id) if function.live_model_id else None
+    validation = model.cross_validation if model else None
+    return {
+        "function": function.id,
+        "name": function.name,
+        "backbone": function.backbone_id,
+        "samples": counts.total,
+        "annotated": counts.annotated,
+        "locked_test": locked_test(ws, function.id).n,
+        "imported": batch.imported,
+        "already_there": batch.present + batch.conflict + batch.relabelled,
+        "contradicting": batch.conflict,
+        "relabelled": batch.relabelled,
+        "rejected": [
+            {"file": row.file, "reason": row.reason} for row in imports.batch_rows(ws.db, batch_id, ["rejected"], None)
+        ],
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "model": {"id": model.id, "version": model.version, "hyperparameters": model.hyperparameters}
+        if model
+        else None,
+        "note": function.training_note or (model.note if model else ""),
+        "cross_validation": {
+            name: validation[name]
+            for name in ("folds", "accuracy", "balanced_accuracy", "log_loss", "roc_auc", "ece", "labels")
+        }
+        if validation
+        else None,
+        "locked_test_score": model.locked_test if model else None,
+    }
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    print(f"{summary['name']}: {summary['samples']:,} samples, {summary['annotated']:,} annotated")
+    rejected = summary["rejected"]
+    print(f"imported {summary['imported']:,}, already there {summary['already_there']:,}, rejected {len(rejected):,}")
+    if summary["relabelled"]:
+        print(f"{count(summary['relabelled'], 'image')} got the label of the folder they lie in now")
+    if summary["contradicting"]:
+        print(
+            f"{count(summary['contradicting'], 'image lies', 'images lie')} under another label than the stored one, "
+            "which was kept; --relabel takes the new one"
+        )
+    for row in rejected[:_REJECTED_SHOWN]:
+        print(f"  {row['reason']}")
+    if len(rejected) > _REJECTED_SHOWN:
+        print(f"  and {len(rejected) - _REJECTED_SHOWN:,} more; --json lists all, and so does the Import page")
+    if summary["model"] is None:
+        return
+    print(f"model {summary['model']['version']} is live, trained on {summary['backbone']} embeddings")
+    validation = summary["cross_validation"]
+    if validation:
+        print(f"cross-validated in {validation['folds']} folds:")
+        for name, label in validation["labels"].items():
+            right = f"{percent(label['accuracy'])} of {label['n']:,} right"
+            print(f"  {name}: {right} (95 % interval {interval(label['interval'])})")
+    locked = summary["locked_test_score"]
+    if locked:
+        print(
+            f"locked test set: {percent(locked['accuracy'])} of {locked['n']:,} right ({interval(locked['interval'])})"
+        )
+        for name, label in locked["labels"].items():
+            print(f"  {name}: {percent(label['accuracy'])} of {label['n']:,} right")
+    if summary["note"]:
+        print(summary["note"])
