@@ -6,12 +6,11 @@ import contextlib
 import logging
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.errors import DetectorError, JobCancelled, NotFound
 from detector.importing.batch import run_import
-from detector.importing.spool import sweep_spool
+from detector.importing.spool import spooled, sweep_spool
 from detector.priority import give_way
 from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
@@ -263,5 +262,6 @@ def _end(ws: Workspace, job: Job, state: str, sentence: str = "") -> None:
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
     jobs.finish(ws.db, job.id, state, sentence)
     # After the row, never before: a job that is killed in between is run again and needs its archive.
-    if job.kind == IMPORT and job.payload["from"] == "zip" and (path := Path(job.payload["path"])).parent == ws.spool:
-        path.unlink(missing_ok=True)
+    if job.kind == IMPORT:
+        for path in spooled(ws, job.payload):
+            path.unlink(missing_ok=True)

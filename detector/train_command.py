@@ -18,9 +18,10 @@ from detector.words import count, interval, percent
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
+    from detector.importing.label_tables import TableSays
     from detector.importing.labelling import LabelPlan, TableChoice
     from detector.importing.pending import Pending
-    from detector.importing.tables import Row
+    from detector.importing.table_columns import Row
 
 _REJECTED_SHOWN = 20
 _COLUMNS = ("file", "label", "source", "split")
@@ -92,7 +93,7 @@ def _train(ws: Workspace, options: argparse.Namespace) -> int:
         function = None
     known = [label.name for label in functions.list_labels(ws.db, function.id)] if function is not None else []
     planned = _plan(ws, pending, known, options)
-    for sentence in plan_words(pending, planned.plan, planned.rows):
+    for sentence in plan_words(pending, planned.plan, planned.said):
         say(sentence)
     if pending.names is not None and pending.names.guessed and options.names is None:
         say(f"File names in the archive are read as {ENCODINGS[pending.names.encoding]}, a guess; --names chooses.")
@@ -108,7 +109,7 @@ class _Planned:
     """A plan with nothing left to ask, what its table says, and the labels of a function made for it."""
 
     plan: LabelPlan
-    rows: Mapping[str, Row]
+    said: TableSays | None
     labels: tuple[str, ...]
 
 
@@ -127,9 +128,11 @@ def _plan(ws: Workspace, pending: Pending, known: Sequence[str], options: argpar
     suggestion = suggest(pending.paths, known or USUAL_LABELS)
     plan, questions = suggestion.plan, list(suggestion.questions)
     rows: dict[str, Row] = {}
+    said = None
     table = _table(ws, pending, plan, options)
     if table is not None:
-        choice, rows = table
+        choice, said = table
+        rows = said.rows
         names = dict.fromkeys(row.label for row in rows.values() if row.label)
         plan = replace(
             plan, mode="table", level=None, table=choice, mapping=suggest_mapping(names, known or USUAL_LABELS)
@@ -154,7 +157,7 @@ def _plan(ws: Workspace, pending: Pending, known: Sequence[str], options: argpar
             "are possible. Give the folder whose subfolders are the labels, or say which level with --label-level."
         )
     usual = set(labels) <= set(USUAL_LABELS)
-    return _Planned(plan, rows, USUAL_LABELS if usual else tuple(labels))
+    return _Planned(plan, said, USUAL_LABELS if usual else tuple(labels))
 
 
 def _no_labels(pending: Pending) -> str:
@@ -188,7 +191,7 @@ def pending_none() -> LabelPlan:
 
 def _table(
     ws: Workspace, pending: Pending, plan: LabelPlan, options: argparse.Namespace
-) -> tuple[TableChoice, dict[str, Row]] | None:
+) -> tuple[TableChoice, TableSays] | None:
     """The table that gives the labels, and what it says; None where folders do.
 
     One that lies there by the hub's convention is read where folders say nothing; any other only when it is named.

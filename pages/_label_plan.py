@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
 import streamlit as st
 
 from detector.bench import in_words
-from detector.importing.guessing import LevelPreview, folder_levels, suggest_plan
-from detector.importing.labelling import LabelPlan, Mode, assign
+from detector.importing.guessing import (
+    LevelPreview,
+    folder_levels,
+    image_paths,
+    split_names,
+    suggest,
+    suggest_mapping,
+    with_splits,
+)
+from detector.importing.label_tables import TableSays, read_rows
+from detector.importing.labelling import LabelPlan, Mode, TableChoice, planned_counts
+from detector.importing.opening import open_source
 from detector.importing.pending import Pending
+from detector.importing.plan_words import table_sentences, unread_tables
+from detector.importing.splits import Split
 from detector.words import count
+from pages._label_table import label_table
 from pages._state import escape, workspace
 
 #: With more folders than this each keeps its own name; nobody maps hundreds of names by hand.
@@ -18,58 +35,122 @@ _MAPPED_NAMES = 12
 _LEAVE_OUT = "leave these files out"
 
 
+@st.cache_data(show_spinner="Reading the table", max_entries=8)
+def _read_rows(source: str, choice: str) -> TableSays:
+    with open_source(workspace(), json.loads(source)) as opened:
+        return read_rows(opened.entries(), TableChoice.from_json(json.loads(choice)))
+
+
 def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id: str) -> LabelPlan | None:
     """Ask for the plan; None while an answer is missing."""
-    levels = folder_levels(pending.paths)
-    guess = suggest_plan(pending.paths, known_labels)
-    modes: dict[Mode, str] = {"folders": "From folders", "one": "One label for all", "none": "No labels"}
-    if not levels:
-        modes.pop("folders")
-    start = list(modes).index(guess.mode) if guess.mode in modes else 0
-    mode = st.radio(
-        "Labels", list(modes), index=start, format_func=modes.__getitem__, horizontal=True, key=f"{key}-mode"
-    )
-    level, label, mapping = None, None, {}
-    if mode == "one":
-        label = st.selectbox(
-            "Label", known_labels, accept_new_options=True, key=f"{key}-label", help="Choose one, or type a new one."
-        )
-        if not label:
-            return None
-    elif mode == "folders":
-        level = st.selectbox(
-            "Which folder level names the labels?",
-            [item.level for item in levels],
-            index=guess.level or 0,
-            format_func=lambda chosen: _preview(levels[chosen]),
-            key=f"{key}-level",
-        )
-        names = levels[level].names
-        if len(names) <= _MAPPED_NAMES:
-            mapping = _mapping(names, known_labels, guess if guess.level == level else None, f"{key}-{level}")
-        else:
-            st.caption(f"{len(names):,} folders, each its own label.")
+    guess = suggest(pending.paths, known_labels).plan
+    splits_of_folders = _folders_are_splits(pending, guess, key)
+    levels = folder_levels(pending.paths, splits_of_folders, guess.mapping)
+    plan, said = _labels(pending, known_labels, guess, levels, key)
+    if plan is None:
+        return None
+    plan = replace(plan, splits=splits_of_folders)
     with st.expander("Source, and how many"):
-        source, source_level = _source(levels, level, guess, key)
+        plan = _source(levels, plan, guess, key)
         limited = st.number_input(
             "At most this many images a label, chosen at random (0: all)", 0, step=100, key=f"{key}-per-label"
         )
-    plan = LabelPlan(
-        mode,
-        label=label,
-        level=level,
-        mapping=mapping,
-        source=source,
-        source_level=source_level,
-        per_label=int(limited) or None,
-    )
-    counts = _counts(pending, plan)
+    plan = _splits(pending, replace(plan, per_label=int(limited) or None), said, key)
+    rows = said.rows if said is not None else None
+    counts = planned_counts(image_paths(pending.paths), plan, rows)
     words = _outcome(counts)
     # Here, before it starts, a person decides whether to wait for it.
     if takes := in_words(workspace(), backbone_id, counts.total()):
         words += f" To look at them: {takes}."
     st.caption(escape(words))
+    for sentence in (*table_sentences(said), *unread_tables(pending, plan), pending.passed_over):
+        if sentence:
+            st.caption(escape(sentence))
     return plan
+
+
+def _labels(
+    pending: Pending, known_labels: list[str], guess: LabelPlan, levels: list[LevelPreview], key: str
+) -> tuple[LabelPlan | None, TableSays | None]:
+    """The plan as far as labels go, and what its table says."""
+    modes: dict[Mode, str] = {
+        "folders": "From folders",
+        "table": "From a table",
+        "one": "One label for all",
+        "none": "No labels",
+    }
+    if not levels:
+        modes.pop("folders")
+    start: Mode = guess.mode
+    if start == "none" and any(table.guess.label for table in pending.tables):
+        start = "table"
+    mode = st.radio(
+        "Labels",
+        list(modes),
+        index=list(modes).index(start) if start in modes else 0,
+        format_func=modes.__getitem__,
+        horizontal=True,
+        key=f"{key}-mode",
+    )
+    if mode == "one":
+        label = st.selectbox(
+            "Label", known_labels, accept_new_options=True, key=f"{key}-label", help="Choose one, or type a new one."
+        )
+        return (LabelPlan("one", label=label) if label else None), None
+    if mode == "table":
+        choice = label_table(pending, f"{key}-table")
+        if choice is None:
+            return None, None
+        said = _read_rows(json.dumps(pending.source), json.dumps(asdict(choice)))
+        values = Counter(row.label for row in said.rows.values() if row.label)
+        names = sorted(values.items())
+        mapping = _asked(names, known_labels, suggest_mapping(values, known_labels), f"{key}-{choice.label}")
+        return LabelPlan("table", mapping=mapping, table=choice), said
+    if mode == "folders":
+        start_level = guess.level if guess.level is not None and guess.level < len(levels) else 0
+        level = st.selectbox(
+            "Which folder level names the labels?",
+            [item.level for item in levels],
+            index=start_level,
+            format_func=lambda chosen: _preview(levels[chosen]),
+            key=f"{key}-level-{len(levels)}",
+        )
+        names = levels[level].names
+        suggested = suggest_mapping((name for name, _ in names), known_labels)
+        return LabelPlan("folders", level=level, mapping=_asked(names, known_labels, suggested, f"{key}-{level}")), None
+    return LabelPlan("none"), None
+
+
+def _folders_are_splits(pending: Pending, guess: LabelPlan, key: str) -> Any:
+    """Whether folders called train or test divide the set, or are folders like any other: "ignore" or "folders"."""
+    names = split_names(pending.paths, guess.mapping)
+    if not names:
+        return "ignore"
+    shown = ", ".join(f"{name} ({n:,})" for name, n in names.items())
+    divide = st.checkbox(
+        escape(f"These folders divide the set into parts, and are neither labels nor sources: {shown}"),
+        value=True,
+        key=f"{key}-divide",
+    )
+    return "ignore" if divide else "folders"
+
+
+def _splits(pending: Pending, plan: LabelPlan, said: TableSays | None, key: str) -> LabelPlan:
+    """Offer what is not meant for training as the locked test set, where enough is left to train on."""
+    if plan.splits == "folders":
+        return plan
+    locking = with_splits(plan, image_paths(pending.paths), said.rows if said is not None else None)
+    if locking.splits != "lock":
+        return locking
+    counts = planned_counts(image_paths(pending.paths), locking, said.rows if said is not None else None)
+    aside = sum(n for (_, split), n in counts.items() if split == "test")
+    put_aside = st.checkbox(
+        f"Put the {count(aside, 'image')} of its test part aside as the locked test set",
+        value=True,
+        key=f"{key}-lock",
+        help="They are kept out of all training, and each model is scored on them. Otherwise all are trained on.",
+    )
+    return locking if put_aside else replace(plan, splits="ignore")
 
 
 def _preview(level: LevelPreview) -> str:
@@ -78,19 +159,23 @@ def _preview(level: LevelPreview) -> str:
     return f"Level {level.level + 1}: {shown}{more}"
 
 
-def _mapping(
-    names: list[tuple[str, int]], known_labels: list[str], guess: LabelPlan | None, key: str
+def _asked(
+    names: list[tuple[str, int]], known_labels: list[str], suggested: Mapping[str, str | None], key: str
 ) -> dict[str, str | None]:
+    """The label of each name, as a person confirms or changes it."""
+    if len(names) > _MAPPED_NAMES:
+        st.caption(f"{len(names):,} names, each its own label.")
+        return dict(suggested)
     mapping: dict[str, str | None] = {}
     for name, n in names:
         options = list(dict.fromkeys([*known_labels, name, _LEAVE_OUT]))
-        suggested = (guess.mapping.get(name, name) if guess else name) or _LEAVE_OUT
         left, right = st.columns([3, 4], vertical_alignment="center")
         left.markdown(f"**{escape(name)}**  :gray[{count(n, 'file')}]")
+        first = suggested.get(name, name) or _LEAVE_OUT
         chosen = right.selectbox(
             f"Label for {name}",
             options,
-            index=options.index(suggested),
+            index=options.index(first) if first in options else 0,
             label_visibility="collapsed",
             key=f"{key}-{name}",
         )
@@ -98,10 +183,11 @@ def _mapping(
     return mapping
 
 
-def _source(
-    levels: list[LevelPreview], label_level: int | None, guess: LabelPlan, key: str
-) -> tuple[str | None, int | None]:
-    others = [item.level for item in levels if item.level != label_level]
+def _source(levels: list[LevelPreview], plan: LabelPlan, guess: LabelPlan, key: str) -> LabelPlan:
+    if plan.table is not None and plan.table.source is not None:
+        st.caption(escape(f"Sources come from the table's column {plan.table.source}."))
+        return plan
+    others = [item.level for item in levels if item.level != plan.level]
     options = ["none", "text", *others]
     start = options.index(guess.source_level) if guess.source_level in others else 0
 
@@ -115,27 +201,32 @@ def _source(
         options,
         index=start,
         format_func=named,
-        key=f"{key}-source-{label_level}",
+        key=f"{key}-source-{plan.level}-{len(levels)}",
     )
     if choice == "text":
-        return (st.text_input("Source name", max_chars=120, key=f"{key}-source-name").strip() or None), None
-    return None, choice if isinstance(choice, int) else None
+        return replace(
+            plan, source=st.text_input("Source name", max_chars=120, key=f"{key}-source-name").strip() or None
+        )
+    if not isinstance(choice, int):
+        return plan
+    confirmed = st.checkbox(
+        "These names are generators or collections",
+        key=f"{key}-confirmed-{choice}",
+        help="Without this the sources count as guessed from folders, until you confirm them on the Metrics page.",
+    )
+    return replace(plan, source_level=choice, source_guessed=not confirmed)
 
 
-def _counts(pending: Pending, plan: LabelPlan) -> Counter[str | None]:
-    counts = Counter(given.label for path in pending.paths if (given := assign(path, plan)).included)
-    if plan.per_label is not None:
-        counts = Counter({label: min(n, plan.per_label) for label, n in counts.items()})
-    return counts
-
-
-def _outcome(counts: Counter[str | None]) -> str:
+def _outcome(counts: Mapping[tuple[str | None, Split], int]) -> str:
+    labels: Counter[str | None] = Counter()
+    for (label, _), n in counts.items():
+        labels[label] += n
     parts = [
-        f"{n:,} as {label}" if label is not None else f"{n:,} without a label" for label, n in counts.most_common(6)
+        f"{n:,} as {label}" if label is not None else f"{n:,} without a label" for label, n in labels.most_common(6)
     ]
-    left_out = f" and {len(counts) - 6:,} more labels" if len(counts) > 6 else ""
+    left_out = f" and {len(labels) - 6:,} more labels" if len(labels) > 6 else ""
     return (
-        f"{count(counts.total(), 'file')} will be imported: {', '.join(parts)}{left_out}."
-        if counts
+        f"{count(labels.total(), 'file')} will be imported: {', '.join(parts)}{left_out}."
+        if labels
         else ("Nothing would be imported this way. Choose another level or label.")
     )

@@ -12,13 +12,14 @@ from pages._state import workspace
 
 _HTML = """
 <div class="zone" tabindex="0" role="button" aria-label="Choose a ZIP archive">
-  <div class="idle"><strong>Drop a ZIP here</strong> or choose one. It goes straight to disk.</div>
+  <div class="idle"><strong>Drop a ZIP here</strong> or choose one. It goes straight to disk.
+    A parquet file of images will do as well.</div>
   <div class="busy" hidden>
     <div class="words" aria-live="polite"></div>
     <div class="bar"><div class="filled"></div></div>
   </div>
   <div class="problem" role="alert" hidden></div>
-  <input type="file" accept=".zip,application/zip" hidden>
+  <input type="file" accept=".zip,.parquet,application/zip" hidden>
 </div>
 """
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 
 import streamlit as st
 
 from detector.errors import DetectorError
+from detector.importing.archive_names import ENCODINGS
 from detector.importing.batch import cifake_payload
 from detector.importing.pending import Pending, import_folders, pending_folder, pending_zip
 from detector.importing.spool import spool_files
@@ -26,10 +28,28 @@ _WAYS = {"zip": "ZIP archive", "files": "Files", "folder": "Folder of the server
 
 
 @st.cache_data(show_spinner="Reading the archive", max_entries=8)
-def _listed_zip(path: str, title: str) -> Pending:
-    from pathlib import Path
+def _listed_zip(path: str, title: str, encoding: str | None = None) -> Pending:
+    return pending_zip(workspace(), Path(path), title, encoding)
 
-    return pending_zip(workspace(), Path(path), title)
+
+def _with_names(pending: Pending) -> Pending:
+    """The archive with its names read as a person says, where only a guess says how they are written."""
+    if pending.names is None or not pending.names.guessed:
+        return pending
+    encodings = list(ENCODINGS)
+    shown = next((path for path in pending.paths if not path.isascii()), "")
+    chosen = st.selectbox(
+        "The archive does not say how its file names are written. This is a guess; choose another if they look wrong.",
+        encodings,
+        index=encodings.index(pending.names.encoding),
+        format_func=ENCODINGS.__getitem__,
+        key=f"names-{pending.path.name}",
+    )
+    if chosen != pending.names.encoding:
+        pending = _listed_zip(str(pending.path), pending.title, chosen)
+        shown = next((path for path in pending.paths if not path.isascii()), shown)
+    st.caption(escape(f"For example: {shown}"))
+    return pending
 
 
 def _from_zip() -> Pending | None:
@@ -41,7 +61,7 @@ def _from_zip() -> Pending | None:
         )
         return None
     st.caption(f"{escape(upload.title)} · {file_size(upload.byte_count)}")
-    return _listed_zip(str(upload.path), upload.title)
+    return _with_names(_listed_zip(str(upload.path), upload.title))
 
 
 def _from_files() -> Pending | None:
@@ -96,8 +116,13 @@ def _start(function: Function, pending: Pending, way: str) -> None:
     plan = label_plan(pending, known, f"plan-{pending.path.name}", function.backbone_id)
     if plan is None:
         return
+    relabel = chosen.sample_count > 0 and st.checkbox(
+        "Images that are here under another label get the new one", key=f"relabel-{pending.path.name}"
+    )
     if st.button("Start the import", type="primary"):
-        request_import(workspace(), function_id, pending.payload(plan), {"zip": "zip", "files": "upload"}.get(way, way))
+        request_import(
+            workspace(), function_id, pending.payload(plan, relabel), {"zip": "zip", "files": "upload"}.get(way, way)
+        )
         forget_upload("zip")
         st.session_state["files-round"] = st.session_state.get("files-round", 0) + 1
         st.session_state.pop("files-marker", None)
@@ -116,6 +141,8 @@ def _report(batch: ImportBatch, newest: bool) -> None:
             parts.append(f"**{found.present:,}** already there")
         if found.conflict:
             parts.append(f"**{found.conflict:,}** already there with another label, which was kept")
+        if found.relabelled:
+            parts.append(f"**{found.relabelled:,}** already here, with the new label now")
         parts.append(f"**{found.rejected:,}** rejected")
         st.markdown(" · ".join(parts))
         rows = imports.batch_rows(workspace().db, batch.id, ["rejected", "conflict", "present"])

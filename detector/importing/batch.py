@@ -221,7 +221,7 @@ def _import_entries(ws: Workspace, function_id: str, batch_id: str, payload: dic
         entries = source.entries()
         if not entries:
             raise InvalidInput(f"There are no files in {payload['title']}. Choose one with images in it.")
-        rows = read_rows(entries, plan.table) if plan.table is not None else {}
+        rows = read_rows(entries, plan.table).rows if plan.table is not None else {}
         used = set(plan.table.paths) if plan.table is not None else set()
         chosen = choose((entry for entry in entries if entry.path not in used), plan, rows)
         if not chosen:

@@ -13,7 +13,7 @@ from detector.importing.splits import FILLER_WORDS, pure_split, split_word, word
 from detector.label_names import label_key
 
 if TYPE_CHECKING:
-    from detector.importing.tables import Row
+    from detector.importing.table_columns import Row
 
 _REAL_WORDS = {
     "real", "reals", "nature", "natural", "authentic", "genuine", "photo", "photos", "photograph", "photographs",
@@ -146,7 +146,7 @@ def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[s
 
 
 def with_splits(plan: LabelPlan, paths: Sequence[str], rows: Mapping[str, Row] | None = None) -> LabelPlan:
-    """The plan, locking its splits where there are some and every label keeps images to train on, else ignoring them."""
+    """The plan, locking its splits where there are any and each label keeps images to train on, else ignoring them."""
     locking = replace(plan, splits="lock")
     counts = planned_counts(paths, replace(locking, per_label=None), rows)
     aside = {label for label, split in counts if split == "test"}

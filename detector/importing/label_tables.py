@@ -10,17 +10,8 @@ from detector.errors import ImageError, InvalidInput
 from detector.importing.entries import Entry, printable
 from detector.importing.guessing import image_paths
 from detector.importing.labelling import TableChoice
-from detector.importing.tables import (
-    Columns,
-    LabelTable,
-    Matched,
-    Row,
-    guess_columns,
-    is_hugging_face_metadata,
-    looks_like_table,
-    match,
-    read_table,
-)
+from detector.importing.table_columns import Columns, Matched, Row, guess_columns, match
+from detector.importing.tables import LabelTable, is_hugging_face_metadata, looks_like_table, read_table
 
 # Some sets have a small JSON file beside each image: these say nothing of labels, and reading all would take minutes.
 _TABLES_LOOKED_AT = 24
@@ -48,9 +39,7 @@ class FoundTable:
     @property
     def name(self) -> str:
         """What people call it."""
-        if len(self.paths) == 1:
-            return self.paths[0]
-        return f"{PurePosixPath(self.paths[0]).name} in {len(self.paths)} folders"
+        return self.choice().name
 
     @property
     def is_conventional(self) -> bool:
@@ -90,8 +79,8 @@ def find_tables(entries: Sequence[Entry]) -> list[FoundTable]:
 def _guess(tables: Sequence[tuple[str, LabelTable]], images: Sequence[str]) -> Columns | None:
     """The columns of several tables of one shape: what the first that has an opinion says, completed by the others."""
     guess: Columns | None = None
-    for _, table in tables:
-        found = guess_columns(table, images)
+    for path, table in tables:
+        found = guess_columns(table, images, path)
         if found is None:
             continue
         if guess is None:
@@ -106,13 +95,26 @@ def _guess(tables: Sequence[tuple[str, LabelTable]], images: Sequence[str]) -> C
     return guess
 
 
-def read_outside(path: Path, images: Sequence[str]) -> tuple[LabelTable, Columns | None]:
-    """A table of this machine, and its columns as guessed. Raises InvalidInput."""
-    return (table := _outside(path)), guess_columns(table, images)
+def read_outside(path: Path, images: Sequence[str], title: str | None = None) -> tuple[LabelTable, Columns | None]:
+    """A table of this machine, which people call ``title``, and its columns as guessed. Raises InvalidInput."""
+    return (table := _outside(path, title)), guess_columns(table, images)
 
 
-def read_rows(entries: Sequence[Entry], choice: TableChoice) -> dict[str, Row]:
-    """What the chosen tables say, by the path of the image.
+@dataclass(frozen=True)
+class TableSays:
+    """What tables say of the files of an import.
+
+    ``rows`` by the file's path; ``contradictions`` are files that have several labels in them, and so get none;
+    ``unmatched`` rows name no file.
+    """
+
+    rows: dict[str, Row]
+    contradictions: tuple[str, ...] = ()
+    unmatched: int = 0
+
+
+def read_rows(entries: Sequence[Entry], choice: TableChoice) -> TableSays:
+    """What the chosen tables say of the images among entries.
 
     Raises
     ------
@@ -122,20 +124,24 @@ def read_rows(entries: Sequence[Entry], choice: TableChoice) -> dict[str, Row]:
     images = image_paths(entry.path for entry in entries if entry.path not in choice.paths)
     columns = Columns(choice.file, choice.label, choice.source, choice.split)
     rows: dict[str, Row] = {}
+    contradictions: list[str] = []
+    unmatched = 0
     for place, matched in _matched(entries, choice, columns, images):
         if not matched.rows:
             raise InvalidInput(
                 f"No row of {place} names a file of this import by its column {choice.file!r}. Choose another column."
             )
         rows.update(matched.rows)
-    return rows
+        contradictions += matched.contradictions
+        unmatched += matched.unmatched_rows
+    return TableSays(rows, tuple(contradictions), unmatched)
 
 
 def _matched(
     entries: Sequence[Entry], choice: TableChoice, columns: Columns, images: Sequence[str]
 ) -> list[tuple[str, Matched]]:
     if choice.outside is not None:
-        table = _outside(Path(choice.outside))
+        table = _outside(Path(choice.outside), choice.title)
         return [(table.name, match(_checked(table, columns), columns, images))]
     by_path = {entry.path: entry for entry in entries}
     found = []
@@ -158,8 +164,8 @@ def _checked(table: LabelTable, columns: Columns) -> LabelTable:
     return table
 
 
-def _outside(path: Path) -> LabelTable:
-    name = printable(path.name)
+def _outside(path: Path, title: str | None) -> LabelTable:
+    name = title or printable(path.name)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -15,7 +15,7 @@ from detector.importing.entries import Entry
 from detector.importing.splits import Split, named_split, pure_split
 
 if TYPE_CHECKING:
-    from detector.importing.tables import Row
+    from detector.importing.table_columns import Row
 
 Mode = Literal["one", "folders", "table", "none"]
 _MODES = ("one", "folders", "table", "none")
@@ -36,8 +36,9 @@ class TableChoice:
     ----------
     paths : tuple of str
         Tables inside the source, by their entries' paths. All have the same columns.
-    outside : str or None
-        A table's file on this machine, instead of ``paths``; its rows name files by paths below the source.
+    outside, title : str or None
+        A table's file on this machine, instead of ``paths``, and what people call it; its rows name files by paths
+        below the source.
     file, label, source, split : str or None
         Names of columns; only ``file`` is needed.
     """
@@ -48,6 +49,16 @@ class TableChoice:
     label: str | None = None
     source: str | None = None
     split: str | None = None
+    title: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call the table, or the tables together."""
+        if self.outside is not None:
+            return self.title or self.outside.replace("\\", "/").rpartition("/")[2]
+        if len(self.paths) == 1:
+            return self.paths[0]
+        return f"{self.paths[0].rpartition('/')[2]} in {len(self.paths)} folders"
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

@@ -12,15 +12,18 @@ from detector.importing.splits import pure_split
 from detector.words import count
 
 if TYPE_CHECKING:
+    from detector.importing.label_tables import TableSays
     from detector.importing.pending import Pending
-    from detector.importing.tables import Row
+    from detector.importing.table_columns import Row
 
 _SHOWN = 6
 
 
-def plan_words(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> list[str]:
+def plan_words(pending: Pending, plan: LabelPlan, said: TableSays | None = None) -> list[str]:
     """What a plan does, one sentence a line: labels, what is put aside, sources, what is passed over."""
+    rows = said.rows if said is not None else None
     sentences = [labels_sentence(pending, plan, rows), splits_sentence(pending, plan, rows), _sources(pending, plan)]
+    sentences += table_sentences(said)
     return [sentence for sentence in (*sentences, *unread_tables(pending, plan), pending.passed_over) if sentence]
 
 
@@ -48,8 +51,7 @@ def labels_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] |
         parts.append(f"{len(counts) - _SHOWN:,} more")
     if plan.mode == "table":
         assert plan.table is not None
-        where = plan.table.outside.replace("\\", "/").rpartition("/")[2] if plan.table.outside else plan.table.paths[0]
-        return f"Labels from the column {plan.table.label} of {where}: {', '.join(parts)}."
+        return f"Labels from the column {plan.table.label} of {plan.table.name}: {', '.join(parts)}."
     return f"Labels from folder level {(plan.level or 0) + 1}: {', '.join(parts)}."
 
 
@@ -65,6 +67,21 @@ def splits_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] |
     if plan.splits == "ignore" and names:
         return f"Folders that divide the set ({', '.join(names)}) are taken alike, all for training."
     return ""
+
+
+def table_sentences(said: TableSays | None) -> list[str]:
+    """What is wrong with a table."""
+    if said is None:
+        return []
+    sentences = []
+    if said.unmatched:
+        sentences.append(f"{count(said.unmatched, 'row of it names', 'rows of it name')} no file of this import.")
+    if said.contradictions:
+        named = ", ".join(said.contradictions[:3])
+        sentences.append(
+            f"{count(len(said.contradictions), 'file has', 'files have')} several labels in it and get none: {named}."
+        )
+    return sentences
 
 
 def _sources(pending: Pending, plan: LabelPlan) -> str:
