@@ -9,6 +9,7 @@ import streamlit as st
 from detector.bench import in_words
 from detector.importing.labelling import LabelPlan, LevelPreview, Mode, assign, folder_levels, suggest_plan
 from detector.importing.pending import Pending
+from detector.label_names import label_key, spelling_among
 from detector.words import count
 from pages._state import escape, workspace
 
@@ -35,6 +36,7 @@ def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id:
         )
         if not label:
             return None
+        label = spelling_among(label, known_labels) or label
     elif mode == "folders":
         level = st.selectbox(
             "Which folder level names the labels?",
@@ -62,7 +64,7 @@ def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id:
         source_level=source_level,
         per_label=int(limited) or None,
     )
-    counts = _counts(pending, plan)
+    counts = _counts(pending, plan, known_labels)
     words = _outcome(counts)
     # Here, before it starts, a person decides whether to wait for it.
     if takes := in_words(workspace(), backbone_id, counts.total()):
@@ -82,8 +84,11 @@ def _mapping(
 ) -> dict[str, str | None]:
     mapping: dict[str, str | None] = {}
     for name, n in names:
-        options = list(dict.fromkeys([*known_labels, name, _LEAVE_OUT]))
-        suggested = (guess.mapping.get(name, name) if guess else name) or _LEAVE_OUT
+        # A folder called like a label, in whatever spelling, is no new label.
+        known = spelling_among(name, known_labels)
+        options = list(dict.fromkeys([*known_labels, known or name, _LEAVE_OUT]))
+        guessed = guess.mapping.get(name, name) if guess else name
+        suggested = spelling_among(guessed, options) or known or name if guessed else _LEAVE_OUT
         left, right = st.columns([3, 4], vertical_alignment="center")
         left.markdown(f"**{escape(name)}**  :gray[{count(n, 'file')}]")
         chosen = right.selectbox(
@@ -121,8 +126,14 @@ def _source(
     return None, choice if isinstance(choice, int) else None
 
 
-def _counts(pending: Pending, plan: LabelPlan) -> Counter[str | None]:
-    counts = Counter(given.label for path in pending.paths if (given := assign(path, plan)).included)
+def _counts(pending: Pending, plan: LabelPlan, known_labels: list[str]) -> Counter[str | None]:
+    counts: Counter[str | None] = Counter()
+    spellings = {label_key(name): name for name in reversed(known_labels)}
+    for label, n in Counter(given.label for path in pending.paths if (given := assign(path, plan)).included).items():
+        # Folders of one name in two spellings are one label, and the function's own where it has it.
+        if label is not None and label not in known_labels:
+            label = spellings.setdefault(label_key(label), label)
+        counts[label] += n
     if plan.per_label is not None:
         counts = Counter({label: min(n, plan.per_label) for label, n in counts.items()})
     return counts
