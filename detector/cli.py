@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from detector.access_commands import add_access_commands
 from detector.errors import DetectorError, ImageError, InvalidInput, NotFound
+from detector.label_commands import add_label_commands
 from detector.progress import Report
 from detector.settings import load_settings
 from detector.storage import functions, imports, jobs, models, samples
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(run=_export)
 
     add_access_commands(commands)
+    add_label_commands(commands)
     return parser
 
 
