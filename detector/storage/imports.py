@@ -140,8 +140,11 @@ def batch_counts(db: Database, batch_id: str) -> ImportCounts:
     return ImportCounts(imported or 0, others.get("present", 0), others.get("conflict", 0), others.get("rejected", 0))
 
 
-def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int = 1000) -> list[ImportRow]:
-    """The report's lines of files that did not become new samples as asked."""
+def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int | None = 1000) -> list[ImportRow]:
+    """The report's lines of files that did not become new samples as asked, the rejected ones first.
+
+    At most ``limit`` of them, for display; None: all. How many there are says ``batch_counts``, never this list.
+    """
     with db.read() as connection:
         rows = connection.execute(
             select(import_rows.c.file, import_rows.c.outcome, import_rows.c.reason)
