@@ -112,6 +112,38 @@ def test_the_dialog_for_a_new_function_refuses_one_name_in_two_spellings(ws: Wor
     assert stored.list_functions(ws.db) == []
 
 
+def ask_for_a_plan() -> None:
+    """The part of the Import page that asks for labels, as a page of its own."""
+    from pathlib import Path
+
+    import streamlit as st
+
+    from detector.importing.pending import Pending
+    from pages._label_plan import label_plan
+
+    pending = Pending("folder", Path("archive"), "archive", tuple(st.session_state["paths"]))
+    st.session_state["plan"] = label_plan(pending, st.session_state["known"], "plan", "efficientnet-lite0")
+
+
+def test_a_folder_called_like_a_label_in_another_spelling_is_offered_as_this_label(ws: Workspace) -> None:
+    """The kind: such a folder was offered, and counted, as a new label."""
+    app = AppTest.from_function(ask_for_a_plan, default_timeout=PATIENCE)
+    app.session_state["known"] = ["real", NFC]
+    app.session_state["paths"] = [f"{name}/{n}.png" for name in ("REAL", NFD, "Drawn") for n in range(3)]
+    app.run()
+    assert not app.exception
+    chosen = {box.label.removeprefix("Label for "): box for box in app.selectbox if box.label.startswith("Label for")}
+    assert {name: box.value for name, box in chosen.items()} == {"REAL": "real", NFD: NFC, "Drawn": "Drawn"}
+    assert [len(box.options) for box in chosen.values()] == [4, 3, 3]
+    assert "3 as real" in words(app)
+    assert "3 as Drawn" in words(app)
+    # Typed, too.
+    app.session_state["plan-label"] = "K\u00dcNSTLICH"
+    app.radio[0].set_value("one").run()
+    assert app.session_state["plan"].label == NFC
+    assert f"9 as {NFC}" in words(app)
+
+
 def test_a_report_longer_than_its_table_says_so(ws: Workspace) -> None:
     """The kind: the page's table ended at 1,000 lines without a word."""
     function = empty_function(ws)
