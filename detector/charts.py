@@ -30,6 +30,7 @@ from detector.figures import (
     safe,
     shorten,
 )
+from detector.label_names import spelling_among
 from detector.palette import PAPER, Theme, label_ink
 from detector.training.metrics import ConfidenceHistogram, CrossValidation, wilson_interval
 from detector.words import count, decimal, interval, percent, share
@@ -391,7 +392,7 @@ def _curve(figure: go.Figure, x: Sequence[float], y: Sequence[float], colour: st
 def _curve_names(cv: CrossValidation) -> list[str]:
     if len(cv.label_names) != 2:
         return list(cv.label_names)
-    return ["synthetic" if "synthetic" in cv.label_names else cv.label_names[1]]
+    return [spelling_among("synthetic", cv.label_names) or cv.label_names[1]]
 
 
 def _key(

@@ -16,6 +16,7 @@ from detector.command_words import answer, backbone_option, json_option, progres
 from detector.errors import DetectorError, InvalidInput
 from detector.importing.entries import printable
 from detector.invoke_command import add_invoke_command
+from detector.label_commands import add_label_commands
 from detector.settings import load_settings
 from detector.source_commands import add_source_commands
 from detector.storage import functions, jobs
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_source_commands(commands)
     add_access_commands(commands)
+    add_label_commands(commands)
     return parser
 
 

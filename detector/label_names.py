@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 
 def label_key(name: str) -> str:
@@ -12,3 +13,14 @@ def label_key(name: str) -> str:
     each other.
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold())
+
+
+def spelling_among(name: str, known: Iterable[str]) -> str | None:
+    """How ``known`` spells a name: exactly so, else the first of the same key; None where it is not among them."""
+    first = None
+    for other in known:
+        if other == name:
+            return other
+        if first is None and label_key(other) == label_key(name):
+            first = other
+    return first

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from detector.label_names import spelling_among
+
 Theme = Literal["light", "dark"]
 
 
@@ -121,10 +123,12 @@ def label_inks(labels: Iterable[str], theme: Theme = "light") -> dict[str, Ink]:
     dict of str to Ink
         In the order given.
     """
-    own, further = _OWN[theme], _FURTHER[theme]
+    names, further = list(labels), _FURTHER[theme]
+    # "Real" is real, too; of two spellings in one function only one can have the colour.
+    own = {spelling_among(name, names): ink for name, ink in _OWN[theme].items()}
     inks: dict[str, Ink] = {}
     taken = 0
-    for label in labels:
+    for label in names:
         if label in inks:
             continue
         if label in own:

@@ -26,6 +26,7 @@ from detector.importing.opening import open_source
 from detector.importing.pending import Pending
 from detector.importing.plan_words import table_sentences, unread_tables
 from detector.importing.splits import Split
+from detector.label_names import spelling_among
 from detector.words import count
 from pages._label_table import label_table
 from pages._state import escape, workspace
@@ -96,7 +97,7 @@ def _labels(
         label = st.selectbox(
             "Label", known_labels, accept_new_options=True, key=f"{key}-label", help="Choose one, or type a new one."
         )
-        return (LabelPlan("one", label=label) if label else None), None
+        return (LabelPlan("one", label=spelling_among(label, known_labels) or label) if label else None), None
     if mode == "table":
         choice = label_table(pending, f"{key}-table")
         if choice is None:
@@ -168,7 +169,8 @@ def _asked(
         return dict(suggested)
     mapping: dict[str, str | None] = {}
     for name, n in names:
-        options = list(dict.fromkeys([*known_labels, name, _LEAVE_OUT]))
+        # A name that is one of the labels in another spelling is no new label.
+        options = list(dict.fromkeys([*known_labels, spelling_among(name, known_labels) or name, _LEAVE_OUT]))
         left, right = st.columns([3, 4], vertical_alignment="center")
         left.markdown(f"**{escape(name)}**  :gray[{count(n, 'file')}]")
         first = suggested.get(name, name) or _LEAVE_OUT

@@ -7,6 +7,7 @@ import streamlit as st
 from detector import charts, evaluation_charts
 from detector.evaluation.summary import ROUGH_BELOW, Unseen, worst_unseen
 from detector.evaluation.thresholds import CANT_TELL, Thresholds, needed_samples
+from detector.label_names import label_key, spelling_among
 from detector.palette import Theme, label_inks
 from detector.training.metrics import CrossValidation
 from detector.words import count, decimal, interval, percent, share
@@ -21,13 +22,13 @@ _NEARER = {"synthetic": "AI images nearer to synthetic", "real": "Real photos ne
 def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
     """The figures that people come for: one a label, and one for what the model has never seen."""
     inks = label_inks(cv.label_names, theme)
-    names = sorted(cv.labels, key=lambda name: name != "synthetic")[:3]
+    names = sorted(cv.labels, key=lambda name: label_key(name) != "synthetic")[:3]
     never = worst_unseen(unseen)
     columns = st.columns(len(names) + 1)
     for column, name in zip(columns, names, strict=False):
         score = cv.labels[name]
         with column, card(f"label-{name}", height="stretch"):
-            st.caption(escape(_NEARER.get(name, f"{name} nearest to {name}")))
+            st.caption(escape(_NEARER.get(label_key(name), f"{name} nearest to {name}")))
             st.html(f'<div class="figure" style="color:{inks[name].text}">{percent(score.accuracy)}</div>')
             st.caption(f"{share(score.correct, score.n)} · {interval(score.interval)}")
     with columns[-1], card("all", height="stretch"):
@@ -36,7 +37,7 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
             st.html(f'<div class="figure">{percent(cv.accuracy)}</div>')
             st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
         else:
-            generators = "generators" if never.label == "synthetic" else f"{never.label} sources"
+            generators = "generators" if label_key(never.label) == "synthetic" else f"{never.label} sources"
             st.caption(escape(f"On {generators} never seen"))
             st.html(f'<div class="figure" style="color:{inks[never.label].text}">{percent(never.accuracy)}</div>')
             st.caption(f"{count(never.n, 'image')}, {count(never.sources, 'source')} · {interval(never.interval)}")
@@ -104,7 +105,7 @@ def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
     """ "With at most 2.0 % of real falsely accused, 905 of 1,000 synthetic are caught." for two labels."""
     if thresholds is None or len(thresholds.label_names) != 2:
         return ""
-    wanted = "synthetic" if "synthetic" in thresholds.label_names else thresholds.label_names[1]
+    wanted = spelling_among("synthetic", thresholds.label_names) or thresholds.label_names[1]
     other = next(name for name in thresholds.label_names if name != wanted)
     if wanted not in thresholds.above:
         return ""

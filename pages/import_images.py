@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from detector.errors import DetectorError
+from detector.import_report import OUTCOMES, report_csv
 from detector.importing.archive_names import ENCODINGS
 from detector.importing.batch import cifake_payload
 from detector.importing.pending import Pending, import_folders, pending_folder, pending_zip
@@ -23,6 +25,9 @@ from pages._label_plan import label_plan
 from pages._state import IMAGE_TYPES, escape, function_labels, go, heading, require_function, workspace
 from pages._style import card
 from pages._zip_upload import forget_upload, zip_upload
+
+#: Lines of a report in the page; a browser draws no hundred thousand of them.
+_SHOWN_ROWS = 1000
 
 _WAYS = {"zip": "ZIP archive", "files": "Files", "folder": "Folder of the server", "cifake": "CIFAKE"}
 
@@ -145,15 +150,27 @@ def _report(batch: ImportBatch, newest: bool) -> None:
             parts.append(f"**{found.relabelled:,}** already here, with the new label now")
         parts.append(f"**{found.rejected:,}** rejected")
         st.markdown(" · ".join(parts))
-        rows = imports.batch_rows(workspace().db, batch.id, ["rejected", "conflict", "present"])
+        rows = imports.batch_rows(workspace().db, batch.id, list(OUTCOMES), _SHOWN_ROWS)
         if rows:
+            lines = found.rejected + found.conflict + found.relabelled + found.present
             with st.expander("File by file", expanded=newest and found.rejected > 0):
-                words = {"rejected": "rejected", "conflict": "other label", "present": "already there"}
                 st.dataframe(
-                    [{"File": row.file, "What": words[row.outcome], "Why": row.reason} for row in rows],
+                    [{"File": row.file, "What": OUTCOMES[row.outcome], "Why": row.reason} for row in rows],
                     hide_index=True,
                     width="stretch",
                 )
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    st.download_button(
+                        "Table (CSV)",
+                        # Written when it is asked for, not on every run; in a thread, without Streamlit.
+                        partial(report_csv, workspace().db, batch.id),
+                        f"import-{batch.id}.csv",
+                        "text/csv",
+                        key=f"report-{batch.id}",
+                        on_click="ignore",
+                    )
+                    if lines > len(rows):
+                        st.caption(f"The first {len(rows):,} of {lines:,}; all of them in the CSV.")
 
 
 def ago_text(batch: ImportBatch) -> str:

@@ -15,6 +15,7 @@ from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from detector.words import count
 from pages._gallery import Gesture, gallery, taking
+from pages._label_twins import label_twins
 from pages._review_actions import KEY, Everything, actions, everything, give_label, undo
 from pages._review_address import keep_address, page_number, remember_widgets, take_over
 from pages._review_filters import View, filters, from_address, sentence, show_anew
@@ -107,6 +108,7 @@ with taking(KEY) as done:
 found = Gallery(ws, function_id)
 st.title("Review", anchor=False)
 line = st.empty()
+label_twins(function_id, labels)
 if not len(found.columns):
     line.markdown(":gray[Here you will see every image with its label and what the model says of it.]")
     if st.button("Import images", type="primary"):

@@ -59,13 +59,15 @@ def test_the_confusion_matrix_has_annotated_labels_as_rows_from_the_top(cv: Cros
     assert f"{cv.confusion[0][1]}" in words(figure)
 
 
-def test_two_labels_give_one_roc_curve_that_of_synthetic() -> None:
-    cv = cross_validation(["synthetic", "real"])
+@pytest.mark.parametrize("synthetic", ["synthetic", "Synthetic"])
+def test_two_labels_give_one_roc_curve_that_of_synthetic(synthetic: str) -> None:
+    """In whatever case: the kind is names that are compared letter by letter."""
+    cv = cross_validation([synthetic, "real"])
     figure = charts.roc(cv)
     assert len(figure.data) == 1
-    assert tuple(figure.data[0].x) == cv.curves["synthetic"].false_positive_rate
-    assert tuple(figure.data[0].y) == cv.curves["synthetic"].true_positive_rate
-    assert f"{cv.curves['synthetic'].roc_auc:.3f}" in words(figure)
+    assert tuple(figure.data[0].x) == cv.curves[synthetic].false_positive_rate
+    assert tuple(figure.data[0].y) == cv.curves[synthetic].true_positive_rate
+    assert f"{cv.curves[synthetic].roc_auc:.3f}" in words(figure)
 
 
 def test_more_labels_give_a_curve_each_in_their_colour() -> None:

@@ -71,6 +71,13 @@ def test_real_and_synthetic_keep_their_inks_wherever_they_stand() -> None:
     assert inks["midjourney"] == label_inks(["midjourney"])["midjourney"]
 
 
+def test_real_and_synthetic_are_known_in_any_case_and_two_spellings_of_one_are_told_apart() -> None:
+    """The kind: label names were compared letter by letter, so that "Real" was no real."""
+    assert list(label_inks(["Real", "SYNTHETIC"]).values()) == list(label_inks(["real", "synthetic"]).values())
+    twins = label_inks(["Real", "real"])
+    assert twins["real"] == label_inks(["real"])["real"] != twins["Real"]
+
+
 def test_a_label_keeps_its_colour_when_another_is_added_after_it() -> None:
     before = label_inks(["photo", "drawing"])
     after = label_inks(["photo", "drawing", "scan"])

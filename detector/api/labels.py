@@ -16,7 +16,11 @@ router = APIRouter(prefix="/v1/functions/{functionId}/labels", dependencies=[Dep
 
 @router.post("", responses=errors(404, status_409=LabelConflict), response_model_exclude_none=True)
 def create_label(ws: Ws, function: TheFunction, body: LabelRequest) -> LabelResponse:
-    """Add a label. Names are trimmed and case-sensitive; one that is there already is a 409 with its id."""
+    """Add a label. A name that is there already is a 409 with its id.
+
+    Names are trimmed. Neither upper and lower case nor the Unicode form of an accented letter makes two names: "real"
+    and "Real" are one.
+    """
     try:
         return LabelResponse.of(functions.create_label(ws.db, function.id, body.name, body.description, body.metadata))
     except Conflict as error:
@@ -37,10 +41,12 @@ def read_label(label: TheLabel) -> LabelResponse:
 
 @router.put("/{labelId}", responses=errors(404, status_409=LabelConflict), response_model_exclude_none=True)
 def change_label(ws: Ws, label: TheLabel, body: LabelChange) -> LabelResponse:
-    """Change name, description or metadata; what is absent or null stays, an empty value removes."""
-    name = label.name if body.name is None else body.name
+    """Change name, description or metadata; what is absent or null stays, an empty value removes.
+
+    Another label's name, in whatever spelling, is a 409 with that label's id.
+    """
     try:
-        return LabelResponse.of(functions.rename_label(ws.db, label.id, name, body.description, body.metadata))
+        return LabelResponse.of(functions.rename_label(ws.db, label.id, body.name, body.description, body.metadata))
     except Conflict as error:
         raise _name_taken(error) from error
 

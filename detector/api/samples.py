@@ -152,10 +152,10 @@ def delete_sample(ws: Ws, sample: TheSample) -> Deleted:
 @router.put("/{sampleId}/annotation", responses=errors(404))
 def annotate(ws: Ws, sample: TheSample, body: AnnotationRequest) -> Annotation:
     """Give a sample a label, or another one."""
-    name = body.label_name.strip()
-    label = next((item for item in functions.list_labels(ws.db, sample.function_id) if item.name == name), None)
+    label = functions.find_label(ws.db, sample.function_id, body.label_name)
     if label is None:
-        raise InvalidInput(f"There is no label {name[:120]!r} in this function. Create it first.")
+        name = body.label_name.strip()[: functions.MAX_NAME]
+        raise InvalidInput(f"There is no label {name!r} in this function. Create it first.")
     if annotating.annotate(ws.db, [sample.id], label.id, by="api"):
         jobs.annotated(ws, sample.function_id)
     return Annotation(label_id=prefixed("label", label.id))

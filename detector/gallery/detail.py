@@ -14,7 +14,12 @@ from detector.storage.sample_records import SampleRecord, find_record
 from detector.words import day, file_size, moment
 from detector.workspace import Workspace
 
-_BY = {"person": "by hand", "import": "by the import", "api": "over the API"}
+_BY = {
+    "person": "by hand",
+    "import": "by the import",
+    "api": "over the API",
+    annotating.MERGE: "by merging two labels",
+}
 _DELETED_LABEL = "a label that was deleted since"
 
 _FORMATS = {"WEBP": "WebP", "HEIF": "HEIC"}

@@ -30,9 +30,9 @@ _ZIP_COLUMNS = ("path", "problem")
 # Handed on in pieces of about this size: each costs a change of threads and a write to the network.
 _PIECE = 256 * 1024
 
-# Excel reads a CSV file without it in the letters of the machine's country, and makes nonsense of every name that is
-# not ASCII. pandas, R, LibreOffice and databases skip it; Python's csv wants the encoding "utf-8-sig".
-_BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+#: Excel reads a CSV file without it in the letters of the machine's country, and makes nonsense of every name that is
+#: not ASCII. pandas, R, LibreOffice and databases skip it; Python's csv wants the encoding "utf-8-sig".
+BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
 def export_csv(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> Generator[bytes, None, None]:
@@ -112,7 +112,7 @@ class _Table:
     def __init__(self, ws: Workspace, function_id: str, more_columns: Sequence[str] = ()) -> None:
         functions.get_function(ws.db, function_id)
         self._labels = [label.name for label in functions.list_labels(ws.db, function_id)]
-        self._text = io.StringIO(_BYTE_ORDER_MARK, newline="")
+        self._text = io.StringIO(BYTE_ORDER_MARK, newline="")
         self._text.seek(0, io.SEEK_END)
         self._writer = csv.writer(self._text)
         self._writer.writerow([*_COLUMNS, *more_columns, *(f"confidence: {name}" for name in self._labels)])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
 from detector.importing.clutter import is_clutter
+from detector.label_names import label_key
 
 #: Linux allows 255 bytes a name; unpacking puts folders before it, and Windows has 260 characters for all together.
 _MOST_BYTES = 160
@@ -58,7 +58,7 @@ class NameTaker:
     """
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
-        self._next = {_as_compared(name): 2 for name in taken}
+        self._next = {label_key(name): 2 for name in taken}
 
     def take(self, name: str, has_ending: bool = True) -> str:
         """``name`` or, when it is taken, the next one like it; cut so that a file system allows it."""
@@ -66,17 +66,13 @@ class NameTaker:
         stem, ending = (name[:at], name[at:]) if at > 0 else (name, "")
         stem = _cut(stem, _MOST_BYTES - len(ending.encode()))
         first = found = f"{stem}{ending}"
-        key = _as_compared(first)
-        while _as_compared(found) in self._next:
+        key = label_key(first)
+        while label_key(found) in self._next:
             # Counted on from the last one: thousands of files may be called "image.png".
             found = f"{stem} ({self._next[key]}){ending}"
             self._next[key] += 1
-        self._next[_as_compared(found)] = 2
+        self._next[label_key(found)] = 2
         return found
-
-
-def _as_compared(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _cut(text: str, most_bytes: int) -> str:

@@ -18,6 +18,8 @@ from detector.storage.schema import annotation_history, labels, samples
 _CHUNK = 5000
 
 PERSON = "person"
+#: Two labels were made one: a change of many samples that no undo can take back, as one of the labels is gone.
+MERGE = "merge"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Undone:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One annotation of a sample: which label, given when and by whom (import, person, api), or taken away (None)."""
+    """One annotation of a sample: which label or none, given when and by whom (import, person, api, merge)."""
 
     label_id: str | None
     previous_label_id: str | None

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import category
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import Conflict, InvalidInput, NotFound
+from detector.label_names import label_key
 from detector.storage.database import Database, new_id, now
+from detector.storage.known_labels import (
+    KnownLabels,
+    hold_labels,
+    known_labels,
+    stored_spelling,
+    without_controls,
+)
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
 from detector.storage.schema import evaluations, functions, jobs, labels, models, samples
@@ -71,12 +78,17 @@ class FunctionSummary:
 
 def clean_name(name: str, noun: str) -> str:
     """``name`` trimmed, control characters as spaces. Raises InvalidInput when nothing or too much is left."""
-    name = "".join(" " if category(character) == "Cc" else character for character in name).strip()
+    name = without_controls(name)
     if not name:
         raise InvalidInput(f"The {noun} has no name. Give it one of 1 to {MAX_NAME} characters.")
     if len(name) > MAX_NAME:
         raise InvalidInput(f"The {noun}'s name has {len(name)} characters, more than {MAX_NAME}. Shorten it.")
     return name
+
+
+def clean_label_name(name: str) -> str:
+    """``name`` as a new label is stored under it: `clean_name`, and accents in one form (NFC). Raises InvalidInput."""
+    return clean_name(stored_spelling(name), "label")
 
 
 def create_function(
@@ -93,12 +105,15 @@ def create_function(
     Raises
     ------
     InvalidInput
-        An empty name, or the same label twice.
+        An empty name, or the same label twice, in whatever case or Unicode form.
     """
     name = clean_name(name, "function")
-    names = [clean_name(label, "label") for label in label_names]
-    if len(set(names)) != len(names):
-        raise InvalidInput("Two labels have the same name. Give each label a name of its own.")
+    names = [clean_label_name(label) for label in label_names]
+    first: dict[str, str] = {}
+    for label in names:
+        if (other := first.get(label_key(label))) is not None:
+            raise InvalidInput(f"{_same_name(other, label)} Give each label a name of its own.")
+        first[label_key(label)] = label
     function_id = new_id()
     with db.write() as connection:
         connection.execute(
@@ -287,72 +302,99 @@ def create_label(
     description: str | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> Label:
-    """Add a label. Names are trimmed and case-sensitive.
+    """Add a label; its name is trimmed.
 
     Raises
     ------
     Conflict
-        The function has a label of that name.
+        The function has a label of that name, in whatever case or Unicode form.
     InvalidInput
         The name cannot be used, or the function has as many labels as are possible.
     NotFound
         There is no such function.
     """
-    name = clean_name(name, "label")
+    name = clean_label_name(name)
     with db.write() as connection:
-        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
+        if not hold_labels(connection, function_id):
             raise NotFound("function", function_id)
-        existing = connection.scalar(
-            select(labels.c.id).where(labels.c.function_id == function_id, labels.c.name == name)
-        )
-        if existing is not None:
-            raise Conflict(f"There is a label {name!r} already. Use it, or choose another name.", existing)
-        have = connection.scalar(select(func.count()).select_from(labels).where(labels.c.function_id == function_id))
-        if have is not None and have >= MAX_LABELS:
-            raise InvalidInput(f"The function has {have} labels; no more are possible. Delete one first.")
+        known = known_labels(connection, function_id)
+        _refuse_taken(known, name, "Use it, or choose another name.")
+        if len(known.ids) >= MAX_LABELS:
+            raise InvalidInput(f"The function has {len(known.ids)} labels; no more are possible. Delete one first.")
         label_id = _insert_label(connection, function_id, name, description, metadata)
     return get_label(db, label_id)
 
 
+def find_label(db: Database, function_id: str, name: str) -> Label | None:
+    """The label that a name means: that of the exact spelling, else the oldest of the same name; None without one."""
+    found = list_labels(db, function_id)
+    label_id = KnownLabels((label.name, label.id) for label in found).find(name)
+    return next((label for label in found if label.id == label_id), None)
+
+
 def ensure_labels(db: Database, function_id: str, names: Sequence[str]) -> dict[str, str]:
-    """Make the labels that are missing; returns name -> id for all labels, and for ``names`` as they were given."""
-    wanted = [clean_name(name, "label") for name in names]
+    """Make the labels that are missing; returns name -> id for all labels, and for ``names`` as they were given.
+
+    A name that differs from a label's, or from another one of ``names``, only in case or Unicode form means the same
+    label; of stored twins that of the exact spelling, else the oldest.
+    """
     with db.write() as connection:
-        have = {
-            row.name: row.id
-            for row in connection.execute(select(labels.c.name, labels.c.id).where(labels.c.function_id == function_id))
-        }
-        new = [name for name in dict.fromkeys(wanted) if name not in have]
-        if len(have) + len(new) > MAX_LABELS:
+        hold_labels(connection, function_id)
+        known = known_labels(connection, function_id)
+        new: dict[str, str] = {}
+        for given in names:
+            if known.find(given) is None:
+                new.setdefault(label_key(clean_label_name(given)), clean_label_name(given))
+        if new and len(known.ids) + len(new) > MAX_LABELS:
             raise InvalidInput(
-                f"That would make {len(have) + len(new):,} labels; at most {MAX_LABELS} are possible. "
+                f"That would make {len(known.ids) + len(new):,} labels; at most {MAX_LABELS} are possible. "
                 "Choose the folder level whose names are the labels."
             )
-        for name in new:
-            have[name] = _insert_label(connection, function_id, name, None, None)
-    return have | {given: have[name] for given, name in zip(names, wanted, strict=True)}
+        for name in new.values():
+            known.add(name, _insert_label(connection, function_id, name, None, None))
+    return known.ids | {given: label_id for given in names if (label_id := known.find(given)) is not None}
 
 
 def rename_label(
-    db: Database, label_id: str, name: str, description: str | None = None, metadata: dict[str, Any] | None = None
+    db: Database,
+    label_id: str,
+    name: str | None,
+    description: str | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> Label:
-    """Change a label's name, and its description and metadata where given. Raises Conflict, NotFound."""
-    name = clean_name(name, "label")
-    values: dict[str, Any] = {"name": name}
+    """Change a label's name, description and metadata where given; None leaves each as it is.
+
+    Another spelling of its own name is a new name like any other.
+
+    Raises
+    ------
+    Conflict
+        Another label of the function has that name, in whatever case or Unicode form.
+    InvalidInput
+        The name cannot be used.
+    NotFound
+        There is no such label.
+    """
+    values: dict[str, Any] = {}
     if description is not None:
         values["description"] = description
     if metadata is not None:
         values["metadata"] = metadata
-    function_id = get_label(db, label_id).function_id
     with db.write() as connection:
-        other = connection.scalar(
-            select(labels.c.id).where(
-                labels.c.function_id == function_id, labels.c.name == name, labels.c.id != label_id
-            )
-        )
-        if other is not None:
-            raise Conflict(f"There is a label {name!r} already. Choose another name.", other)
-        connection.execute(update(labels).where(labels.c.id == label_id).values(**values))
+        row = connection.execute(
+            select(labels.c.function_id, labels.c.name).where(labels.c.id == label_id)
+        ).one_or_none()
+        if row is None:
+            raise NotFound("label", label_id)
+        # A stored twin keeps its name, whatever else of it changes.
+        if name is not None and row.name not in (without_controls(name), clean_label_name(name)):
+            values["name"] = clean_label_name(name)
+            hold_labels(connection, row.function_id)
+            known = known_labels(connection, row.function_id)
+            others = KnownLabels(item for item in known.ids.items() if item[1] != label_id)
+            _refuse_taken(others, values["name"], "Choose another name.")
+        if values:
+            connection.execute(update(labels).where(labels.c.id == label_id).values(**values))
     return get_label(db, label_id)
 
 
@@ -372,6 +414,23 @@ def delete_label(db: Database, label_id: str) -> None:
             update(samples).where(samples.c.predicted_label_id == label_id).values(**NO_PREDICTION, revision=revision)
         )
         connection.execute(delete(labels).where(labels.c.id == label_id))
+
+
+def _refuse_taken(known: KnownLabels, name: str, advice: str) -> None:
+    taken = known.spelling(name)
+    if taken == name:
+        raise Conflict(f"There is a label {name!r} already. {advice}", known.ids[taken])
+    if taken is not None:
+        raise Conflict(f"There is a label {taken!r} already. {_same_name(taken, name)} {advice}", known.ids[taken])
+
+
+def _same_name(first: str, second: str) -> str:
+    if first == second:
+        return f"The label {first!r} is there twice."
+    return (
+        f"{first!r} and {second!r} are one name: neither upper and lower case nor the way in which an accented letter "
+        "is stored makes two of it."
+    )
 
 
 def _insert_label(

@@ -148,7 +148,10 @@ def batch_counts(db: Database, batch_id: str) -> ImportCounts:
 
 
 def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int | None = 1000) -> list[ImportRow]:
-    """The report's lines of files that did not become new samples as asked; without a limit, all."""
+    """The report's lines of files that did not become new samples as asked, the rejected ones first.
+
+    At most ``limit`` of them, for display; None: all. How many there are says ``batch_counts``, never this list.
+    """
     with db.read() as connection:
         rows = connection.execute(
             select(import_rows.c.file, import_rows.c.outcome, import_rows.c.reason)

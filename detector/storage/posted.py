@@ -11,8 +11,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from detector.errors import Conflict, DetectorError, InvalidInput, NotFound
 from detector.storage.database import Database, new_id, now
 from detector.storage.imports import ImageRow, insert_images
+from detector.storage.known_labels import known_labels
 from detector.storage.revisions import next_revision
-from detector.storage.schema import annotation_history, functions, images, import_batches, labels, samples
+from detector.storage.schema import annotation_history, functions, images, import_batches, samples
 
 BATCH_TITLE = "Over the HTTP API"
 
@@ -70,7 +71,7 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
                 continue
             label_id = None
             if post.label_name is not None:
-                label_id = known.labels.get((post.function_id, post.label_name))
+                label_id = known.labels[post.function_id].find(post.label_name)
                 if label_id is None:
                     answers.append(
                         InvalidInput(f"There is no label {post.label_name!r} in this function. Create it first.")
@@ -129,12 +130,7 @@ class _Known:
         hashes = {post.image.image_hash for post in posts}
         self.functions = set(connection.scalars(select(functions.c.id).where(functions.c.id.in_(wanted))))
         self.images = set(connection.scalars(select(images.c.hash).where(images.c.hash.in_(hashes))))
-        self.labels = {
-            (row.function_id, row.name): row.id
-            for row in connection.execute(
-                select(labels.c.id, labels.c.function_id, labels.c.name).where(labels.c.function_id.in_(wanted))
-            )
-        }
+        self.labels = {function_id: known_labels(connection, function_id) for function_id in self.functions}
         self.samples: dict[tuple[str, str], str] = {}
         self.binned: dict[tuple[str, str], str] = {}
         for row in connection.execute(

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -315,7 +316,7 @@ def test_labels_keep_what_they_were_given(caller: Caller) -> None:
     metadata = {"colour": "red", "rank": 3}
     made = caller.post(f"{path}/labels", json={"name": " a  b ", "description": "Both", "metadata": metadata}).json()
     assert made == {"id": made["id"], "name": "a  b", "description": "Both", "metadata": metadata}
-    plain = caller.post(f"{path}/labels", json={"name": "A  B"}).json()
+    plain = caller.post(f"{path}/labels", json={"name": "A B"}).json()
     assert set(plain) == {"id", "name"}
     assert caller.get(f"{path}/labels").json() == [made, plain]
     again = caller.post(f"{path}/labels", json={"name": "a  b"})
@@ -323,9 +324,85 @@ def test_labels_keep_what_they_were_given(caller: Caller) -> None:
     assert again.json()["id"] == made["id"]
     renamed = caller.put(f"{path}/labels/{made['id']}", json={"name": "c", "description": None}).json()
     assert renamed == {"id": made["id"], "name": "c", "description": "Both", "metadata": metadata}
-    taken = caller.put(f"{path}/labels/{made['id']}", json={"name": "A  B"})
+    taken = caller.put(f"{path}/labels/{made['id']}", json={"name": "A B"})
     assert_error(taken, 409)
     assert taken.json()["id"] == plain["id"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("k\u00fcnstlich", "ku\u0308nstlich"),
+        ("ku\u0308nstlich", "K\u00dcNSTLICH"),
+        ("Real", "rEAL"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("\u03b5\u03b9\u03ba\u03cc\u03bd\u03b1\u03c2", "\u0395\u0399\u039a\u038c\u039d\u0391\u03a3"),
+    ],
+)
+def test_one_name_in_two_spellings_is_one_label(caller: Caller, first: str, second: str) -> None:
+    """The kind: the same name in another case or Unicode form made a second label, or was unknown to a post."""
+    path = caller.create_function("Spellings", ())
+    made = caller.post(f"{path}/labels", json={"name": first}).json()
+    assert made["name"] == unicodedata.normalize("NFC", first)
+    other = caller.post(f"{path}/labels", json={"name": "other"}).json()
+    again = caller.post(f"{path}/labels", json={"name": f" {second}"})
+    assert_error(again, 409)
+    taken = caller.put(f"{path}/labels/{other['id']}", json={"name": second})
+    assert_error(taken, 409)
+    assert again.json()["id"] == taken.json()["id"] == made["id"]
+    # A sample that names the label in the other spelling is this label's.
+    multipart = caller.post_image(path, make_image(1), second).json()
+    in_json = caller.post(
+        f"{path}/samples", json={"data": data_uri(make_image(2)), "annotation": {"labelName": second}}
+    ).json()
+    later = caller.post_image(path, make_image(3)).json()
+    annotated = caller.put(f"{path}/samples/{later['id']}/annotation", json={"labelName": second}).json()
+    ids = [multipart["annotation"]["labelId"], in_json["annotation"]["labelId"], annotated["labelId"]]
+    assert ids == [made["id"]] * 3
+    # Its own name in another spelling is no conflict.
+    renamed = caller.put(f"{path}/labels/{made['id']}", json={"name": second})
+    assert renamed.status_code == 200, renamed.text
+    assert renamed.json()["name"] == unicodedata.normalize("NFC", second)
+    assert [item["id"] for item in caller.get(f"{path}/labels").json()] == [made["id"], other["id"]]
+    assert caller.metrics(path)["annotatedLabelCounts"][renamed.json()["name"]] == 3
+
+
+def test_a_full_width_or_dotless_letter_makes_another_label(caller: Caller) -> None:
+    """What only looks alike (NFKC) is not one name: whoever writes so may mean two things."""
+    path = caller.create_function("Letters", ("real", "isi"))
+    for name in ("\uff52\uff45\uff41\uff4c", "\u0131s\u0131"):
+        assert caller.post(f"{path}/labels", json={"name": name}).status_code == 200
+    assert_error(caller.post_image(path, make_image(1), "\uff49si"), 400)
+
+
+def test_of_simultaneous_labels_of_one_name_one_is_made(server: Server, caller: Caller) -> None:
+    path = caller.create_function("Race", ())
+    spellings = ("k\u00fcnstlich", "ku\u0308nstlich", "K\u00dcNSTLICH", "KU\u0308NSTLICH") * 2
+    callers = [server.caller() for _ in spellings]
+    with ThreadPoolExecutor(len(spellings)) as threads:
+        answers = list(
+            threads.map(lambda one, name: one.post(f"{path}/labels", json={"name": name}), callers, spellings)
+        )
+    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(caller.get(f"{path}/labels").json()) == 1
+
+
+def test_stored_twins_can_each_be_named_and_changed(server: Server, caller: Caller) -> None:
+    """Two spellings that were stored as two labels before stay two until a person merges them."""
+    path = caller.create_function("Twins", ("k\u00fcnstlich", "placeholder"))
+    first, second = caller.get(f"{path}/labels").json()
+    with server.workspace.db.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE labels SET name = ? WHERE id = ?", ("ku\u0308nstlich", second["id"].removeprefix("label_"))
+        )
+    names = {item["id"]: item["name"] for item in caller.get(f"{path}/labels").json()}
+    for seed, (label_id, name) in enumerate(names.items()):
+        assert caller.post_image(path, make_image(seed), name).json()["annotation"]["labelId"] == label_id
+        described = caller.put(f"{path}/labels/{label_id}", json={"name": name, "description": "d"})
+        assert described.json() == {"id": label_id, "name": name, "description": "d"}
+    # Any other spelling means the older one.
+    assert caller.post_image(path, make_image(9), "K\u00dcNSTLICH").json()["annotation"]["labelId"] == first["id"]
 
 
 def test_a_deleted_label_takes_annotations_predictions_and_answers_along(caller: Caller) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -95,7 +98,117 @@ def test_a_label_of_the_same_name_is_a_conflict_that_names_the_other(ws: Workspa
     with pytest.raises(Conflict) as renamed:
         functions.rename_label(ws.db, ids["synthetic"], "real")
     assert renamed.value.existing_id == ids["real"]
-    assert functions.create_label(ws.db, function.id, "Real", "Photographs", {"a": 1}).metadata == {"a": 1}
+    assert functions.create_label(ws.db, function.id, "drawn", "By hand", {"a": 1}).metadata == {"a": 1}
+
+
+#: One name in two spellings each: case, and an accented letter as one character (NFC) or two (NFD).
+ONE_NAME = (
+    ("real", "REAL"),
+    ("k\u00fcnstlich", "ku\u0308nstlich"),
+    ("k\u00fcnstlich", "KU\u0308NSTLICH"),
+    ("Stra\u00dfe", "STRASSE"),
+    ("\u03b5\u03b9\u03ba\u03cc\u03bd\u03b1\u03c2", "\u0395\u0399\u039a\u039f\u0301\u039d\u0391\u03a3"),
+    ("\uff52\uff45\uff41\uff4c", "\uff32\uff25\uff21\uff2c"),
+)
+#: Two names: the Turkish dotless i is another letter, and full-width letters are others too, as NFKC is not applied.
+TWO_NAMES = (("\u0131s\u0131", "isi"), ("ISI", "\u0131s\u0131"), ("real", "\uff52\uff45\uff41\uff4c"), ("a", "\u00e4"))
+
+
+@pytest.mark.parametrize(("first", "second"), [pair for one in ONE_NAME for pair in (one, one[::-1])])
+def test_one_name_in_two_spellings_is_one_label_however_it_comes(ws: Workspace, first: str, second: str) -> None:
+    """The kind: the same label in two Unicode forms, or cases, became two labels trained against each other."""
+    with pytest.raises(InvalidInput) as twice:
+        empty_function(ws, labels=[first, second])
+    assert str(twice.value).endswith("Give each label a name of its own.")
+
+    function = empty_function(ws, labels=[first, "other"])
+    ids = label_ids(ws, function)
+    stored = normalize("NFC", first)
+    assert list(ids) == [stored, "other"]
+    with pytest.raises(Conflict) as made:
+        functions.create_label(ws.db, function.id, f" {second} ")
+    assert made.value.existing_id == ids[stored]
+    with pytest.raises(Conflict) as renamed:
+        functions.rename_label(ws.db, ids["other"], second)
+    assert renamed.value.existing_id == ids[stored]
+    found = functions.ensure_labels(ws.db, function.id, [second, f"{second} ", first])
+    assert {found[second], found[f"{second} "], found[first]} == {ids[stored]}
+    by_name = functions.find_label(ws.db, function.id, second)
+    assert by_name is not None
+    assert by_name.id == ids[stored]
+    assert label_ids(ws, function) == ids
+
+
+@pytest.mark.parametrize(("first", "second"), TWO_NAMES)
+def test_letters_that_only_look_alike_make_two_names(ws: Workspace, first: str, second: str) -> None:
+    function = empty_function(ws, labels=[first, second])
+    assert list(label_ids(ws, function)) == [first, second]
+    with pytest.raises(Conflict):
+        functions.rename_label(ws.db, label_ids(ws, function)[second], first)
+
+
+def test_names_that_come_together_in_two_spellings_make_one_label(ws: Workspace) -> None:
+    """The kind: the folders of one archive, one packed on macOS (NFD)."""
+    function = empty_function(ws, labels=[])
+    found = functions.ensure_labels(ws.db, function.id, ["ku\u0308nstlich", "K\u00dcNSTLICH", "k\u00fcnstlich"])
+    [label] = functions.list_labels(ws.db, function.id)
+    assert label.name == "k\u00fcnstlich"
+    assert set(found.values()) == {label.id}
+
+
+def test_a_label_may_be_given_another_spelling_of_its_own_name(ws: Workspace) -> None:
+    function = empty_function(ws, labels=["real", "k\u00fcnstlich"])
+    ids = label_ids(ws, function)
+    assert functions.rename_label(ws.db, ids["real"], "Real").name == "Real"
+    assert functions.rename_label(ws.db, ids["k\u00fcnstlich"], "KU\u0308NSTLICH").name == "K\u00dcNSTLICH"
+    assert functions.rename_label(ws.db, ids["real"], None, "Photographs").name == "Real"
+
+
+def test_of_one_name_made_by_eight_threads_at_once_one_label_comes(tmp_path: Path) -> None:
+    """The kind: whether a name is taken must be decided in the transaction that takes it.
+
+    The threads share two workspaces, as a server and a command line do.
+    """
+    places = [workspace(tmp_path / "data"), workspace(tmp_path / "data")]
+    function = empty_function(places[0], labels=[])
+    spellings = ["k\u00fcnstlich", "ku\u0308nstlich", "K\u00dcNSTLICH", "KU\u0308NSTLICH"]
+    start = threading.Barrier(8)
+
+    def make(number: int) -> str:
+        place, name = places[number % 2], spellings[number // 2]
+        start.wait()
+        if number % 4 < 2:
+            return functions.ensure_labels(place.db, function.id, [name])[name]
+        try:
+            return functions.create_label(place.db, function.id, name).id
+        except Conflict as error:
+            return error.existing_id
+
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(make, range(8)))
+    [label] = functions.list_labels(places[0].db, function.id)
+    assert set(made) == {label.id}
+    assert label.name in {normalize("NFC", name) for name in spellings}
+
+
+def test_of_renamings_to_one_name_at_once_one_wins(tmp_path: Path) -> None:
+    places = [workspace(tmp_path / "data"), workspace(tmp_path / "data")]
+    names = [f"label {number}" for number in range(8)]
+    ids = label_ids(places[0], function := empty_function(places[0], labels=names))
+    start = threading.Barrier(8)
+
+    def rename(number: int) -> bool:
+        start.wait()
+        try:
+            functions.rename_label(places[number % 2].db, ids[names[number]], ("Real", "REAL")[number % 2])
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(rename, range(8)))
+    assert sum(won) == 1
+    assert sum(name.casefold() == "real" for name in label_ids(places[0], function)) == 1
 
 
 def test_renaming_a_label_keeps_its_description_unless_given(ws: Workspace) -> None:

@@ -1,0 +1,80 @@
+"""The offer to make two labels one that are one name in two spellings; nothing happens by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import streamlit as st
+
+from detector.errors import DetectorError
+from detector.jobs import annotated
+from detector.storage import samples
+from detector.storage.functions import Label
+from detector.storage.label_twins import merge_labels, spelling_note, twins_among
+from detector.words import count
+from pages._review_filters import show_anew
+from pages._state import escape, workspace
+from pages._style import card
+
+#: Conditions of the address that name a label.
+_BY_LABEL = ("label", "says", "verdict")
+
+
+def label_twins(function_id: str, labels: Sequence[Label]) -> None:
+    """Say which labels are one name, and offer to merge them; draws nothing where there are none."""
+    groups = twins_among(labels)
+    if not groups:
+        return
+    counts = samples.count_by(workspace().db, function_id).by_label
+    for group in groups:
+        with card(f"twins-{group[0].id}"):
+            st.markdown(escape(_sentence(group, counts)))
+            with st.container(horizontal=True):
+                for label in group:
+                    if st.button(escape(f"Merge into {_shown(label)}"), key=f"merge-into-{label.id}"):
+                        _confirm(function_id, [other for other in group if other is not label], label, counts)
+
+
+def _sentence(group: Sequence[Label], counts: Mapping[str, int]) -> str:
+    names = " and ".join(_shown(label) for label in group)
+    numbers = [f"{counts.get(label.id, 0):,}" for label in group]
+    images = f"{', '.join(numbers[:-1])} and {numbers[-1]} images"
+    spellings = "two" if len(group) == 2 else str(len(group))
+    return f"{names} are one name in {spellings} spellings: {images}, which are trained against each other."
+
+
+def _shown(label: Label) -> str:
+    note = spelling_note(label.name)
+    return f"{label.name} ({note})" if note else label.name
+
+
+@st.dialog("Merge the spellings?", on_dismiss="rerun")
+def _confirm(function_id: str, gone: Sequence[Label], kept: Label, counts: Mapping[str, int]) -> None:
+    images = count(sum(counts.get(label.id, 0) for label in gone), "image")
+    names = " and ".join(_shown(label) for label in gone)
+    st.markdown(
+        escape(
+            f"{images} labelled {names} will be labelled {_shown(kept)}, those in the bin too, and the label {names} "
+            "goes. This cannot be undone."
+        )
+    )
+    if not st.button("Merge", type="primary"):
+        return
+    merged: list[int] = []
+    try:
+        for label in gone:
+            merged.append(merge_labels(workspace().db, label.id, kept.id))
+            for name in _BY_LABEL:
+                if st.query_params.get(name) == label.id:
+                    st.query_params[name] = kept.id
+                    show_anew()
+    except DetectorError as error:
+        st.error(escape(str(error)))
+        return
+    finally:
+        # Without any sample too: what there is to be said has changed.
+        if merged:
+            annotated(workspace(), function_id)
+    st.session_state["review-said"] = f"{count(sum(merged), 'sample')} {kept.name} now. A new model follows by itself."
+    st.session_state.pop("review-page", None)
+    st.rerun()

@@ -1,0 +1,98 @@
+"""The command that lists labels and merges two spellings of one name, as a real process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from detector.storage import functions, jobs, samples
+from tests.command_line import run
+from tests.factories import label_ids, labelled_function, workspace
+from tests.storage.test_label_twins import NFC, NFD, with_twins
+
+
+def test_labels_are_listed_with_their_counts_and_twins_are_marked(tmp_path: Path) -> None:
+    """The kind: NFC and NFD look alike on a screen; which is which is said, and how to make them one."""
+    ws = workspace(tmp_path)
+    function = with_twins(ws, 2)
+    ids = label_ids(ws, function)
+    ws.close()
+    listed = run(tmp_path, "labels", function.name)
+    assert listed.code == 0, listed.err
+    real, first, second = listed.out.splitlines()
+    assert (ids["real"] in real, "2 samples" in real, "one name" in real) == (True, True, False)
+    assert f"one name with {ids[NFD]}" in first
+    assert f"one name with {ids[NFC]}" in second
+    assert ("apart" in first, "apart" in second) == (False, True)
+    assert "--merge" in listed.sentence
+    rows = json.loads(run(tmp_path, "labels", function.id, "--json").out)
+    assert rows == [
+        {"id": ids["real"], "name": "real", "samples": 2, "twins": []},
+        {"id": ids[NFC], "name": NFC, "samples": 2, "twins": [ids[NFD]]},
+        {"id": ids[NFD], "name": NFD, "samples": 2, "twins": [ids[NFC]]},
+    ]
+
+
+def test_two_spellings_are_merged_by_their_names_or_ids(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = with_twins(ws, 2)
+    ids = label_ids(ws, function)
+    merged = run(tmp_path, "labels", function.name, "--merge", NFD, "--into", ids[NFC], "--json")
+    assert merged.json == {
+        "from": {"id": ids[NFD], "name": NFD},
+        "into": {"id": ids[NFC], "name": NFC, "samples": 4},
+        "moved": 2,
+    }
+    assert list(label_ids(ws, function)) == ["real", NFC]
+    # The model that follows is asked for.
+    assert [job.kind for job in jobs.list_jobs(ws.db, function.id)] == ["build"]
+    plain = run(tmp_path, "labels", function.name)
+    assert (plain.code, plain.err, len(plain.out.splitlines())) == (0, "", 2)
+    ws.close()
+
+
+def test_what_a_killed_import_left_running_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = with_twins(ws, 1)
+    jobs.enqueue(ws.db, function.id, "import", {"from": "folder"})
+    assert jobs.claim(ws.db, ("import",)) is not None
+    merge = ("labels", function.name, "--merge", NFD, "--into", NFC)
+    held = run(tmp_path, *merge)
+    assert (held.code, "import" in held.sentence) == (1, True)
+    with ws.db.write() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET owner = replace(owner, ':', ':9')")
+    assert run(tmp_path, *merge).code == 0
+    ws.close()
+
+
+def test_a_merge_that_is_none_ends_with_one_sentence_and_changes_nothing(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = with_twins(ws, 1)
+    ids = label_ids(ws, function)
+    for arguments, words in (
+        (("--merge", NFC), "--into"),
+        (("--into", NFC), "--merge"),
+        (("--merge", "real", "--into", NFC), "two names"),
+        (("--merge", "K\u00dcNSTLICH", "--into", NFC), "Give the id"),
+        (("--merge", NFC, "--into", NFC), "itself"),
+        (("--merge", "unknown", "--into", NFC), "unknown"),
+    ):
+        done = run(tmp_path, "labels", function.name, *arguments)
+        assert (done.code, done.out) == (1, "")
+        assert words in done.sentence
+        assert len(done.err.splitlines()) == 1
+    assert run(tmp_path, "labels", "no such function").code == 1
+    assert label_ids(ws, function) == ids
+    assert samples.count_by(ws.db, function.id).by_label == dict.fromkeys(ids.values(), 1)
+    ws.close()
+
+
+def test_a_function_without_labels_says_where_they_come_from(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 1)
+    for label_id in label_ids(ws, function).values():
+        functions.delete_label(ws.db, label_id)
+    ws.close()
+    done = run(tmp_path, "labels", function.name)
+    assert (done.code, done.out) == (0, "")
+    assert "import" in done.sentence
