@@ -51,10 +51,7 @@ def add_train_command(commands: Any) -> None:
         "--map", action="append", default=[], metavar="NAME=LABEL", help="files in folders (or table rows) called NAME "
         "get LABEL; nothing after the sign leaves them out; may be given several times"
     )  # fmt: skip
-    train.add_argument(
-        "--at-most", type=int, metavar="N", help="at most N images of each label, chosen at random, and as many of "
-        "each put aside"
-    )  # fmt: skip
+    train.add_argument("--at-most", type=int, metavar="N", help="at most N images of each label, chosen at random")
     train.add_argument(
         "--splits", choices=("lock", "ignore", "folders"), help="folders such as train and test: lock those that are "
         "not for training as the locked test set (the default), ignore the difference, or take them for folders like "

@@ -18,6 +18,7 @@ from detector.training.metrics import CrossValidation
 from detector.words import ago, count, duration
 from pages._audit import duplicates_line, learning_card, sources_card, stress_card
 from pages._expert import expert_settings
+from pages._guessed_sources import guessed_sources
 from pages._jobs import jobs_of
 from pages._locked_test import locked_test_card
 from pages._scores import further_figures, price, tiles, verdicts
@@ -95,6 +96,7 @@ def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:
         stress_card(audit, theme)
         if with_sources:
             sources_card(audit, names, theme)
+        guessed_sources(function_id)
     # The figure of sources is long; without it there is room on the right.
     with left if with_sources else right:
         if audit.learning_curve is not None:

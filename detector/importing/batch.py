@@ -151,7 +151,7 @@ def import_items(
             # Only what is an image can need a label: a folder of notes must not make one.
             new = [item.label for item, _ in accepted if item.label is not None and item.label not in label_ids]
             if new:
-                label_ids = functions.ensure_labels(ws.db, function_id, new)
+                label_ids |= functions.ensure_labels(ws.db, function_id, new)
             found = [_new_sample(item, image, label_ids) for item, image in accepted]
             looked += len(chunk)
             if quota is None:
@@ -168,7 +168,7 @@ def import_items(
                     # The same picture twice is one sample, and one that keeps another label is none of this label.
                     if sample.outcome != "conflict" and sample.sample_id not in counted:
                         counted.add(sample.sample_id)
-                        quota.accept(item.label, item.split)
+                        quota.accept(item.label)
                 # Which files are next depends on what became of these.
                 chunk = next(chunks, [])
                 pending = inspection.start(chunk)
@@ -258,10 +258,10 @@ def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[lis
             item = waiting.popleft() if waiting else next(iterator, None)
             if item is None:
                 break
-            if planned.wants(item.label, item.split):
-                planned.accept(item.label, item.split)
+            if planned.wants(item.label):
+                planned.accept(item.label)
                 chunk.append(item)
-            elif quota.wants(item.label, item.split):
+            elif quota.wants(item.label):
                 later.append(item)
         waiting.extendleft(reversed(later))
         if not chunk:
@@ -270,7 +270,7 @@ def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[lis
 
 
 def _expected(chosen: Sequence[Chosen], plan: LabelPlan) -> int:
-    per = Counter((item.label, item.split) for item in chosen)
+    per = Counter(item.label for item in chosen)
     return sum(min(n, plan.per_label or n) for n in per.values())
 
 

@@ -89,7 +89,7 @@ class LabelPlan:
     source_guessed : bool
         Nobody has said that the names on that level are collections or generators.
     per_label : int or None
-        At most so many accepted images of each label, chosen at random, and as many of each put aside; None: all.
+        At most so many accepted images of each label, chosen at random, those put aside included; None: all.
     seed : int
         Of that choice.
     splits : {"lock", "ignore", "folders"}
@@ -172,20 +172,20 @@ class LabelQuota:
 
     def __init__(self, plan: LabelPlan) -> None:
         self._limit = plan.per_label
-        self._accepted: Counter[tuple[str | None, str]] = Counter()
+        self._accepted: Counter[str | None] = Counter()
 
     @property
     def limited(self) -> bool:
         """Whether there is a limit at all; without one, every file is wanted."""
         return self._limit is not None
 
-    def wants(self, label: str | None, split: str = "train") -> bool:
-        """Whether one more image of this label and split is to be imported."""
-        return self._limit is None or self._accepted[label, split] < self._limit
+    def wants(self, label: str | None) -> bool:
+        """Whether one more image of this label is to be imported."""
+        return self._limit is None or self._accepted[label] < self._limit
 
-    def accept(self, label: str | None, split: str = "train") -> None:
+    def accept(self, label: str | None) -> None:
         """Count one imported image."""
-        self._accepted[label, split] += 1
+        self._accepted[label] += 1
 
 
 def counted_folders(path: str, splits: Splits, mapped: Iterable[str] = ()) -> list[str]:
@@ -260,8 +260,8 @@ def choose(entries: Iterable[Entry], plan: LabelPlan, rows: Mapping[str, Row] | 
     Returns
     -------
     list of Chosen
-        Without ``per_label``: as they came. With it: each label and split in an order that is random but depends only
-        on the seed and the paths, in turn. The importer takes files while :class:`LabelQuota` wants them; the list
+        Without ``per_label``: as they came. With it: each label in an order that is random but depends only on the
+        seed and the paths, the labels in turn. The importer takes files while :class:`LabelQuota` wants them; the list
         holds all the others too, so that the next file can take a rejected one's place.
     """
     chosen = []
@@ -273,12 +273,11 @@ def choose(entries: Iterable[Entry], plan: LabelPlan, rows: Mapping[str, Row] | 
         return chosen
     # By hash and not by a shuffle: a file more or less, or a resumed import, leaves the order of the others alone.
     chosen.sort(key=lambda item: (_random_order(item.entry.path, plan.seed), item.entry.path))
-    seen: Counter[tuple[str | None, str]] = Counter()
+    seen: Counter[str | None] = Counter()
     ranked: list[tuple[int, str, Chosen]] = []
     for item in chosen:
-        key = (item.label, item.split)
-        ranked.append((seen[key], item.label or "", item))
-        seen[key] += 1
+        ranked.append((seen[item.label], item.label or "", item))
+        seen[item.label] += 1
     return [item for _, _, item in sorted(ranked, key=lambda ranking: ranking[:2])]
 
 
@@ -287,12 +286,15 @@ def planned_counts(
 ) -> Counter[tuple[str | None, Split]]:
     """How many files of each label and split a plan would import, bad files and repetitions counted too."""
     counts: Counter[tuple[str | None, Split]] = Counter()
+    if plan.per_label is not None:
+        # The order of the import itself.
+        paths = sorted(paths, key=lambda path: (_random_order(path, plan.seed), path))
+    quota = LabelQuota(plan)
     for path in paths:
         given = assign(path, plan, rows.get(path) if rows else None)
-        if given.included:
+        if given.included and quota.wants(given.label):
+            quota.accept(given.label)
             counts[given.label, given.split] += 1
-    if plan.per_label is not None:
-        counts = Counter({key: min(n, plan.per_label) for key, n in counts.items()})
     return counts
 
 

@@ -193,5 +193,4 @@ def test_a_quota_counts_accepted_files_only() -> None:
     quota.accept("real")
     assert not quota.wants("real")
     assert quota.wants("synthetic")
-    assert quota.wants("real", "test")
     assert not LabelQuota(LabelPlan("none")).limited
