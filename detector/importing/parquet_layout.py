@@ -34,6 +34,7 @@ _READ_BYTES = 1 << 20
 # A value that is stored once and repeated in every row takes its size a row when it is read.
 _PICTURES_AT_ONCE = 16
 _TEXTS_AT_ONCE = 1_024
+_NESTED_TEXTS_AT_ONCE = 64
 _MAX_TEXT_BYTES = 1_000_000_000
 _MAX_TEXT_CHARACTERS = 1_000
 _SAMPLE_GROUPS = 16
@@ -206,7 +207,10 @@ class ParquetLayout:
         names = {leaf: self._class_names(leaf) for leaf in leaves}
         count = 0
         # As dictionaries: a long text that is stored once and repeated in every row would else take its size a row.
-        batches = self._batches(leaves, groups, _TEXTS_AT_ONCE, leaves)
+        # pyarrow cannot do that within structs, of which fewer rows are therefore read at once.
+        flat = [leaf for leaf in leaves if leaf in self.kinds]
+        rows = _TEXTS_AT_ONCE if len(flat) == len(leaves) else _NESTED_TEXTS_AT_ONCE
+        batches = self._batches(leaves, groups, rows, flat)
         while True:
             try:
                 batch = next(batches, None)
