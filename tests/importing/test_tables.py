@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -246,12 +247,9 @@ def test_tables_are_known_by_their_names(path: str, is_table: bool, is_metadata:
 
 
 def checked(data: bytes, name: str) -> None:
-    try:
+    table = LabelTable(name, (), ())
+    with contextlib.suppress(InvalidInput):
         table = read_table(data, name)
-    except InvalidInput as error:
-        assert str(error).startswith(name)
-        return
-    assert isinstance(table, LabelTable)
     assert len(set(table.columns)) == len(table.columns)
     assert all(len(row) == len(table.columns) for row in table.rows)
     "".join(cell for row in table.rows for cell in row).encode()
