@@ -187,6 +187,7 @@ def guess_facts(table: LabelTable, taken: Iterable[str]) -> tuple[str | None, st
             if column != source
             and not set(_words(column)) & _NEVER_LABELS
             and 2 <= len(values) <= min(_MOST_GUESSED_LABELS, values.total() - 1)
+            and not any(map(ends_like_image, values))
         ]
         spoken = [column for column in few if set(_words(column)) & set(_LABEL_WORDS)]
         if len(spoken) == 1 or len(few) == 1:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -22,7 +23,7 @@ _UPWARDS = re.compile(r"(^|[/\\])\.\.[/\\]")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 _Parts = tuple[str, ...]
-_Spelled = tuple[str, list[_Parts]]
+_Spelled = tuple[str, tuple[_Parts, ...]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class FileIndex:
         left = []
         for value in values:
             spellings = _spellings(value, self._folder)
-            candidates = [folder + parts for parts in spellings] + spellings if folder else spellings
+            candidates = (*(folder + parts for parts in spellings), *spellings) if folder else spellings
             number = self._whole.first(candidates)
             if number is not None:
                 claims.add(value, number, (4, 0))
@@ -110,7 +111,9 @@ class FileIndex:
         tails = self._names(beside)
         sample = values[:: max(1, len(values) // _VOTERS)]
         voters = [hit.parts for hit in (tails.longest(spellings) for _, spellings in sample) if hit]
-        too_much = _common(parts[:-1] for parts in voters)[:_MOST_PARTS]
+        # What a cell that needs no change begins with is part of the name, for the others too: fake/ is not real/.
+        unchanged = claims.sample(_VOTERS)
+        too_much = _common(parts[:-1] for parts in (*voters, *map(_parts, unchanged)))[:_MOST_PARTS]
         too_little = self._common_folders[:_MOST_PARTS]
         best, cut, before = 0, 0, 0
         for less in range(len(too_much) + 1):
@@ -135,8 +138,7 @@ class FileIndex:
         """Claims what shares its end with a path."""
         tails = self._names(beside)
         hits = [(value, hit) for value, spellings in values if (hit := tails.longest(spellings)) is not None]
-        names = Counter(parts[-1] for parts in {hit.parts for _, hit in hits})
-        telling = all(count == 1 for count in names.values())
+        telling = _names_tell(hits, claims) if hits else False
         for value, hit in hits:
             if hit.number == _AMBIGUOUS:
                 ambiguous.add(value)
@@ -146,7 +148,7 @@ class FileIndex:
                 claims.add(value, hit.number, (1, hit.shared))
 
     @cached_property
-    def _keys(self) -> list[list[_Parts]]:
+    def _keys(self) -> list[tuple[_Parts, ...]]:
         """The parts of each path as compared; two where it holds percent signs of an address."""
         return [_spellings(path) for path in self._paths]
 
@@ -245,8 +247,19 @@ class _Claims:
         elif quality == best[0]:
             best[1].append(value)
 
+    def sample(self, most: int) -> list[str]:
+        """Some of the texts that claim a path."""
+        step = max(1, len(self._best) // most)
+        return [values[0] for _, values in islice(self._best.values(), 0, None, step)]
+
     def files(self) -> dict[str, int]:
         return {value: number for number, (_, values) in self._best.items() for value in values}
+
+
+def _names_tell(hits: Iterable[tuple[str, _Hit]], claims: _Claims) -> bool:
+    """Whether no two cells name the same file in different folders."""
+    everything = {hit.parts for _, hit in hits} | set(map(_parts, claims.files()))
+    return all(count == 1 for count in Counter(parts[-1] for parts in everything).values())
 
 
 def _unambiguous(named: Iterable[tuple[_Parts, int]]) -> dict[_Parts, int]:
@@ -270,18 +283,20 @@ def _common(folders: Iterable[_Parts]) -> _Parts:
     return common or ()
 
 
-def _spellings(value: str, folder: str = "") -> list[_Parts]:
+def _spellings(value: str, folder: str = "") -> tuple[_Parts, ...]:
     """How a path may be meant, as compared: as it stands, and with the percent signs of an address read."""
-    if _UPWARDS.search(value):
+    if ".." in value and _UPWARDS.search(value):
         # As seen from the table's folder: ../images/a.jpg
         upwards = posixpath.normpath(posixpath.join(folder, value.replace("\\", "/")))
         value = value if upwards.startswith("..") else upwards
-    if _ADDRESS.match(value):
+    if "://" in value and _ADDRESS.match(value):
         value = re.split("[?#]", value, maxsplit=1)[0]
-    found = [_parts(value)]
-    if "%" in value and (read := _parts(unquote(value))) != found[0]:
-        found.append(read)
-    return [parts for parts in found if parts]
+    parts = _parts(value)
+    if not parts:
+        return ()
+    if "%" in value and (read := _parts(unquote(value))) not in ((), parts):
+        return parts, read
+    return (parts,)
 
 
 def _parts(path: str) -> _Parts:
@@ -292,7 +307,10 @@ def _parts(path: str) -> _Parts:
         path = path.lower()
     else:
         path = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
-    return tuple([part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")])
+    parts = path.replace("\\", "/").split("/")
+    if "" in parts or "." in parts or ".." in parts:
+        return tuple([part for part in parts if part not in ("", ".", "..")])
+    return tuple(parts)
 
 
 def _stem(name: str) -> str:
