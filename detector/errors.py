@@ -39,16 +39,19 @@ class NotAnImage(ImageError):
 class ImageNotSupported(NotAnImage):
     """Whole, as far as can be told, but of a kind that is not read. ``kind`` says which: "a Photoshop file"."""
 
-    def __init__(self, name: str, kind: str, remedy: str = "Save it as JPEG, PNG or TIFF.") -> None:
-        super().__init__(name, f"{name} is {kind}; that kind is not supported. {remedy}")
+    def __init__(self, name: str, kind: str, sentence: str | None = None) -> None:
+        super().__init__(
+            name, sentence or f"{name} is {kind}; that kind is not supported. Save the picture as JPEG or PNG."
+        )
         self.kind = kind
 
 
 class CameraRawFile(ImageNotSupported):
-    """What a sensor has seen, not yet a picture; all that could be taken is a small preview. ``raw`` is such as DNG."""
+    """What a sensor has seen, not yet a picture; all that could be taken is a preview. ``raw`` is such as "DNG"."""
 
     def __init__(self, name: str, raw: str) -> None:
-        super().__init__(name, f"a camera raw file ({raw})", "Export it as JPEG or TIFF and use that file.")
+        kind = f"a camera raw file ({raw})"
+        super().__init__(name, kind, f"{name} is {kind}. Export it as JPEG or TIFF and use that file.")
         self.raw = raw
 
 

@@ -18,7 +18,16 @@ from detector.storage.imports import ImportBatch
 from detector.words import ago, count, file_size
 from pages._jobs import jobs_of
 from pages._label_plan import label_plan
-from pages._state import IMAGE_TYPES, escape, function_labels, go, heading, require_function, workspace
+from pages._state import (
+    IMAGE_TYPES,
+    escape,
+    function_labels,
+    go,
+    heading,
+    largest_upload_mb,
+    require_function,
+    workspace,
+)
 from pages._style import card
 from pages._zip_upload import forget_upload, zip_upload
 
@@ -49,6 +58,7 @@ def _from_files() -> Pending | None:
         "Images",
         accept_multiple_files=True,
         type=IMAGE_TYPES,
+        max_upload_size=largest_upload_mb(),
         label_visibility="collapsed",
         key=f"files-{st.session_state.get('files-round', 0)}",
     )

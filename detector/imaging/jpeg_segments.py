@@ -31,10 +31,14 @@ _EXIF, _PROFILE = (0xE1, b"Exif\x00\x00", 14), (0xE2, b"ICC_PROFILE\x00", 14)
 #: Scans of one file that are looked at; real progressive files have about ten.
 _MOST_SCANS = 200
 
-# What is laid behind data that may be cut off, to see whether the decoder takes any of it for the picture. The first
-# has the restart marks, whichever comes next, with bits behind each; the others are runs of ones, of zeros and of both.
-_RESTARTS = b"".join(b"\xff" + bytes([0xD0 + n % 8]) + 24 * b"\x5a" for n in range(16))
-_FILLINGS = (_RESTARTS, 48 * b"\xff\x00", 96 * b"\x00", 96 * b"\xa6")
+# What is laid behind data that may be cut off, to see whether the decoder takes any of it for the picture. Sometimes a
+# bit or two is all that is missing, hence every three bits to begin with; and restart marks with bits behind each, twice,
+# since the decoder passes over a mark that is one or two ahead of the one it waits for.
+_FILLINGS = (
+    48 * b"\xff\x00",
+    *(96 * bytes([bits]) for bits in (0b00000000, 0b10100110, 0b01011010, 0b11001001, 0b00111001, 0b10010110, 0b01101100)),
+    *(b"".join(b"\xff" + bytes([0xD0 + n % 8]) + 24 * b"\x5a" for n in range(first, first + 16)) for first in (0, 4)),
+)
 
 _ROWS_A_PIECE = 64
 
@@ -131,22 +135,17 @@ def with_end_mark(data: bytes) -> bytes | None:
     """The file with an end mark, where that is all that it lacks; else None.
 
     libjpeg makes up what is missing of a file that is cut off, and only warns. So it is tried: the file is whole when
-    the picture is the same whatever is laid behind its last byte, and another one when that byte is taken away. The
-    second half finds files that were filled up with zeros, as some downloads are.
+    the picture is the same whatever is laid behind its last byte. Files that were filled up with zeros, as interrupted
+    downloads are, count as cut off.
     """
     segments = list(_segments(data))
     if any(segment.marker == _END for segment in segments) or not _all_scans_are_there(segments, data):
         return None
     data = data.rstrip(b"\xff")  # half of the mark, or the padding before it
-    whole = _picture(data)
-    if any(_picture(data + filling) != whole for filling in _FILLINGS):
+    if data.endswith(b"\x00\x00"):
         return None
-    last = data[-2:] if data.endswith(b"\xff\x00") else data[-1:]
-    opposite = bytes([last[0] ^ 0xFF]).replace(b"\xff", b"\xff\x00")
-    shorter = data[: -len(last)]
-    if any(_picture(shorter + filling) != whole for filling in (opposite + _FILLINGS[3], *_FILLINGS)):
-        return data + _END_MARK
-    return None
+    whole = _picture(data)
+    return data + _END_MARK if all(_picture(data + filling) == whole for filling in _FILLINGS) else None
 
 
 def _picture(data: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from detector.imaging import isobmff, jpeg_segments, png_chunks, tiff_pages, webp_chunks
+from detector.imaging import gif_blocks, isobmff, jpeg_segments, png_chunks, tiff_pages, webp_chunks
 
 # Compressions and depths of Windows bitmaps that Pillow decodes; others exist for printers and for Windows CE.
 _BMP_COMPRESSIONS = {0, 1, 2, 3}
@@ -29,6 +29,8 @@ def mended_copies(data: bytes, file_format: str) -> Iterator[bytes]:
         yield from jpeg_segments.mended_copies(data)
     elif file_format == "WEBP":
         yield webp_chunks.without_metadata(data)
+    elif file_format == "GIF":
+        yield gif_blocks.without_extensions(data)
     elif file_format in ("AVIF", "HEIF"):
         yield isobmff.without_metadata(data, with_profile=True)
         yield isobmff.without_metadata(data, with_profile=False)

@@ -248,6 +248,8 @@ def why_not_supported(data: bytes) -> str | None:
     page = tiff.page(tiff.first)
     if page is None or not _is_whole(tiff, page):
         return None
+    if tiff.big and tiff.byte_order == "big":
+        return "a BigTIFF with the highest byte first"
     compression = tiff.number(page, _COMPRESSION, 1)
     if compression in _UNUSABLE_COMPRESSIONS:
         return f"a TIFF compressed as {_UNUSABLE_COMPRESSIONS[compression]}"

@@ -91,7 +91,7 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     dashboard.sees("Download as CSV")
     table = dashboard.table_text()
     assert all(path.name in table for path in more)
-    rows = list(csv.DictReader(dashboard.download("Download as CSV").read_text(encoding="utf-8").splitlines()))
+    rows = list(csv.DictReader(dashboard.download("Download as CSV").read_text(encoding="utf-8-sig").splitlines()))
     assert len(rows) == 4
     assert {row["Says"] for row in rows} <= {"real", "synthetic", "can't tell"}
     assert all(float(row["real"]) + float(row["synthetic"]) == pytest.approx(1) for row in rows)
