@@ -32,11 +32,14 @@ _EXIF, _PROFILE = (0xE1, b"Exif\x00\x00", 14), (0xE2, b"ICC_PROFILE\x00", 14)
 _MOST_SCANS = 200
 
 # What is laid behind data that may be cut off, to see whether the decoder takes any of it for the picture. Sometimes a
-# bit or two is all that is missing, hence every three bits to begin with; and restart marks with bits behind each, twice,
-# since the decoder passes over a mark that is one or two ahead of the one it waits for.
+# bit or two is all that is missing, hence every three bits to begin with; and restart marks with bits behind each,
+# twice, since the decoder passes over a mark that is one or two ahead of the one it waits for.
 _FILLINGS = (
     48 * b"\xff\x00",
-    *(96 * bytes([bits]) for bits in (0b00000000, 0b10100110, 0b01011010, 0b11001001, 0b00111001, 0b10010110, 0b01101100)),
+    *(
+        96 * bytes([bits])
+        for bits in (0b00000000, 0b10100110, 0b01011010, 0b11001001, 0b00111001, 0b10010110, 0b01101100)
+    ),
     *(b"".join(b"\xff" + bytes([0xD0 + n % 8]) + 24 * b"\x5a" for n in range(first, first + 16)) for first in (0, 4)),
 )
 
