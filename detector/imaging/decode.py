@@ -32,7 +32,7 @@ from detector.imaging.file_facts import facts_of_header
 from detector.imaging.formats import open_file, sniff_format, webp_canvas
 from detector.imaging.other_kinds import other_kind
 from detector.imaging.second_look import mended_copies, why_not_supported
-from detector.imaging.tiff_pages import picture_first, raw_kind
+from detector.imaging.tiff_pages import look_at
 
 # Process-wide in Pillow: a library that sets it would make the lower part of cut-off photographs grey, silently.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -160,14 +160,17 @@ def decode_reduced(data: bytes, name: str, limits: ImageLimits, longest_side: in
         raise ImageTooManyBytes(name, len(data), limits.max_bytes)
     file_format = sniff_format(data)
     try:
-        if file_format in (None, "TIFF") and (raw := raw_kind(data)) is not None:
-            raise CameraRawFile(name, raw)
+        picture = data
+        if file_format in (None, "TIFF"):
+            look = look_at(data)
+            if look.raw is not None:
+                raise CameraRawFile(name, look.raw)
+            if look.picture is None:
+                raise ImageNotSupported(name, "a TIFF that holds nothing but reduced copies of a picture")
+            picture = look.picture
         if file_format is None:
             kind = other_kind(data)
             raise NotAnImage(name) if kind is None else ImageNotSupported(name, kind)
-        picture = picture_first(data) if file_format == "TIFF" else data
-        if picture is None:
-            raise ImageNotSupported(name, "a TIFF that holds nothing but reduced copies of a picture")
         return _decode_or_mend(picture, file_format, name, limits, longest_side)
     except ImageError:
         raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from PIL import TiffImagePlugin
 
@@ -69,8 +69,7 @@ _UNUSABLE_COMPRESSIONS = {32809: "ThunderScan", 34676: "SGI LogLuv", 34677: "SGI
 _SAMPLE_KINDS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Tag:
+class _Tag(NamedTuple):
     kind: int
     count: int
     at: int
@@ -93,6 +92,8 @@ class _Tiff:
         self.big = data[2:4] in (b"+\x00", b"\x00+")
         # Of a directory: how long its number of tags is, and how long a tag, and a place in the file.
         self.head, self.entry, self.place = (8, 20, 8) if self.big else (2, 12, 4)
+        self.layout = struct.Struct(self.order + ("HHQQ" if self.big else "HHII"))
+        self._known: dict[int, _Page | None] = {}
         self.first = self.whole(8 if self.big else 4, self.place)
 
     def whole(self, at: int, size: int) -> int:
@@ -100,17 +101,21 @@ class _Tiff:
 
     def page(self, start: int) -> _Page | None:
         """None where there is no whole directory."""
+        if start not in self._known:
+            self._known[start] = self._read(start)
+        return self._known[start]
+
+    def _read(self, start: int) -> _Page | None:
         count = self.whole(start, self.head)
         end = start + self.head + count * self.entry
         if not 8 <= start <= len(self.data) - self.head or end > len(self.data) or not 0 < count <= _MOST_TAGS:
             return None
         tags: dict[int, _Tag] = {}
-        layout = struct.Struct(self.order + ("HHQ" if self.big else "HHI"))
-        for at in range(start + self.head, end, self.entry):
-            tag, kind, values = layout.unpack_from(self.data, at)
-            inside = at + self.entry - self.place
-            place = inside if _SIZES.get(kind, 0) * values <= self.place else self.whole(inside, self.place)
-            tags.setdefault(tag, _Tag(kind, values, place))
+        at = start + self.head + self.entry - self.place
+        for tag, kind, values, place in self.layout.iter_unpack(self.data[start + self.head : end]):
+            # Short values stand in the tag itself.
+            tags.setdefault(tag, _Tag(kind, values, at if _SIZES.get(kind, 0) * values <= self.place else place))
+            at += self.entry
         return _Page(start, tags, self.whole(end, self.place))
 
     def pages(self, most: int) -> Iterator[_Page]:
@@ -148,20 +153,40 @@ class _Tiff:
         return self.number(page, _WIDTH, 0), self.number(page, _HEIGHT, 0)
 
 
-def raw_kind(data: bytes) -> str | None:
-    """What camera raw file it is (DNG, NEF ...), by its content; None for everything else."""
+class Look(NamedTuple):
+    """What a file is: a camera raw file (``raw`` says which), or a TIFF with its picture as the first page.
+
+    ``picture`` is the file itself, or a copy with one number changed; None in a raw file, and where every page says
+    that it is a reduced copy or a mask.
+    """
+
+    raw: str | None
+    picture: bytes | None
+
+
+def look_at(data: bytes) -> Look:
+    """Tell camera raw files by their content, and find the picture of a TIFF.
+
+    The picture is the first page that does not say that it is a reduced copy or a mask; of a page that is, or that has
+    a larger picture below it, the one below. Files of other formats come back as their own picture.
+    """
     for start, kind in _RAW_STARTS:
         if data.startswith(start):
-            return kind
+            return Look(kind, None)
     if data[4:12] == b"ftypcrx ":
-        return "CR3"
+        return Look("CR3", None)
     if data[:4] not in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-        return None
-    if data[8:10] == b"CR" and data[:2] == b"II":
-        return "CR2"
-    if data[8:12] in (b"IIII", b"MMMM"):
-        return "IIQ"
+        return Look(None, data)
     tiff = _Tiff(data)
+    raw = _raw_kind(tiff)
+    return Look(raw, None) if raw else Look(None, _picture_first(tiff))
+
+
+def _raw_kind(tiff: _Tiff) -> str | None:
+    if tiff.data[8:10] == b"CR" and tiff.byte_order == "little":
+        return "CR2"
+    if tiff.data[8:12] in (b"IIII", b"MMMM"):
+        return "IIQ"
     for page in tiff.pages(_MOST_SEARCHED):
         if _DNG_VERSION in page.tags:
             return "DNG"
@@ -179,24 +204,13 @@ def _kind_by_make(tiff: _Tiff) -> str:
     return next((kind for maker, kind in _RAW_BY_MAKE if maker in make), "TIFF/EP")
 
 
-def picture_first(data: bytes) -> bytes | None:
-    """The file with its picture as the first page: itself, or a copy with one number changed.
-
-    The picture is the first page that does not say that it is a reduced copy or a mask; of a page that is, or that has
-    a larger picture below it, the one below.
-
-    Returns
-    -------
-    bytes or None
-        None when every page says that it is a reduced copy or a mask.
-    """
-    tiff = _Tiff(data)
+def _picture_first(tiff: _Tiff) -> bytes | None:
     pages = 0
     for page in tiff.pages(_MOST_PAGES):
         pages += 1
         beside = tiff.is_beside(page)
         if not beside and _SUB_DIRECTORIES not in page.tags:
-            return data if page.start == tiff.first else _starting_at(tiff, page)
+            return tiff.data if page.start == tiff.first else _starting_at(tiff, page)
         width, height = (0, 0) if beside else tiff.size(page)
         best = None if beside else page
         for found in tiff.below(page):
@@ -204,8 +218,8 @@ def picture_first(data: bytes) -> bytes | None:
             if not tiff.is_beside(found) and wide > width and high > height:
                 best, width, height = found, wide, high
         if best is not None:
-            return data if best.start == tiff.first else _starting_at(tiff, best)
-    return data if pages == 0 else None
+            return tiff.data if best.start == tiff.first else _starting_at(tiff, best)
+    return tiff.data if pages == 0 else None
 
 
 def _starting_at(tiff: _Tiff, page: _Page) -> bytes:
