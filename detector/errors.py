@@ -27,11 +27,32 @@ class EmptyFile(ImageError):
 
 
 class NotAnImage(ImageError):
-    def __init__(self, name: str) -> None:
+    """The bytes begin like nothing that is read here; ``sentence`` is for the subclasses that know what it is."""
+
+    def __init__(self, name: str, sentence: str | None = None) -> None:
         super().__init__(
             name,
-            f"{name} is not an image that can be read. Use JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC.",
+            sentence or f"{name} is not an image that can be read. Use JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC.",
         )
+
+
+class ImageNotSupported(NotAnImage):
+    """Whole, as far as can be told, but of a kind that is not read. ``kind`` says which: "a Photoshop file"."""
+
+    def __init__(self, name: str, kind: str, sentence: str | None = None) -> None:
+        super().__init__(
+            name, sentence or f"{name} is {kind}; that kind is not supported. Save the picture as JPEG or PNG."
+        )
+        self.kind = kind
+
+
+class CameraRawFile(ImageNotSupported):
+    """What a sensor has seen, not yet a picture; all that could be taken is a preview. ``raw`` is such as "DNG"."""
+
+    def __init__(self, name: str, raw: str) -> None:
+        kind = f"a camera raw file ({raw})"
+        super().__init__(name, kind, f"{name} is {kind}. Export it as JPEG or TIFF and use that file.")
+        self.raw = raw
 
 
 class ImageDamaged(ImageError):

@@ -20,6 +20,7 @@ from detector.workspace import Workspace
 if TYPE_CHECKING:
     from detector.importing.label_tables import TableSays
     from detector.importing.labelling import LabelPlan, TableChoice
+    from detector.importing.parquet import ParquetColumns
     from detector.importing.pending import Pending
     from detector.importing.table_columns import Row
 
@@ -82,7 +83,7 @@ def _train(ws: Workspace, options: argparse.Namespace) -> int:
     if options.names is not None and options.names not in ENCODINGS:
         raise InvalidInput(f"There is no encoding {options.names!r} to choose. Choose one of {', '.join(ENCODINGS)}.")
     path = options.path.resolve()
-    pending = pending_path(ws, path, options.names)
+    pending = pending_path(ws, path, options.names, _parquet_columns(path, options))
     name = options.function or (pending.title if path.is_dir() else path.stem.encode("utf-8", "replace").decode())
     try:
         function: Function | None = functions.find_function(ws.db, name)
@@ -124,8 +125,7 @@ def _plan(ws: Workspace, pending: Pending, known: Sequence[str], options: argpar
 
     suggestion = suggest(pending.paths, known or USUAL_LABELS)
     plan, questions = suggestion.plan, list(suggestion.questions)
-    rows: dict[str, Row] = {}
-    said = None
+    rows, said = pending.rows, None
     table = _table(ws, pending, plan, options)
     if table is not None:
         choice, said = table
@@ -196,7 +196,7 @@ def _table(
     from detector.importing.label_tables import read_rows
     from detector.importing.opening import open_source
 
-    if options.labels is None and options.columns is not None:
+    if options.labels is None and options.columns is not None and pending.source["from"] != "parquet":
         raise InvalidInput("--columns names columns of a table: say which table with --labels FILE.")
     choice = None
     if options.labels is not None:
@@ -261,6 +261,26 @@ def _given_columns(text: str | None) -> dict[str, str]:
             )
         given[name.strip()] = column.strip()
     return given
+
+
+def _parquet_columns(path: Path, options: argparse.Namespace) -> ParquetColumns | None:
+    """The columns of parquet files as the options say, on top of what is guessed; None where nothing is said."""
+    from detector.importing.parquet import ParquetColumns, guess_parquet_columns
+    from detector.importing.pending import is_parquet_file
+
+    if options.labels is not None or not options.columns:
+        return None
+    first = next(iter(sorted(path.rglob("*.parquet"))), None) if path.is_dir() else path
+    if first is None or not is_parquet_file(first):
+        return None
+    given = _given_columns(options.columns)
+    guess = guess_parquet_columns(first)
+    return ParquetColumns(
+        given.get("file", guess.image),
+        given.get("label", guess.label),
+        given.get("source", guess.source),
+        given.get("split", guess.split),
+    )
 
 
 def _with_columns(choice: TableChoice, given: Mapping[str, str]) -> TableChoice:

@@ -52,12 +52,12 @@ def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id:
         return None
     plan = replace(plan, splits=splits_of_folders)
     with st.expander("Source, and how many"):
-        plan = _source(levels, plan, guess, key)
+        plan = _source(pending, levels, plan, guess, key)
         limited = st.number_input(
             "At most this many images a label, chosen at random (0: all)", 0, step=100, key=f"{key}-per-label"
         )
     plan = _splits(pending, replace(plan, per_label=int(limited) or None), said, key)
-    rows = said.rows if said is not None else None
+    rows = said.rows if said is not None else pending.rows
     counts = planned_counts(image_paths(pending.paths), plan, rows)
     words = _outcome(counts)
     # Here, before it starts, a person decides whether to wait for it.
@@ -140,10 +140,10 @@ def _splits(pending: Pending, plan: LabelPlan, said: TableSays | None, key: str)
     """Offer what is not meant for training as the locked test set, where enough is left to train on."""
     if plan.splits == "folders":
         return plan
-    locking = with_splits(plan, image_paths(pending.paths), said.rows if said is not None else None)
+    locking = with_splits(plan, image_paths(pending.paths), said.rows if said is not None else pending.rows)
     if locking.splits != "lock":
         return locking
-    counts = planned_counts(image_paths(pending.paths), locking, said.rows if said is not None else None)
+    counts = planned_counts(image_paths(pending.paths), locking, said.rows if said is not None else pending.rows)
     aside = sum(n for (_, split), n in counts.items() if split == "test")
     put_aside = st.checkbox(
         f"Put the {count(aside, 'image')} of its test part aside as the locked test set",
@@ -185,9 +185,12 @@ def _asked(
     return mapping
 
 
-def _source(levels: list[LevelPreview], plan: LabelPlan, guess: LabelPlan, key: str) -> LabelPlan:
+def _source(pending: Pending, levels: list[LevelPreview], plan: LabelPlan, guess: LabelPlan, key: str) -> LabelPlan:
     if plan.table is not None and plan.table.source is not None:
         st.caption(escape(f"Sources come from the table's column {plan.table.source}."))
+        return plan
+    if any(row.source for row in pending.rows.values()):
+        st.caption("Sources come from the file's own column.")
         return plan
     others = [item.level for item in levels if item.level != plan.level]
     options = ["none", "text", *others]

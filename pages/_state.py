@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from detector.imaging.formats import IMAGE_ENDINGS
 from detector.storage import functions
 from detector.storage.functions import FunctionSummary, Label
 from detector.workspace import Workspace
@@ -18,14 +19,19 @@ PAGES = (
     ("api.py", "API", "api"),
 )
 
-#: File endings that the upload widgets offer; the decoder goes by the bytes.
-IMAGE_TYPES = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"]
+#: File endings that the upload widgets take; the decoder goes by the bytes.
+IMAGE_TYPES = list(IMAGE_ENDINGS)
 
 
 @st.cache_resource(show_spinner=False)
 def workspace() -> Workspace:
     """The data folder of this server, opened once."""
     return Workspace.open()
+
+
+def largest_upload_mb() -> int:
+    """What the upload widgets of images tell and enforce: without it they would name the server's own limit."""
+    return max(1, workspace().settings.max_image_mb)
 
 
 def current_function() -> FunctionSummary | None:

@@ -22,7 +22,16 @@ from detector.storage.imports import ImportBatch
 from detector.words import ago, count, file_size
 from pages._jobs import jobs_of
 from pages._label_plan import label_plan
-from pages._state import IMAGE_TYPES, escape, function_labels, go, heading, require_function, workspace
+from pages._state import (
+    IMAGE_TYPES,
+    escape,
+    function_labels,
+    go,
+    heading,
+    largest_upload_mb,
+    require_function,
+    workspace,
+)
 from pages._style import card
 from pages._zip_upload import forget_upload, zip_upload
 
@@ -57,6 +66,26 @@ def _with_names(pending: Pending) -> Pending:
     return pending
 
 
+def _with_columns(pending: Pending) -> Pending:
+    """The parquet file with the column for its labels that a person chooses."""
+    from detector.importing.parquet import ParquetColumns, guess_parquet_columns, parquet_column_names
+
+    guess = guess_parquet_columns(pending.path, pending.title)
+    names = [name for name in parquet_column_names(pending.path, pending.title) if name != guess.image]
+    options = ["no labels", *names]
+    chosen = st.selectbox(
+        "Column that holds the labels",
+        options,
+        index=options.index(guess.label) if guess.label in options else 0,
+        key=f"column-{pending.path.name}",
+    )
+    wanted = None if chosen == options[0] else chosen
+    if wanted == guess.label:
+        return pending
+    columns = ParquetColumns(guess.image, wanted, guess.source, guess.split)
+    return pending_zip(workspace(), pending.path, pending.title, columns=columns)
+
+
 def _from_zip() -> Pending | None:
     upload = zip_upload("zip")
     if upload is None:
@@ -66,7 +95,8 @@ def _from_zip() -> Pending | None:
         )
         return None
     st.caption(f"{escape(upload.title)} · {file_size(upload.byte_count)}")
-    return _with_names(_listed_zip(str(upload.path), upload.title))
+    pending = _listed_zip(str(upload.path), upload.title)
+    return _with_columns(pending) if pending.source["from"] == "parquet" else _with_names(pending)
 
 
 def _from_files() -> Pending | None:
@@ -74,6 +104,7 @@ def _from_files() -> Pending | None:
         "Images",
         accept_multiple_files=True,
         type=IMAGE_TYPES,
+        max_upload_size=largest_upload_mb(),
         label_visibility="collapsed",
         key=f"files-{st.session_state.get('files-round', 0)}",
     )

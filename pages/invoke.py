@@ -20,7 +20,16 @@ from detector.storage import imports, models
 from detector.storage.models import ModelRow
 from detector.tolerance import set_tolerated
 from detector.words import count, duration, percent, percent_number, safe_cell, share
-from pages._state import IMAGE_TYPES, escape, function_labels, go, heading, require_function, workspace
+from pages._state import (
+    IMAGE_TYPES,
+    escape,
+    function_labels,
+    go,
+    heading,
+    largest_upload_mb,
+    require_function,
+    workspace,
+)
 from pages._style import card, current_theme
 
 _PREVIEW = (1200, 1200)
@@ -123,7 +132,8 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
     writer = csv.DictWriter(text, ["File", "Says", "Leans to", "Confidence", *labels, "Problem"])
     writer.writeheader()
     writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
-    st.download_button("Download as CSV", text.getvalue(), "verdicts.csv", "text/csv")
+    # With the mark that the exports have, too: without it Excel garbles names that are not ASCII.
+    st.download_button("Download as CSV", text.getvalue().encode("utf-8-sig"), "verdicts.csv", "text/csv")
 
 
 def _tolerance(model: ModelRow, tolerated: float) -> None:
@@ -169,6 +179,7 @@ uploads = st.file_uploader(
     "Images",
     accept_multiple_files=True,
     type=IMAGE_TYPES,
+    max_upload_size=largest_upload_mb(),
     label_visibility="collapsed",
 )
 if uploads:

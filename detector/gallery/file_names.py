@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from detector.imaging.formats import ENDINGS_BY_FORMAT, IMAGE_ENDINGS
 from detector.importing.clutter import is_clutter
 from detector.label_names import label_key
 
@@ -13,18 +14,6 @@ _MOST_BYTES = 160
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 #: Devices on Windows, with whatever ending. See "Naming Files, Paths, and Namespaces" in Microsoft's documentation.
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
-
-_ENDINGS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"),
-    "AVIF": (".avif",),
-    "HEIF": (".heic", ".heif"),
-}
-_IMAGE_ENDINGS = tuple(ending for endings in _ENDINGS.values() for ending in endings)
 
 
 def safe_name(name: str) -> str:
@@ -43,9 +32,9 @@ def safe_name(name: str) -> str:
 def image_name(path: str, image_format: str) -> str:
     """The name of an image file: the last part of ``path``, with the ending of what the file really is."""
     name = safe_name(re.split(r"[/\\]", path)[-1])
-    endings = _ENDINGS.get(image_format, ())
+    endings = ENDINGS_BY_FORMAT.get(image_format, ())
     if endings and not name.lower().endswith(endings):
-        if name.lower().endswith(_IMAGE_ENDINGS):
+        if name.lower().endswith(IMAGE_ENDINGS):
             name = name.rpartition(".")[0]
         name = f"{name}{endings[0]}"
     return name

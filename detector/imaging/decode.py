@@ -1,8 +1,10 @@
 """The one decoder for every image that comes in, from whomever.
 
 What it promises: a file is refused by its byte count before it is parsed and by its pixel count before a pixel is
-decoded; a file that is damaged or cut off is refused and never shown half; every refusal is a named
-:class:`~detector.errors.ImageError` and nothing else escapes. It keeps no state and may be called from many threads.
+decoded; a file whose picture is damaged or cut off is refused and never shown half, while what lies beside the picture
+(texts, profiles, EXIF) never costs it; previews, masks and reduced copies are not taken for the picture, camera raw
+files are refused; every refusal is a named :class:`~detector.errors.ImageError` and nothing else escapes. It keeps no
+state and may be called from many threads.
 """
 
 from __future__ import annotations
@@ -10,15 +12,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from PIL import ExifTags, Image, ImageFile
 
-from detector.errors import EmptyFile, ImageDamaged, ImageError, ImageTooManyBytes, ImageTooManyPixels, NotAnImage
+from detector.errors import (
+    CameraRawFile,
+    EmptyFile,
+    ImageDamaged,
+    ImageError,
+    ImageNotSupported,
+    ImageTooManyBytes,
+    ImageTooManyPixels,
+    NotAnImage,
+)
 from detector.imaging.colour import to_rgb
 from detector.imaging.file_facts import facts_of_header
 from detector.imaging.formats import open_file, sniff_format, webp_canvas
+from detector.imaging.other_kinds import other_kind
+from detector.imaging.second_look import mended_copies, why_not_supported
+from detector.imaging.tiff_pages import look_at
 
 # Process-wide in Pillow: a library that sets it would make the lower part of cut-off photographs grey, silently.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -122,8 +136,8 @@ def decode_image(data: bytes, name: str, limits: ImageLimits) -> DecodedImage:
 
     Raises
     ------
-    EmptyFile, NotAnImage, ImageDamaged, ImageTooManyBytes, ImageTooManyPixels
-        All are ``ImageError``.
+    EmptyFile, NotAnImage, ImageNotSupported, CameraRawFile, ImageDamaged, ImageTooManyBytes, ImageTooManyPixels
+        All are ``ImageError``. ImageDamaged: the picture, not only what lies beside it, is damaged or cut off.
     """
     return decode_reduced(data, name, limits, None)
 
@@ -145,10 +159,19 @@ def decode_reduced(data: bytes, name: str, limits: ImageLimits, longest_side: in
     if len(data) > limits.max_bytes:
         raise ImageTooManyBytes(name, len(data), limits.max_bytes)
     file_format = sniff_format(data)
-    if file_format is None:
-        raise NotAnImage(name)
     try:
-        return _decode(data, file_format, name, limits, longest_side)
+        picture = data
+        if file_format in (None, "TIFF"):
+            look = look_at(data)
+            if look.raw is not None:
+                raise CameraRawFile(name, look.raw)
+            if look.picture is None:
+                raise ImageNotSupported(name, "a TIFF that holds nothing but reduced copies of a picture")
+            picture = look.picture
+        if file_format is None:
+            kind = other_kind(data)
+            raise NotAnImage(name) if kind is None else ImageNotSupported(name, kind)
+        return _decode_or_mend(picture, file_format, name, limits, longest_side)
     except ImageError:
         raise
     # The bytes are hostile until proven otherwise, and the plugins raise OSError, SyntaxError, ValueError,
@@ -156,6 +179,28 @@ def decode_reduced(data: bytes, name: str, limits: ImageLimits, longest_side: in
     # report, whatever is wrong with it.
     except Exception as error:
         raise ImageDamaged(name, f"{file_format}: {type(error).__name__}: {error}") from error
+
+
+def _decode_or_mend(
+    data: bytes, file_format: str, name: str, limits: ImageLimits, longest_side: int | None
+) -> DecodedImage:
+    try:
+        return _decode(data, file_format, name, limits, longest_side)
+    except ImageError:
+        raise
+    except Exception:
+        for mended in mended_copies(data, file_format):
+            try:
+                found = _decode(mended, file_format, name, limits, longest_side)
+            except ImageError:
+                raise
+            except Exception:  # the next one may do; in the end the first complaint is the one to tell
+                continue
+            return replace(found, facts=replace(found.facts, byte_count=len(data)))
+        kind = why_not_supported(data, file_format)
+        if kind is not None:
+            raise ImageNotSupported(name, kind) from None
+        raise
 
 
 def _decode(data: bytes, file_format: str, name: str, limits: ImageLimits, longest_side: int | None) -> DecodedImage:

@@ -33,10 +33,19 @@ _PLUGINS: dict[str, type[ImageFile]] = {
 }
 FORMATS = (*_PLUGINS, "HEIF")
 
-#: How names of such files end, in lower case. The decoder goes by the bytes; these are for lists and choices.
-IMAGE_ENDINGS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
-)  # fmt: skip
+#: How the files of each format may be called; the first is how we call them. The one list: of the upload widgets, of an
+#: import's folders and of the files of an export. What a file is, is told from its bytes all the same.
+ENDINGS_BY_FORMAT: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
+}
+IMAGE_ENDINGS: tuple[str, ...] = tuple(ending for endings in ENDINGS_BY_FORMAT.values() for ending in endings)
 
 _BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")

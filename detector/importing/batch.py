@@ -11,13 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from detector.errors import ImageError, InvalidInput
 from detector.importing.entries import printable
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
-from detector.importing.opening import SOURCES, open_source
+from detector.importing.opening import SOURCES, open_source, rows_of
 from detector.importing.storing import describe_image
 from detector.progress import Pace, Report, silent
 from detector.samplesets import SampleImage
@@ -26,6 +26,9 @@ from detector.samplesets.cifake import fetch_cifake
 from detector.storage import functions, imports
 from detector.storage.imports import ImageRow, NewSample
 from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.importing.parquet_layout import ParquetColumns
 
 #: Files inspected between two commits: a kill costs at most this much work.
 CHUNK = 64
@@ -67,10 +70,13 @@ def folder_payload(path: Path, plan: LabelPlan, follow_links: bool = False) -> d
     return {**payload, "follow_links": True} if follow_links else payload
 
 
-def parquet_payload(files: Sequence[tuple[Path, str]], plan: LabelPlan, title: str) -> dict[str, Any]:
+def parquet_payload(
+    files: Sequence[tuple[Path, str]], plan: LabelPlan, title: str, columns: ParquetColumns | None = None
+) -> dict[str, Any]:
     """Job payload: import parquet files, given as (path, name to show); one of our own spool is removed when done."""
     named = [[str(path), name] for path, name in files]
-    return {"from": "parquet", "path": named[0][0], "files": named, "plan": plan.to_json(), "title": title}
+    payload = {"from": "parquet", "path": named[0][0], "files": named, "plan": plan.to_json(), "title": title}
+    return {**payload, "columns": columns.to_json()} if columns is not None else payload
 
 
 def sample_payload() -> dict[str, Any]:
@@ -221,7 +227,7 @@ def _import_entries(ws: Workspace, function_id: str, batch_id: str, payload: dic
         entries = source.entries()
         if not entries:
             raise InvalidInput(f"There are no files in {payload['title']}. Choose one with images in it.")
-        rows = read_rows(entries, plan.table).rows if plan.table is not None else {}
+        rows = read_rows(entries, plan.table).rows if plan.table is not None else rows_of(source)
         used = set(plan.table.paths) if plan.table is not None else set()
         chosen = choose((entry for entry in entries if entry.path not in used), plan, rows)
         if not chosen:

@@ -8,6 +8,7 @@ from typing import Any
 
 from detector.errors import InvalidInput
 from detector.importing.entries import FolderSource, Source, ZipLimits, ZipSource
+from detector.importing.table_columns import Row
 from detector.workspace import Workspace
 
 
@@ -18,6 +19,11 @@ def zip_limits(ws: Workspace) -> ZipLimits:
         max_entry_bytes=ws.settings.max_image_bytes,
         max_total_bytes=ws.settings.max_zip_bytes,
     )
+
+
+def rows_of(source: Source) -> dict[str, Row]:
+    """What a source itself says of its files: the columns of parquet files. Ask after ``entries``."""
+    return dict(getattr(source, "rows", {}))
 
 
 def open_source(ws: Workspace, payload: Mapping[str, Any]) -> Source:
@@ -44,9 +50,11 @@ def _folder(ws: Workspace, payload: Mapping[str, Any]) -> Source:
 
 def _parquet(ws: Workspace, payload: Mapping[str, Any]) -> Source:
     # Here, not above: pyarrow takes a moment, and most imports do without it.
-    from detector.importing.parquet import ParquetSource
+    from detector.importing.parquet import ParquetColumns, ParquetSource
 
-    return ParquetSource([(Path(path), name) for path, name in payload["files"]], zip_limits(ws))
+    chosen = payload.get("columns")
+    files = [(Path(path), name) for path, name in payload["files"]]
+    return ParquetSource(files, zip_limits(ws), ParquetColumns.from_json(chosen) if chosen else None)
 
 
 #: How each kind of source is opened, by the payload's ``from``.

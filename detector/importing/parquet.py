@@ -180,6 +180,8 @@ class ParquetSource:
         self._counted = [bytearray(layout.rows) for layout in self._files]
         self._total = 0
         self.rows: dict[str, Row] = {}
+        # Nobody puts a thumbnail of a system into a parquet file.
+        self.passed_over: list[str] = []
 
     def close(self) -> None:
         """Let go of what was unpacked; entries cannot be read any more."""

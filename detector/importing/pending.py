@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detector.errors import InvalidInput, NotFound
 from detector.importing.archive_names import ArchiveNames
@@ -15,8 +16,12 @@ from detector.importing.entries import ZipSource, printable
 from detector.importing.guessing import image_paths
 from detector.importing.label_tables import FoundTable, find_tables
 from detector.importing.labelling import LabelPlan
-from detector.importing.opening import open_source
+from detector.importing.opening import open_source, rows_of
+from detector.importing.table_columns import Row
 from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.importing.parquet_layout import ParquetColumns
 
 _PARQUET_MAGIC = b"PAR1"
 _NO_PLAN = LabelPlan("none")
@@ -39,6 +44,10 @@ class Pending:
         One sentence about files that are nobody's samples, or empty.
     names : ArchiveNames or None
         Of an archive: how its names were read.
+    source : dict
+        The payload of its import, but for the plan.
+    rows : mapping of path to Row
+        What it says of its files itself: the columns of parquet files.
     """
 
     path: Path
@@ -48,6 +57,7 @@ class Pending:
     passed_over: str = ""
     names: ArchiveNames | None = None
     source: dict[str, Any] = field(default_factory=dict, repr=False)
+    rows: Mapping[str, Row] = field(default_factory=dict, repr=False)
 
     def payload(self, plan: LabelPlan, relabel: bool = False) -> dict[str, Any]:
         """The import job's payload for this source and plan; plain JSON types."""
@@ -57,17 +67,21 @@ class Pending:
         return dict(json.loads(json.dumps(wanted)))
 
 
-def pending_zip(ws: Workspace, path: Path, title: str, encoding: str | None = None) -> Pending:
+def pending_zip(
+    ws: Workspace, path: Path, title: str, encoding: str | None = None, columns: ParquetColumns | None = None
+) -> Pending:
     """List an archive or a parquet file, such as one in the spool.
 
     Raises ArchiveError, InvalidInput (it holds no files).
     """
     if is_parquet_file(path):
-        return _pending(ws, path, title, parquet_payload([(path, title)], _NO_PLAN, title))
+        return _pending(ws, path, title, parquet_payload([(path, title)], _NO_PLAN, title, columns))
     return _pending(ws, path, title, zip_payload(path, _NO_PLAN, title, encoding))
 
 
-def pending_path(ws: Workspace, path: Path, encoding: str | None = None) -> Pending:
+def pending_path(
+    ws: Workspace, path: Path, encoding: str | None = None, columns: ParquetColumns | None = None
+) -> Pending:
     """List a folder, archive or parquet file of this machine, for somebody in their own shell: links are followed.
 
     Raises
@@ -77,10 +91,10 @@ def pending_path(ws: Workspace, path: Path, encoding: str | None = None) -> Pend
     """
     title = printable(path.name)
     if path.is_dir():
-        return _folder(ws, path, title, follow_links=True)
+        return _folder(ws, path, title, True, columns)
     if not path.is_file():
         raise InvalidInput(f"There is no folder {printable(str(path))}. Give one that holds a folder for each label.")
-    return pending_zip(ws, path, title, encoding)
+    return pending_zip(ws, path, title, encoding, columns)
 
 
 def is_parquet_file(path: Path) -> bool:
@@ -114,7 +128,7 @@ def pending_folder(ws: Workspace, wanted: str) -> Pending:
         raise InvalidInput(f"{wanted} does not lie below the folder that may be read. Choose one inside it.")
     if not path.is_dir():
         raise NotFound("folder", wanted)
-    return _folder(ws, path, printable(path.name), follow_links=False)
+    return _folder(ws, path, printable(path.name), False)
 
 
 def import_folders(ws: Workspace, limit: int = 200) -> list[str]:
@@ -128,14 +142,16 @@ def import_folders(ws: Workspace, limit: int = 200) -> list[str]:
     return sorted(printable(item.name) for item in inside if not is_clutter(item.name))[:limit]
 
 
-def _folder(ws: Workspace, path: Path, title: str, follow_links: bool) -> Pending:
+def _folder(
+    ws: Workspace, path: Path, title: str, follow_links: bool, columns: ParquetColumns | None = None
+) -> Pending:
     found = _pending(ws, path, title, folder_payload(path, _NO_PLAN, follow_links))
     parquet = [name for name in found.paths if name.lower().endswith(".parquet")]
     # The hub's own layout: a folder of parquet files and a README. Beside images they are files like any other.
     if parquet and image_paths(found.paths) == list(found.paths):
         files = [(path / name, name) for name in parquet if is_parquet_file(path / name)]
         if files:
-            return _pending(ws, path, title, {**parquet_payload(files, _NO_PLAN, title), "path": str(path)})
+            return _pending(ws, path, title, {**parquet_payload(files, _NO_PLAN, title, columns), "path": str(path)})
     return found
 
 
@@ -145,8 +161,9 @@ def _pending(ws: Workspace, path: Path, title: str, source: dict[str, Any]) -> P
         tables = tuple(find_tables(entries))
         left_out = passed_over(opened.passed_over)
         names = opened.names if isinstance(opened, ZipSource) else None
+        rows = rows_of(opened)
     if not entries:
         raise InvalidInput(f"There are no files in {title}. Choose one with images in it. {left_out}".rstrip())
     listed = {name for table in tables for name in table.paths}
     paths = tuple(entry.path for entry in entries if entry.path not in listed)
-    return Pending(path, title, paths, tables, left_out, names, source)
+    return Pending(path, title, paths, tables, left_out, names, source, rows)

@@ -21,7 +21,7 @@ _SHOWN = 6
 
 def plan_words(pending: Pending, plan: LabelPlan, said: TableSays | None = None) -> list[str]:
     """What a plan does, one sentence a line: labels, what is put aside, sources, what is passed over."""
-    rows = said.rows if said is not None else None
+    rows = said.rows if said is not None else pending.rows
     sentences = [labels_sentence(pending, plan, rows), splits_sentence(pending, plan, rows), _sources(pending, plan)]
     sentences += table_sentences(said)
     return [sentence for sentence in (*sentences, *unread_tables(pending, plan), pending.passed_over) if sentence]

@@ -21,6 +21,7 @@ from itertools import chain, islice
 from typing import Any, NoReturn
 
 from detector.errors import InvalidInput
+from detector.imaging.formats import IMAGE_ENDINGS
 
 #: What a table of labels is called like.
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -39,9 +40,6 @@ _MAX_DEPTH = 8
 
 _JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 _HUGGING_FACE_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_IMAGE_ENDINGS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
-)  # fmt: skip
 # The rarer a character is in the names of files, the surer it stands between cells.
 _DELIMITERS = ("\t", ";", "|", ",")
 _DELIMITER_ROWS = 100
@@ -114,7 +112,7 @@ def is_hugging_face_metadata(path: str) -> bool:
 
 def ends_like_image(name: str) -> bool:
     """Whether a file's name ends like one of the formats that are read."""
-    return name.lower().endswith(_IMAGE_ENDINGS)
+    return name.lower().endswith(IMAGE_ENDINGS)
 
 
 def read_table(data: bytes, name: str) -> LabelTable:
