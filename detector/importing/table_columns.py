@@ -235,11 +235,9 @@ def match(table: LabelTable, columns: Columns, paths: Sequence[str], table_path:
         if before is None:
             rows[number] = row
             continue
-        if before.label and row.label and label_key(before.label) != label_key(row.label):
+        if _contradict(before, row):
             contradictions.add(number)
-        rows[number] = Row(
-            before.label or row.label, _agreed(before.source, row.source), _agreed(before.split, row.split)
-        )
+        rows[number] = _joined(before, row)
     for number in contradictions:
         rows[number] = Row(None, rows[number].source, rows[number].split)
     return Matched(
@@ -249,6 +247,38 @@ def match(table: LabelTable, columns: Columns, paths: Sequence[str], table_path:
         tuple(sorted(paths[number] for number in contradictions)),
         ambiguous,
     )
+
+
+def combine(parts: Sequence[Matched], paths: Sequence[str]) -> Matched:
+    """What several tables say together, such as the ``metadata.csv`` of ``train/`` and that of ``test/``.
+
+    Between them as within one: a file with two labels gets none and is among the contradictions.
+    """
+    rows: dict[str, Row] = {}
+    contradictions = {path for part in parts for path in part.contradictions}
+    for part in parts:
+        for path, row in part.rows.items():
+            before = rows.get(path)
+            if before is not None and _contradict(before, row):
+                contradictions.add(path)
+            rows[path] = row if before is None else _joined(before, row)
+    for path in contradictions:
+        rows[path] = Row(None, rows[path].source, rows[path].split)
+    return Matched(
+        rows,
+        sum(part.unmatched_rows for part in parts),
+        len(paths) - len(rows),
+        tuple(sorted(contradictions)),
+        sum(part.ambiguous_rows for part in parts),
+    )
+
+
+def _contradict(one: Row, other: Row) -> bool:
+    return bool(one.label and other.label) and label_key(one.label or "") != label_key(other.label or "")
+
+
+def _joined(one: Row, other: Row) -> Row:
+    return Row(one.label or other.label, _agreed(one.source, other.source), _agreed(one.split, other.split))
 
 
 def _one_line(cell: str) -> str | None:
