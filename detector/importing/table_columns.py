@@ -128,15 +128,13 @@ def guess_columns(table: LabelTable, paths: Sequence[str], table_path: str = "")
         None where no column names half of the files, nor files in half of its rows: the table is about something else.
     """
     index = FileIndex(paths, table_path)
-    # Going through all cells of all columns takes long: first a few of each tell which columns are worth it.
-    step = max(1, len(table.rows) // _SAMPLE_ROWS)
-    promising: list[int] = []
-    others: list[int] = []
-    for at in range(len(table.columns)):
-        (promising if index.find(row[at] for row in table.rows[::step]).files else others).append(at)
-    best, file = _file_column(table, promising, paths, index)
-    if step > 1 and best[:1] < (0.5,):
-        best, file = max((best, file), _file_column(table, others, paths, index))
+    every = range(len(table.columns))
+    # Some rows from all over tell enough, unless the table lists many more files than these.
+    sample = table.rows[:: max(1, len(table.rows) // _SAMPLE_ROWS)]
+    exact = [at for at in every if 10 * index.count_exact(row[at] for row in sample) >= 9 * len(sample)]
+    file = _file_column(table, exact or every, sample, index)
+    if file is None and len(sample) < len(table.rows):
+        file = _file_column(table, every, table.rows, index)
     if file is None:
         return None
     label, source, split = guess_facts(table, {file})
@@ -144,24 +142,25 @@ def guess_columns(table: LabelTable, paths: Sequence[str], table_path: str = "")
 
 
 def _file_column(
-    table: LabelTable, candidates: Iterable[int], paths: Sequence[str], index: FileIndex
-) -> tuple[tuple[float, ...], str | None]:
+    table: LabelTable, candidates: Iterable[int], rows: Sequence[Sequence[str]], index: FileIndex
+) -> str | None:
     best: tuple[float, ...] = ()
     file = None
     for at in candidates:
-        column = table.columns[at]
-        cells = [row[at] for row in table.rows]
+        cells = [row[at] for row in rows]
         found = index.find(cells).files
         named = len(set(found.values()))
         telling = sum(cell in found for cell in cells)
-        if not named or (2 * telling < len(cells) and 2 * named < len(paths)):
+        if not named or (2 * telling < len(cells) and 2 * named < index.count):
             continue
+        column = table.columns[at]
         with_ending = any(map(ends_like_image, found))
         # Rounded: a file or two more are no reason to prefer the number of a row to the file's name.
-        score = (round(named / len(paths), 2), with_ending, -_rank(column, _FILE_NAMES), -at)
+        share = round(named / min(index.count, len(cells)), 2)
+        score = (share, with_ending, -_rank(column, _FILE_NAMES), -at)
         if score > best:
             best, file = score, column
-    return best, file
+    return file
 
 
 def guess_facts(table: LabelTable, taken: Iterable[str]) -> tuple[str | None, str | None, str | None]:
