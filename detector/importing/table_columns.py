@@ -128,15 +128,13 @@ def guess_columns(table: LabelTable, paths: Sequence[str], table_path: str = "")
         None where no column names half of the files, nor files in half of its rows: the table is about something else.
     """
     index = FileIndex(paths, table_path)
-    # Going through all cells of all columns takes long: first a few of each tell which columns are worth it.
-    step = max(1, len(table.rows) // _SAMPLE_ROWS)
-    promising: list[int] = []
-    others: list[int] = []
-    for at in range(len(table.columns)):
-        (promising if index.find(row[at] for row in table.rows[::step]).files else others).append(at)
-    best, file = _file_column(table, promising, paths, index)
-    if step > 1 and best[:1] < (0.5,):
-        best, file = max((best, file), _file_column(table, others, paths, index))
+    every = range(len(table.columns))
+    # Some rows from all over tell enough, unless the table lists many more files than these.
+    sample = table.rows[:: max(1, len(table.rows) // _SAMPLE_ROWS)]
+    exact = [at for at in every if 10 * index.count_exact(row[at] for row in sample) >= 9 * len(sample)]
+    file = _file_column(table, exact or every, sample, index)
+    if file is None and len(sample) < len(table.rows):
+        file = _file_column(table, every, table.rows, index)
     if file is None:
         return None
     label, source, split = guess_facts(table, {file})
@@ -144,24 +142,25 @@ def guess_columns(table: LabelTable, paths: Sequence[str], table_path: str = "")
 
 
 def _file_column(
-    table: LabelTable, candidates: Iterable[int], paths: Sequence[str], index: FileIndex
-) -> tuple[tuple[float, ...], str | None]:
+    table: LabelTable, candidates: Iterable[int], rows: Sequence[Sequence[str]], index: FileIndex
+) -> str | None:
     best: tuple[float, ...] = ()
     file = None
     for at in candidates:
-        column = table.columns[at]
-        cells = [row[at] for row in table.rows]
+        cells = [row[at] for row in rows]
         found = index.find(cells).files
         named = len(set(found.values()))
         telling = sum(cell in found for cell in cells)
-        if not named or (2 * telling < len(cells) and 2 * named < len(paths)):
+        if not named or (2 * telling < len(cells) and 2 * named < index.count):
             continue
+        column = table.columns[at]
         with_ending = any(map(ends_like_image, found))
         # Rounded: a file or two more are no reason to prefer the number of a row to the file's name.
-        score = (round(named / len(paths), 2), with_ending, -_rank(column, _FILE_NAMES), -at)
+        share = round(named / min(index.count, len(cells)), 2)
+        score = (share, with_ending, -_rank(column, _FILE_NAMES), -at)
         if score > best:
             best, file = score, column
-    return best, file
+    return file
 
 
 def guess_facts(table: LabelTable, taken: Iterable[str]) -> tuple[str | None, str | None, str | None]:
@@ -235,11 +234,9 @@ def match(table: LabelTable, columns: Columns, paths: Sequence[str], table_path:
         if before is None:
             rows[number] = row
             continue
-        if before.label and row.label and label_key(before.label) != label_key(row.label):
+        if _contradict(before, row):
             contradictions.add(number)
-        rows[number] = Row(
-            before.label or row.label, _agreed(before.source, row.source), _agreed(before.split, row.split)
-        )
+        rows[number] = _joined(before, row)
     for number in contradictions:
         rows[number] = Row(None, rows[number].source, rows[number].split)
     return Matched(
@@ -249,6 +246,38 @@ def match(table: LabelTable, columns: Columns, paths: Sequence[str], table_path:
         tuple(sorted(paths[number] for number in contradictions)),
         ambiguous,
     )
+
+
+def combine(parts: Sequence[Matched], paths: Sequence[str]) -> Matched:
+    """What several tables say together, such as the ``metadata.csv`` of ``train/`` and that of ``test/``.
+
+    Between them as within one: a file with two labels gets none and is among the contradictions.
+    """
+    rows: dict[str, Row] = {}
+    contradictions = {path for part in parts for path in part.contradictions}
+    for part in parts:
+        for path, row in part.rows.items():
+            before = rows.get(path)
+            if before is not None and _contradict(before, row):
+                contradictions.add(path)
+            rows[path] = row if before is None else _joined(before, row)
+    for path in contradictions:
+        rows[path] = Row(None, rows[path].source, rows[path].split)
+    return Matched(
+        rows,
+        sum(part.unmatched_rows for part in parts),
+        len(paths) - len(rows),
+        tuple(sorted(contradictions)),
+        sum(part.ambiguous_rows for part in parts),
+    )
+
+
+def _contradict(one: Row, other: Row) -> bool:
+    return bool(one.label and other.label) and label_key(one.label or "") != label_key(other.label or "")
+
+
+def _joined(one: Row, other: Row) -> Row:
+    return Row(one.label or other.label, _agreed(one.source, other.source), _agreed(one.split, other.split))
 
 
 def _one_line(cell: str) -> str | None:

@@ -71,6 +71,15 @@ class FileIndex:
         self._exact = {path: number for number, path in enumerate(paths)}
         self._tails: dict[bool, _Names] = {}
 
+    @property
+    def count(self) -> int:
+        """How many paths there are."""
+        return len(self._paths)
+
+    def count_exact(self, values: Iterable[str]) -> int:
+        """How many of the texts are paths as they stand: told quickly, where :meth:`find` looks at spellings."""
+        return sum(f"{self._folder}{value}" in self._exact or value in self._exact for value in values)
+
     def find(self, values: Iterable[str]) -> Found:
         """Find the file of each of the texts, which are taken together as one column."""
         claims = _Claims()
@@ -138,13 +147,16 @@ class FileIndex:
         """Claims what shares its end with a path."""
         tails = self._names(beside)
         hits = [(value, hit) for value, spellings in values if (hit := tails.longest(spellings)) is not None]
-        telling = _names_tell(hits, claims) if hits else False
+        moved: list[tuple[str, _Hit]] = []
         for value, hit in hits:
             if hit.number == _AMBIGUOUS:
                 ambiguous.add(value)
             elif hit.shared in (len(hit.parts), self._paths[hit.number].count("/") + 1, _MOST_PARTS):
                 claims.add(value, hit.number, (2, hit.shared))
-            elif telling:
+            else:
+                moved.append((value, hit))
+        if moved and _names_tell(hits, claims):
+            for value, hit in moved:
                 claims.add(value, hit.number, (1, hit.shared))
 
     @cached_property

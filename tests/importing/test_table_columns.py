@@ -7,7 +7,7 @@ import random
 import pytest
 
 from detector.errors import InvalidInput
-from detector.importing.table_columns import Columns, Matched, Row, guess_columns, match
+from detector.importing.table_columns import Columns, Matched, Row, combine, guess_columns, match
 from detector.importing.tables import LabelTable, read_table
 
 PATHS = [f"images/{number:03d}.jpg" for number in range(30)]
@@ -138,6 +138,31 @@ def test_contradictions_are_listed_in_order() -> None:
     matched = match(table, Columns("f", "l"), ["a.jpg", "b.jpg"])
     assert matched.contradictions == ("a.jpg", "b.jpg")
     assert (matched.unmatched_rows, matched.unlisted_files) == (0, 0)
+
+
+def test_several_tables_say_what_they_say_together() -> None:
+    paths = ["train/0.png", "train/1.png", "test/0.png", "test/1.png"]
+    tables = {
+        "train/metadata.csv": table_of(["file_name", "label"], ["0.png", "1.png"], ["real", "fake"]),
+        "test/metadata.csv": table_of(["file_name", "label"], ["0.png", "9.png"], ["fake", "real"]),
+        "all.csv": table_of(["file_name", "source"], ["train/0.png"], ["sd"]),
+    }
+    columns = {"all.csv": Columns("file_name", None, "source")}
+    parts = [match(table, columns.get(at, Columns("file_name", "label")), paths, at) for at, table in tables.items()]
+    assert combine(parts, paths) == Matched(
+        {
+            "train/0.png": Row("real", "sd", None),
+            "train/1.png": Row("fake", None, None),
+            "test/0.png": Row("fake", None, None),
+        },
+        unmatched_rows=1,
+        unlisted_files=1,
+        contradictions=(),
+    )
+    other = Matched({"train/0.png": Row("fake", None, None)}, 0, 3, ())
+    against = combine([*parts, other], paths)
+    assert against.contradictions == ("train/0.png",)
+    assert against.rows["train/0.png"] == Row(None, "sd", None)
 
 
 def test_rows_whose_name_fits_several_files_are_counted() -> None:
