@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # Names come from anywhere, and a terminal that cannot show one must not end the work.
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         if not options.opens_data:
             return int(options.run(None, options))
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets ``run``, and ``opens_data`` where it needs no data folder."""
     parser = argparse.ArgumentParser(prog="python -m detector", description="Build and use detectors of AI images.")
     parser.set_defaults(opens_data=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -43,7 +43,7 @@ def labels_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] |
             counts[name] += 1
             means[name] = given.label if given.included else None
     parts = []
-    for name, n in counts.most_common(_SHOWN):
+    for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]:
         label = means[name]
         meaning = "left out" if label is None else label
         parts.append(f"{name} ({n:,})" if label == name else f"{name} -> {meaning} ({n:,})")

@@ -283,3 +283,64 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_uploaded_files_are_entries_like_any_others() -> None:
     source = UploadSource([("b.jpg", b"2"), ("..\\a.jpg", b"1"), (".DS_Store", b"x")])
     assert [(entry.path, entry.read()) for entry in source.entries()] == [("a.jpg", b"1"), ("b.jpg", b"2")]
+
+
+def test_folders_of_a_zip_are_no_files_whoever_wrote_them(tmp_path: Path) -> None:
+    """The kind: entries that stand for folders, told by a slash, a backslash, a flag of DOS or a mode of Unix."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("real/", b"")
+        for name, system, attributes in (
+            ("real/dos", 0, 0x10),
+            ("real/unix", 3, 0o40755 << 16),
+            ("real/empty file", 3, 0o100644 << 16),
+            ("real/plain", 0, 0),
+        ):
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr = system, attributes
+            archive.writestr(info, b"")
+        archive.writestr("real/full/", b"a file whose name ends like that of a folder")
+    with ZipSource(path, LIMITS) as source:
+        assert listed(source) == ["real/empty file", "real/full", "real/plain"]
+    backslashes = make_zip(tmp_path / "b.zip", {"real\\": b"", "real\\1.jpg": b"1", "real\\sub\\": b""})
+    with ZipSource(backslashes, LIMITS) as source:
+        assert listed(source) == ["real/1.jpg"]
+
+
+def test_names_that_become_alike_are_told_apart(tmp_path: Path) -> None:
+    """The kind: entries whose shown paths are equal. Each has a line of its own in the report, or one would vanish."""
+    files = {"a/1.jpg": b"1", "a\\1.jpg": b"2", "./a/1.jpg": b"3", "../a/1.jpg": b"4", "a/1 (2).jpg": b"5", "..": b"6"}
+    with ZipSource(make_zip(tmp_path / "a.zip", files), LIMITS) as source:
+        found = {entry.path: entry.read() for entry in source.entries()}
+    assert sorted(found.values()) == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    assert set(found) == {*(f"a/1{number}.jpg" for number in ("", " (2)", " (3)", " (4)", " (5)")), "unnamed"}
+
+
+def test_links_lead_anywhere_only_for_whom_they_may(tmp_path: Path) -> None:
+    """The kind: links out of the folder, back up, in circles and to nowhere; strict for a page, followed in a shell."""
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "1.jpg").write_bytes(b"1")
+    (root / "real" / "out").symlink_to(tmp_path / "outside")
+    (root / "real" / "up").symlink_to(root)
+    (root / "real" / "nowhere.jpg").symlink_to(tmp_path / "gone")
+    (root / "circle").symlink_to(root / "circle")
+    assert listed(FolderSource(root)) == ["circle", "real/nowhere.jpg", "real/out"]
+    followed = FolderSource(root, follow_links=True).entries()
+    assert [entry.path for entry in followed] == ["circle", "real/nowhere.jpg", "real/out/1.jpg"]
+    assert followed[-1].read() == b"1"
+    for entry in followed[:2]:
+        with pytest.raises(EntryUnreadable):
+            entry.read()
+
+
+def test_a_folder_deeper_than_any_collection_ends_in_a_line(tmp_path: Path) -> None:
+    deep = tmp_path
+    for _ in range(70):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    (deep / "1.jpg").write_bytes(b"1")
+    (entry,) = FolderSource(tmp_path).entries()
+    with pytest.raises(EntryUnreadable, match="more than 64 folders deep"):
+        entry.read()

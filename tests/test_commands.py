@@ -1,0 +1,99 @@
+"""The full list of commands and their options: whoever adds one adds it here, and every command takes ``--json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detector.cli import build_parser
+from tests.command_line import CHECKOUT, environment, run
+from tests.made_folders import make_folder
+
+COMMANDS = {
+    "train": {
+        *("PATH", "--function", "--label-level", "--source-level", "--map", "--at-most", "--splits", "--labels"),
+        *("--columns", "--names", "--relabel", "--strict", "--backbone", "--json"),
+    },
+    "invoke": {"function", "PATH", "--json"},
+    "audit": {"function", "--json"},
+    "functions": {"--json"},
+    "backbones": {"--json"},
+    "bench": {"--json"},
+    "sample": {"--backbone", "--json"},
+    "cifake": {"--per-label", "--seed", "--backbone", "--json"},
+    "export": {"function", "FILE", "--json"},
+    "sources": {"function", "--confirm", "--set", "--of", "--label", "--files", "--json"},
+    "labels": {"function", "--merge", "--into", "--json"},
+    "keys create": {"--name", "--json"},
+    "keys list": {"--json"},
+    "keys revoke": {"ID", "--json"},
+    "password": {"--json"},
+    "openapi": {"--json"},
+}
+
+
+def commands_of(parser: argparse.ArgumentParser, prefix: str = "") -> dict[str, set[str]]:
+    """Every command with its options and arguments, nested ones by their whole name."""
+    found: dict[str, set[str]] = {}
+    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in nested:
+        for name, sub in action.choices.items():
+            found |= commands_of(sub, f"{prefix}{name} ")
+    if not nested:
+        found[prefix.strip()] = {
+            max(action.option_strings, key=len) if action.option_strings else str(action.metavar or action.dest)
+            for action in parser._actions
+            if not isinstance(action, argparse._HelpAction)
+        }
+    return found
+
+
+def test_the_commands_and_their_options_are_these() -> None:
+    assert commands_of(build_parser()) == COMMANDS
+
+
+def test_every_command_takes_json() -> None:
+    assert all("--json" in options for options in commands_of(build_parser()).values())
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the function ``set``, imported and trained."""
+    root = tmp_path_factory.mktemp("commands")
+    folder = make_folder(root / "set", {"real": 3, "synthetic": 3})
+    assert run(root / "data", "train", folder, "--backbone", "efficientnet-lite0").code == 0
+    return root / "data"
+
+
+def test_json_is_one_document_on_stdout_whatever_is_said_beside_it(data_dir: Path, tmp_path: Path) -> None:
+    """Missing on invoke, export, keys revoke, password and openapi."""
+    made = run(data_dir, "keys", "create", "--name", "K", "--json").json
+    image = make_folder(tmp_path, {"real": 1}, 900) / "real" / "000.png"
+    answers = {
+        "export": run(data_dir, "export", "set", tmp_path / "all.csv", "--json"),
+        "invoke": run(data_dir, "invoke", "set", image, "--json"),
+        "keys revoke": run(data_dir, "keys", "revoke", made["clientId"], "--json"),
+        "openapi": run(data_dir, "openapi", "--json"),
+        "sources": run(data_dir, "sources", "set", "--json"),
+        "labels": run(data_dir, "labels", "set", "--json"),
+    }
+    hashed = subprocess.run(
+        [sys.executable, "-m", "detector", "password", "--json"],
+        cwd=CHECKOUT,
+        env=environment(data_dir),
+        input="a long enough password\n",
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(hashed.stdout)["hash"].startswith("scrypt:")
+    parsed = {name: json.loads(ran.out) for name, ran in answers.items()}
+    assert {ran.code for ran in answers.values()} == {0}
+    assert parsed["export"]["samples"] == 6
+    assert parsed["invoke"]["file"] == str(image)
+    assert parsed["keys revoke"] == {"clientId": made["clientId"], "revoked": True}
+    assert "/v1/functions" in parsed["openapi"]["paths"]
