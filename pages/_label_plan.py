@@ -83,7 +83,7 @@ def _labels(
     if not levels:
         modes.pop("folders")
     start: Mode = guess.mode
-    if start == "none" and any(table.guess.label for table in pending.tables):
+    if start == "none" and pending.tables:
         start = "table"
     mode = st.radio(
         "Labels",
