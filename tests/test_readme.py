@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -39,3 +40,15 @@ def test_every_picture_of_the_readme_is_there() -> None:
     names = [part.split(")")[0] for part in README.split("](")[1:] if part.startswith("docs/")]
     assert names
     assert all((folder / name).is_file() for name in names)
+
+
+def test_every_test_that_the_page_on_imports_names_is_there() -> None:
+    """docs/imports.md promises a test for each layout and table."""
+    folder = Path(__file__).resolve().parent
+    text = (folder.parent / "docs" / "imports.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:\w+/)?test_\w+\.py)(?:: (\w+))?`", text)
+    assert len(named) > 15
+    for file, test in named:
+        found = [path for path in folder.rglob(Path(file).name) if path.is_file()]
+        assert found, file
+        assert not test or f"def test_{test}" in "".join(path.read_text(encoding="utf-8") for path in found), test
