@@ -121,7 +121,7 @@ def ask_for_a_plan() -> None:
     from detector.importing.pending import Pending
     from pages._label_plan import label_plan
 
-    pending = Pending("folder", Path("archive"), "archive", tuple(st.session_state["paths"]))
+    pending = Pending(Path("archive"), "archive", tuple(st.session_state["paths"]))
     st.session_state["plan"] = label_plan(pending, st.session_state["known"], "plan", "efficientnet-lite0")
 
 
