@@ -80,7 +80,7 @@ def test_what_pages_import_brings_neither_torch_nor_sklearn_nor_scipy() -> None:
     program = """
 import ast, importlib, pathlib, sys
 for file in pathlib.Path("pages").glob("*.py"):
-    for node in ast.parse(file.read_text()).body:
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("detector"):
             importlib.import_module(node.module)
 print([name for name in ("torch", "sklearn", "scipy", "timm") if name in sys.modules])

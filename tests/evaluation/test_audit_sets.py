@@ -17,7 +17,7 @@ from tests.shared_data import require
 pytestmark = pytest.mark.slow
 
 #: Processor time, beside that of importing and training the same set.
-MOST_TIMES_TRAINING = 12
+MOST_TIMES_TRAINING = 5
 
 
 def audited(data_dir: Path, name: str) -> tuple[dict[str, Any], float]:
