@@ -36,10 +36,17 @@ def function_backbone(ws: Workspace, function: Function) -> Backbone:
     precision = function.precision
     if precision is None:
         # Back at a backbone from before: a second measurement may come out otherwise, and all would be embedded anew.
-        if ws.settings.precision == AUTO:
-            precision = models.last_precision(ws.db, function.id, function.backbone_id)
+        before = models.last_precision(ws.db, function.id, function.backbone_id)
+        asked = ws.settings.precision
+        precision = before if asked in (AUTO, before) else None
         precision = precision or choose_precision(function.backbone_id, ws.settings)
-        functions.set_precision(ws.db, function.id, precision)
+        reason = None
+        if asked not in (AUTO, precision):
+            # Here, not above: it brings torch.
+            from detector.backbones.bfloat16 import FLOAT32_INSTEAD
+
+            reason = f"{function.backbone_reason} {FLOAT32_INSTEAD}".strip()
+        functions.set_precision(ws.db, function.id, precision, reason)
     return get_backbone(function.backbone_id, precision, ws.settings).normalising(function.normalise)
 
 

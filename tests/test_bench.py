@@ -52,7 +52,7 @@ def test_what_another_machine_measured_does_not_count(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     bench.note_rate(ws, BACKBONE, 10.0, "bench")
     file = tmp_path / "speed.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": "another"}))
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"machine": "another"}))
     assert bench.estimate(ws, BACKBONE, 100) is None
     ws.close()
 
@@ -84,6 +84,6 @@ def test_the_command_measures_what_is_here_and_says_why_the_others_are_not(tmp_p
     assert rows[BACKBONE]["images_per_second"] > 0
     assert all(row["sentence"] for row in rows.values())
     ws = workspace(tmp_path / "data")
-    stored = json.loads((tmp_path / "data" / "speed.json").read_text())
+    stored = json.loads((tmp_path / "data" / "speed.json").read_text(encoding="utf-8"))
     assert stored["backbones"][BACKBONE]["bench"]["rate"] == rows[BACKBONE]["images_per_second"]
     ws.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -39,15 +38,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_requests_on_a_kept_connection_do_not_wait_for_an_acknowledgement(server: Server) -> None:
-    connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=30)
-    took = []
-    for _ in range(20):
-        start = time.perf_counter()
-        connection.request("GET", "/_stcore/health")
-        assert connection.getresponse().read()
-        took.append(time.perf_counter() - start)
-    # A delayed acknowledgement is 40 ms.
-    assert min(took[1:]) < 0.03, statistics.median(took)
+    """Kind: a time asserted. They are compared with requests that each have a connection of their own."""
+    connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=60)
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for kept, taken in took.items():
+        for _ in range(20):
+            if not kept:
+                connection.close()
+            start = time.perf_counter()
+            connection.request("GET", "/_stcore/health")
+            assert connection.getresponse().read()
+            taken.append(time.perf_counter() - start)
+    # A delayed acknowledgement is 40 ms; the first one of a connection is not delayed.
+    assert min(took[True][1:]) < min(took[False]) + 0.03, took
 
 
 def test_what_a_server_wrote_outlives_other_programs_on_its_database_and_a_kill(tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_what_pages_import_brings_neither_torch_nor_sklearn_nor_scipy() -> None:
     program = """
 import ast, importlib, pathlib, sys
 for file in pathlib.Path("pages").glob("*.py"):
-    for node in ast.parse(file.read_text()).body:
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("detector"):
             importlib.import_module(node.module)
 print([name for name in ("torch", "sklearn", "scipy", "timm") if name in sys.modules])

@@ -28,7 +28,7 @@ def refusal(process: subprocess.Popen[bytes]) -> str:
 
 
 def status(port: int, host: str, path: str = "/_stcore/health") -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path, headers={"Host": host})
         return connection.getresponse().status

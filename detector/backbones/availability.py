@@ -6,6 +6,7 @@ Nothing here imports torch before a backbone is loaded: saying what is available
 from __future__ import annotations
 
 import importlib.util
+import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from detector.settings import Settings
 
 if TYPE_CHECKING:
     from detector.backbones.network import Backbone
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 LOADED_AT_ONCE = 2
@@ -197,6 +200,8 @@ def get_backbone(backbone_id: str, precision: str, settings: Settings) -> Backbo
 def choose_precision(backbone_id: str, settings: Settings) -> str:
     """The precision for a new function: the setting, or a short measurement where it says ``auto``. Store the answer.
 
+    float32 where the setting is a bfloat16 that this machine cannot calculate.
+
     Raises
     ------
     InvalidInput
@@ -204,7 +209,15 @@ def choose_precision(backbone_id: str, settings: Settings) -> str:
     BackboneUnavailable
         As `get_backbone`.
     """
-    if settings.precision in ("float32", "bfloat16"):
+    if settings.precision == "bfloat16":
+        # Here, not above: it brings torch.
+        from detector.backbones.bfloat16 import FLOAT32_INSTEAD, calculates_bfloat16
+
+        if calculates_bfloat16():
+            return settings.precision
+        log.warning(FLOAT32_INSTEAD)
+        return "float32"
+    if settings.precision == "float32":
         return settings.precision
     if settings.precision != AUTO:
         raise InvalidInput(f"DETECTOR_PRECISION is {settings.precision!r}; expected auto, float32 or bfloat16.")

@@ -15,6 +15,8 @@ import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
+from detector.backbones.bfloat16 import calculates_bfloat16
+
 # QuickGELU is x * sigmoid(1.702 x): SiLU of 1.702 x, divided by it.
 _QUICK = 1.702
 _ACTIVATIONS = {nn.GELU: ("gelu", "none", 1.0), QuickGELU: ("swish", "", _QUICK)}
@@ -23,13 +25,11 @@ _PAIRS_UP_TO = 64
 
 
 def fuse(tower: VisionTransformer) -> None:
-    """Replace those parts that can be, where this processor and torch can do it. From float32 weights."""
+    """Replace those parts that can be, where torch has the operations. From float32 weights."""
     operations = torch.ops.mkldnn
     if torch.cuda.is_available() or not torch.backends.mkldnn.is_available():
         return
     if not all(hasattr(operations, name) for name in ("_linear_pointwise", "_reorder_linear_weight")):
-        return
-    if not getattr(operations, "_is_mkldnn_bf16_supported", lambda: False)():
         return
     if _is_patches(tower.conv1):
         tower.conv1 = _Patches(tower.conv1)
@@ -145,18 +145,26 @@ class _LastBlock(_Block):
 
 
 class _Packed:
-    """A linear layer with the activation after it. Not a module: what is packed cannot be converted any more."""
+    """A linear layer with the activation after it. Not a module: what is packed cannot be converted any more.
+
+    It takes and gives bfloat16. Where oneDNN cannot calculate that, it is done as `bfloat16` describes.
+    """
 
     def __init__(self, weight: Any, bias: Any, activation: str = "none", algorithm: str = "") -> None:
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(torch.bfloat16).contiguous())
-        self._bias = None if bias is None else bias.detach().to(torch.bfloat16)
+        self._kind = torch.bfloat16 if calculates_bfloat16() else torch.float32
+        rounded = weight.detach().to(torch.bfloat16).to(self._kind).contiguous()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(rounded)
+        self._bias = None if bias is None else bias.detach().to(torch.bfloat16).to(self._kind)
         self._after: tuple[str, list[Any], str] = (activation, [], algorithm)
 
     def __call__(self, x: Any) -> Any:
-        return torch.ops.mkldnn._linear_pointwise.default(x, self._weight, self._bias, *self._after)
+        x = x.to(self._kind)
+        return torch.ops.mkldnn._linear_pointwise.default(x, self._weight, self._bias, *self._after).to(torch.bfloat16)
 
     def added_to(self, other: Any, x: Any) -> Any:
-        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
+        x, other = x.to(self._kind), other.to(self._kind)
+        summed = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
+        return summed.to(torch.bfloat16)
 
 
 def _attention(q: Any, k: Any, v: Any) -> Any:

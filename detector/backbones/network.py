@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ import torch
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from detector.backbones.bfloat16 import BY_WAY_OF_FLOAT32, calculates_bfloat16, rounded_products
 from detector.backbones.registry import BackboneSpec
 from detector.backbones.views import DETAIL, PREPROCESSING_VERSION, WHOLE, PreparedViews, prepare_views
 from detector.backbones.without_python import without_python
@@ -33,6 +36,8 @@ from detector.errors import InvalidInput
 from detector.freed_memory import keep_freed_memory
 from detector.imaging.normalise import Normalisation, normalised
 from detector.priority import give_way
+
+log = logging.getLogger(__name__)
 
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
@@ -94,12 +99,15 @@ class Backbone:
         getattr(network, "rounded", network).to(_DTYPES[precision])
         self._dtype = torch.float32 if hasattr(network, "rounded") else _DTYPES[precision]
         self._network = network.to(self._device).to(memory_format=torch.channels_last)
+        self._products = rounded_products if precision == BFLOAT16 else nullcontext
+        if precision == BFLOAT16 and not calculates_bfloat16():
+            log.warning("%s: %s", spec.title, BY_WAY_OF_FLOAT32)
         if one_call and not on_gpu:
             # Any picture but an even one: what is clipped or cancels out everywhere would be compared with nothing.
             shape = (self.batch_size, 3, spec.image_size, spec.image_size)
             example = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self._dtype)
             example = example.contiguous(memory_format=torch.channels_last)
-            self._network = self._pool.submit(without_python, self._network, example).result()
+            self._network = self._pool.submit(self._in_one_call, example).result()
         mean, std = (np.array(values, dtype=np.float64) for values in (spec.mean, spec.std))
         # (x / 255 - mean) / std as one multiplication and one addition.
         self._gain, self._shift = self._for_each_pixel(1 / (255 * std)), self._for_each_pixel(-mean / std)
@@ -194,6 +202,10 @@ class Backbone:
             start += count
         return results
 
+    def _in_one_call(self, example: Any) -> Any:
+        with self._products():
+            return without_python(self._network, example)
+
     def _for_each_pixel(self, values: np.ndarray) -> Any:
         """(1, 3, S, S): numbers beside numbers are calculated with eight at a time, three channels are not."""
         size = self.input_size
@@ -203,7 +215,7 @@ class Backbone:
     def _embed_batches(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         starts = range(0, len(crops), self.batch_size)
         batches = [crops[start : start + self.batch_size] for start in starts]
-        with torch.inference_mode():
+        with torch.inference_mode(), self._products():
             images = [self._images(batch) for batch in batches]
             together = getattr(self._network, "together", None)
             found = together(images) if together and len(images) > 1 else [self._network(each) for each in images]

@@ -14,6 +14,7 @@ from timm.layers import Conv2dSame, pad_same
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from detector.backbones.bfloat16 import calculates_bfloat16
 from detector.backbones.network import Backbone, weights_fingerprint
 from detector.backbones.registry import OFFLINE, BackboneSpec, get_spec
 from detector.errors import BackboneUnavailable
@@ -137,7 +138,8 @@ class _FusedConvolution(nn.Module):
     """A convolution with the ReLU6 after it, in one operation of oneDNN, the library behind torch on a CPU.
 
     It is the operation that torch.compile chooses. Beside saving a pass over the maps, it never takes torch's own slow
-    convolution, which `nn.Conv2d` uses for small 1 x 1 kernels in float32.
+    convolution, which `nn.Conv2d` uses for small 1 x 1 kernels in float32. Where oneDNN cannot calculate bfloat16, it
+    is done as `bfloat16` describes.
     """
 
     def __init__(self, convolution: Any, clipped: bool) -> None:
@@ -153,7 +155,14 @@ class _FusedConvolution(nn.Module):
     def forward(self, images: Any) -> Any:
         if self._same:
             images = pad_same(images, self.weight.shape[-2:], self._stride, self._dilation)
-        given = images, self.weight, self.bias, self._padding, self._stride, self._dilation, self._groups
+        numbers = images, self.weight, self.bias
+        kind = images.dtype
+        if kind == torch.bfloat16 and not calculates_bfloat16():
+            return self._convolved(*(each.float() for each in numbers)).to(kind)
+        return self._convolved(*numbers)
+
+    def _convolved(self, *numbers: Any) -> Any:
+        given = *numbers, self._padding, self._stride, self._dilation, self._groups
         if torch.jit.is_tracing():
             # See `without_python`, which makes one operation of them.
             maps = torch.ops.aten.mkldnn_convolution(*given)

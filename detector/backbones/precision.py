@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from detector.backbones.bfloat16 import calculates_bfloat16
 from detector.backbones.network import BFLOAT16, FLOAT32, Backbone
 
 # Less than this is not worth numbers of 8 bits instead of 24.
@@ -23,6 +24,9 @@ def bfloat16_in_hardware() -> bool:
     """Whether this processor multiplies bfloat16 itself; elsewhere it is emulated, and far slower than float32."""
     import torch
 
+    # The processor is not all: what oneDNN refuses, or was told not to use, is emulated too.
+    if not calculates_bfloat16():
+        return False
     # torch has no public question for this; where a version lacks these, float32 is always right.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in probes)

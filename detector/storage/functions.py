@@ -243,8 +243,10 @@ def set_backbone(db: Database, function_id: str, backbone_id: str, reason: str) 
     _update(db, function_id, backbone_id=backbone_id, backbone_reason=reason, precision=None)
 
 
-def set_precision(db: Database, function_id: str, precision: str) -> None:
-    _update(db, function_id, precision=precision)
+def set_precision(db: Database, function_id: str, precision: str, reason: str | None = None) -> None:
+    """What its embeddings are calculated in; with another sentence about the backbone, if given. Raises NotFound."""
+    also = {} if reason is None else {"backbone_reason": reason}
+    _update(db, function_id, precision=precision, **also)
 
 
 def set_sweep_settings(db: Database, function_id: str, settings: dict[str, Any]) -> None:

@@ -82,12 +82,15 @@ def test_a_wrong_secret_and_an_unknown_id_get_the_same_words_in_the_same_time(
 
 def test_a_wrong_pair_waits_for_its_answer_and_a_right_one_does_not(ws: Workspace, client: TestClient) -> None:
     key = keys.create_key(ws.db, "Key")
-    start = time.perf_counter()
-    ask(client, key, client_secret="wrong")
-    assert time.perf_counter() - start >= authentication.WRONG_PAIR_SECONDS
-    start = time.perf_counter()
-    ask(client, key)
-    assert time.perf_counter() - start < authentication.WRONG_PAIR_SECONDS
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(3):
+        for right, taken in took.items():
+            start = time.perf_counter()
+            ask(client, key, **({} if right else {"client_secret": "wrong"}))
+            taken.append(time.perf_counter() - start)
+    assert min(took[False]) >= authentication.WRONG_PAIR_SECONDS
+    # Both are looked up the same way, however long that takes here.
+    assert min(took[True]) < min(took[False]) - authentication.WRONG_PAIR_SECONDS / 2
 
 
 @pytest.mark.parametrize("form", [{}, {"grant_type": "password"}, {"client_id": "a"}, {"client_secret": "b"}])

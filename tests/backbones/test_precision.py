@@ -43,12 +43,13 @@ def test_bfloat16_wins_when_it_is_clearly_faster() -> None:
 
 def test_the_stopwatch_measures_every_candidate() -> None:
     seconds = batch_seconds({"float32": load_offline("float32")})
-    assert 0 < seconds["float32"] < 30
+    assert list(seconds) == ["float32"]
+    assert 0 < seconds["float32"] < float("inf")
 
 
 def test_waiting_for_a_core_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = with_sizes({"float32": 64})("float32")
-    network, waiting = backbone._network, 0.05
+    network = backbone._network
 
     def late(images: object) -> object:
         time.sleep(waiting)
@@ -56,5 +57,7 @@ def test_waiting_for_a_core_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
 
     crops = [np.zeros((64, 64, 3), dtype=np.uint8)]
     alone = backbone.processor_seconds(crops)
+    # Many times the work, however slow the machine is.
+    waiting = 10 * alone
     monkeypatch.setattr(backbone, "_network", late)
     assert backbone.processor_seconds(crops) < alone + waiting / 2

@@ -20,7 +20,6 @@ from detector.backbones.clip import load_clip
 from detector.backbones.network import Backbone
 from detector.backbones.offline import StatisticsNetwork, load_classifier, load_offline
 from detector.backbones.pipeline import embed_files
-from detector.backbones.precision import bfloat16_in_hardware
 from detector.backbones.registry import OFFLINE, get_spec
 from detector.backbones.views import prepare_views
 from detector.imaging import ImageLimits, decode_image
@@ -30,7 +29,6 @@ from tests.shared_data import require
 
 LIMITS = ImageLimits(64_000_000, 100_000_000)
 LOWEST_COSINE = 0.998
-needs_bfloat16 = pytest.mark.skipif(not bfloat16_in_hardware(), reason="this processor has no bfloat16")
 
 
 def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -69,7 +67,6 @@ def accuracy(rows: np.ndarray, labels: np.ndarray) -> float:
     return 100 * float(np.mean(cross_val_predict(model, rows, labels, cv=folds) == labels))
 
 
-@needs_bfloat16
 @pytest.mark.slow
 def test_bfloat16_costs_the_offline_backbone_no_accuracy_on_real_pictures() -> None:
     paths, labels = pictures_of("mixed2000", 1000)
@@ -78,7 +75,6 @@ def test_bfloat16_costs_the_offline_backbone_no_accuracy_on_real_pictures() -> N
     assert abs(accuracy(exact, labels) - accuracy(rough, labels)) <= 0.3
 
 
-@needs_bfloat16
 def test_bfloat16_of_a_full_size_clip_stays_near_open_clips_float32(tmp_path: Path) -> None:
     paths, _ = pictures_of("mixed2000", 24)
     checkpoint = tmp_path / "weights.pt"

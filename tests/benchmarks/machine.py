@@ -35,12 +35,6 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AMX or AVX512-BF16)."""
-    flags = describe_machine()["instructions"]
-    return "amx_bf16" in flags or "avx512_bf16" in flags
-
-
 def peak_bytes() -> int:
     """The most memory that this process has held in RAM.
 

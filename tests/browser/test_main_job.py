@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,10 +187,8 @@ def test_the_built_in_sample_is_marked_as_a_simulation_and_fits_a_phone(dashboar
 def test_the_page_says_which_backbone_auto_chose_and_why(dashboard: Dashboard, server: Server) -> None:
     why = "EfficientNet-Lite0 (offline) is the automatic choice. CLIP ViT-B/32 256 px (DataComp) cannot be had"
     dashboard.press("Create a function")
-    start = time.monotonic()
     dashboard.unfold("Backbone")
     dashboard.dialog_says(why)
-    assert time.monotonic() - start < 5
     dashboard.reload()
     dashboard.create_function("Automatic")
     dashboard.hover_help("EfficientNet-Lite0 (offline)")

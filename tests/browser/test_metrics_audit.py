@@ -55,8 +55,8 @@ def test_a_shortcut_is_shouted_and_can_be_normalised_away(dashboard: Dashboard, 
     dashboard.wait_for_model(3)
 
 
-#: From a click in the sidebar to a page that is drawn to its end; an idle machine takes about a second.
-MOST_SECONDS = 8.0
+#: From a click in the sidebar to a page that is drawn to its end, beside what it takes with nothing else to do.
+MOST_TIMES_IDLE = 8
 
 
 def test_pages_stay_usable_while_an_audit_runs(dashboard: Dashboard, server: Server) -> None:
@@ -78,11 +78,21 @@ def test_pages_stay_usable_while_an_audit_runs(dashboard: Dashboard, server: Ser
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
-    took = []
-    for title in ("Review", "Metrics", "Invoke", "Import", "Review"):
-        start = time.monotonic()
-        dashboard.open(title)
-        took.append(time.monotonic() - start)
-    assert max(took) < MOST_SECONDS, took
+    def slowest() -> float:
+        took = []
+        for title in ("Review", "Metrics", "Invoke", "Import", "Review"):
+            start = time.monotonic()
+            dashboard.open(title)
+            took.append(time.monotonic() - start)
+        return max(took)
+
+    busy = slowest()
     (job,) = [job for job in jobs.list_jobs(ws.db, function_id) if job.kind == EVALUATE]
-    assert job.state == "running", "the audit was over before the last page was drawn"
+    if job.state != "running":
+        pytest.skip("this machine was through with the audit before the last page was drawn")
+    deadline = time.monotonic() + 600
+    while jobs.list_jobs(ws.db, function_id):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    idle = slowest()
+    assert busy < MOST_TIMES_IDLE * idle, (busy, idle)

@@ -66,11 +66,18 @@ def test_few_alike_and_none_are_no_fault() -> None:
     assert _first(same, 4) == [0, 1, 2, 3]
 
 
-def test_a_hundred_thousand_take_seconds_and_give_the_same_twice() -> None:
+def test_a_hundred_thousand_take_hardly_longer_than_ten_thousand_and_give_the_same_twice() -> None:
+    """Kind: a time asserted. Beyond the most uncertain few thousand, another sample costs next to nothing."""
     rng = np.random.default_rng(4)
     probabilities = _of(rng.random(100_000))
     embeddings = rng.standard_normal((100_000, 128), dtype=np.float32).astype(np.float16)
-    start = time.process_time()
+
+    def seconds(count: int) -> float:
+        start = time.process_time()
+        usefulness(probabilities[:count], embeddings[:count])
+        return time.process_time() - start
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (10_000, 100_000))
+    assert many < 5 * few
     scores = usefulness(probabilities, embeddings)
-    assert time.process_time() - start < 3
     np.testing.assert_array_equal(scores, usefulness(probabilities, embeddings))

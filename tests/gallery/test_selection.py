@@ -252,12 +252,17 @@ def test_addresses_say_the_filter_and_nonsense_in_them_is_left_out() -> None:
     assert GalleryFilter.from_query(odd) == GalleryFilter()
 
 
-def test_a_hundred_thousand_samples_answer_in_milliseconds(tmp_path: Path) -> None:
-    """Filter, order, page, and the counts of every choice; the first reading of all rows is not part of it."""
+def test_a_hundred_thousand_samples_are_not_read_again_for_an_answer(tmp_path: Path) -> None:
+    """Filter, order, page, and the counts of every choice, compared with reading all rows once.
+
+    Kind: a time asserted. 50 ms are asked of an idle machine in tests/benchmarks.
+    """
     ws = workspace(tmp_path)
     function = made_function(ws, 100_000)
     ids = label_ids(ws, function)
+    start = time.perf_counter()
     columns_of(ws, function.id)
+    reading = 1000 * (time.perf_counter() - start)
     wheres = [
         GalleryFilter(),
         GalleryFilter(says=ids["real"]),
@@ -277,12 +282,14 @@ def test_a_hundred_thousand_samples_answer_in_milliseconds(tmp_path: Path) -> No
                 took.append(1000 * (time.perf_counter() - start))
     with ws.db.read() as connection:
         assert connection.scalar(select(func.count()).select_from(samples)) == 100_000
-    # 50 ms on an idle machine (tests/benchmarks); whatever else runs beside the tests may not make it useless.
-    assert statistics.quantiles(took, n=20)[-1] < 200, sorted(took)[-10:]
+    assert statistics.quantiles(took, n=20)[-1] < reading / 4, (reading, sorted(took)[-10:])
 
 
-def test_labels_newer_than_the_model_are_counted_in_milliseconds(tmp_path: Path) -> None:
-    """A plan that goes through all samples or all their history takes 30 to 200 ms here, at every label given."""
+def test_labels_newer_than_the_model_are_counted_without_going_through_the_others(tmp_path: Path) -> None:
+    """A plan that goes through all samples or all their history takes 30 to 200 times as long, at every label given.
+
+    Kind: a time asserted. It is compared with counting them all.
+    """
     ws = workspace(tmp_path)
     function = made_function(ws, 100_000)
     with ws.db.write() as connection:
@@ -300,4 +307,7 @@ def test_labels_newer_than_the_model_are_counted_in_milliseconds(tmp_path: Path)
         gallery.changed_since  # noqa: B018
         took.append(1000 * (time.perf_counter() - start))
     assert gallery.changed_since == len(annotating.changed_since(ws.db, moment)) > 5
-    assert statistics.median(took) < 15, sorted(took)
+    start = time.perf_counter()
+    assert len(annotating.changed_since(ws.db, 0.0)) == 100_000
+    all_of_them = 1000 * (time.perf_counter() - start)
+    assert statistics.median(took) < all_of_them / 10, (all_of_them, sorted(took))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from detector.backbones.hub import forget_reachability
+from detector.backbones.hub import REACHABILITY_DEADLINE, forget_reachability
 from detector.errors import DatasetUnavailable, InvalidInput
 from detector.samplesets.cifake import REPOSITORY, fetch_cifake, read_choice
 
@@ -156,13 +156,20 @@ def test_files_fetched_before_are_used_without_a_network(tmp_path: Path, monkeyp
     assert heard[-1][:2] == (10, 10)
 
 
-def test_without_a_network_one_sentence_comes_within_5_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_one_sentence_comes_within_one_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kind: a time asserted. It is compared with asking again, when nobody is waited for any more."""
     without_hub(monkeypatch)
     cached_copy(tmp_path, per_label=3)
-    start = time.monotonic()
-    with pytest.raises(DatasetUnavailable) as caught:
-        list(fetch_cifake(50, 0, tmp_path, lambda *_: None))
-    assert time.monotonic() - start < 5
+    took = []
+    for _ in range(2):
+        start = time.monotonic()
+        with pytest.raises(DatasetUnavailable) as caught:
+            list(fetch_cifake(50, 0, tmp_path, lambda *_: None))
+        took.append(time.monotonic() - start)
+    # The client's own attempts take many times the deadline.
+    assert took[0] < 2 * took[1] + 2 * REACHABILITY_DEADLINE
     assert str(caught.value).startswith("CIFAKE cannot be fetched: the Hugging Face hub cannot be reached.")
 
 
