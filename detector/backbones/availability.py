@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from detector.backbones.hub import cached_weights, download_weights, hub_reachable
+from detector.backbones.hub import cached_weights, download_weights, hub_reachable, offline_mode
 from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSpec, get_spec
 from detector.errors import BackboneUnavailable, InvalidInput
+from detector.progress import Report, silent
 from detector.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ def availability(spec: BackboneSpec, settings: Settings) -> Availability:
     if hub_reachable():
         size = f"{spec.download_bytes / 1e6:,.0f} MB"
         return Availability(True, "hub", f"The weights are downloaded once from {spec.hub_repo} (about {size}).")
+    if offline_mode():
+        return _no("its weights are not on this machine and HF_HUB_OFFLINE forbids downloads")
     return _no("its weights are not on this machine and the model hub does not answer")
 
 
@@ -150,6 +153,21 @@ def resolve(choice: str, settings: Settings) -> Resolution:
 def _unavailable(spec: BackboneSpec, found: Availability) -> BackboneUnavailable:
     remedy = REMEDY if spec.family == "clip" else "Install the packages of requirements.txt again."
     return BackboneUnavailable(spec.id, found.why, remedy)
+
+
+def fetch_weights(backbone_id: str, settings: Settings, report: Report = silent) -> None:
+    """Download a backbone's weights if they have to come from the hub; `get_backbone` then finds them.
+
+    Apart from `get_backbone` because it may take minutes, which somebody should hear of and be able to stop.
+
+    Raises
+    ------
+    BackboneUnavailable
+        The download failed.
+    """
+    spec = get_spec(backbone_id)
+    if availability(spec, settings).how == "hub":
+        download_weights(spec, report)
 
 
 @dataclass
