@@ -99,7 +99,7 @@ class BackboneUnavailable(DetectorError):
 
 
 class DownloadFailed(DetectorError):
-    """A file cannot be fetched from the model hub; ``why`` and ``remedy`` fit into the sentence of whoever wanted it."""
+    """A file cannot be fetched from the model hub; ``why`` and ``remedy`` fit into the sentence of who wanted it."""
 
     def __init__(self, what: str, why: str, remedy: str) -> None:
         super().__init__(f"The download of {what} failed: {why}. {remedy}")

@@ -145,7 +145,7 @@ def file_size(byte_count: int) -> str:
 
 
 def part_of_size(done: int, total: int) -> str:
-    """Write how much of a number of bytes is there: ``"212 of 605 MB"``, ``"1.20 of 2.69 GB"``; without a total as size.
+    """Write how much of a number of bytes is there: ``"212 of 605 MB"``, ``"1.20 of 2.69 GB"``; without a total a size.
 
     Unlike in `file_size`, half a gigabyte is 500 MB: one digit after the point would stand still for a minute.
     """

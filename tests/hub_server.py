@@ -1,4 +1,4 @@
-"""A model hub on loopback: the routes, headers and redirects that huggingface_hub meets at the real one, and its faults.
+"""A model hub on loopback: routes, headers and redirects that huggingface_hub meets at the real one, and its faults.
 
 Large files live at a second address, as on the real hub: the first answer carries the facts and forwards there. There
 is no Xet here, so that the client comes by plain HTTP. Faults are attributes of `Faults`, to be set while it runs.

@@ -243,7 +243,16 @@ def _load(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
         return load_offline(precision, spec, settings.threads)
     from detector.backbones.clip import load_clip
 
-    return load_clip(spec, _weights_file(spec, settings), precision, settings.threads)
+    file = _weights_file(spec, settings)
+    try:
+        return load_clip(spec, file, precision, settings.threads)
+    except BackboneUnavailable as error:
+        from detector.backbones.download import drop_if_damaged
+
+        if spec.id in checkpoints(settings) or not drop_if_damaged(file):
+            raise
+        why = "its weights were damaged in the hub's local cache and have been removed"
+        raise BackboneUnavailable(spec.id, why, "Try again: they are downloaded anew.") from error
 
 
 def _weights_file(spec: BackboneSpec, settings: Settings) -> Path:

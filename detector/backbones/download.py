@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
-import os
 import re
 import shutil
 import threading
@@ -21,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from detector.errors import DownloadFailed, NotOnTheHub
@@ -48,7 +47,7 @@ WORTH_AN_ATTEMPT = 1_000_000
 _REPORT_SECONDS = 0.5
 _SPEED_SECONDS = 15.0
 _BLOCK = 1 << 20
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_IS_SHA256 = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "Try again: what is there already is kept."
 _LATER = "Try again later."
 
@@ -110,6 +109,19 @@ def fetch(file: HubFile, heard: Heard) -> Path:
         raise transfer.error
     assert transfer.path is not None
     return transfer.path
+
+
+def drop_if_damaged(cached: Path) -> bool:
+    """Remove a file from the hub's cache whose bytes are no longer those it came with; returns whether it was removed.
+
+    Without that, a file that the disk damaged would be found there again at every attempt.
+    """
+    blob = cached.resolve()
+    if blob == cached or not _IS_SHA256.fullmatch(blob.name) or _sha256(blob) == blob.name:
+        return False
+    cached.unlink()
+    blob.unlink()
+    return True
 
 
 def hub_failure(error: Exception, what: str, repo: str, name: str = "") -> DownloadFailed:
@@ -266,6 +278,7 @@ class _Transfer:
         self._require_space(part)
         self._doing = self._note = ""
         failed = 0
+        failures: tuple[type[Exception], ...] = (_BrokenOff, *_client_errors())
         while not self.total or self.done < self.total:
             before = self.done
             try:
@@ -273,7 +286,7 @@ class _Transfer:
                 if not self.total or self.done >= self.total:
                     break
                 raise _BrokenOff("the connection broke off")
-            except (_BrokenOff, *_client_errors()) as error:
+            except failures as error:
                 if not isinstance(error, _BrokenOff) and not _passing(error):
                     raise self._failure(error) from error
                 gained = self.done - before
@@ -329,13 +342,8 @@ class _Transfer:
         """Compare with what the hub announced; its large files have their SHA-256 as ETag."""
         self._doing = f"Checking {self.file.what}"
         right = part.stat().st_size == (found.size or part.stat().st_size)
-        if right and _SHA256.fullmatch(str(found.etag)):
-            digest = hashlib.sha256()
-            with part.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    self._stop_if_asked()
-                    digest.update(block)
-            right = digest.hexdigest() == found.etag
+        if right and _IS_SHA256.fullmatch(str(found.etag)):
+            right = _sha256(part, self._stop_if_asked) == found.etag
         if not right:
             part.unlink()
             raise DownloadFailed(
@@ -381,32 +389,29 @@ class _Transfer:
 
     def _require_space(self, part: Path) -> None:
         if self.total - self.done > shutil.disk_usage(part.parent).free:
-            self._no_space()
+            raise self._no_space()
 
-    def _no_space(self) -> NoReturn:
+    def _no_space(self) -> DownloadFailed:
         free = 0
         with suppress(OSError):
             free = shutil.disk_usage(self._cache).free
         needed = f"{file_size(self.total - self.done)} more are needed" if self.total else "more is needed"
-        raise DownloadFailed(
+        return DownloadFailed(
             self.file.what,
             f"there is not enough space in {self._cache} ({needed}, {file_size(free)} are free)",
             f"Make room there{self._elsewhere()}, and try again.",
         )
 
-    def _disk_failure(self, error: OSError) -> BaseException:
+    def _disk_failure(self, error: OSError) -> DownloadFailed:
         """An OSError that is none of the client's: the disk or its rights."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            try:
-                self._no_space()
-            except DownloadFailed as failure:
-                failure.__cause__ = error
-                return failure
-        failure = DownloadFailed(
-            self.file.what,
-            f"{self._cache} cannot be written ({error.strerror or error})",
-            f"Give this app the right to write there{self._elsewhere()}, and try again.",
-        )
+            failure = self._no_space()
+        else:
+            failure = DownloadFailed(
+                self.file.what,
+                f"{self._cache} cannot be written ({error.strerror or error})",
+                f"Give this app the right to write there{self._elsewhere()}, and try again.",
+            )
         failure.__cause__ = error
         return failure
 
@@ -445,6 +450,15 @@ class _Speed:
             return None
         elapsed, came = known[-1][0] - known[0][0], known[-1][1] - known[0][1]
         return (total - done) * elapsed / came if came > 0 else None
+
+
+def _sha256(path: Path, between: Callable[[], None] = lambda: None) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            between()
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _continues(response: Any, start: int) -> bool:

@@ -76,7 +76,7 @@ def fetch_cifake(per_label: int, seed: int, cache_dir: Path, progress: Progress)
     """
     if per_label < 1:
         raise InvalidInput(f"At least 1 image per label is needed; {per_label} were asked for.")
-    paths = cached_files(cache_dir)
+    paths = _undamaged(cached_files(cache_dir), per_label)
     if not _enough(paths, per_label):
         paths = _download(per_label, cache_dir, progress)
     total = sum(min(per_label, count) for count in label_counts(paths).values())
@@ -108,6 +108,17 @@ def cached_files(cache_dir: Path) -> list[Path]:
         (folder / "snapshots" / revision.read_text().strip()).rglob("*.parquet"),
         key=lambda path: (path.stat().st_size, path.name),
     )
+
+
+def _undamaged(paths: list[Path], per_label: int) -> list[Path]:
+    """The files, less those that the disk has damaged: they are removed, so that they are fetched anew."""
+    from detector.backbones.download import drop_if_damaged
+
+    try:
+        _enough(paths, per_label)
+    except DatasetUnavailable:
+        return [path for path in paths if not drop_if_damaged(path)]
+    return paths
 
 
 def label_counts(paths: Sequence[Path]) -> dict[str, int]:

@@ -13,22 +13,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import open_clip
 import pytest
+import torch
+from safetensors.torch import load_file, save_model
 
 from detector.backbones import hub as hub_module
 from detector.backbones.availability import fetch_weights, get_backbone, resolve
 from detector.backbones.hub import cached_weights
 from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSpec, register
 from detector.errors import BackboneUnavailable, JobCancelled
+from detector.importing.batch import folder_payload
+from detector.importing.labelling import LabelPlan
+from detector.jobs import request_build, request_import, run_pending
+from detector.progress import says_amounts
 from detector.settings import Settings
+from detector.storage import functions, jobs
+from detector.workspace import Workspace
 from tests.backbones.small_clip import make_small_clip
-from tests.command_line import CHECKOUT, environment
+from tests.command_line import CHECKOUT, environment, run
 from tests.hub_server import Hub, hub_server, sha256
 from tests.made_folders import make_folder
 
 REPO = "someone/small-clip-hub-road"
 NAME = "open_clip_model.safetensors"
 CLIENT = "huggingface_hub.constants"
+NO_HUB = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +225,7 @@ def test_other_bytes_than_announced_are_refused_and_removed(
     assert found.read_bytes() == weights.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drips", [False, True])
 def test_a_hub_that_hangs_or_drips_ends_with_a_sentence(
     hub: Hub, spec: BackboneSpec, tmp_path: Path, drips: bool
@@ -243,7 +254,6 @@ def test_a_hub_that_hangs_or_drips_ends_with_a_sentence(
         (403, "", "refuses access"),
         (429, "", "too many requests"),
         (500, "", "has a fault of its own (status 500)"),
-        (503, "", "Try again later."),
         (418, "", "answers with status 418"),
     ],
 )
@@ -375,36 +385,123 @@ def test_a_cache_that_cannot_be_written_is_told(
     assert "cannot be written" in str(failure(spec))
 
 
+def test_a_file_that_the_disk_damaged_is_removed_and_fetched_anew(hub: Hub, spec: BackboneSpec, weights: Path) -> None:
+    """Kind: a wrong file in the cache, found there again at every attempt."""
+    fetch_weights(spec.id, Settings())
+    found = cached_weights(spec)
+    assert found is not None
+    found.resolve().write_bytes(bytes(1000))
+    settings = Settings(threads=1)
+    with pytest.raises(BackboneUnavailable) as caught:
+        get_backbone(spec.id, "float32", settings)
+    assert "damaged in the hub's local cache and have been removed" in str(caught.value)
+    assert cached_weights(spec) is None
+    assert get_backbone(spec.id, "float32", settings).spec == spec
+
+
+def test_older_weights_of_the_other_name_are_found(hub: Hub, spec: BackboneSpec, weights: Path, tmp_path: Path) -> None:
+    """Kind: repositories that hold a file of torch.save and no safetensors."""
+    checkpoint = tmp_path / "older.bin"
+    torch.save(load_file(weights), checkpoint)
+    hub.add(REPO, {"open_clip_pytorch_model.bin": checkpoint})
+    fetch_weights(spec.id, Settings())
+    found = cached_weights(spec)
+    assert found is not None
+    assert found.name == "open_clip_pytorch_model.bin"
+    assert get_backbone(spec.id, "float32", Settings(threads=2)).spec == spec
+
+
+def test_a_job_fails_with_the_sentence_stops_when_cancelled_and_can_be_run_again(
+    hub: Hub, spec: BackboneSpec, weights: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Kind: what the page shows of a download: the job's row, bytes in it while it runs and the reason at its end."""
+    ws = Workspace.open(Settings(data_dir=tmp_path / "data", precision="float32"))
+    try:
+        chosen = resolve(spec.id, ws.settings)
+        function = functions.create_function(
+            ws.db, "Road", backbone_id=spec.id, backbone_reason=chosen.sentence, label_names=("real", "synthetic")
+        )
+        plan = LabelPlan(mode="folders", level=0, source_level=1)
+        request_import(ws, function.id, folder_payload(pictures, plan), "test")
+        hub.faults.error = (404, "RepoNotFound")
+        with pytest.raises(BackboneUnavailable) as refused:
+            run_pending(ws, function.id)
+        assert "has no public repository" in str(refused.value)
+        assert functions.get_function(ws.db, function.id).training_note == str(refused.value)
+
+        hub.faults.error = (0, "")
+        hub.faults.bytes_per_second = weights.stat().st_size / 5
+        job_id = request_build(ws, function.id)
+        rows = []
+
+        def cancel(phase: str, done: int, *_: object) -> None:
+            if phase == "download" and done:
+                rows.append(jobs.get_job(ws.db, job_id))
+                jobs.finish(ws.db, job_id, "cancelled")
+
+        with pytest.raises(JobCancelled):
+            run_pending(ws, function.id, cancel)
+        (row,) = rows
+        assert (row.phase, row.total) == ("download", weights.stat().st_size)
+        assert row.message.startswith("Downloading the CLIP weights: ")
+        assert says_amounts(row.message)
+
+        hub.faults.bytes_per_second = 0
+        request_build(ws, function.id)
+        result = run_pending(ws, function.id)
+        assert result is not None
+        assert result.trained
+    finally:
+        ws.close()
+
+
+def test_auto_says_why_it_chooses_what_it_chooses(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kind: `auto` with the hub there, gone, forbidden, and with the weights in the cache."""
+    published = SPECS[DEFAULT_CLIP]
+    hub.add(published.hub_repo, {NAME: b"weights"})
+    found = resolve("auto", Settings())
+    assert (found.spec.id, "downloaded once" in found.sentence) == (DEFAULT_CLIP, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{CLIENT}.ENDPOINT", NO_HUB)
+        found = resolve("auto", Settings())
+        assert (found.spec.id, "the model hub does not answer" in found.sentence) == (OFFLINE, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{CLIENT}.HF_HUB_OFFLINE", True)
+        hub_module.forget_reachability()
+        found = resolve("auto", Settings())
+        assert (found.spec.id, "HF_HUB_OFFLINE forbids downloads" in found.sentence) == (OFFLINE, True)
+        hub_module.forget_reachability()
+    fetch_weights(DEFAULT_CLIP, Settings())
+    monkeypatch.setattr(f"{CLIENT}.ENDPOINT", NO_HUB)
+    found = resolve("auto", Settings())
+    assert (found.spec.id, "in the local cache" in found.sentence) == (DEFAULT_CLIP, True)
+
+
 # --- Processes of their own ---------------------------------------------------------------------------------------
 
 _COMMAND = """
-import json, sys
-from dataclasses import replace
+import sys
 from pathlib import Path
 import open_clip
 from detector.backbones import registry
-from detector.backbones.registry import BackboneSpec, register
-config, repo = sys.argv[1:3]
-if config:
-    open_clip.add_model_config(Path(config))
-    spec = BackboneSpec(
-        id=registry.DEFAULT_CLIP, title="Small CLIP", family="clip", architecture=Path(config).stem,
-        pretrained="random", licence="none", download_bytes=1, image_size=32, description="", hub_repo=repo,
-    )
-    registry.SPECS.pop(registry.DEFAULT_CLIP, None)
-    registry.SPECS[registry.DEFAULT_CLIP] = spec
+config, repo, *arguments = sys.argv[1:]
+open_clip.add_model_config(Path(config))
+registry.SPECS[registry.DEFAULT_CLIP] = registry.BackboneSpec(
+    id=registry.DEFAULT_CLIP, title="Small CLIP", family="clip", architecture=Path(config).stem, pretrained="random",
+    licence="none", download_bytes=1, image_size=32, description="", hub_repo=repo,
+)
 from detector.cli import main
-sys.argv[1:] = sys.argv[3:]
+sys.argv[1:] = arguments
 sys.exit(main())
 """
 
 
-def command(data_dir: Path, hub: str, config: Path | str, *arguments: object, **settings: str) -> subprocess.Popen[str]:
+def command(data_dir: Path, hub: str, config: Path, *arguments: object, **settings: str) -> subprocess.Popen[str]:
     """``python -m detector`` in which the default CLIP is the small one."""
     return subprocess.Popen(
         [sys.executable, "-c", _COMMAND, str(config), REPO, *map(str, arguments)],
         cwd=CHECKOUT,
-        env=environment(data_dir, hub, HF_HUB_DOWNLOAD_TIMEOUT="2", **settings),
+        env=environment(data_dir, hub, **settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -417,6 +514,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("pictures"), {"real": 12, "synthetic": 12})
 
 
+@pytest.mark.slow
 def test_a_command_fetches_weights_across_a_kill_and_works_offline_afterwards(
     hub: Hub, weights: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -443,10 +541,54 @@ def test_a_command_fetches_weights_across_a_kill_and_works_offline_afterwards(
     assert " s left" in err
     assert DEFAULT_CLIP in out
 
-    for settings in ({"HF_HUB_OFFLINE": "1"}, {}):
-        offline = command(tmp_path / "other", "http://127.0.0.1:9", config, "train", pictures, "--json",
-                          **settings | {"HF_HOME": str(data_dir / "hub")})  # fmt: skip
+    for settings in [{"HF_HUB_OFFLINE": "1"}, {}]:
+        settings["HF_HOME"] = str(data_dir / "hub")
+        offline = command(tmp_path / "other", NO_HUB, config, "train", pictures, "--json", **settings)
         out, err = offline.communicate(timeout=300)
         assert offline.returncode == 0, err
         assert DEFAULT_CLIP in out
         assert "Downloading" not in err
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_share_one_download(hub: Hub, weights: Path, pictures: Path, tmp_path: Path) -> None:
+    """Kind: processes with one cache of the hub and nothing else in common."""
+    size = weights.stat().st_size
+    hub.faults.bytes_per_second = size / 10
+    home = str(tmp_path / "home")
+    both = [
+        command(tmp_path / name, hub.address, weights.with_suffix(".json"), "train", pictures, "--json", HF_HOME=home)
+        for name in ("one", "two")
+    ]
+    ended = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ended
+    assert hub.sent == size
+    assert any("by another process" in err for _, err in ended)
+
+
+@pytest.mark.slow
+def test_the_published_default_in_full_size_comes_over_a_line_that_breaks(
+    hub: Hub, pictures: Path, tmp_path: Path
+) -> None:
+    """Kind: 605 MB, as a new user of the command line meets them, with random weights in place of the trained ones."""
+    published = SPECS[DEFAULT_CLIP]
+    checkpoint = tmp_path / NAME
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_model(open_clip.create_model(published.architecture), str(checkpoint))
+    try:
+        hub.add(published.hub_repo, {NAME: checkpoint})
+        hub.faults.cut_after, hub.faults.cuts = 250_000_000, 2
+        hub.faults.bytes_per_second = 200_000_000
+        data_dir = tmp_path / "data"
+        first = run(data_dir, "train", pictures, "--json", hub=hub.address, DETECTOR_PRECISION="float32")
+        assert first.code == 0, first.err
+        assert f"The weights are downloaded once from {published.hub_repo} (about 605 MB)" in first.err
+        assert " of 605 MB" in first.err
+        assert hub.ranges() == ["", "bytes=250000000-", "bytes=500000000-"]
+        assert hub.sent == checkpoint.stat().st_size
+        function = run(data_dir, "train", pictures, "--json", DETECTOR_PRECISION="float32", HF_HUB_OFFLINE="1")
+        assert function.code == 0, function.err
+    finally:
+        for large in (checkpoint, *(tmp_path / "data" / "hub").rglob("blobs/*")):
+            large.unlink(missing_ok=True)
