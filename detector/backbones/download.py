@@ -103,6 +103,8 @@ def fetch(file: HubFile, heard: Heard) -> Path:
         while thread.is_alive():
             heard(transfer.done, transfer.total, transfer.message)
             thread.join(_REPORT_SECONDS)
+        if transfer.error is None:
+            heard(transfer.done, transfer.total, transfer.message)
     finally:
         transfer.stop.set()
     if transfer.error is not None:

@@ -300,6 +300,17 @@ def test_what_is_no_hub_is_told(hub: Hub, spec: BackboneSpec, monkeypatch: pytes
     assert "is no model hub" in str(failure(spec))
 
 
+def test_a_hub_that_is_gone_when_its_file_is_asked_for_is_told(
+    hub: Hub, spec: BackboneSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kind: the hub answered a moment ago, which is remembered for a minute, and does not any more."""
+    url = NO_HUB + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(f"{CLIENT}.HUGGINGFACE_CO_URL_TEMPLATE", url)
+    sentence = str(failure(spec))
+    assert "the connection to" in sentence
+    assert "Check the network, and try again" in sentence
+
+
 def test_weights_come_from_a_hub_that_never_says_how_large_they_are(
     hub: Hub, spec: BackboneSpec, weights: Path
 ) -> None:
@@ -527,7 +538,8 @@ def test_a_command_fetches_weights_across_a_kill_and_works_offline_afterwards(
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    _, err = killed.communicate()
+    assert f"is the automatic choice. The weights are downloaded once from {REPO}" in err
     (part,) = (data_dir / "hub").rglob("*.part")
     kept = part.stat().st_size
     assert kept > 0
@@ -541,11 +553,12 @@ def test_a_command_fetches_weights_across_a_kill_and_works_offline_afterwards(
     assert " s left" in err
     assert DEFAULT_CLIP in out
 
-    for settings in [{"HF_HUB_OFFLINE": "1"}, {}]:
+    for number, settings in enumerate([{"HF_HUB_OFFLINE": "1"}, {}]):
         settings["HF_HOME"] = str(data_dir / "hub")
-        offline = command(tmp_path / "other", NO_HUB, config, "train", pictures, "--json", **settings)
+        offline = command(tmp_path / f"offline {number}", NO_HUB, config, "train", pictures, "--json", **settings)
         out, err = offline.communicate(timeout=300)
         assert offline.returncode == 0, err
+        assert "is the automatic choice. The weights are in the local cache of the model hub." in err
         assert DEFAULT_CLIP in out
         assert "Downloading" not in err
 
