@@ -81,7 +81,7 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
 
     start = monotonic()
     report("embed", 0, 0, "Loading the backbone", None)
-    backbone = function_backbone(ws, function)
+    backbone = function_backbone(ws, function, report)
     embedded = embed_missing(ws, function_id, backbone, report)
     embed_seconds = monotonic() - start
 

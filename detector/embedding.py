@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.backbones import choose_precision, get_backbone
+from detector.backbones import choose_precision, fetch_weights, get_backbone
 from detector.backbones.availability import AUTO
 from detector.bench import LEAST_IMAGES, note_rate
 from detector.errors import ImageError, NotFound
@@ -25,14 +25,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def function_backbone(ws: Workspace, function: Function) -> Backbone:
+def function_backbone(ws: Workspace, function: Function, report: Report = silent) -> Backbone:
     """The loaded backbone of a function, in the precision chosen for it once, normalising if the function does.
+
+    Parameters
+    ----------
+    report : Report
+        Hears of a download, which comes before everything else and may take minutes.
 
     Raises
     ------
     BackboneUnavailable
         The weights cannot be had.
     """
+    fetch_weights(function.backbone_id, ws.settings, report)
     precision = function.precision
     if precision is None:
         # Back at a backbone from before: a second measurement may come out otherwise, and all would be embedded anew.

@@ -119,6 +119,18 @@ class BackboneUnavailable(DetectorError):
         self.backbone_id, self.why, self.remedy = backbone_id, why, remedy
 
 
+class DownloadFailed(DetectorError):
+    """A file cannot be fetched from the model hub; ``why`` and ``remedy`` fit into the sentence of who wanted it."""
+
+    def __init__(self, what: str, why: str, remedy: str) -> None:
+        super().__init__(f"The download of {what} failed: {why}. {remedy}")
+        self.what, self.why, self.remedy = what, why, remedy
+
+
+class NotOnTheHub(DownloadFailed):
+    """The repository has no such file."""
+
+
 class NotTrainable(DetectorError):
     """Training cannot start; the sentence says what is missing."""
 

@@ -209,7 +209,7 @@ def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult | Non
     from detector.embedding import embed_missing, function_backbone
 
     if is_preparation(job):
-        backbone = function_backbone(ws, functions.get_function(ws.db, job.function_id))
+        backbone = function_backbone(ws, functions.get_function(ws.db, job.function_id), report)
         embed_missing(ws, job.function_id, backbone, report)
         return None
     result = build(ws, job.function_id, report)

@@ -8,9 +8,17 @@ from collections.abc import Callable
 #: Called with (phase, done, total, message, items a second or None). May raise JobCancelled to stop the work.
 Report = Callable[[str, int, int, str, float | None], None]
 
+#: How the message of every download begins; see `says_amounts`.
+DOWNLOADING = "Downloading "
+
 
 def silent(_phase: str, _done: int, _total: int, _message: str, _rate: float | None) -> None:
     """A Report to nobody."""
+
+
+def says_amounts(message: str) -> bool:
+    """Whether a message has its own words for how much is done, as that of a download: bytes are no items to count."""
+    return message.startswith(DOWNLOADING)
 
 
 class Pace:

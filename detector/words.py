@@ -144,6 +144,21 @@ def file_size(byte_count: int) -> str:
     return f"{byte_count / 1_000_000_000:.1f} GB"
 
 
+def part_of_size(done: int, total: int) -> str:
+    """Write how much of a number of bytes is there: ``"212 of 605 MB"``, ``"1.20 of 2.69 GB"``; without a total a size.
+
+    Unlike in `file_size`, half a gigabyte is 500 MB: one digit after the point would stand still for a minute.
+    """
+    if total <= 0:
+        return file_size(done)
+    if total < 1_000_000:
+        return f"{done // 1_000} of {max(1, round(total / 1_000))} kB"
+    if total < 1_000_000_000:
+        digits = 1 if total < 9_950_000 else 0
+        return f"{done / 1_000_000:.{digits}f} of {total / 1_000_000:.{digits}f} MB"
+    return f"{done / 1_000_000_000:.2f} of {total / 1_000_000_000:.2f} GB"
+
+
 def rate(per_second: float, noun: str = "images") -> str:
     """Write a speed: ``"65 images/s"``, below ten with one digit more."""
     return f"{per_second:.1f} {noun}/s" if per_second < 9.95 else f"{per_second:,.0f} {noun}/s"

@@ -6,6 +6,7 @@ import streamlit as st
 
 from detector.errors import NotFound
 from detector.jobs import EVALUATE, IMPORT, is_preparation
+from detector.progress import says_amounts
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
 from detector.words import rate, time_left
@@ -66,7 +67,7 @@ def job_line(job: Job, function_id: str | None) -> None:
         return
     st.progress(min(job.done / job.total, 1.0) if job.total else 0.0)
     parts = [f"{job.message}{other}"]
-    if job.total:
+    if job.total and not says_amounts(job.message):
         parts.append(f"{job.done:,} of {job.total:,}")
     if job.rate and job.phase in ("import", "embed"):
         parts.append(rate(job.rate))

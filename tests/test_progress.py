@@ -7,7 +7,7 @@ import time
 import pytest
 
 from detector.errors import JobCancelled
-from detector.progress import Pace, silent
+from detector.progress import Pace, says_amounts, silent
 
 Heard = list[tuple[str, int, int, str, float | None]]
 
@@ -59,3 +59,8 @@ def test_what_the_listener_raises_stops_the_work() -> None:
 def test_nobody_may_listen() -> None:
     pace = Pace(silent, "embed", 10, "Looking")
     pace.at(10)
+
+
+def test_a_download_has_its_amounts_in_its_message_and_other_work_has_not() -> None:
+    assert says_amounts("Downloading the CLIP weights: 212 of 605 MB, 2 min left")
+    assert not says_amounts("Looking at 2,000 images")

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from detector.backbones.hub import cached_weights, download_weights, hub_reachable
+from detector.backbones.hub import cached_weights, download_weights, hub_reachable, offline_mode
 from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSpec, get_spec
 from detector.errors import BackboneUnavailable, InvalidInput
+from detector.progress import Report, silent
 from detector.settings import Settings
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def availability(spec: BackboneSpec, settings: Settings) -> Availability:
     if hub_reachable():
         size = f"{spec.download_bytes / 1e6:,.0f} MB"
         return Availability(True, "hub", f"The weights are downloaded once from {spec.hub_repo} (about {size}).")
+    if offline_mode():
+        return _no("its weights are not on this machine and HF_HUB_OFFLINE forbids downloads")
     return _no("its weights are not on this machine and the model hub does not answer")
 
 
@@ -153,6 +156,21 @@ def resolve(choice: str, settings: Settings) -> Resolution:
 def _unavailable(spec: BackboneSpec, found: Availability) -> BackboneUnavailable:
     remedy = REMEDY if spec.family == "clip" else "Install the packages of requirements.txt again."
     return BackboneUnavailable(spec.id, found.why, remedy)
+
+
+def fetch_weights(backbone_id: str, settings: Settings, report: Report = silent) -> None:
+    """Download a backbone's weights if they have to come from the hub; `get_backbone` then finds them.
+
+    Apart from `get_backbone` because it may take minutes, which somebody should hear of and be able to stop.
+
+    Raises
+    ------
+    BackboneUnavailable
+        The download failed.
+    """
+    spec = get_spec(backbone_id)
+    if availability(spec, settings).how == "hub":
+        download_weights(spec, report)
 
 
 @dataclass
@@ -238,7 +256,16 @@ def _load(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
         return load_offline(precision, spec, settings.threads)
     from detector.backbones.clip import load_clip
 
-    return load_clip(spec, _weights_file(spec, settings), precision, settings.threads)
+    file = _weights_file(spec, settings)
+    try:
+        return load_clip(spec, file, precision, settings.threads)
+    except BackboneUnavailable as error:
+        from detector.backbones.download import drop_if_damaged
+
+        if spec.id in checkpoints(settings) or not drop_if_damaged(file):
+            raise
+        why = "its weights were damaged in the hub's local cache and have been removed"
+        raise BackboneUnavailable(spec.id, why, "Try again: they are downloaded anew.") from error
 
 
 def _weights_file(spec: BackboneSpec, settings: Settings) -> Path:

@@ -6,14 +6,17 @@ import threading
 import time
 from pathlib import Path
 
-from detector.backbones.registry import BackboneSpec
-from detector.errors import BackboneUnavailable
+from detector.backbones.registry import OFFLINE, BackboneSpec
+from detector.errors import BackboneUnavailable, DownloadFailed, NotOnTheHub
+from detector.progress import Report, silent
 
 REACHABILITY_DEADLINE = 3.0
 ANSWER_VALID_SECONDS = 60.0
 
 # open_clip's own names; safetensors first.
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+_OTHERWISE = f"Without the hub: give a local file in DETECTOR_CLIP_CHECKPOINT, or choose the backbone {OFFLINE}."
 
 _answers: dict[str, tuple[float, bool]] = {}
 _answers_lock = threading.Lock()
@@ -39,6 +42,13 @@ def hub_reachable(timeout: float = REACHABILITY_DEADLINE, endpoint: str | None =
         reachable = _answers_in_time(endpoint, timeout)
         _answers[endpoint] = (time.monotonic(), reachable)
         return reachable
+
+
+def offline_mode() -> bool:
+    """Whether the hub's own setting, HF_HUB_OFFLINE, forbids every connection to it."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def forget_reachability() -> None:
@@ -78,30 +88,30 @@ def cached_weights(spec: BackboneSpec) -> Path | None:
     return None
 
 
-def download_weights(spec: BackboneSpec) -> Path:
+def download_weights(spec: BackboneSpec, report: Report = silent) -> Path:
     """Fetch the weights from the hub into its local cache.
+
+    Parameters
+    ----------
+    report : Report
+        Hears of the bytes, in the phase ``download``; what it raises stops the download.
 
     Raises
     ------
     BackboneUnavailable
         The hub does not give the file.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from detector.backbones.download import HubFile, fetch
+
+    def heard(done: int, total: int, message: str) -> None:
+        report("download", done, total, message, None)
 
     for name in WEIGHT_FILES:
         try:
-            return Path(hf_hub_download(spec.hub_repo, name))
-        except EntryNotFoundError:
+            return fetch(HubFile(spec.hub_repo, name, "the CLIP weights"), heard)
+        except NotOnTheHub:
             continue
-        except Exception as error:  # the client raises errors of several HTTP libraries
-            raise BackboneUnavailable(
-                spec.id,
-                f"the download from {spec.hub_repo} failed ({type(error).__name__})",
-                "Try again, or give a local file in DETECTOR_CLIP_CHECKPOINT.",
-            ) from error
-    raise BackboneUnavailable(
-        spec.id,
-        f"{spec.hub_repo} holds no open_clip weights",
-        "Choose another backbone, or give a local file in DETECTOR_CLIP_CHECKPOINT.",
-    )
+        except DownloadFailed as error:
+            why = f"its weights cannot be downloaded, {error.why}"
+            raise BackboneUnavailable(spec.id, why, f"{error.remedy} {_OTHERWISE}") from error
+    raise BackboneUnavailable(spec.id, f"{spec.hub_repo} holds no open_clip weights", _OTHERWISE)

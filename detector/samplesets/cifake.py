@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.backbones.availability import hub_reachable
-from detector.errors import DatasetUnavailable, InvalidInput
+from detector.errors import DatasetUnavailable, DownloadFailed, InvalidInput
 from detector.samplesets import SampleImage
 
 REPOSITORY = "dragonintelligence/CIFAKE-image-dataset"
@@ -38,9 +38,10 @@ _MEANING: dict[str, _Label] = {
     "generated": "synthetic",
 }
 _SOURCE: dict[_Label, str] = {"real": "CIFAR-10", "synthetic": "Stable Diffusion 1.4"}
-_REMEDY = (
-    "Try again later, or download the CIFAKE archive in a browser and import its ZIP file with labels from folders."
+_OTHERWISE = (
+    "Without the hub: download the CIFAKE archive in a browser and import its ZIP file with labels from folders."
 )
+_REMEDY = f"Try again later. {_OTHERWISE}"
 
 
 def fetch_cifake(per_label: int, seed: int, cache_dir: Path, progress: Progress) -> Iterator[SampleImage]:
@@ -59,7 +60,7 @@ def fetch_cifake(per_label: int, seed: int, cache_dir: Path, progress: Progress)
     cache_dir : Path
         Where the hub's files are kept.
     progress : callable
-        ``progress(done, total, message)`` in images; it may raise to cancel.
+        ``progress(done, total, message)`` in images, while downloading in bytes; it may raise to cancel.
 
     Yields
     ------
@@ -75,7 +76,7 @@ def fetch_cifake(per_label: int, seed: int, cache_dir: Path, progress: Progress)
     """
     if per_label < 1:
         raise InvalidInput(f"At least 1 image per label is needed; {per_label} were asked for.")
-    paths = cached_files(cache_dir)
+    paths = _undamaged(cached_files(cache_dir), per_label)
     if not _enough(paths, per_label):
         paths = _download(per_label, cache_dir, progress)
     total = sum(min(per_label, count) for count in label_counts(paths).values())
@@ -107,6 +108,17 @@ def cached_files(cache_dir: Path) -> list[Path]:
         (folder / "snapshots" / revision.read_text().strip()).rglob("*.parquet"),
         key=lambda path: (path.stat().st_size, path.name),
     )
+
+
+def _undamaged(paths: list[Path], per_label: int) -> list[Path]:
+    """The files, less those that the disk has damaged: they are removed, so that they are fetched anew."""
+    from detector.backbones.download import drop_if_damaged
+
+    try:
+        _enough(paths, per_label)
+    except DatasetUnavailable:
+        return [path for path in paths if not drop_if_damaged(path)]
+    return paths
 
 
 def label_counts(paths: Sequence[Path]) -> dict[str, int]:
@@ -258,24 +270,29 @@ def _unreachable() -> DatasetUnavailable:
 def _download(per_label: int, cache_dir: Path, progress: Progress) -> list[Path]:
     if not hub_reachable(REACHABLE_SECONDS):
         raise _unreachable()
-    from huggingface_hub import hf_hub_download
+    from detector.backbones.download import HubFile, fetch
 
     paths: list[Path] = []
-    for name, size in _listing():
-        progress(0, 2 * per_label, f"Downloading {PurePosixPath(name).name} ({size / 1e6:,.0f} MB)")
+    for name, _ in _listing():
         try:
-            paths.append(Path(hf_hub_download(REPOSITORY, name, repo_type="dataset", cache_dir=cache_dir)))
-        except Exception as error:  # the client raises errors of several HTTP libraries
-            why = f"the download of {name} failed ({type(error).__name__})"
-            raise DatasetUnavailable("CIFAKE", why, _REMEDY) from error
+            paths.append(fetch(HubFile(REPOSITORY, name, "CIFAKE", "dataset", cache_dir), progress))
+        except DownloadFailed as error:
+            raise _failed(error) from error
         if _enough(paths, per_label):
             break
     return paths
 
 
+def _failed(error: DownloadFailed) -> DatasetUnavailable:
+    return DatasetUnavailable("CIFAKE", error.why, f"{error.remedy} {_OTHERWISE}")
+
+
 def _listing() -> list[tuple[str, int]]:
     """The set's parquet files on the hub with their sizes in bytes, smallest first."""
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from detector.backbones.download import hub_failure
 
     files: list[tuple[str, int]] = []
     failures: list[Exception] = []
@@ -291,6 +308,8 @@ def _listing() -> list[tuple[str, int]]:
     thread = threading.Thread(target=ask, name="cifake-listing", daemon=True)
     thread.start()
     thread.join(LISTING_SECONDS)
+    if failures and isinstance(failures[0], HfHubHTTPError):
+        raise _failed(hub_failure(failures[0], "CIFAKE", REPOSITORY)) from failures[0]
     if thread.is_alive() or failures:
         raise _unreachable() from (failures[0] if failures else None)
     parquet = [(name, size) for name, size in files if name.endswith(".parquet")]
