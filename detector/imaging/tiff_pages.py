@@ -71,7 +71,7 @@ _SAMPLE_KINDS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 
 class _Tag(NamedTuple):
     kind: int
-    count: int
+    values: int
     at: int
 
 
@@ -131,16 +131,22 @@ class _Tiff:
         found = page.tags.get(tag)
         if found is None or found.kind not in _INTEGERS:
             return ()
-        count = min(found.count, most)
+        count = min(found.values, most)
         if found.at + count * _SIZES[found.kind] > len(self.data):
             return ()
         return struct.unpack_from(f"{self.order}{count}{_INTEGERS[found.kind]}", self.data, found.at)
 
     def number(self, page: _Page, tag: int, otherwise: int) -> int:
-        return next(iter(self.numbers(page, tag, 1)), otherwise)
+        found = page.tags.get(tag)
+        if found is None or found.kind not in _INTEGERS or not found.values:
+            return otherwise
+        size = _SIZES[found.kind]
+        return self.whole(found.at, size) if found.at + size <= len(self.data) else otherwise
 
     def below(self, page: _Page) -> list[_Page]:
         """The directories below a page."""
+        if _SUB_DIRECTORIES not in page.tags:
+            return []
         places = self.numbers(page, _SUB_DIRECTORIES, _MOST_SEARCHED)
         return [found for found in map(self.page, places) if found is not None]
 
@@ -200,7 +206,7 @@ def _raw_kind(tiff: _Tiff) -> str | None:
 def _kind_by_make(tiff: _Tiff) -> str:
     page = tiff.page(tiff.first)
     found = page.tags.get(_MAKE) if page else None
-    make = tiff.data[found.at : found.at + min(found.count, 64)].lower().decode("latin-1") if found else ""
+    make = tiff.data[found.at : found.at + min(found.values, 64)].lower().decode("latin-1") if found else ""
     return next((kind for maker, kind in _RAW_BY_MAKE if maker in make), "TIFF/EP")
 
 
@@ -247,7 +253,7 @@ def without_broken_tags(data: bytes, all_beside: bool) -> bytes | None:
     for at in range(begin, begin + count * tiff.entry, tiff.entry):
         tag = tiff.whole(at, 2)
         found = page.tags[tag]
-        whole = found.kind in _SIZES and found.at + _SIZES[found.kind] * found.count <= len(data)
+        whole = found.kind in _SIZES and found.at + _SIZES[found.kind] * found.values <= len(data)
         if tag in _PICTURE_TAGS or (whole and not all_beside):
             kept.append(data[at : at + tiff.entry])
     end = begin + count * tiff.entry

@@ -84,10 +84,10 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     assert functions.get_function(db, function_id).live_model_id == models.list_models(db, function_id)[0].id
 
     dashboard.open("Invoke")
+    dashboard.sees("64MB per file")  # what is accepted, not what the server would let through
     dashboard.give_files(min((folder / "synthetic" / "midjourney").iterdir()))
     dashboard.sees("The function says", "Confidence")
     assert dashboard.verdict() in ("real", "synthetic", "can't tell")
-    dashboard.sees("64MB per file")  # what is accepted, not what the server would let through
     more = sorted((folder / "real" / "natural").iterdir())[:3]
     # Windows calls the JPEGs of browsers so; the widget compares names with a list.
     more[0] = Path(shutil.copy(more[0], tmp_path / "Größe.jfif"))
