@@ -289,7 +289,7 @@ def _with_columns(choice: TableChoice, given: Mapping[str, str]) -> TableChoice:
 
 
 def _at_level(pending: Pending, plan: LabelPlan, wanted: int, known: Sequence[str]) -> LabelPlan:
-    from detector.importing.guessing import folder_levels, suggest_mapping
+    from detector.importing.guessing import folder_levels, names_sources, suggest_mapping
 
     levels = folder_levels(pending.paths, "ignore", plan.mapping)
     if not 1 <= wanted <= len(levels):
@@ -298,11 +298,18 @@ def _at_level(pending: Pending, plan: LabelPlan, wanted: int, known: Sequence[st
             "counting folders such as train and test."
         )
     level = wanted - 1
-    mapping = suggest_mapping((name for name, _ in levels[level].names), known)
-    source_level = plan.source_level if plan.source_level != level else None
-    if level + 1 < len(levels) and levels[level + 1].missing == 0:
-        source_level = level + 1
-    return replace(plan, mode="folders", level=level, table=None, mapping=mapping, source_level=source_level)
+    names = [name for name, _ in levels[level].names]
+    below = level + 1
+    source_level = below if below < len(levels) and names_sources(levels[below], names, known) else None
+    return replace(
+        plan,
+        mode="folders",
+        level=level,
+        table=None,
+        mapping=suggest_mapping(names, known),
+        source_level=source_level,
+        source_guessed=source_level is not None,
+    )
 
 
 def _with_sources(pending: Pending, plan: LabelPlan, wanted: int | None) -> LabelPlan:

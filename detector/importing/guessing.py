@@ -25,6 +25,8 @@ _SYNTHETIC_WORDS = {
 _NEGATIONS = {"non", "not", "no"}
 # More names than this on one level are scenes, persons or numbers, and not labels.
 _MOST_UNKNOWN_LABELS = 20
+# And than this are persons or days, and not generators or collections.
+_MOST_SOURCES = 100
 #: With fewer in training a label cannot be learned, so a set like this is not divided.
 _LEAST_IN_TRAINING = 2
 #: The labels of a function that nobody named.
@@ -119,7 +121,7 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
         return Suggestion(with_splits(LabelPlan("none", splits="ignore"), images))
     names = [name for name, _ in levels[level].names]
     below = level + 1
-    has_sources = below < len(levels) and levels[below].missing == 0
+    has_sources = below < len(levels) and names_sources(levels[below], names, known_labels)
     plan = LabelPlan(
         "folders",
         level=level,
@@ -264,6 +266,17 @@ def _contradicting_level(
                 if here is not None and there is not None and here != there:
                     return preview.level
     return None
+
+
+def names_sources(preview: LevelPreview, label_names: Sequence[str], known_labels: Sequence[str]) -> bool:
+    """Whether names on a level may be generators or collections: every file has one, and they are no labels again."""
+    again = {label_key(name) for name in label_names}
+    names = [name for name, _ in preview.names]
+    return (
+        preview.missing == 0
+        and len(names) <= _MOST_SOURCES
+        and not all(label_key(name) in again or _meaning(name, known_labels) is not None for name in names)
+    )
 
 
 def _distinguishing_level(levels: list[LevelPreview]) -> int | None:

@@ -114,3 +114,15 @@ def test_spellings_of_one_label_are_mapped_together() -> None:
     paths = [f"{name}/{n}.jpg" for name in ("ku\u0308nstlich", "K\u00dcNSTLICH", "echt") for n in range(2)]
     plan = suggest(paths, KNOWN).plan
     assert len({assign(path, plan).label for path in paths}) == 2
+
+
+def test_no_source_is_invented_of_labels_again_or_of_hundreds_of_names() -> None:
+    """The kind: a level below the labels that says nothing of generators or collections."""
+    doubled = [f"{name}/{name}/{n}.jpg" for name in ("RealArt", "AiArtData") for n in range(2)]
+    assert (suggest(doubled, KNOWN).plan.level, suggest(doubled, KNOWN).plan.source_level) == (0, None)
+    agreeing = [f"{name}/{again}/{n}.jpg" for name, again in (("real", "photos"), ("fake", "ai")) for n in range(2)]
+    assert suggest(agreeing, KNOWN).plan.source_level is None
+    persons = [f"{label}/person {n}/1.jpg" for label in KNOWN for n in range(60)]
+    assert suggest(persons, KNOWN).plan.source_level == 1
+    crowd = [f"{label}/person {label} {n}/1.jpg" for label in KNOWN for n in range(60)]
+    assert suggest(crowd, KNOWN).plan.source_level is None
