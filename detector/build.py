@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.backbones import Backbone
+from detector.backbones import Backbone, fetch_weights
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import NoModel, NotTrainable
 from detector.evaluation.thresholds import find_thresholds
@@ -115,7 +115,9 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
 def put_back(ws: Workspace, function_id: str, model_id: str, report: Report = silent) -> None:
     """Make an older version live again, with its own predictions. Raises NotFound, NoModel, BackboneUnavailable."""
     # First whether it can answer at all, so that a live model and the predictions beside it do not part.
-    serving_backbone(ws, load_serving_model(ws, function_id, model_id))
+    serving = load_serving_model(ws, function_id, model_id)
+    fetch_weights(serving.row.backbone_id, ws.settings, report)
+    serving_backbone(ws, serving)
     functions.set_live_model(ws.db, function_id, model_id)
     predict_all(ws, function_id, report)
     row = models.get_model(ws.db, model_id)
@@ -134,6 +136,7 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
     """
     serving = load_serving_model(ws, function_id)
     row = serving.row
+    fetch_weights(row.backbone_id, ws.settings, report)
     backbone = serving_backbone(ws, serving)
     embed_missing(ws, function_id, backbone, report)
     rows = _usable_rows(ws, function_id, backbone)

@@ -37,10 +37,12 @@ Heard = Callable[[int, int, str], None]
 
 REVISION = "main"
 #: How often in a row the hub may fail, and the seconds to wait after each time but the last.
-WAITS = (0.5, 1.0, 2.0, 4.0)
+WAITS = (1.0, 2.0, 4.0, 8.0)
 #: A connection is given up that brings less than this a second, over STALL_WINDOW times the client's own timeout.
 LEAST_BYTES_A_SECOND = 1_000
 STALL_WINDOW = 3
+#: Another process that has the lock of a file and for so many seconds writes nothing is not waited for any longer.
+SILENCE = 180.0
 #: An attempt that brings this much, or a hundredth of the file, was none of those that fail in a row.
 WORTH_AN_ATTEMPT = 1_000_000
 
@@ -259,6 +261,7 @@ class _Transfer:
 
         lock = self._cache / ".locks" / self._repo_folder / f"{blob.name}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
+        since, newest = time.monotonic(), 0.0
         while True:
             held = WeakFileLock(lock, timeout=_REPORT_SECONDS)
             try:
@@ -268,6 +271,15 @@ class _Transfer:
                 self._doing, self._note = "", "by another process"
                 self.done = part.stat().st_size if part.exists() else self.done
                 self._stop_if_asked()
+                # The hub's own client writes to another name in the same folder.
+                if (latest := _newest(blob.parent)) > newest:
+                    since, newest = time.monotonic(), latest
+                if time.monotonic() - since > SILENCE:
+                    raise DownloadFailed(
+                        self.file.what,
+                        f"another process has had the lock {lock} for minutes and downloads nothing",
+                        "End that process; if there is none, delete the lock's file, and try again.",
+                    ) from None
         try:
             yield
         finally:
@@ -452,6 +464,15 @@ class _Speed:
             return None
         elapsed, came = known[-1][0] - known[0][0], known[-1][1] - known[0][1]
         return (total - done) * elapsed / came if came > 0 else None
+
+
+def _newest(folder: Path) -> float:
+    """When a file in a folder was last written."""
+    moments = [0.0]
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            moments.append(path.stat().st_mtime)
+    return max(moments)
 
 
 def _sha256(path: Path, between: Callable[[], None] = lambda: None) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_model
 
 from detector.backbones import hub as hub_module
@@ -74,6 +75,7 @@ def point_client_at(served: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     monkeypatch.setattr(f"{CLIENT}.HF_HUB_CACHE", str(folder / "hub"))
     monkeypatch.setattr(f"{CLIENT}.HF_HUB_DOWNLOAD_TIMEOUT", 1)
+    monkeypatch.setattr("detector.backbones.download.WAITS", (0.1,) * 4)
     monkeypatch.setattr(f"{CLIENT}.HF_HUB_ETAG_TIMEOUT", 1)
     hub_module.forget_reachability()
 
@@ -353,6 +355,21 @@ def test_two_at_once_fetch_the_file_once(hub: Hub, spec: BackboneSpec, weights: 
     assert any(message.endswith("by another process") for each in heard for message in each.messages)
 
 
+def test_a_process_that_holds_the_lock_and_does_nothing_is_not_waited_for_without_end(
+    hub: Hub, spec: BackboneSpec, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kind: a stopped process, or the lock that a killed one left on a file system without real locks."""
+    monkeypatch.setattr("detector.backbones.download.SILENCE", 1.0)
+    lock = tmp_path / "hub" / ".locks" / f"models--{REPO.replace('/', '--')}" / f"{sha256(weights)}.lock"
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        sentence = str(failure(spec))
+    assert "another process has had the lock" in sentence
+    assert str(lock) in sentence
+    fetch_weights(spec.id, Settings())
+    assert cached_weights(spec) is not None
+
+
 def test_too_little_space_is_told_before_and_during_a_download(
     hub: Hub, spec: BackboneSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -561,6 +578,33 @@ def test_a_command_fetches_weights_across_a_kill_and_works_offline_afterwards(
         assert "is the automatic choice. The weights are in the local cache of the model hub." in err
         assert DEFAULT_CLIP in out
         assert "Downloading" not in err
+
+
+@pytest.mark.slow
+def test_who_waits_for_a_process_that_is_killed_goes_on_where_that_one_was(
+    hub: Hub, spec: BackboneSpec, weights: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Kind: of two downloads at once, the one at work dies."""
+    size, heard = weights.stat().st_size, Heard()
+    hub.faults.bytes_per_second = size / 20
+    cache = {"HF_HUB_CACHE": str(tmp_path / "hub")}
+    other = command(tmp_path / "data", hub.address, weights.with_suffix(".json"), "train", pictures, **cache)
+    while not hub.sent:
+        assert other.poll() is None, other.communicate()
+        time.sleep(0.05)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(fetch_weights, spec.id, Settings(), heard)
+        while not any("by another process" in message for message in heard.messages):
+            time.sleep(0.05)
+        other.kill()
+        other.communicate()
+        (part,) = parts(tmp_path)
+        kept = part.stat().st_size
+        hub.faults.bytes_per_second = 0
+        waiting.result()
+    assert kept > 0
+    assert int(hub.ranges()[-1].removeprefix("bytes=").removesuffix("-")) >= kept
+    assert cached_weights(spec) is not None
 
 
 @pytest.mark.slow

@@ -45,6 +45,7 @@ def hub(files: dict[str, bytes | Path], monkeypatch: pytest.MonkeyPatch) -> Iter
             f"{CLIENT}.HUGGINGFACE_CO_URL_TEMPLATE", served.address + "/{repo_id}/resolve/{revision}/{filename}"
         )
         monkeypatch.setattr(f"{CLIENT}.HF_HUB_DOWNLOAD_TIMEOUT", 1)
+        monkeypatch.setattr("detector.backbones.download.WAITS", (0.1,) * 4)
         forget_reachability()
         yield served
     forget_reachability()
