@@ -16,7 +16,7 @@ from detector.jobs import EVALUATE
 from detector.storage import functions, jobs
 from tests.browser.conftest import Server
 
-SECONDS = 30
+SECONDS = 60
 
 
 class Window:

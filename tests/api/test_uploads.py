@@ -59,7 +59,7 @@ def server(running: Server) -> Server:
     return running
 
 
-def _wait_until(holds: Callable[[], bool], seconds: float = 15.0) -> None:
+def _wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

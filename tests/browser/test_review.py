@@ -74,7 +74,7 @@ def _labels(server: Server, function: Function) -> dict[str, str | None]:
 
 
 def _wait_for(server: Server, function: Function, expected: dict[str, str | None]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while _labels(server, function) != expected and time.monotonic() < deadline:
         time.sleep(0.1)
     assert _labels(server, function) == expected
@@ -312,7 +312,7 @@ def test_stacks_open_samples_go_to_the_bin_and_come_back_and_everything_can_be_d
     page.keyboard.press("Escape")
     dashboard.press("Select all 1 that match")
     dashboard.press("Restore")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while gone_id not in _labels(server, function) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert gone_id in _labels(server, function)
