@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from detector.progress import Report
+from detector.progress import Report, says_amounts
 
 
 def json_option(parser: argparse.ArgumentParser, help_text: str = "print the answer as JSON") -> None:
@@ -45,7 +45,9 @@ def progress_bar() -> Iterator[Report]:
         if name != phase or bar is None or (total and bar.total != total):
             if bar is not None:
                 bar.close()
-            bar = tqdm(total=total or None, desc=message, file=sys.stderr, unit="", dynamic_ncols=True)
+            # Bytes, where the message counts them.
+            unit: dict[str, Any] = {"unit": "B", "unit_scale": True} if says_amounts(message) else {"unit": ""}
+            bar = tqdm(total=total or None, desc=message, file=sys.stderr, dynamic_ncols=True, **unit)
             phase = name
         # Not set_description: it adds a colon of its own.
         bar.set_description_str(message, refresh=False)

@@ -41,6 +41,8 @@ class Faults:
         Send the headers and then nothing until `release`.
     no_range : bool
         Answer a Range with the whole file.
+    refuses_range : bool
+        Answer every Range with 416, as if nothing lay behind what has come.
     no_length : bool
         Never say how large anything is.
     error : (int, str)
@@ -58,6 +60,7 @@ class Faults:
     bytes_per_second: float = 0
     hang: bool = False
     no_range: bool = False
+    refuses_range: bool = False
     no_length: bool = False
     error: tuple[int, str] = (0, "")
     content_error: int = 0
@@ -239,7 +242,7 @@ def _handler(hub: Hub, at_content: bool, token: str) -> type[http.server.BaseHTT
             asked = self.headers.get("Range", "")
             if asked and not hub.faults.no_range:
                 start = int(asked.removeprefix("bytes=").split("-")[0])
-                if start >= size:
+                if start >= size or hub.faults.refuses_range:
                     self._empty(416, **{"Content-Range": f"bytes */{size}"})
                     return
             self.send_response(206 if start else 200)

@@ -50,6 +50,8 @@ _REPORT_SECONDS = 0.5
 _SPEED_SECONDS = 15.0
 _BLOCK = 1 << 20
 _IS_SHA256 = re.compile(r"[0-9a-f]{64}")
+# What becomes the name of a file in the cache.
+_IS_NAME = re.compile(r"[0-9A-Za-z_-]{1,200}")
 _AGAIN = "Try again: what is there already is kept."
 _LATER = "Try again later."
 
@@ -218,6 +220,12 @@ class _Transfer:
             self.error = error
 
     def _fetch(self) -> Path:
+        path = PurePosixPath(self.file.name)
+        if path.is_absolute() or ".." in path.parts or "\\" in self.file.name:
+            # Names come from the hub's own lists, and the cache is no way to the rest of the disk.
+            raise DownloadFailed(
+                self.file.what, f"the hub lists a file {self.file.name!r}, which is no name inside a repository", _LATER
+            )
         found = self._ask()
         blob = self._cache / self._repo_folder / "blobs" / str(found.etag)
         part = blob.with_name(f"{blob.name}.part")
@@ -245,7 +253,7 @@ class _Transfer:
                 if wait is None or not _passing(error):
                     raise self._failure(error) from error
                 self._pause(wait)
-        if found.commit_hash is None or not found.etag:
+        if found.commit_hash is None or not found.etag or not _IS_NAME.fullmatch(found.etag + found.commit_hash):
             raise DownloadFailed(
                 self.file.what,
                 f"what answers at {constants.ENDPOINT} is no model hub",
@@ -291,10 +299,9 @@ class _Transfer:
             self._empty(part)
         self._require_space(part)
         self._doing = self._note = ""
-        failed = 0
+        failed, furthest = 0, self.done
         failures: tuple[type[Exception], ...] = (_BrokenOff, *_client_errors())
         while not self.total or self.done < self.total:
-            before = self.done
             try:
                 self._attempt(found, part)
                 if not self.total or self.done >= self.total:
@@ -303,7 +310,9 @@ class _Transfer:
             except failures as error:
                 if not isinstance(error, _BrokenOff) and not _passing(error):
                     raise self._failure(error) from error
-                gained = self.done - before
+                # Beyond what was reached before: one that has the file begun anew each time is not asked for ever.
+                gained = self.done - furthest
+                furthest = max(furthest, self.done)
                 failed = 1 if gained >= min(WORTH_AN_ATTEMPT, max(1, self.total // 100)) else failed + 1
                 log.info("download of %s: attempt ended after %d bytes: %s", self.file.name, gained, error)
                 if failed > len(WAITS):

@@ -21,9 +21,10 @@ from safetensors.torch import load_file, save_model
 
 from detector.backbones import hub as hub_module
 from detector.backbones.availability import fetch_weights, get_backbone, resolve
+from detector.backbones.download import WAITS, HubFile, fetch
 from detector.backbones.hub import cached_weights
 from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSpec, register
-from detector.errors import BackboneUnavailable, JobCancelled
+from detector.errors import BackboneUnavailable, DownloadFailed, JobCancelled
 from detector.importing.batch import folder_payload
 from detector.importing.labelling import LabelPlan
 from detector.jobs import request_build, request_import, run_pending
@@ -207,6 +208,24 @@ def _fail_after_first_cut(hub: Hub) -> None:
     while hub.faults.cuts:
         time.sleep(0.001)
     hub.faults.failures = -1
+
+
+def test_a_line_that_always_breaks_and_never_goes_on_is_not_asked_for_ever(
+    hub: Hub, spec: BackboneSpec, weights: Path
+) -> None:
+    """Kind: bounded retries. Half of the file, begun anew each time, was progress each time."""
+    hub.faults.cut_after, hub.faults.refuses_range = weights.stat().st_size // 2, True
+    assert "the connection broke off" in str(failure(spec))
+    assert len(hub.ranges()) <= 2 * (len(WAITS) + 1)
+
+
+@pytest.mark.parametrize("name", ["../outside.bin", "/etc/outside.bin", "a/../../outside.bin", "a\\..\\outside.bin"])
+def test_a_hubs_list_is_no_way_out_of_the_cache(name: str, hub: Hub, tmp_path: Path) -> None:
+    """Kind: names from elsewhere are never paths."""
+    hub.add("some/repo", {name: b"x"})
+    with pytest.raises(DownloadFailed, match="no name inside a repository"):
+        fetch(HubFile("some/repo", name, "a file", cache_dir=tmp_path / "cache"), lambda *_: None)
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("fault", ["wrong", "too_long"])
