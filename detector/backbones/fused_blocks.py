@@ -26,10 +26,12 @@ _PAIRS_UP_TO = 64
 
 def fuse(tower: VisionTransformer) -> None:
     """Replace those parts that can be, where torch has the operations. From float32 weights."""
-    operations = torch.ops.mkldnn
     if torch.cuda.is_available() or not torch.backends.mkldnn.is_available():
         return
-    if not all(hasattr(operations, name) for name in ("_linear_pointwise", "_reorder_linear_weight")):
+    try:
+        _Packed(torch.ones(8, 8), None)(torch.ones(4, 8, dtype=torch.bfloat16))
+    except (AttributeError, RuntimeError):
+        # torch has no such operation, or not for this processor.
         return
     if _is_patches(tower.conv1):
         tower.conv1 = _Patches(tower.conv1)
