@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,23 @@ def run(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9",
     process = start(data_dir, *arguments, hub=hub, **settings)
     out, err = process.communicate(timeout=300)
     return Ran(process.returncode, out, err)
+
+
+def run_here(data_dir: Path, *arguments: str | Path, **settings: str) -> Ran:
+    """Run a command in this process, whose backbone is loaded already: for what a command does, not how it starts."""
+    from detector.cli import main
+
+    before = dict(os.environ)
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        os.environ.clear()
+        os.environ.update(environment(data_dir, **{"DETECTOR_PRECISION": "float32", **settings}))
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(list(map(str, arguments)))
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return Ran(code, out.getvalue(), err.getvalue())
 
 
 @contextmanager

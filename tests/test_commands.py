@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from detector.cli import build_parser
-from tests.command_line import CHECKOUT, environment, run
+from tests.command_line import CHECKOUT, environment, run_here
 from tests.made_folders import make_folder
 
 COMMANDS = {
@@ -66,21 +66,21 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the function ``set``, imported and trained."""
     root = tmp_path_factory.mktemp("commands")
     folder = make_folder(root / "set", {"real": 3, "synthetic": 3})
-    assert run(root / "data", "train", folder, "--backbone", "efficientnet-lite0").code == 0
+    assert run_here(root / "data", "train", folder, "--backbone", "efficientnet-lite0").code == 0
     return root / "data"
 
 
 def test_json_is_one_document_on_stdout_whatever_is_said_beside_it(data_dir: Path, tmp_path: Path) -> None:
     """Missing on invoke, export, keys revoke, password and openapi."""
-    made = run(data_dir, "keys", "create", "--name", "K", "--json").json
+    made = run_here(data_dir, "keys", "create", "--name", "K", "--json").json
     image = make_folder(tmp_path, {"real": 1}, 900) / "real" / "000.png"
     answers = {
-        "export": run(data_dir, "export", "set", tmp_path / "all.csv", "--json"),
-        "invoke": run(data_dir, "invoke", "set", image, "--json"),
-        "keys revoke": run(data_dir, "keys", "revoke", made["clientId"], "--json"),
-        "openapi": run(data_dir, "openapi", "--json"),
-        "sources": run(data_dir, "sources", "set", "--json"),
-        "labels": run(data_dir, "labels", "set", "--json"),
+        "export": run_here(data_dir, "export", "set", tmp_path / "all.csv", "--json"),
+        "invoke": run_here(data_dir, "invoke", "set", image, "--json"),
+        "keys revoke": run_here(data_dir, "keys", "revoke", made["clientId"], "--json"),
+        "openapi": run_here(data_dir, "openapi", "--json"),
+        "sources": run_here(data_dir, "sources", "set", "--json"),
+        "labels": run_here(data_dir, "labels", "set", "--json"),
     }
     hashed = subprocess.run(
         [sys.executable, "-m", "detector", "password", "--json"],
