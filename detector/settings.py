@@ -38,7 +38,8 @@ class Settings:
     retrain_delay: float = _setting(3.0, "Seconds without a label change before a retraining starts.")
     threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.")
     precision: str = _setting(
-        "auto", "Numbers of the backbone: auto (measured once per function), float32 or bfloat16."
+        "auto",
+        "Numbers of the backbone: auto (measured once per function), float32, or bfloat16 where the machine has it.",
     )
     invoke_places: int = _setting(64, "Invokes over the HTTP API at the same time; further ones are told to wait.")
     batch_files: int = _setting(100, "Most images in one invoke/batch request of the HTTP API.")
