@@ -81,6 +81,12 @@ def test_splits_are_ignored_or_taken_for_folders_when_somebody_says_so(cifake_la
     assert (alike.json["locked_test"], alike.json["samples"]) == (0, 22)
     assert "(test, train) are taken alike" in alike.err
     assert {row[:3] for row in stored(tmp_path / "alike")} == {("real", "train", None), ("synthetic", "train", None)}
+    # As folders they count as levels: the labels are on the second then, and sources may be named on the first.
+    folders = train(tmp_path / "folders", cifake_layout, "--splits", "folders", "--source-level", "1")
+    assert folders.json["locked_test"] == 0
+    assert {row[:3] for row in stored(tmp_path / "folders")} == {
+        (label, "train", source) for label in ("real", "synthetic") for source in ("test", "train")
+    }
 
 
 @pytest.mark.parametrize("held_out", ["val", "validation", "dev", "holdout", "hold-out", "Test_Set", "val2017", "eval"])

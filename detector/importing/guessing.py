@@ -85,7 +85,7 @@ def suggest_plan(paths: Iterable[str], known_labels: Sequence[str]) -> LabelPlan
     return suggest(paths, known_labels).plan
 
 
-def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
+def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = "ignore") -> Suggestion:
     """Guess how a person meant the folders.
 
     Folders named like splits are neither labels nor sources, unless the function has a label of that name. The label's
@@ -100,6 +100,8 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
         Relative paths with "/".
     known_labels : sequence of str
         The function's labels.
+    splits : {"ignore", "folders"}
+        "folders": somebody has said that folders called train or test are folders like any other.
 
     Returns
     -------
@@ -108,17 +110,17 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
     """
     images = image_paths(paths)
     kept = _label_folders(images, known_labels)
-    levels = folder_levels(images, "ignore", kept)
+    levels = folder_levels(images, splits, kept)
     level = _recognised_level(levels, known_labels)
     questions = []
     if level is None:
         level = _distinguishing_level(levels)
-    elif (other := _contradicting_level(images, levels, level, kept, known_labels)) is not None:
+    elif (other := _contradicting_level(images, levels, level, splits, kept, known_labels)) is not None:
         questions.append(
             f"Folder levels {level + 1} and {other + 1} both name labels and do not agree: say which is meant."
         )
     if level is None:
-        return Suggestion(with_splits(LabelPlan("none", splits="ignore"), images))
+        return Suggestion(with_splits(LabelPlan("none", splits=splits), images))
     names = [name for name, _ in levels[level].names]
     below = level + 1
     has_sources = below < len(levels) and names_sources(levels[below], names, known_labels)
@@ -128,7 +130,7 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
         mapping={**{name: name for name in kept}, **suggest_mapping(names, known_labels)},
         source_level=below if has_sources else None,
         source_guessed=has_sources,
-        splits="ignore",
+        splits=splits,
     )
     return Suggestion(with_splits(plan, images), tuple(questions))
 
@@ -148,7 +150,12 @@ def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[s
 
 
 def with_splits(plan: LabelPlan, paths: Sequence[str], rows: Mapping[str, Row] | None = None) -> LabelPlan:
-    """The plan, locking its splits where there are any and each label keeps images to train on, else ignoring them."""
+    """The plan, locking its splits where there are any and each label keeps images to train on, else ignoring them.
+
+    One whose splits are folders like any other stays as it is.
+    """
+    if plan.splits == "folders":
+        return plan
     locking = replace(plan, splits="lock")
     counts = planned_counts(paths, replace(locking, per_label=None), rows)
     aside = {label for label, split in counts if split == "test"}
@@ -251,7 +258,12 @@ def _recognised(preview: LevelPreview, known_labels: Sequence[str]) -> tuple[flo
 
 
 def _contradicting_level(
-    paths: Sequence[str], levels: list[LevelPreview], level: int, kept: Sequence[str], known_labels: Sequence[str]
+    paths: Sequence[str],
+    levels: list[LevelPreview],
+    level: int,
+    splits: Splits,
+    kept: Sequence[str],
+    known_labels: Sequence[str],
 ) -> int | None:
     """Another level that tells labels apart as well, and differently for some file."""
     for preview in levels:
@@ -259,7 +271,7 @@ def _contradicting_level(
         if preview.level == level or share <= 0.5 or len(meanings) < 2:
             continue
         for path in paths:
-            folders = counted_folders(path, "ignore", kept)
+            folders = counted_folders(path, splits, kept)
             if len(folders) > max(level, preview.level):
                 here = _meaning(folders[level], known_labels)
                 there = _meaning(folders[preview.level], known_labels)
