@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playwright.sync_api import expect
+import pytest
 
 from detector.storage import imports, samples
 from tests.browser.conftest import Server
@@ -16,9 +16,13 @@ from tests.storage.test_label_twins import NFC, NFD, with_twins
 if TYPE_CHECKING:
     from tests.browser.dashboard import Dashboard
 
+pytestmark = pytest.mark.browser
+
 
 def test_two_spellings_become_one_label_when_a_person_says_so(dashboard: Dashboard, server: Server) -> None:
     """The dialog, and a filter that names the label which goes."""
+    from playwright.sync_api import expect
+
     ws = server.workspace
     function = with_twins(ws, 3)
     ids = label_ids(ws, function)
