@@ -70,7 +70,8 @@ def plan_of(ws: Workspace, pending: Pending, known: Sequence[str], options: argp
     plan = replace(plan, splits=options.splits or as_folders)
     if options.splits is None:
         plan = with_splits(plan, pending.paths, rows)
-    questions += open_questions(pending.paths, plan, known, rows)
+    explicit = options.label_level is not None or plan.mode == "table"
+    questions += open_questions(pending.paths, plan, known, rows, explicit)
     if questions:
         raise InvalidInput(" ".join(["Nothing was imported, because the labels are not clear.", *questions]))
     labels = sorted({label for label, _ in planned_counts(image_paths(pending.paths), plan, rows) if label is not None})

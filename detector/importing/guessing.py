@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from detector.imaging.formats import IMAGE_ENDINGS
@@ -17,10 +18,19 @@ if TYPE_CHECKING:
 
 _REAL_WORDS = {
     "real", "reals", "nature", "natural", "authentic", "genuine", "photo", "photos", "photograph", "photographs",
+    "human", "humans", "camera", "cameras", "original", "originals",
 }  # fmt: skip
 _SYNTHETIC_WORDS = {
     "fake", "fakes", "ai", "generated", "synthetic", "synth", "artificial", "aigc", "aigen", "gan", "genai",
     "aigenerated", "deepfake", "deepfakes", "synthesized", "synthesised",
+}  # fmt: skip
+# Generators and collections: such folders are where images come from, and rarely what is to be told apart.
+_SOURCE_WORDS = {
+    "sd", "sdxl", "sdv", "stablediffusion", "diffusion", "midjourney", "mj", "dalle", "firefly", "flux", "imagen",
+    "glide", "biggan", "stylegan", "progan", "cyclegan", "stargan", "gaugan", "adm", "vqdm", "wukong", "ldm",
+    "kandinsky", "ideogram", "playground", "pixart", "deepfloyd", "craiyon", "leonardo", "gpt", "gemini", "sora",
+    "vqgan", "ddpm", "ddim", "coco", "imagenet", "laion", "ffhq", "celeba", "lsun", "raise", "cifar", "flickr",
+    "unsplash", "openimages", "bsds", "dresden", "vision", "afhq", "pexels",
 }  # fmt: skip
 _NEGATIONS = {"non", "not", "no"}
 # More names than this on one level are scenes, persons or numbers, and not labels.
@@ -140,10 +150,13 @@ def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[s
 
     Spellings of one name, such as Künstlich and künstlich, become one label.
     """
+    every = list(names)
+    loose = loose_roles(every)
     mapping: dict[str, str | None] = {}
     first: dict[str, str] = {}
-    for name in names:
-        label = known_label(name, known_labels) or first.setdefault(label_key(name), name)
+    for name in every:
+        label = known_label(name, known_labels) or known_label(loose.get(name, ""), known_labels)
+        label = label or first.setdefault(label_key(name), name)
         if label != name:
             mapping[name] = label
     return mapping
@@ -173,7 +186,11 @@ def split_names(paths: Iterable[str], mapped: Iterable[str] = ()) -> dict[str, i
 
 
 def open_questions(
-    paths: Iterable[str], plan: LabelPlan, known_labels: Sequence[str], rows: Mapping[str, Row] | None = None
+    paths: Iterable[str],
+    plan: LabelPlan,
+    known_labels: Sequence[str],
+    rows: Mapping[str, Row] | None = None,
+    explicit: bool = False,
 ) -> list[str]:
     """What a plan would do that nobody may have meant; one sentence each, with the options of ``train`` that decide.
 
@@ -181,6 +198,8 @@ def open_questions(
     ----------
     known_labels : sequence of str
         Of a function that has them; empty for a new one, whose labels the plan names.
+    explicit : bool
+        Somebody has said where the labels stand; that generators are labels there is not doubted then.
     """
     names: dict[str, str] = {}
     for path in image_paths(paths):
@@ -193,6 +212,14 @@ def open_questions(
     questions = []
     usual = {label_key(label) for label in USUAL_LABELS}
     some_usual = not known and bool(usual & names.keys())
+    sources = [name for name in names.values() if looks_like_source(name)]
+    if sources and not (known or decided or explicit or some_usual):
+        questions.append(
+            f"The {what}s {', '.join(names.values())} look like generators or collections ({', '.join(sources[:3])}), "
+            f"not like labels. Say what each is, such as --map '{sources[0]}=synthetic', or take all for labels with "
+            f"--label-level {(plan.level or 0) + 1}."
+        )
+        return questions
     for key, name in names.items():
         if key in known or key in decided:
             continue
@@ -205,7 +232,7 @@ def open_questions(
             questions.append(
                 f"The {what} {name!r} means neither real nor synthetic. As one of them: {choices}; {rest}."
             )
-        elif name.strip().isdigit():
+        elif not set(words_of(name)) - FILLER_WORDS and any(character.isdigit() for character in name):
             questions.append(f"The {what} {name!r} is a number. Say what it means: {choices}.")
     return questions
 
@@ -220,6 +247,29 @@ def known_label(name: str, known_labels: Sequence[str]) -> str | None:
     return by_key.get(label_key(name)) or by_key.get(role(name) or "")
 
 
+def loose_roles(names: Sequence[str]) -> dict[str, str]:
+    """What names mean that say more than real or synthetic, as real_faces and fake_faces do.
+
+    Only where every name has a word of exactly one of the two meanings, and both occur: by itself, "real estate" is
+    not what a camera took.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        words = set(words_of(name))
+        meanings = {meaning for meaning, its in (("real", _REAL_WORDS), ("synthetic", _SYNTHETIC_WORDS)) if words & its}
+        if len(meanings) != 1 or words & _NEGATIONS:
+            return {}
+        found[name] = meanings.pop()
+    return found if len(set(found.values())) == 2 else {}
+
+
+def looks_like_source(name: str) -> bool:
+    """Whether a name is one of a well-known generator or collection, and nothing of real or synthetic."""
+    words = words_of(name)
+    return any(word in _SOURCE_WORDS or "".join(words[at : at + 2]) in _SOURCE_WORDS for at, word in enumerate(words))
+
+
+@lru_cache(maxsize=50_000)
 def role(name: str) -> str | None:
     """ "real" or "synthetic" where a name means that and nothing else, beside splits: "train_fake", "0_real"."""
     words = {word for word in words_of(name) if split_word(word) is None} - FILLER_WORDS
@@ -253,7 +303,12 @@ def _recognised_level(levels: list[LevelPreview], known_labels: Sequence[str]) -
 def _recognised(preview: LevelPreview, known_labels: Sequence[str]) -> tuple[float, set[str]]:
     """The share of files whose folder on a level means a label, and the labels meant."""
     total = preview.missing + sum(count for _, count in preview.names)
-    meant = [(label, count) for name, count in preview.names if (label := _meaning(name, known_labels)) is not None]
+    loose = loose_roles([name for name, _ in preview.names])
+    meant = [
+        (label, count)
+        for name, count in preview.names
+        if (label := _meaning(name, known_labels) or loose.get(name)) is not None
+    ]
     return sum(count for _, count in meant) / total, {label for label, _ in meant}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 #: What a split is to us: part of the training, or put aside as the locked test set.
@@ -20,8 +21,12 @@ FILLER_WORDS = {
     "class", "folder", "public", "private", "files",
 }  # fmt: skip
 
+# Half a million files lie in few folders.
+_REMEMBERED = 50_000
 
-def words_of(name: str) -> list[str]:
+
+@lru_cache(maxsize=_REMEMBERED)
+def words_of(name: str) -> tuple[str, ...]:
     """Lower-case words without digits: "0_real" -> real, "AI-Generated" -> ai, generated, "testSet" -> test, set."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = re.findall(r"[^\W\d_]+", apart.casefold())
@@ -29,7 +34,7 @@ def words_of(name: str) -> list[str]:
         for at in range(len(words) - 1):
             if words[at : at + 2] == [first, second]:
                 words[at : at + 2] = [first + second]
-    return words
+    return tuple(words)
 
 
 def split_word(word: str) -> Split | None:
@@ -43,6 +48,7 @@ def split_word(word: str) -> Split | None:
     return None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def pure_split(name: str) -> Split | None:
     """The split that a name means which means nothing else: "val2017", "Test images"; None for any other name."""
     found = [split_word(word) for word in words_of(name) if word not in FILLER_WORDS]
@@ -51,6 +57,7 @@ def pure_split(name: str) -> Split | None:
     return "train" if "train" in found else "test"
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def named_split(name: str) -> Split | None:
     """The split that is part of a name which also means something else: "test_fake" -> test."""
     found = {split_word(word) for word in words_of(name)} - {None}

@@ -126,3 +126,49 @@ def test_no_source_is_invented_of_labels_again_or_of_hundreds_of_names() -> None
     assert suggest(persons, KNOWN).plan.source_level == 1
     crowd = [f"{label}/person {label} {n}/1.jpg" for label in KNOWN for n in range(60)]
     assert suggest(crowd, KNOWN).plan.source_level is None
+
+
+@pytest.mark.parametrize(
+    ("real", "synthetic"),
+    [("Human", "AI"), ("Camera Photos", "AI Images"), ("original", "deepfake"), ("real_faces", "fake_faces"),
+     ("real_photos", "generated_by_sdxl"), ("training_real", "training_fake")],
+)  # fmt: skip
+def test_names_that_say_more_than_real_and_synthetic_are_understood_together(real: str, synthetic: str) -> None:
+    paths = [f"{name}/{n}.jpg" for name in (real, synthetic) for n in range(2)]
+    plan = suggest(paths, KNOWN).plan
+    assert {assign(path, plan).label for path in paths[:2]} == {"real"}
+    assert {assign(path, plan).label for path in paths[2:]} == {"synthetic"}
+    assert open_questions(paths, plan, []) == []
+
+
+def test_names_of_generators_are_sources_and_no_labels_until_somebody_says_so() -> None:
+    """The kind: dalle3/, sdxl/, coco/ gave a live detector that tells generators apart, with exit code 0."""
+    for names in (("dalle2", "firefly", "RAISE"), ("stable-diffusion-xl", "laion"), ("coco", "imagenet", "biggan")):
+        paths = [f"{name}/{n}.jpg" for name in names for n in range(2)]
+        plan = suggest(paths, KNOWN).plan
+        (question,) = open_questions(paths, plan, [])
+        assert "look like generators or collections" in question
+        assert open_questions(paths, plan, [], explicit=True) == []
+    assert [
+        question.split("'")[1]
+        for question in open_questions(["class_0/1.jpg", "class_1/1.jpg"], LabelPlan("folders", level=0), [])
+    ] == ["class_0", "class_1"]
+
+
+def test_half_a_million_paths_are_understood_in_about_the_time_of_splitting_them() -> None:
+    """The kind: what is asked of every path. A ratio, since machines differ."""
+    from time import process_time
+
+    paths = [
+        f"{split}/{label}/{n:06d}.jpg"
+        for split in ("train", "test")
+        for label in ("REAL", "FAKE")
+        for n in range(20_000)
+    ]
+    begin = process_time()
+    for path in paths:
+        path.split("/")
+    splitting = process_time() - begin
+    begin = process_time()
+    suggest(paths, KNOWN)
+    assert process_time() - begin < 200 * splitting
