@@ -269,8 +269,9 @@ def _handler(hub: Hub, at_content: bool, token: str) -> type[http.server.BaseHTT
                 hub.faults.cuts -= 1
                 end, cut = min(size, start + hub.faults.cut_after), True
             for block in _blocks(data, start, end, hub.faults):
-                self.wfile.write(block[::-1] if hub.faults.wrong else block)
+                # Counted before it goes out: whoever has it all may look at once.
                 hub.sent += len(block)
+                self.wfile.write(block[::-1] if hub.faults.wrong else block)
             if hub.faults.too_long:
                 self.wfile.write(b"more")
             if cut and end < size:
