@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from detector.imaging.formats import IMAGE_ENDINGS
@@ -213,6 +214,7 @@ def known_label(name: str, known_labels: Sequence[str]) -> str | None:
     return by_key.get(label_key(name)) or by_key.get(role(name) or "")
 
 
+@lru_cache(maxsize=65_536)
 def role(name: str) -> str | None:
     """ "real" or "synthetic" where a name means that and nothing else, beside splits: "train_fake", "0_real"."""
     words = {word for word in words_of(name) if split_word(word) is None} - FILLER_WORDS

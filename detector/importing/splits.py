@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 #: What a split is to us: part of the training, or put aside as the locked test set.
@@ -43,6 +44,8 @@ def split_word(word: str) -> Split | None:
     return None
 
 
+# The names of a set come again with every file of it.
+@lru_cache(maxsize=65_536)
 def pure_split(name: str) -> Split | None:
     """The split that a name means which means nothing else: "val2017", "Test images"; None for any other name."""
     found = [split_word(word) for word in words_of(name) if word not in FILLER_WORDS]
@@ -51,6 +54,7 @@ def pure_split(name: str) -> Split | None:
     return "train" if "train" in found else "test"
 
 
+@lru_cache(maxsize=65_536)
 def named_split(name: str) -> Split | None:
     """The split that is part of a name which also means something else: "test_fake" -> test."""
     found = {split_word(word) for word in words_of(name)} - {None}
