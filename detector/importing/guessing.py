@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ from detector.imaging.formats import IMAGE_ENDINGS
 from detector.importing.labelling import NO_LABEL, LabelPlan, Splits, assign, counted_folders, planned_counts
 from detector.importing.splits import FILLER_WORDS, pure_split, split_word, words_of
 from detector.label_names import label_key
+from detector.words import count
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row
@@ -28,6 +31,15 @@ _NEGATIONS = {"non", "not", "no"}
 _MOST_UNKNOWN_LABELS = 20
 # And than this are persons or days, and not generators or collections.
 _MOST_SOURCES = 100
+# Names such as part-000001, batch_2 or 2023-05 number the folders of one set.
+_NUMBERING_WORDS = {
+    "part", "parts", "batch", "shard", "chunk", "vol", "volume", "group", "fold", "page", "dir", "section", "block",
+    "archive", "p", "no", "nr", "number",
+}  # fmt: skip
+# Values that answer a question which only the column's name asks.
+_ANSWERS = {"true", "false", "yes", "no", "t", "f", "y", "n", "none", "null", "nan", "na", "unknown"}
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
+_MOST_QUESTIONS = 6
 #: With fewer in training a label cannot be learned, so a set like this is not divided.
 _LEAST_IN_TRAINING = 2
 #: The labels of a function that nobody named.
@@ -86,7 +98,7 @@ def suggest_plan(paths: Iterable[str], known_labels: Sequence[str]) -> LabelPlan
     return suggest(paths, known_labels).plan
 
 
-def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
+def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = "ignore") -> Suggestion:
     """Guess how a person meant the folders.
 
     Folders named like splits are neither labels nor sources, unless the function has a label of that name. The label's
@@ -101,6 +113,8 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
         Relative paths with "/".
     known_labels : sequence of str
         The function's labels.
+    splits
+        "folders": folders such as train and test are folders like any other.
 
     Returns
     -------
@@ -108,18 +122,23 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
         Of mode "none" where the folders say nothing.
     """
     images = image_paths(paths)
-    kept = _label_folders(images, known_labels)
-    levels = folder_levels(images, "ignore", kept)
+    dividing = splits != "folders"
+    counted: Splits = "ignore" if dividing else "folders"
+    kept = _label_folders(images, known_labels) if dividing else []
+    levels = folder_levels(images, counted, kept)
     level = _recognised_level(levels, known_labels)
     questions = []
     if level is None:
         level = _distinguishing_level(levels)
-    elif (other := _contradicting_level(images, levels, level, kept, known_labels)) is not None:
+    elif (other := _contradicting_level(images, levels, level, counted, kept, known_labels)) is not None:
         questions.append(
             f"Folder levels {level + 1} and {other + 1} both name labels and do not agree: say which is meant."
         )
     if level is None:
-        return Suggestion(with_splits(LabelPlan("none", splits="ignore"), images))
+        nothing = LabelPlan("none", splits=counted)
+        return Suggestion(with_splits(nothing, images) if dividing else nothing)
+    if not questions and (uneven := _other_levels(images, level, counted, kept, known_labels)):
+        questions.append(uneven)
     names = [name for name, _ in levels[level].names]
     below = level + 1
     has_sources = below < len(levels) and names_sources(levels[below], names, known_labels)
@@ -129,9 +148,9 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str]) -> Suggestion:
         mapping={**{name: name for name in kept}, **suggest_mapping(names, known_labels)},
         source_level=below if has_sources else None,
         source_guessed=has_sources,
-        splits="ignore",
+        splits=counted,
     )
-    return Suggestion(with_splits(plan, images), tuple(questions))
+    return Suggestion(with_splits(plan, images) if dividing else plan, tuple(questions))
 
 
 def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[str, str | None]:
@@ -151,7 +170,7 @@ def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[s
 def with_splits(plan: LabelPlan, paths: Sequence[str], rows: Mapping[str, Row] | None = None) -> LabelPlan:
     """The plan, locking its splits where there are any and each label keeps images to train on, else ignoring them."""
     locking = replace(plan, splits="lock")
-    counts = planned_counts(paths, replace(locking, per_label=None), rows)
+    counts = planned_counts(paths, locking, rows)
     aside = {label for label, split in counts if split == "test"}
     labels: list[str | None] = [label for label, _ in counts if label is not None]
     enough = all(counts[label, "train"] >= _LEAST_IN_TRAINING for label in (labels or [None]))
@@ -187,11 +206,16 @@ def open_questions(
     questions = []
     usual = {label_key(label) for label in USUAL_LABELS}
     some_usual = not known and bool(usual & names.keys())
+    hints = {_hint(name) for name in names.values()}
+    some_hint = not known and not some_usual and "synthetic" in hints and len(hints) > 1
     for key, name in names.items():
         if key in known or key in decided:
             continue
-        choices = f"--map '{name}={known_labels[0] if known_labels else 'real'}'"
-        rest = f"as a label of its own: --map '{name}={name}'; to leave it out: --map '{name}='"
+        labels = list(known_labels or USUAL_LABELS)
+        # What the name hints at first: the first one is what people take.
+        labels.sort(key=lambda label, name=name: label_key(label) != _hint(name))  # type: ignore[misc]
+        choices = " or ".join(_map_option(name, label) for label in labels[:3])
+        rest = f"as a label of its own: {_map_option(name, name)}; to leave it out: {_map_option(name, '')}"
         if known_labels:
             named = ", ".join(known_labels)
             questions.append(f"The {what} {name!r} is none of the labels {named}. As one of them: {choices}; {rest}.")
@@ -199,9 +223,28 @@ def open_questions(
             questions.append(
                 f"The {what} {name!r} means neither real nor synthetic. As one of them: {choices}; {rest}."
             )
-        elif name.strip().isdigit():
+        elif _NUMBER.fullmatch(name.strip()):
             questions.append(f"The {what} {name!r} is a number. Say what it means: {choices}.")
+        elif is_numbering(name):
+            questions.append(f"The {what} {name!r} only numbers something. Say what it means: {choices}; {rest}.")
+        elif key in _ANSWERS:
+            questions.append(f"The {what} {name!r} does not say to which question. Say what it means: {choices}.")
+        elif some_hint:
+            questions.append(
+                f"Some {what}s say that their pictures are generated and others do not; {name!r} is not plain. As one "
+                f"of real and synthetic: {choices}; {rest}."
+            )
+    if len(questions) > _MOST_QUESTIONS:
+        more = len(questions) - _MOST_QUESTIONS
+        questions[_MOST_QUESTIONS:] = [f"{count(more, 'name')} more to say the same of."]
     return questions
+
+
+def _map_option(name: str, label: str) -> str:
+    """The option as it can be pasted: a name may begin with the sign of options, or hold a quotation mark."""
+    text = f"{name}={label}"
+    quoted = shlex.quote(text) if "'" in text else f"'{text}'"
+    return f"--map{'=' if text.startswith('-') else ' '}{quoted}"
 
 
 def known_label(name: str, known_labels: Sequence[str]) -> str | None:
@@ -225,6 +268,24 @@ def role(name: str) -> str | None:
     if words and words <= _REAL_WORDS:
         return "synthetic" if negated else "real"
     return None
+
+
+def is_numbering(name: str) -> bool:
+    """Whether a name only numbers something: "00", "2023-05", "part-000001"."""
+    return any(letter.isdigit() for letter in name) and set(words_of(name)) <= _NUMBERING_WORDS | FILLER_WORDS
+
+
+def names_mean_labels(names: Iterable[str], known_labels: Sequence[str]) -> bool:
+    """Whether any of the names means a known label, or real or synthetic."""
+    return any(_meaning(name, known_labels) is not None for name in names)
+
+
+def _hint(name: str) -> str | None:
+    """What a name may mean that also says something else: "fake_sdxl", "AI_LD_baroque"."""
+    words = set(words_of(name))
+    if words & _NEGATIONS:
+        return None
+    return "synthetic" if words & _SYNTHETIC_WORDS else "real" if words & _REAL_WORDS else None
 
 
 def _label_folders(paths: Sequence[str], known_labels: Sequence[str]) -> list[str]:
@@ -253,7 +314,12 @@ def _recognised(preview: LevelPreview, known_labels: Sequence[str]) -> tuple[flo
 
 
 def _contradicting_level(
-    paths: Sequence[str], levels: list[LevelPreview], level: int, kept: Sequence[str], known_labels: Sequence[str]
+    paths: Sequence[str],
+    levels: list[LevelPreview],
+    level: int,
+    counted: Splits,
+    kept: Sequence[str],
+    known_labels: Sequence[str],
 ) -> int | None:
     """Another level that tells labels apart as well, and differently for some file."""
     for preview in levels:
@@ -261,13 +327,39 @@ def _contradicting_level(
         if preview.level == level or share <= 0.5 or len(meanings) < 2:
             continue
         for path in paths:
-            folders = counted_folders(path, "ignore", kept)
+            folders = counted_folders(path, counted, kept)
             if len(folders) > max(level, preview.level):
                 here = _meaning(folders[level], known_labels)
                 there = _meaning(folders[preview.level], known_labels)
                 if here is not None and there is not None and here != there:
                     return preview.level
     return None
+
+
+def _other_levels(
+    paths: Sequence[str], level: int, counted: Splits, kept: Sequence[str], known_labels: Sequence[str]
+) -> str:
+    """A question where files have their label on another level than the chosen one, as in biggan/0_real beside
+    stylegan/car/0_real; empty where none has."""
+    there: Counter[tuple[int, str]] = Counter()
+    here: set[str] = set()
+    for path in paths:
+        folders = counted_folders(path, counted, kept)
+        meanings = [_meaning(name, known_labels) for name in folders]
+        if level < len(folders) and meanings[level] is not None:
+            here.add(folders[level])
+            continue
+        there.update((at, folders[at]) for at, meaning in enumerate(meanings) if meaning is not None)
+    # One folder called "photos" far below says little; two meanings tell labels apart.
+    if len({_meaning(name, known_labels) for _, name in there}) < 2:
+        return ""
+    levels = sorted({at for at, _ in there} | ({level} if here else set()))
+    examples = ", ".join(list(dict.fromkeys(name for _, name in there))[:4])
+    on = f"on folder {'level' if len(levels) == 1 else 'levels'} {', '.join(str(at + 1) for at in levels)}"
+    return (
+        f"Folders such as {examples} mean labels and lie {on}, not for all files on one level. Say which level names "
+        "the labels with --label-level, or train with the folders of each depth by themselves, one after the other."
+    )
 
 
 def names_sources(preview: LevelPreview, label_names: Sequence[str], known_labels: Sequence[str]) -> bool:
@@ -277,6 +369,7 @@ def names_sources(preview: LevelPreview, label_names: Sequence[str], known_label
     return (
         preview.missing == 0
         and len(names) <= _MOST_SOURCES
+        and not all(map(is_numbering, names))
         and not all(label_key(name) in again or _meaning(name, known_labels) is not None for name in names)
     )
 

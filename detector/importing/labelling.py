@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from detector.errors import InvalidInput
 from detector.importing.entries import Entry
 from detector.importing.splits import Split, named_split, pure_split
+from detector.label_names import label_key
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row
@@ -251,7 +252,8 @@ def assign(entry_path: str, plan: LabelPlan, row: Row | None = None) -> Assignme
     label = plan.mapping.get(name, name)
     if label is None:
         return Assignment(None, source, False, split)
-    return Assignment(None if label == NO_LABEL else unicodedata.normalize("NFC", label), source, True, split)
+    named = None if label_key(label) == NO_LABEL else unicodedata.normalize("NFC", label)
+    return Assignment(named, source, True, split)
 
 
 def choose(entries: Iterable[Entry], plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> list[Chosen]:
