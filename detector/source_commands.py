@@ -41,6 +41,11 @@ def _sources(ws: Workspace, options: argparse.Namespace) -> int:
     function = functions.find_function(ws.db, options.function)
     changed = None
     if options.set is not None:
+        if (options.of, options.label, options.files) == (None, None, None):
+            raise InvalidInput(
+                "--set gives samples a source, and nothing says which. Choose them with --of, --label or --files; "
+                "--files '*' means all."
+            )
         changed = set_source(ws, function.id, _meant(ws, function.id, options), options.set.strip() or None)
     elif (options.of, options.label, options.files) != (None, None, None):
         raise InvalidInput("--of, --label and --files choose samples for --set SOURCE. Say which source they get.")

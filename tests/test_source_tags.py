@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
+import pytest
+
+from detector.errors import InvalidInput
 from detector.evaluation.audit import audit
 from detector.evaluation.report import read_audit
 from detector.jobs import BACKGROUND_LANES, EVALUATE, request_build, run_job, run_pending
+from detector.source_commands import _sources, add_source_commands
 from detector.source_tags import set_source
 from detector.storage import functions, jobs, models, samples
 from tests.factories import labelled_function, workspace
@@ -72,3 +77,17 @@ def test_a_function_without_a_model_gets_its_sources_all_the_same(tmp_path: Path
     ids = [sample.id for sample in samples.find_samples(ws.db, function.id)]
     assert set_source(ws, function.id, ids, "camera") == 4
     assert jobs.list_jobs(ws.db, function.id) == []
+
+
+def test_a_source_for_all_samples_has_to_be_asked_for(tmp_path: Path) -> None:
+    """Without a filter every sample lost the source it had, and nothing keeps what it was."""
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 2)
+    parser = argparse.ArgumentParser()
+    add_source_commands(parser.add_subparsers())
+    wanted = ["sources", function.id, "--set", "camera"]
+    with pytest.raises(InvalidInput, match="nothing says which"):
+        _sources(ws, parser.parse_args(wanted))
+    assert {item.source for item in samples.count_sources(ws.db, function.id)} == {None}
+    assert _sources(ws, parser.parse_args([*wanted, "--files", "*"])) == 0
+    assert {item.source for item in samples.count_sources(ws.db, function.id)} == {"camera"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ from detector.imaging.formats import IMAGE_ENDINGS
 from detector.importing.labelling import NO_LABEL, LabelPlan, Splits, assign, counted_folders, planned_counts
 from detector.importing.splits import FILLER_WORDS, pure_split, split_word, words_of
 from detector.label_names import label_key
+from detector.words import count
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row
@@ -37,6 +40,15 @@ _NEGATIONS = {"non", "not", "no"}
 _MOST_UNKNOWN_LABELS = 20
 # And than this are persons or days, and not generators or collections.
 _MOST_SOURCES = 100
+# Names such as part-000001, batch_2 or 2023-05 number the folders of one set.
+_NUMBERING_WORDS = {
+    "part", "parts", "batch", "shard", "chunk", "vol", "volume", "group", "fold", "page", "dir", "section", "block",
+    "archive", "p", "no", "nr", "number",
+}  # fmt: skip
+# Values that answer a question which only the column's name asks.
+_ANSWERS = {"true", "false", "yes", "no", "t", "f", "y", "n", "none", "null", "nan", "na", "unknown"}
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
+_MOST_QUESTIONS = 6
 #: With fewer in training a label cannot be learned, so a set like this is not divided.
 _LEAST_IN_TRAINING = 2
 #: The labels of a function that nobody named.
@@ -110,8 +122,8 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = 
         Relative paths with "/".
     known_labels : sequence of str
         The function's labels.
-    splits : {"ignore", "folders"}
-        "folders": somebody has said that folders called train or test are folders like any other.
+    splits
+        "folders": folders such as train and test are folders like any other.
 
     Returns
     -------
@@ -119,18 +131,23 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = 
         Of mode "none" where the folders say nothing.
     """
     images = image_paths(paths)
-    kept = _label_folders(images, known_labels)
-    levels = folder_levels(images, splits, kept)
+    dividing = splits != "folders"
+    counted: Splits = "ignore" if dividing else "folders"
+    kept = _label_folders(images, known_labels) if dividing else []
+    levels = folder_levels(images, counted, kept)
     level = _recognised_level(levels, known_labels)
     questions = []
     if level is None:
         level = _distinguishing_level(levels)
-    elif (other := _contradicting_level(images, levels, level, splits, kept, known_labels)) is not None:
+    elif (other := _contradicting_level(images, levels, level, counted, kept, known_labels)) is not None:
         questions.append(
             f"Folder levels {level + 1} and {other + 1} both name labels and do not agree: say which is meant."
         )
     if level is None:
-        return Suggestion(with_splits(LabelPlan("none", splits=splits), images))
+        nothing = LabelPlan("none", splits=counted)
+        return Suggestion(with_splits(nothing, images) if dividing else nothing)
+    if not questions and (uneven := _other_levels(images, level, counted, kept, known_labels)):
+        questions.append(uneven)
     names = [name for name, _ in levels[level].names]
     below = level + 1
     has_sources = below < len(levels) and names_sources(levels[below], names, known_labels)
@@ -140,9 +157,9 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = 
         mapping={**{name: name for name in kept}, **suggest_mapping(names, known_labels)},
         source_level=below if has_sources else None,
         source_guessed=has_sources,
-        splits=splits,
+        splits=counted,
     )
-    return Suggestion(with_splits(plan, images), tuple(questions))
+    return Suggestion(with_splits(plan, images) if dividing else plan, tuple(questions))
 
 
 def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[str, str | None]:
@@ -163,14 +180,9 @@ def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[s
 
 
 def with_splits(plan: LabelPlan, paths: Sequence[str], rows: Mapping[str, Row] | None = None) -> LabelPlan:
-    """The plan, locking its splits where there are any and each label keeps images to train on, else ignoring them.
-
-    One whose splits are folders like any other stays as it is.
-    """
-    if plan.splits == "folders":
-        return plan
+    """The plan, locking its splits where there are any and each label keeps images to train on, else ignoring them."""
     locking = replace(plan, splits="lock")
-    counts = planned_counts(paths, replace(locking, per_label=None), rows)
+    counts = planned_counts(paths, locking, rows)
     aside = {label for label, split in counts if split == "test"}
     labels: list[str | None] = [label for label, _ in counts if label is not None]
     enough = all(counts[label, "train"] >= _LEAST_IN_TRAINING for label in (labels or [None]))
@@ -214,17 +226,24 @@ def open_questions(
     some_usual = not known and bool(usual & names.keys())
     sources = [name for name in names.values() if looks_like_source(name)]
     if sources and not (known or decided or explicit or some_usual):
+        every = list(names.values())
+        shown = ", ".join(every[:_MOST_QUESTIONS]) + (", ..." if len(every) > _MOST_QUESTIONS else "")
         questions.append(
-            f"The {what}s {', '.join(names.values())} look like generators or collections ({', '.join(sources[:3])}), "
-            f"not like labels. Say what each is, such as --map '{sources[0]}=synthetic', or take all for labels with "
-            f"--label-level {(plan.level or 0) + 1}."
+            f"The {what}s {shown} look like generators or collections ({', '.join(sources[:3])}), not like labels. Say "
+            f"what each is, such as {_map_option(sources[0], 'synthetic')}, or take all for labels with --label-level "
+            f"{(plan.level or 0) + 1}."
         )
         return questions
+    hints = {_hint(name) for name in names.values()}
+    some_hint = not known and not some_usual and "synthetic" in hints and len(hints) > 1
     for key, name in names.items():
         if key in known or key in decided:
             continue
-        choices = f"--map '{name}={known_labels[0] if known_labels else 'real'}'"
-        rest = f"as a label of its own: --map '{name}={name}'; to leave it out: --map '{name}='"
+        labels = list(known_labels or USUAL_LABELS)
+        # What the name hints at first: the first one is what people take.
+        labels.sort(key=lambda label, name=name: label_key(label) != _hint(name))  # type: ignore[misc]
+        choices = " or ".join(_map_option(name, label) for label in labels[:3])
+        rest = f"as a label of its own: {_map_option(name, name)}; to leave it out: {_map_option(name, '')}"
         if known_labels:
             named = ", ".join(known_labels)
             questions.append(f"The {what} {name!r} is none of the labels {named}. As one of them: {choices}; {rest}.")
@@ -232,9 +251,34 @@ def open_questions(
             questions.append(
                 f"The {what} {name!r} means neither real nor synthetic. As one of them: {choices}; {rest}."
             )
-        elif not set(words_of(name)) - FILLER_WORDS and any(character.isdigit() for character in name):
+        elif _NUMBER.fullmatch(name.strip()) or _only_a_number(name):
             questions.append(f"The {what} {name!r} is a number. Say what it means: {choices}.")
+        elif is_numbering(name):
+            questions.append(f"The {what} {name!r} only numbers something. Say what it means: {choices}; {rest}.")
+        elif key in _ANSWERS:
+            questions.append(f"The {what} {name!r} does not say to which question. Say what it means: {choices}.")
+        elif some_hint:
+            questions.append(
+                f"Some {what}s say that their pictures are generated and others do not; {name!r} is not plain. As one "
+                f"of real and synthetic: {choices}; {rest}."
+            )
+    if len(questions) > _MOST_QUESTIONS:
+        more = len(questions) - _MOST_QUESTIONS
+        questions[_MOST_QUESTIONS:] = [f"{count(more, 'name')} more to say the same of."]
     return questions
+
+
+def _only_a_number(name: str) -> bool:
+    """Whether a name is a number beside words that mean nothing: "class_0"."""
+    words = set(words_of(name))
+    return bool(words) and words <= FILLER_WORDS and any(letter.isdigit() for letter in name)
+
+
+def _map_option(name: str, label: str) -> str:
+    """The option as it can be pasted: a name may begin with the sign of options, or hold a quotation mark."""
+    text = f"{name}={label}"
+    quoted = shlex.quote(text) if "'" in text else f"'{text}'"
+    return f"--map{'=' if text.startswith('-') else ' '}{quoted}"
 
 
 def known_label(name: str, known_labels: Sequence[str]) -> str | None:
@@ -269,7 +313,7 @@ def looks_like_source(name: str) -> bool:
     return any(word in _SOURCE_WORDS or "".join(words[at : at + 2]) in _SOURCE_WORDS for at, word in enumerate(words))
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=65_536)
 def role(name: str) -> str | None:
     """ "real" or "synthetic" where a name means that and nothing else, beside splits: "train_fake", "0_real"."""
     words = {word for word in words_of(name) if split_word(word) is None} - FILLER_WORDS
@@ -280,6 +324,24 @@ def role(name: str) -> str | None:
     if words and words <= _REAL_WORDS:
         return "synthetic" if negated else "real"
     return None
+
+
+def is_numbering(name: str) -> bool:
+    """Whether a name only numbers something: "00", "2023-05", "part-000001"."""
+    return any(letter.isdigit() for letter in name) and set(words_of(name)) <= _NUMBERING_WORDS | FILLER_WORDS
+
+
+def names_mean_labels(names: Iterable[str], known_labels: Sequence[str]) -> bool:
+    """Whether any of the names means a known label, or real or synthetic."""
+    return any(_meaning(name, known_labels) is not None for name in names)
+
+
+def _hint(name: str) -> str | None:
+    """What a name may mean that also says something else: "fake_sdxl", "AI_LD_baroque"."""
+    words = set(words_of(name))
+    if words & _NEGATIONS:
+        return None
+    return "synthetic" if words & _SYNTHETIC_WORDS else "real" if words & _REAL_WORDS else None
 
 
 def _label_folders(paths: Sequence[str], known_labels: Sequence[str]) -> list[str]:
@@ -316,7 +378,7 @@ def _contradicting_level(
     paths: Sequence[str],
     levels: list[LevelPreview],
     level: int,
-    splits: Splits,
+    counted: Splits,
     kept: Sequence[str],
     known_labels: Sequence[str],
 ) -> int | None:
@@ -326,13 +388,39 @@ def _contradicting_level(
         if preview.level == level or share <= 0.5 or len(meanings) < 2:
             continue
         for path in paths:
-            folders = counted_folders(path, splits, kept)
+            folders = counted_folders(path, counted, kept)
             if len(folders) > max(level, preview.level):
                 here = _meaning(folders[level], known_labels)
                 there = _meaning(folders[preview.level], known_labels)
                 if here is not None and there is not None and here != there:
                     return preview.level
     return None
+
+
+def _other_levels(
+    paths: Sequence[str], level: int, counted: Splits, kept: Sequence[str], known_labels: Sequence[str]
+) -> str:
+    """A question where files have their label on another level than the chosen one, as in biggan/0_real beside
+    stylegan/car/0_real; empty where none has."""
+    there: Counter[tuple[int, str]] = Counter()
+    here: set[str] = set()
+    for path in paths:
+        folders = counted_folders(path, counted, kept)
+        meanings = [_meaning(name, known_labels) for name in folders]
+        if level < len(folders) and meanings[level] is not None:
+            here.add(folders[level])
+            continue
+        there.update((at, folders[at]) for at, meaning in enumerate(meanings) if meaning is not None)
+    # One folder called "photos" far below says little; two meanings tell labels apart.
+    if len({_meaning(name, known_labels) for _, name in there}) < 2:
+        return ""
+    levels = sorted({at for at, _ in there} | ({level} if here else set()))
+    examples = ", ".join(list(dict.fromkeys(name for _, name in there))[:4])
+    on = f"on folder {'level' if len(levels) == 1 else 'levels'} {', '.join(str(at + 1) for at in levels)}"
+    return (
+        f"Folders such as {examples} mean labels and lie {on}, not for all files on one level. Say which level names "
+        "the labels with --label-level, or train with the folders of each depth by themselves, one after the other."
+    )
 
 
 def names_sources(preview: LevelPreview, label_names: Sequence[str], known_labels: Sequence[str]) -> bool:
@@ -342,6 +430,7 @@ def names_sources(preview: LevelPreview, label_names: Sequence[str], known_label
     return (
         preview.missing == 0
         and len(names) <= _MOST_SOURCES
+        and not all(map(is_numbering, names))
         and not all(label_key(name) in again or _meaning(name, known_labels) is not None for name in names)
     )
 

@@ -8,11 +8,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from detector.errors import InvalidInput
 from detector.importing.entries import Entry
 from detector.importing.splits import Split, named_split, pure_split
+from detector.label_names import label_key
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row
@@ -198,7 +200,13 @@ def counted_folders(path: str, splits: Splits, mapped: Iterable[str] = ()) -> li
 
 def split_of(path: str, mapped: Iterable[str] = ()) -> Split | None:
     """The split that a path's folders name: a folder of its own goes before one such as "test_fake"."""
-    folders = path.split("/")[:-1]
+    folder = path.rpartition("/")[0]
+    return _split_of(folder, tuple(name for name in folder.split("/") if name in mapped))
+
+
+@lru_cache(maxsize=65_536)
+def _split_of(folder: str, mapped: tuple[str, ...]) -> Split | None:
+    folders = folder.split("/")
     for read in (pure_split, named_split):
         for name in folders:
             if (read is named_split or name not in mapped) and (split := read(name)) is not None:
@@ -244,7 +252,8 @@ def assign(entry_path: str, plan: LabelPlan, row: Row | None = None) -> Assignme
     label = plan.mapping.get(name, name)
     if label is None:
         return Assignment(None, source, False, split)
-    return Assignment(None if label == NO_LABEL else unicodedata.normalize("NFC", label), source, True, split)
+    named = None if label_key(label) == NO_LABEL else unicodedata.normalize("NFC", label)
+    return Assignment(named, source, True, split)
 
 
 def choose(entries: Iterable[Entry], plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> list[Chosen]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from detector.importing.guessing import folder_levels, split_names
+from detector.importing.guessing import folder_levels, image_paths, split_names
 from detector.importing.labelling import LabelPlan, assign, counted_folders, planned_counts
 from detector.importing.splits import pure_split
 from detector.words import count
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from detector.importing.table_columns import Row
 
 _SHOWN = 6
+_LONGEST = 80
+_NO_LABEL = "without a label"
 
 
 def plan_words(pending: Pending, plan: LabelPlan, said: TableSays | None = None) -> list[str]:
@@ -35,31 +37,41 @@ def labels_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] |
         return "No file gets a label."
     counts: Counter[str] = Counter()
     means: dict[str, str | None] = {}
-    for path in pending.paths:
+    without = 0
+    for path in image_paths(pending.paths):
         row = rows.get(path) if rows else None
         given = assign(path, plan, row)
         name = (row.label if row else None) if plan.mode == "table" else _folder(path, plan)
         if name:
             counts[name] += 1
-            means[name] = given.label if given.included else None
+            means[name] = (given.label or _NO_LABEL) if given.included else None
+        else:
+            without += 1
     parts = []
     for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN]:
         label = means[name]
-        meaning = "left out" if label is None else label
-        parts.append(f"{name} ({n:,})" if label == name else f"{name} -> {meaning} ({n:,})")
+        meaning = "left out" if label is None else _short(label)
+        parts.append(f"{_short(name)} ({n:,})" if label == name else f"{_short(name)} -> {meaning} ({n:,})")
     if len(counts) > _SHOWN:
         parts.append(f"{len(counts) - _SHOWN:,} more")
     if plan.mode == "table":
         assert plan.table is not None
-        return f"Labels from the column {plan.table.label} of {plan.table.name}: {', '.join(parts)}."
-    return f"Labels from folder level {(plan.level or 0) + 1}: {', '.join(parts)}."
+        sentence = f"Labels from the column {plan.table.label} of {plan.table.name}: {', '.join(parts)}."
+        why = "the table gives them none"
+    else:
+        sentence = f"Labels from folder level {(plan.level or 0) + 1}: {', '.join(parts)}."
+        why = "they lie in no folder of that level"
+    if without:
+        sentence += f" {count(without, 'more file comes', 'more files come')} in without a label: {why}."
+    return sentence
 
 
 def splits_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> str:
     """What becomes of folders such as train and test; empty where there are none."""
     names = split_names(pending.paths, plan.mapping)
     if plan.splits == "lock":
-        aside = sum(n for (_, split), n in planned_counts(pending.paths, plan, rows).items() if split == "test")
+        counts = planned_counts(image_paths(pending.paths), plan, rows)
+        aside = sum(n for (_, split), n in counts.items() if split == "test")
         if aside:
             held_out = [name for name in names if pure_split(name) == "test"]
             where = f" ({', '.join(held_out)})" if held_out else ""
@@ -99,21 +111,25 @@ def _sources(pending: Pending, plan: LabelPlan) -> str:
 
 def unread_tables(pending: Pending, plan: LabelPlan) -> list[str]:
     """A sentence for each table that lies there and is not read."""
-    if plan.table is not None:
-        return []
+    read = set(plan.table.paths) if plan.table is not None else set()
     return [
         f"{table.name} lists {count(table.listed, 'of these files', 'of these files')} "
         f"(columns {', '.join(table.columns[:8])}); it was seen and not read."
         for table in pending.tables
+        if not read & set(table.paths)
     ]
 
 
 def _named(names: Iterable[tuple[str, int]]) -> str:
     every = sorted(names, key=lambda item: (-item[1], item[0]))
-    parts = [f"{name} ({n:,})" for name, n in every[:_SHOWN]]
+    parts = [f"{_short(name)} ({n:,})" for name, n in every[:_SHOWN]]
     if len(every) > _SHOWN:
         parts.append(f"{len(every) - _SHOWN:,} more")
     return ", ".join(parts)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
 
 
 def _folder(path: str, plan: LabelPlan) -> str | None:

@@ -18,7 +18,7 @@ _TOGETHER = (("hold", "out"), ("held", "out"), ("train", "val"), ("mini", "val")
 #: Words beside the ones that matter: "0_real", "train_fake", "ai-generated images", "public_test".
 FILLER_WORDS = {
     "image", "images", "img", "imgs", "picture", "pictures", "art", "data", "dataset", "set", "sets", "split", "the",
-    "class", "folder", "public", "private", "files",
+    "class", "folder", "public", "private", "files", "v", "ver", "version",
 }  # fmt: skip
 
 # Half a million files lie in few folders.
@@ -28,7 +28,7 @@ _REMEMBERED = 50_000
 @lru_cache(maxsize=_REMEMBERED)
 def words_of(name: str) -> tuple[str, ...]:
     """Lower-case words without digits: "0_real" -> real, "AI-Generated" -> ai, generated, "testSet" -> test, set."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", name)
     words = re.findall(r"[^\W\d_]+", apart.casefold())
     for first, second in _TOGETHER:
         for at in range(len(words) - 1):

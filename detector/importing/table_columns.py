@@ -163,6 +163,11 @@ def _file_column(
     return file
 
 
+def names_label(column: str) -> bool:
+    """Whether a column is called like one that holds labels, so that it need not be guessed from its values."""
+    return _rank(column, _LABEL_NAMES) < len(_LABEL_NAMES) or bool(set(_words(column)) & set(_LABEL_WORDS))
+
+
 def guess_facts(table: LabelTable, taken: Iterable[str]) -> tuple[str | None, str | None, str | None]:
     """Guess which columns hold the label, the source and the split, among those that are not taken."""
     left = {}
