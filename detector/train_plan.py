@@ -22,12 +22,12 @@ from detector.importing.guessing import (
     suggest_mapping,
     with_splits,
 )
-from detector.importing.label_tables import TableSays, read_outside, read_rows
-from detector.importing.labelling import LabelPlan, Splits, TableChoice, planned_counts
+from detector.importing.label_tables import read_outside, read_rows
+from detector.importing.labelling import LabelPlan, TableChoice, planned_counts
 from detector.importing.opening import open_source
 from detector.importing.pending import Pending, is_parquet_file
 from detector.importing.plan_words import unread_tables
-from detector.importing.table_columns import names_label
+from detector.importing.table_columns import Matched, names_label
 from detector.label_names import label_key, spelling_among
 from detector.storage import functions
 from detector.words import count
@@ -45,7 +45,7 @@ class Planned:
     """A plan with nothing left to ask, what its table says, and the labels of a function made for it."""
 
     plan: LabelPlan
-    said: TableSays | None
+    said: Matched | None
     labels: tuple[str, ...]
 
 
@@ -134,7 +134,7 @@ def _no_labels(pending: Pending) -> str:
 
 def _table(
     ws: Workspace, pending: Pending, plan: LabelPlan, options: argparse.Namespace
-) -> tuple[TableChoice, TableSays] | None:
+) -> tuple[TableChoice, Matched] | None:
     """The table that gives the labels, and what it says; None where folders do.
 
     One that lies there by the hub's convention is read where folders say nothing; any other only when it is named.
@@ -234,10 +234,9 @@ def _with_columns(choice: TableChoice, given: Mapping[str, str], columns: Sequen
 
 
 def _at_level(pending: Pending, plan: LabelPlan, wanted: int, known: Sequence[str]) -> LabelPlan:
-    counted: Splits = "folders" if plan.splits == "folders" else "ignore"
-    levels = folder_levels(pending.paths, counted, plan.mapping)
+    levels = folder_levels(pending.paths, plan.splits, plan.mapping)
     if not 1 <= wanted <= len(levels):
-        how = "" if counted == "folders" else ", not counting folders such as train and test"
+        how = "" if plan.splits == "folders" else ", not counting folders such as train and test"
         raise InvalidInput(
             f"There is no folder level {wanted}: the files in {pending.title} have {count(len(levels), 'level')}{how}."
         )
@@ -261,7 +260,7 @@ def _with_sources(pending: Pending, plan: LabelPlan, wanted: int | None) -> Labe
         return plan
     if wanted == 0:
         return replace(plan, source_level=None, source_guessed=False)
-    levels = folder_levels(pending.paths, "folders" if plan.splits == "folders" else "ignore", plan.mapping)
+    levels = folder_levels(pending.paths, plan.splits, plan.mapping)
     if not 1 <= wanted <= len(levels):
         raise InvalidInput(f"There is no folder level {wanted} for the sources; there are {len(levels)}.")
     if plan.mode == "folders" and wanted - 1 == plan.level:
@@ -318,7 +317,6 @@ def _mapped(
 
 def _misspelled(label: str, labels: Sequence[str]) -> str | None:
     """The label that a name nearly is, as synthetic for syntetic."""
-
     by_key = {label_key(name): name for name in labels}
     key = label_key(label)
     near = get_close_matches(key, by_key, 1, 0.8) if key and key not in by_key else []

@@ -20,12 +20,13 @@ from detector.importing.guessing import (
     suggest_mapping,
     with_splits,
 )
-from detector.importing.label_tables import TableSays, read_rows
+from detector.importing.label_tables import read_rows
 from detector.importing.labelling import LabelPlan, Mode, TableChoice, planned_counts
 from detector.importing.opening import open_source
 from detector.importing.pending import Pending
 from detector.importing.plan_words import table_sentences, unread_tables
 from detector.importing.splits import Split
+from detector.importing.table_columns import Matched
 from detector.label_names import spelling_among
 from detector.words import count
 from pages._label_table import label_table
@@ -37,7 +38,7 @@ _LEAVE_OUT = "leave these files out"
 
 
 @st.cache_data(show_spinner="Reading the table", max_entries=8)
-def _read_rows(source: str, choice: str) -> TableSays:
+def _read_rows(source: str, choice: str) -> Matched:
     with open_source(workspace(), json.loads(source)) as opened:
         return read_rows(opened.entries(), TableChoice.from_json(json.loads(choice)))
 
@@ -72,7 +73,7 @@ def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id:
 
 def _labels(
     pending: Pending, known_labels: list[str], guess: LabelPlan, levels: list[LevelPreview], key: str
-) -> tuple[LabelPlan | None, TableSays | None]:
+) -> tuple[LabelPlan | None, Matched | None]:
     """The plan as far as labels go, and what its table says."""
     modes: dict[Mode, str] = {
         "folders": "From folders",
@@ -136,7 +137,7 @@ def _folders_are_splits(pending: Pending, guess: LabelPlan, key: str) -> Any:
     return "ignore" if divide else "folders"
 
 
-def _splits(pending: Pending, plan: LabelPlan, said: TableSays | None, key: str) -> LabelPlan:
+def _splits(pending: Pending, plan: LabelPlan, said: Matched | None, key: str) -> LabelPlan:
     """Offer what is not meant for training as the locked test set, where enough is left to train on."""
     if plan.splits == "folders":
         return plan

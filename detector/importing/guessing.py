@@ -131,9 +131,8 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = 
         Of mode "none" where the folders say nothing.
     """
     images = image_paths(paths)
-    dividing = splits != "folders"
-    counted: Splits = "ignore" if dividing else "folders"
-    kept = _label_folders(images, known_labels) if dividing else []
+    counted: Splits = "folders" if splits == "folders" else "ignore"
+    kept = _label_folders(images, known_labels) if counted == "ignore" else []
     levels = folder_levels(images, counted, kept)
     level = _recognised_level(levels, known_labels)
     questions = []
@@ -144,8 +143,7 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = 
             f"Folder levels {level + 1} and {other + 1} both name labels and do not agree: say which is meant."
         )
     if level is None:
-        nothing = LabelPlan("none", splits=counted)
-        return Suggestion(with_splits(nothing, images) if dividing else nothing)
+        return Suggestion(with_splits(LabelPlan("none", splits=counted), images))
     if not questions and (uneven := _other_levels(images, level, counted, kept, known_labels)):
         questions.append(uneven)
     names = [name for name, _ in levels[level].names]
@@ -159,7 +157,7 @@ def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = 
         source_guessed=has_sources,
         splits=counted,
     )
-    return Suggestion(with_splits(plan, images) if dividing else plan, tuple(questions))
+    return Suggestion(with_splits(plan, images), tuple(questions))
 
 
 def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[str, str | None]:
@@ -180,7 +178,12 @@ def suggest_mapping(names: Iterable[str], known_labels: Sequence[str]) -> dict[s
 
 
 def with_splits(plan: LabelPlan, paths: Sequence[str], rows: Mapping[str, Row] | None = None) -> LabelPlan:
-    """The plan, locking its splits where there are any and each label keeps images to train on, else ignoring them."""
+    """The plan, locking its splits where there are any and each label keeps images to train on, else ignoring them.
+
+    One to which such folders are folders like any other stays as it is.
+    """
+    if plan.splits == "folders":
+        return plan
     locking = replace(plan, splits="lock")
     counts = planned_counts(paths, locking, rows)
     aside = {label for label, split in counts if split == "test"}

@@ -10,7 +10,7 @@ from detector.errors import ImageError, InvalidInput
 from detector.importing.entries import Entry, printable
 from detector.importing.guessing import image_paths
 from detector.importing.labelling import TableChoice
-from detector.importing.table_columns import Columns, Matched, Row, guess_columns, match
+from detector.importing.table_columns import Columns, Matched, combine, guess_columns, match
 from detector.importing.tables import LabelTable, is_hugging_face_metadata, looks_like_table, read_table
 
 # Some sets have a small JSON file beside each image: these say nothing of labels, and reading all would take minutes.
@@ -100,21 +100,8 @@ def read_outside(path: Path, images: Sequence[str], title: str | None = None) ->
     return (table := _outside(path, title)), guess_columns(table, images)
 
 
-@dataclass(frozen=True)
-class TableSays:
-    """What tables say of the files of an import.
-
-    ``rows`` by the file's path; ``contradictions`` are files that have several labels in them, and so get none;
-    ``unmatched`` rows name no file.
-    """
-
-    rows: dict[str, Row]
-    contradictions: tuple[str, ...] = ()
-    unmatched: int = 0
-
-
-def read_rows(entries: Sequence[Entry], choice: TableChoice) -> TableSays:
-    """What the chosen tables say of the images among entries.
+def read_rows(entries: Sequence[Entry], choice: TableChoice) -> Matched:
+    """What the chosen tables together say of the images among entries.
 
     Raises
     ------
@@ -123,18 +110,13 @@ def read_rows(entries: Sequence[Entry], choice: TableChoice) -> TableSays:
     """
     images = image_paths(entry.path for entry in entries if entry.path not in choice.paths)
     columns = Columns(choice.file, choice.label, choice.source, choice.split)
-    rows: dict[str, Row] = {}
-    contradictions: list[str] = []
-    unmatched = 0
-    for place, matched in _matched(entries, choice, columns, images):
-        if not matched.rows:
+    parts = _matched(entries, choice, columns, images)
+    for place, part in parts:
+        if not part.rows:
             raise InvalidInput(
                 f"No row of {place} names a file of this import by its column {choice.file!r}. Choose another column."
             )
-        rows.update(matched.rows)
-        contradictions += matched.contradictions
-        unmatched += matched.unmatched_rows
-    return TableSays(rows, tuple(contradictions), unmatched)
+    return combine([part for _, part in parts], images)
 
 
 def _matched(

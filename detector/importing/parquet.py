@@ -21,6 +21,7 @@ from detector.imaging.formats import sniff_format
 from detector.importing.entries import Entry, ZipLimits
 from detector.importing.labelling import NO_LABEL
 from detector.importing.parquet_layout import DAMAGE, ParquetColumns, ParquetLayout, PictureGroup, is_parquet
+from detector.importing.splits import split_word
 from detector.importing.table_columns import Row
 from detector.importing.tables import MAX_CELLS, MAX_ROWS, LabelTable, require_columns, unique_names
 
@@ -38,7 +39,6 @@ _ENDINGS = {
     "JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif", "AVIF": ".avif",
     "HEIF": ".heic",
 }  # fmt: skip
-_SPLIT_WORDS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "evaluation", "dev"}
 # What a program calls one of many files, whatever is in it.
 _SHARD_WORDS = {"part", "data", "shard", "chunk", "file", "images", "dataset", "default"}
 
@@ -112,7 +112,7 @@ def split_of(name: str) -> str | None:
         return sharded[1]
     for part in (stem, *reversed(folders)):
         words = re.findall(r"[^\W_\d]+", part)
-        found = [word for word in words if word.lower() in _SPLIT_WORDS]
+        found = [word for word in words if split_word(word.casefold()) is not None]
         if len(found) == 1:
             return found[0]
     return None

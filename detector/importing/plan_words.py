@@ -12,16 +12,15 @@ from detector.importing.splits import pure_split
 from detector.words import count
 
 if TYPE_CHECKING:
-    from detector.importing.label_tables import TableSays
     from detector.importing.pending import Pending
-    from detector.importing.table_columns import Row
+    from detector.importing.table_columns import Matched, Row
 
 _SHOWN = 6
 _LONGEST = 80
 _NO_LABEL = "without a label"
 
 
-def plan_words(pending: Pending, plan: LabelPlan, said: TableSays | None = None) -> list[str]:
+def plan_words(pending: Pending, plan: LabelPlan, said: Matched | None = None) -> list[str]:
     """What a plan does, one sentence a line: labels, what is put aside, sources, what is passed over."""
     rows = said.rows if said is not None else pending.rows
     sentences = [labels_sentence(pending, plan, rows), splits_sentence(pending, plan, rows), _sources(pending, plan)]
@@ -81,13 +80,13 @@ def splits_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] |
     return ""
 
 
-def table_sentences(said: TableSays | None) -> list[str]:
+def table_sentences(said: Matched | None) -> list[str]:
     """What is wrong with a table."""
     if said is None:
         return []
     sentences = []
-    if said.unmatched:
-        sentences.append(f"{count(said.unmatched, 'row of it names', 'rows of it name')} no file of this import.")
+    if said.unmatched_rows:
+        sentences.append(f"{count(said.unmatched_rows, 'row of it names', 'rows of it name')} no file of this import.")
     if said.contradictions:
         named = ", ".join(said.contradictions[:3])
         sentences.append(

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InvalidInput
-from detector.importing.labelling import planned_counts
+from detector.importing.entries import UploadSource
+from detector.importing.label_tables import read_rows
+from detector.importing.labelling import TableChoice, planned_counts
 from detector.importing.pending import pending_path
 from detector.importing.plan_words import plan_words
 from detector.train_command import add_train_command
@@ -201,3 +203,21 @@ def test_numbers_are_no_sources(ws: Workspace) -> None:
 @pytest.mark.parametrize("name", ["fakeV2", "fake-v2", "AIGenerated", "AIArt"])
 def test_versions_and_capitals_in_a_name_do_not_hide_what_it_means(name: str, ws: Workspace) -> None:
     assert set(planned(ws, files("real", name))[0]) == {("real", "train"), ("synthetic", "train")}
+
+
+def test_a_file_to_which_two_tables_give_different_labels_gets_none() -> None:
+    """The kind: tables of one name in several folders that disagree. The last one was believed without a word."""
+    entries = UploadSource(
+        [
+            *((f"{n}.jpg", b"x") for n in range(3)),
+            ("a/labels.csv", b"file,label\n0.jpg,real\n1.jpg,real\n"),
+            ("b/labels.csv", b"file,label\n1.jpg,synthetic\n2.jpg,synthetic\n"),
+        ]
+    ).entries()
+    said = read_rows(entries, TableChoice("file", ("a/labels.csv", "b/labels.csv"), label="label"))
+    assert {path: row.label for path, row in said.rows.items()} == {
+        "0.jpg": "real",
+        "1.jpg": None,
+        "2.jpg": "synthetic",
+    }
+    assert said.contradictions == ("1.jpg",)
