@@ -32,8 +32,8 @@ from detector.figures import (
 )
 from detector.label_names import spelling_among
 from detector.palette import PAPER, Theme, label_ink
-from detector.training.metrics import ConfidenceHistogram, CrossValidation, wilson_interval
-from detector.words import count, decimal, interval, percent, share
+from detector.training.metrics import ConfidenceHistogram, CrossValidation, LabelScore, wilson_interval
+from detector.words import FEWEST_FOR_RATE, count, decimal, interval_of, percent, rate_of, share
 
 #: Below so many samples a figure says that they are few.
 _FEW = 200
@@ -85,8 +85,8 @@ def label_accuracy(cv: CrossValidation, theme: Theme = "light", labels: Sequence
                     "width": 0,
                 },
                 hovertemplate=(
-                    f"{name}: {share(score.correct, score.n)} right, {percent(score.accuracy)}"
-                    f"<br>95 % interval {interval(score.interval)}<extra></extra>"
+                    f"{safe(name)}: {_right(score)}"
+                    f"{interval_of(score.interval, score.n, '<br>95 % interval ')}<extra></extra>"
                 ),
             )
         )
@@ -96,10 +96,7 @@ def label_accuracy(cv: CrossValidation, theme: Theme = "light", labels: Sequence
             xanchor="left",
             y=row,
             yshift=15,
-            text=(
-                f"<b>{safe(name)}</b> <span style='color:{paper.muted}'>{percent(score.accuracy)} · "
-                f"{share(score.correct, score.n)}</span>"
-            ),
+            text=(f"<b>{safe(name)}</b> <span style='color:{paper.muted}'>{_right(score)}</span>"),
             font={"color": ink.text, "size": SIZE},
             **PLAIN,
         )
@@ -108,6 +105,12 @@ def label_accuracy(cv: CrossValidation, theme: Theme = "light", labels: Sequence
     percent_axis(figure, "x", [floor - 0.01 * (1 - floor), 1 + 0.015 * (1 - floor)], theme)
     figure.update_yaxes(range=[len(names) - 0.65, -0.75], visible=False)
     return figure
+
+
+def _right(score: LabelScore) -> str:
+    """ "94.8 % · 948 of 1,000 right", or the count alone where there are too few for a rate."""
+    counted = f"{share(score.correct, score.n)} right"
+    return counted if score.n < FEWEST_FOR_RATE else f"{percent(score.accuracy)} · {counted}"
 
 
 def confusion(cv: CrossValidation, theme: Theme = "light", labels: Sequence[str] | None = None) -> go.Figure:
@@ -131,7 +134,8 @@ def confusion(cv: CrossValidation, theme: Theme = "light", labels: Sequence[str]
             customdata=[
                 [
                     f"annotated {safe(names[row])}, function says {safe(names[column])}: "
-                    f"{share(cell, sum(cells))} ({percent(shares[row][column])})"
+                    f"{share(cell, sum(cells))}"
+                    f"{f' ({percent(shares[row][column])})' if sum(cells) >= FEWEST_FOR_RATE else ''}"
                     for column, cell in enumerate(cells)
                 ]
                 for row, cells in enumerate(cv.confusion)
@@ -158,7 +162,9 @@ def confusion(cv: CrossValidation, theme: Theme = "light", labels: Sequence[str]
                 y=row,
                 text=(
                     f"{'<b>' if right else ''}{count(cell)}{'</b>' if right else ''}"
-                    f"<br><span style='font-size:{SMALL}px;color:{paper.muted}'>{percent(shares[row][column])}</span>"
+                    f"<br><span style='font-size:{SMALL}px;color:{paper.muted}'>"
+                    f"{percent(shares[row][column]) if sum(cells) >= FEWEST_FOR_RATE else f'of {count(sum(cells))}'}"
+                    "</span>"
                 ),
                 font={"size": 16 if len(names) <= 4 else SIZE, "color": paper.text},
                 **PLAIN,
@@ -196,14 +202,15 @@ def roc(cv: CrossValidation, theme: Theme = "light", labels: Sequence[str] | Non
     figure = new_figure(theme, height=330, margin={"t": 30, "l": 8, "r": 14, "b": 44})
     diagonal(figure, theme)
     for name in names:
-        curves = cv.curves[name]
+        curves, n = cv.curves[name], cv.labels[name].n
+        points = zip(curves.false_positive_rate, curves.true_positive_rate, strict=True)
         _curve(
             figure,
             curves.false_positive_rate,
             curves.true_positive_rate,
             label_ink(name, labels or cv.label_names, theme).fill,
             name,
-            "%{y:.1%} caught at %{x:.1%} false accusations",
+            [f"{rate_of(y, n)} caught at {rate_of(x, cv.n - n)} false accusations" for x, y in points],
         )
     key = [(name, f"ROC AUC {decimal(cv.curves[name].roc_auc)}") for name in names]
     _key(figure, key, cv, theme, labels, [(-0.01, 1.01), (-0.01, 1.02)], "bottom right")
@@ -235,7 +242,7 @@ def precision_recall(cv: CrossValidation, theme: Theme = "light", labels: Sequen
             precision,
             label_ink(name, labels or cv.label_names, theme).fill,
             name,
-            "right in %{y:.1%} when it finds %{x:.1%}",
+            [_precise(x, y, cv.labels[name].n) for x, y in zip(curves.recall, precision, strict=True)],
         )
     key = [(name, f"average precision {decimal(cv.curves[name].average_precision)}") for name in names]
     floor = max(0.0, int(lowest * 5) / 5 - 0.2)
@@ -350,7 +357,7 @@ def reliability(cv: CrossValidation, theme: Theme = "light") -> go.Figure:
             },
             customdata=[
                 f"{count(found.n, 'sample')} of confidence {percent(found.confidence)}<br>"
-                f"{percent(found.accuracy)} right, {interval(bound)}"
+                f"{rate_of(found.accuracy, found.n)} right{interval_of(bound, found.n, ', ')}"
                 for found, bound in zip(bins, bounds, strict=True)
             ],
             hovertemplate="%{customdata}<extra></extra>",
@@ -364,7 +371,10 @@ def reliability(cv: CrossValidation, theme: Theme = "light") -> go.Figure:
         xanchor="right",
         yanchor="bottom",
         align="right",
-        text=f"off by {percent(cv.ece)} on average<br>{'only ' if cv.n < _FEW else ''}{count(cv.n, 'sample')}",
+        text=(
+            f"{f'off by {percent(cv.ece)} on average<br>' if cv.n >= FEWEST_FOR_RATE else ''}"
+            f"{'only ' if cv.n < _FEW else ''}{count(cv.n, 'sample')}"
+        ),
         font={"color": paper.muted, "size": SIZE},
         **PLAIN,
     )
@@ -376,7 +386,19 @@ def reliability(cv: CrossValidation, theme: Theme = "light") -> go.Figure:
     return figure
 
 
-def _curve(figure: go.Figure, x: Sequence[float], y: Sequence[float], colour: str, name: str, hover: str) -> None:
+def _precise(recall: float, precision: float, n: int) -> str:
+    """What a point of the precision curve means, of a label with ``n`` images."""
+    found = round(recall * n)
+    said = round(found / precision) if precision > 0 and found else 0
+    if not said:
+        # Nothing right is said there yet, so how much was said is not known.
+        return f"finds {rate_of(recall, n)}"
+    return f"right in {rate_of(precision, said)} when it finds {rate_of(recall, n)}"
+
+
+def _curve(
+    figure: go.Figure, x: Sequence[float], y: Sequence[float], colour: str, name: str, hover: Sequence[str]
+) -> None:
     figure.add_trace(
         go.Scatter(
             x=list(x),
@@ -384,7 +406,8 @@ def _curve(figure: go.Figure, x: Sequence[float], y: Sequence[float], colour: st
             mode="lines",
             name=name,
             line={"color": colour, "width": 2.5},
-            hovertemplate=f"{safe(name)}: {hover}<extra></extra>",
+            customdata=list(hover),
+            hovertemplate=f"{safe(name)}: %{{customdata}}<extra></extra>",
         )
     )
 

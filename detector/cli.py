@@ -21,7 +21,7 @@ from detector.settings import load_settings
 from detector.source_commands import add_source_commands
 from detector.storage import functions, jobs
 from detector.train_command import add_train_command, function_for, run_import_and_build, waiting_for_a_model
-from detector.words import count, percent
+from detector.words import count, rate_of_images
 from detector.workspace import Workspace
 
 
@@ -101,9 +101,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _sample(ws: Workspace, options: argparse.Namespace) -> int:
+    from detector.backbones import resolve
     from detector.importing.batch import sample_payload
+    from detector.sample_function import create_sample_function, find_sample_function, sample_limit_note
 
-    function = function_for(ws, "Built-in sample", options.backbone, ("real", "synthetic"), is_simulation=True)
+    known = find_sample_function(ws)
+    if known is not None:
+        function = function_for(ws, known.id, options.backbone, ())
+    else:
+        chosen = resolve(options.backbone or ws.settings.backbone, ws.settings)
+        say(chosen.sentence)
+        function = create_sample_function(ws, chosen.spec.id, chosen.sentence)
+        say(sample_limit_note())
     return run_import_and_build(ws, function, sample_payload(), "sample", options.json)
 
 
@@ -168,10 +177,10 @@ def _functions(ws: Workspace, options: argparse.Namespace) -> int:
         print("There are no functions yet. Make one with: python -m detector train FOLDER", file=sys.stderr)
     for item in found:
         accuracy = (
-            f"{percent(item.accuracy)} of {item.accuracy_n:,} right" if item.accuracy is not None else "not validated"
+            f"{rate_of_images(item.accuracy, item.accuracy_n)} right" if item.accuracy is not None else "not validated"
         )
         version = f"model {item.model_version}, {accuracy}" if item.model_version else "no model yet"
-        print(f"{item.function.id}  {item.function.name}  {item.sample_count:,} samples  {version}")
+        print(f"{item.function.id}  {item.function.name}  {count(item.sample_count, 'sample')}  {version}")
     return 0
 
 

@@ -24,7 +24,7 @@ from detector.figures import (
 )
 from detector.palette import PAPER, Theme, label_ink
 from detector.training.metrics import wilson_interval
-from detector.words import count, interval, percent, share
+from detector.words import FEWEST_FOR_RATE, count, interval_of, percent, rate_of, rate_of_images, share
 
 #: Rows of the figure of sources; the smallest sources are not drawn beyond it.
 MOST_SOURCES = 16
@@ -49,7 +49,7 @@ def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: 
     for place, row in enumerate(rows):
         ink = label_ink(row.label, labels, theme)
         words = [
-            f"{word} {percent(value, 0)}"
+            f"{word} {rate_of(value, row.n, 0)}"
             for word, value in (("never seen", row.accuracy_unseen), ("seen", row.accuracy))
             if value is not None
         ]
@@ -63,7 +63,7 @@ def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: 
                     name=f"{row.source}, seen",
                     marker={"color": paper.card, "size": 13, "line": {"color": ink.fill, "width": 2}},
                     hovertemplate=(
-                        f"{safe(row.source)} ({safe(row.label)}), seen: {percent(row.accuracy)}<extra></extra>"
+                        f"{safe(row.source)} ({safe(row.label)}), seen: {rate_of(row.accuracy, row.n)}<extra></extra>"
                     ),
                 )
             )
@@ -86,8 +86,9 @@ def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: 
                         "width": 0,
                     },
                     hovertemplate=(
-                        f"{safe(row.source)} ({safe(row.label)}), never seen: {percent(row.accuracy_unseen)}"
-                        f"<br>95 % interval {interval(row.interval)}, {count(row.n, 'image')}<extra></extra>"
+                        f"{safe(row.source)} ({safe(row.label)}), never seen: {rate_of(row.accuracy_unseen, row.n)}"
+                        f"<br>{interval_of(row.interval, row.n, '95 % interval ', ', ')}{count(row.n, 'image')}"
+                        "<extra></extra>"
                     ),
                 )
             )
@@ -98,8 +99,9 @@ def unseen_sources(scores: Sequence[SourceScore], labels: Sequence[str], theme: 
             y=place,
             yshift=14,
             text=(
-                f"<b>{shorten(row.source, 22)}</b> <span style='color:{paper.muted}'>{' · '.join(words)} · "
-                f"{count(row.n)}</span>"
+                f"<b>{shorten(row.source, 22)}</b> <span style='color:{paper.muted}'>{' · '.join(words)}"
+                # A count says of how many by itself.
+                f"{'' if words and row.n < FEWEST_FOR_RATE else f' · {count(row.n)}'}</span>"
             ),
             font={"color": ink.text, "size": SMALL},
             **PLAIN,
@@ -131,10 +133,11 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
     first = scores[0].n
     bounds = [wilson_interval(round(values[0] * first), first), *(score.interval for score in scores)]
     hover = [
-        f"as imported: {percent(values[0])} of {count(first, 'image')}, 95 % interval {interval(bounds[0])}",
+        f"as imported: {rate_of_images(values[0], first, 'image')}{interval_of(bounds[0], first, ', 95 % interval ')}",
         *(
-            f"{score.title}: {percent(score.accuracy)} of {count(score.n, 'image')}, 95 % interval "
-            f"{interval(score.interval)}<br>{percent(score.flipped)} of the verdicts are other ones"
+            f"{score.title}: {rate_of_images(score.accuracy, score.n, 'image')}"
+            f"{interval_of(score.interval, score.n, ', 95 % interval ')}"
+            f"<br>{rate_of(score.flipped, score.n)} of the verdicts are other ones"
             for score in scores
         ),
     ]
@@ -161,12 +164,12 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
         )
     )
     # In a column of their own: at the bar's end the interval would cross them.
-    for name, value in zip(names, values, strict=True):
+    for name, value, n in zip(names, values, [first, *(score.n for score in scores)], strict=True):
         figure.add_annotation(
             x=1.02,
             y=name,
             xanchor="left",
-            text=percent(value),
+            text=rate_of(value, n),
             font={"size": SIZE, "color": paper.text},
             **PLAIN,
         )
@@ -212,14 +215,15 @@ def verdict_shares(thresholds: Thresholds, theme: Theme = "light", labels: Seque
                         "line": {"width": 1, "color": paper.card},
                     },
                     hovertemplate=(
-                        f"labelled {safe(name)}, verdict {safe(verdict)}: {share(counts[verdict], total)} "
-                        f"({percent(counts[verdict] / total)})<extra></extra>"
+                        f"labelled {safe(name)}, verdict {safe(verdict)}: {share(counts[verdict], total)}"
+                        f"{f' ({percent(counts[verdict] / total)})' if total >= FEWEST_FOR_RATE else ''}<extra></extra>"
                     ),
                 )
             )
         words = [
             f"<span style='color:{inks[verdict].text}'>{'<b>' if verdict == name else ''}{shorten(verdict, 16)}"
-            f"{'</b>' if verdict == name else ''} {percent(counts[verdict] / total)}</span>"
+            f"{'</b>' if verdict == name else ''} "
+            f"{percent(counts[verdict] / total) if total >= FEWEST_FOR_RATE else count(counts[verdict])}</span>"
             for verdict in order
             if counts[verdict] or verdict == name
         ]
@@ -289,8 +293,8 @@ def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
             line={"color": paper.text, "width": 2},
             marker={"color": paper.text, "size": 7},
             customdata=[
-                f"{count(point.n, 'training image')}: {percent(point.accuracy)}"
-                f"<br>95 % of repeats within {interval(point.interval)}"
+                f"{count(point.n, 'training image')}: {rate_of(point.accuracy, curve.measured)}"
+                f"{interval_of(point.interval, curve.measured, '<br>95 % of repeats within ')}"
                 for point in curve.points
             ],
             hovertemplate="%{customdata}<extra></extra>",
@@ -303,7 +307,7 @@ def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
         xanchor="right",
         yanchor="bottom",
         yshift=4,
-        text=f"<b>{percent(values[-1])}</b>",
+        text=f"<b>{rate_of(values[-1], curve.measured)}</b>",
         font={"color": paper.text, "size": SIZE},
         **PLAIN,
     )

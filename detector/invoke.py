@@ -40,6 +40,8 @@ class Verdict:
         Every label, most confident first.
     sure : bool
         The first one lies above its threshold: the function commits itself.
+    reason : str
+        Why it can't tell, where too few images are the reason: how many it has and needs. Else empty.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Verdict:
     model_version: int
     seconds: float
     sure: bool
+    reason: str = ""
 
     @property
     def label(self) -> str:
@@ -112,6 +115,36 @@ def answer(
     return [answers[position] for position in range(len(images))]
 
 
+def judge_anew(
+    ws: Workspace, function_id: str, answers: Sequence[Verdict | ImageError]
+) -> list[Verdict | ImageError] | None:
+    """The same answers under the thresholds, and the labels' names, of now: no image is looked at again.
+
+    Scores stay, so that another limit of false accusations costs nothing. None where another model is live by now, or
+    all its labels are others: these images have to be looked at again.
+
+    Raises
+    ------
+    NoModel, NotFound
+    """
+    serving = load_serving_model(ws, function_id)
+    judged: list[Verdict | ImageError] = []
+    for answer_ in answers:
+        if isinstance(answer_, ImageError):
+            judged.append(answer_)
+            continue
+        known = {score.label_id: score.confidence for score in answer_.scores}
+        if answer_.model_id != serving.row.id or not {label.id for label in serving.labels} <= known.keys():
+            return None
+        kept = np.array([known[label.id] for label in serving.labels])
+        if len(kept) < len(known):
+            # A label was deleted since; the others share its part, as they do in `ServingModel.restrict`.
+            kept = kept / max(float(kept.sum()), 1e-300)
+        [sure] = serving.sure(kept[None, :])
+        judged.append(_verdict(serving, answer_.name, kept, answer_.seconds, bool(sure)))
+    return judged
+
+
 def _embedded(
     ws: Workspace, backbone: Backbone, images: Sequence[tuple[str, bytes]]
 ) -> tuple[list[tuple[int, dict[str, np.ndarray]]], dict[int, Verdict | ImageError]]:
@@ -151,4 +184,5 @@ def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, 
         Score(serving.labels[index].name, serving.labels[index].id, float(row[index]))
         for index in np.argsort(-row, kind="stable")
     )
-    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, sure)
+    reason = "" if sure else serving.why_unsure(scores[0].label)
+    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, sure, reason)

@@ -35,15 +35,17 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
 
     function = functions.find_function(ws.db, options.function)
     failed = False
+    reason = ""
     pending: list[tuple[str, bytes]] = []
 
     def say_verdicts() -> None:
-        nonlocal failed
+        nonlocal failed, reason
         for (name, _), verdict in zip(pending, invoke(ws, function.id, pending), strict=True):
             if isinstance(verdict, ImageError):
                 failed = True
                 answer({"file": name, "error": str(verdict)})
                 continue
+            reason = reason or verdict.reason
             scores = [{"labelName": score.label, "confidence": score.confidence} for score in verdict.scores]
             answer(
                 {
@@ -68,6 +70,9 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
             say_verdicts()
     if pending:
         say_verdicts()
+    if reason:
+        # Once, not in every line: it is the model's reason and not the file's.
+        say(reason)
     if passed_over:
         say(f"{count(len(passed_over), 'file')} of systems and programs passed over, such as {passed_over[0]}.")
     return int(failed)

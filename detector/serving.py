@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.backbones import get_backbone
 from detector.errors import BackboneUnavailable, NoModel, NotFound
-from detector.evaluation.thresholds import Thresholds
+from detector.evaluation.thresholds import Thresholds, never_validated
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
@@ -63,6 +63,13 @@ class ServingModel:
         if self.thresholds is None:
             return np.zeros(len(probabilities), dtype=bool)
         return self.thresholds.sure(probabilities)
+
+    def why_unsure(self, label: str) -> str:
+        """Why this label (by its name of today) is never said, where too few images are the reason; else empty."""
+        if self.thresholds is None:
+            return never_validated()
+        place = [item.name for item in self.labels].index(label)
+        return self.thresholds.too_few() or self.thresholds.too_few(self.thresholds.label_names[place])
 
     def restrict(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities in the model's own order -> over ``labels``, renormalised where a label was deleted."""

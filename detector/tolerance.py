@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detector.evaluation.thresholds import Thresholds, check_tolerated, find_thresholds
-from detector.storage import functions, models
+from detector.evaluation.thresholds import Thresholds, check_tolerated, find_thresholds, images_needed, never_validated
+from detector.grouping import sample_groups
+from detector.storage import functions, models, samples
 from detector.storage.models import ModelRow
 from detector.training.out_of_fold import OutOfFold
 from detector.workspace import Workspace
@@ -28,9 +29,32 @@ def set_tolerated(ws: Workspace, function_id: str, tolerated: float) -> None:
 def refresh_thresholds(ws: Workspace, row: ModelRow) -> None:
     """Bring a model's stored thresholds in line with what its function tolerates now."""
     tolerated = functions.get_function(ws.db, row.function_id).tolerated
-    if row.thresholds is None or row.thresholds["tolerated"] != tolerated:
+    stored = row.thresholds
+    # What was stored before different images were counted is made anew once.
+    if stored is None or stored["tolerated"] != tolerated or not stored.get("different"):
         found = thresholds_of(ws, row, tolerated)
         models.set_thresholds(ws.db, row.id, found.to_json() if found else None)
+
+
+def with_thresholds(ws: Workspace, row: ModelRow) -> ModelRow:
+    """The model with thresholds for what its function tolerates now."""
+    refresh_thresholds(ws, row)
+    return models.get_model(ws.db, row.id)
+
+
+def why_never_sure(ws: Workspace, row: ModelRow) -> str:
+    """Why a model's verdict is can't tell for every image, with the images that it has and needs; else empty."""
+    row = with_thresholds(ws, row)
+    if row.thresholds is not None:
+        return Thresholds.from_json(row.thresholds).too_few()
+    groups: dict[str, set[str]] = {label_id: set() for label_id in row.label_ids}
+    rows = samples.training_rows(ws.db, row.function_id)
+    for item, group in zip(rows, sample_groups(rows), strict=True):
+        if item.split == "train" and item.label_id in groups:
+            groups[item.label_id].add(group)
+    different = {name: len(groups[label_id]) for label_id, name in zip(row.label_ids, row.label_names, strict=True)}
+    tolerated = functions.get_function(ws.db, row.function_id).tolerated
+    return never_validated(images_needed(different, tolerated, len(different)))
 
 
 def thresholds_of(

@@ -13,7 +13,7 @@ from detector.command_words import backbone_option, json_option, progress_bar, s
 from detector.errors import InvalidInput, NotFound
 from detector.storage import functions, imports, jobs, models, samples
 from detector.storage.functions import Function
-from detector.words import count, interval, percent
+from detector.words import count, interval_of, rate_of_images
 from detector.workspace import Workspace
 
 _REJECTED_SHOWN = 20
@@ -94,9 +94,7 @@ def _train(ws: Workspace, options: argparse.Namespace) -> int:
     )
 
 
-def function_for(
-    ws: Workspace, name: str, backbone: str | None, label_names: Sequence[str], is_simulation: bool = False
-) -> Function:
+def function_for(ws: Workspace, name: str, backbone: str | None, label_names: Sequence[str]) -> Function:
     """The function of that name or id, made when there is none; it gets the backbone if one is given."""
     from detector.backbones import resolve
 
@@ -111,7 +109,6 @@ def function_for(
             backbone_id=chosen.spec.id,
             backbone_reason=chosen.sentence,
             label_names=label_names,
-            is_simulation=is_simulation,
         )
     if backbone is not None:
         chosen = resolve(backbone, ws.settings)
@@ -184,6 +181,7 @@ def waiting_for_a_model(ws: Workspace, function_id: str) -> bool:
 def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dict[str, float]) -> dict[str, Any]:
     """What ``train --json`` prints."""
     from detector.locked_test import locked_test
+    from detector.tolerance import why_never_sure
 
     counts = samples.count_by(ws.db, function.id)
     batch = imports.batch_counts(ws.db, batch_id)
@@ -196,6 +194,7 @@ def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dic
         "samples": counts.total,
         "annotated": counts.annotated,
         "locked_test": locked_test(ws, function.id).n,
+        "found": batch.found,
         "imported": batch.imported,
         "already_there": batch.present + batch.conflict + batch.relabelled,
         "contradicting": batch.conflict,
@@ -207,6 +206,7 @@ def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dic
         "model": {"id": model.id, "version": model.version, "hyperparameters": model.hyperparameters}
         if model
         else None,
+        "verdicts_note": why_never_sure(ws, model) if model else "",
         "note": function.training_note or (model.note if model else ""),
         "cross_validation": {
             name: validation[name]
@@ -219,9 +219,12 @@ def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dic
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    print(f"{summary['name']}: {summary['samples']:,} samples, {summary['annotated']:,} annotated")
+    print(f"{summary['name']}: {count(summary['samples'], 'sample')}, {summary['annotated']:,} annotated")
     rejected = summary["rejected"]
-    print(f"imported {summary['imported']:,}, already there {summary['already_there']:,}, rejected {len(rejected):,}")
+    print(
+        f"{count(summary['found'], 'image')} found: imported {summary['imported']:,}, already there "
+        f"{summary['already_there']:,}, rejected {len(rejected):,}"
+    )
     if summary["relabelled"]:
         print(f"{count(summary['relabelled'], 'image')} got the label of the folder they lie in now")
     if summary["contradicting"]:
@@ -240,14 +243,16 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if validation:
         print(f"cross-validated in {validation['folds']} folds:")
         for name, label in validation["labels"].items():
-            right = f"{percent(label['accuracy'])} of {label['n']:,} right"
-            print(f"  {name}: {right} (95 % interval {interval(label['interval'])})")
+            right = f"{rate_of_images(label['accuracy'], label['n'])} right"
+            print(f"  {name}: {right}{interval_of(label['interval'], label['n'], ' (95 % interval ', ')')}")
     locked = summary["locked_test_score"]
     if locked:
-        print(
-            f"locked test set: {percent(locked['accuracy'])} of {locked['n']:,} right ({interval(locked['interval'])})"
-        )
+        bounds = interval_of(locked["interval"], locked["n"], " (", ")")
+        print(f"locked test set: {rate_of_images(locked['accuracy'], locked['n'])} right{bounds}")
         for name, label in locked["labels"].items():
-            print(f"  {name}: {percent(label['accuracy'])} of {label['n']:,} right")
+            if label["n"]:
+                print(f"  {name}: {rate_of_images(label['accuracy'], label['n'])} right")
+    if summary["verdicts_note"]:
+        print(summary["verdicts_note"])
     if summary["note"]:
         print(summary["note"])

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from detector.figures import PLAIN, SIZE, axis_style, axis_title, faded, name_axes, new_figure, percent_axis, safe
 from detector.palette import PAPER, Theme
-from detector.words import count, decimal, interval, percent
+from detector.words import FEWEST_FOR_RATE, decimal, interval_of, rate_of, rate_of_images
 
 if TYPE_CHECKING:
     # Only the type: the sweep brings torch, which a page that draws need not load.
@@ -44,7 +44,7 @@ class HistoryPoint:
     live: bool = False
 
 
-def sweep(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Figure:
+def sweep(rows: Sequence[SweepRow], theme: Theme = "light", n: int = FEWEST_FOR_RATE) -> go.Figure:
     """Draw the log loss of every setting tried over C, the chosen one marked: lower is better.
 
     Each line is one combination of views, features, scaling and class weight; `sweep_ranking` names them.
@@ -53,6 +53,8 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Figure:
     ----------
     rows : sequence of SweepRow
     theme : {"light", "dark"}
+    n : int
+        Images that they were measured on.
     """
     paper = PAPER[theme]
     # Above the lines: there is no place among them that is empty for every shape.
@@ -69,7 +71,7 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Figure:
                 name=names[line],
                 line={"color": paper.text if won else faded(paper.neutral.fill, 0.55), "width": 2.5 if won else 1.5},
                 marker={"size": 5 if won else 4},
-                customdata=[[decimal(row.log_loss, 4), percent(row.accuracy)] for row in found],
+                customdata=[[decimal(row.log_loss, 4), rate_of(row.accuracy, n)] for row in found],
                 hovertemplate=(
                     f"{safe(names[line])}, C %{{x:.3~g}}<br>log loss %{{customdata[0]}}, "
                     "%{customdata[1]} right<extra></extra>"
@@ -111,7 +113,9 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Figure:
     return figure
 
 
-def sweep_ranking(rows: Sequence[SweepRow], theme: Theme = "light", most: int = 8) -> go.Figure:
+def sweep_ranking(
+    rows: Sequence[SweepRow], theme: Theme = "light", most: int = 8, n: int = FEWEST_FOR_RATE
+) -> go.Figure:
     """Draw the combinations of settings, best first, each at the log loss of its best C: which won, and by how much.
 
     Parameters
@@ -120,6 +124,8 @@ def sweep_ranking(rows: Sequence[SweepRow], theme: Theme = "light", most: int = 
     theme : {"light", "dark"}
     most : int
         Combinations drawn; the figure says how many there are.
+    n : int
+        Images that they were measured on.
     """
     paper = PAPER[theme]
     lines = _sweep_lines(rows)
@@ -149,7 +155,7 @@ def sweep_ranking(rows: Sequence[SweepRow], theme: Theme = "light", most: int = 
                 customdata=[[row.log_loss, row.accuracy]] * 2,
                 hovertemplate=(
                     f"{safe(names[_setting(row)])}, C {row.c:.3g}<br>log loss {decimal(row.log_loss, 4)}, "
-                    f"{percent(row.accuracy)} right<extra></extra>"
+                    f"{rate_of(row.accuracy, n)} right<extra></extra>"
                 ),
             )
         )
@@ -211,8 +217,8 @@ def training_history(points: Sequence[HistoryPoint], theme: Theme = "light") -> 
                 "width": 0,
             },
             customdata=[
-                f"Model {point.version}{' (live)' if point.live else ''}: {percent(value)} of "
-                f"{count(point.n, 'sample')}<br>95 % interval {interval(bound)}"
+                f"Model {point.version}{' (live)' if point.live else ''}: "
+                f"{rate_of_images(value, point.n, 'sample')}{interval_of(bound, point.n, '<br>95 % interval ')}"
                 for point, value, bound in zip(measured, accuracies, bounds, strict=True)
             ],
             hovertemplate="%{customdata}<extra></extra>",
@@ -225,7 +231,7 @@ def training_history(points: Sequence[HistoryPoint], theme: Theme = "light") -> 
                 y=high,
                 yanchor="bottom",
                 yshift=5,
-                text=f"<b>live</b> {percent(value)}",
+                text=f"<b>live</b> {rate_of(value, point.n)}",
                 font={"color": paper.text, "size": SIZE},
                 **PLAIN,
             )

@@ -39,6 +39,35 @@ def interval(bounds: tuple[float, float], digits: int = 1) -> str:
     return f"{percent_number(low, digits):.{digits}f} to {percent_number(high, digits):.{digits}f} %"
 
 
+#: On fewer images than this no rate is quoted: one image more or less would be several points.
+FEWEST_FOR_RATE = 30
+
+
+def rate_of(fraction: float, n: int, digits: int = 1) -> str:
+    """Write what was measured on ``n`` images: ``"94.8 %"``, or ``"7 of 9"`` where ``n`` is below `FEWEST_FOR_RATE`.
+
+    The one way to quote an accuracy or another share of images, so that no page, figure or command forgets it.
+    """
+    return percent(fraction, digits) if n >= FEWEST_FOR_RATE else share(round(fraction * n), n)
+
+
+def rate_of_images(fraction: float, n: int, one: str | None = None) -> str:
+    """`rate_of` with what it was measured on: ``"94.8 % of 2,000 images"``, ``"7 of 9 images"``."""
+    if n >= FEWEST_FOR_RATE:
+        return f"{percent(fraction)} of {count(n, one)}"
+    return f"{share(round(fraction * n), n)}{f' {one}' if n == 1 and one else f' {one}s' if one else ''}"
+
+
+def interval_of(bounds: tuple[float, float], n: int, before: str = "", after: str = "") -> str:
+    """`interval` between two pieces of text; nothing at all where no rate is quoted on ``n`` images."""
+    return f"{before}{interval(bounds)}{after}" if n >= FEWEST_FOR_RATE else ""
+
+
+def limit(fraction: float) -> str:
+    """Write a share that somebody chose, with the digits that it has: ``"2 %"``, ``"0.5 %"``."""
+    return f"{100 * fraction:.4g} %"
+
+
 def count(number: int, one: str | None = None, many: str | None = None) -> str:
     """Write a whole number with thousands separators, and its noun if given.
 

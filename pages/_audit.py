@@ -10,7 +10,7 @@ from detector.evaluation.report import Audit
 from detector.evaluation.summary import large_sources
 from detector.gallery.filters import ANY
 from detector.palette import Theme
-from detector.words import count, percent, share
+from detector.words import count, rate_of, share
 from pages._figure import figure_card
 from pages._state import escape
 from pages._style import card
@@ -146,9 +146,11 @@ def duplicates_line(audit: Audit) -> None:
 def _near_duplicates(found: Duplicates) -> None:
     words = f"{share(found.samples, found.n)} images have a near-duplicate ({count(found.groups, 'group')})."
     if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
-        words += f" They are kept in one fold: {percent(found.accuracy_grouped)} right."
+        words += f" They are kept in one fold: {rate_of(found.accuracy_grouped, found.n)} right."
         if found.measurable:
-            words += f" Dealt out freely it would have been {percent(found.accuracy_ungrouped)}, which flatters."
+            words += (
+                f" Dealt out freely it would have been {rate_of(found.accuracy_ungrouped, found.n)}, which flatters."
+            )
         else:
             words += " Dealt out freely, there is no measurable difference."
     st.caption(escape(words))

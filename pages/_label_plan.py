@@ -24,8 +24,7 @@ from detector.importing.label_tables import read_rows
 from detector.importing.labelling import LabelPlan, Mode, TableChoice, planned_counts
 from detector.importing.opening import open_source
 from detector.importing.pending import Pending
-from detector.importing.plan_words import table_sentences, unread_tables
-from detector.importing.splits import Split
+from detector.importing.plan_words import found_sentence, table_sentences, unread_tables
 from detector.importing.table_columns import Matched
 from detector.label_names import spelling_among
 from detector.words import count
@@ -60,7 +59,7 @@ def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id:
     plan = _splits(pending, replace(plan, per_label=int(limited) or None), said, key)
     rows = said.rows if said is not None else pending.rows
     counts = planned_counts(image_paths(pending.paths), plan, rows)
-    words = _outcome(counts)
+    words = found_sentence(pending, plan, rows)
     # Here, before it starts, a person decides whether to wait for it.
     if takes := in_words(workspace(), backbone_id, counts.total()):
         words += f" To look at them: {takes}."
@@ -221,18 +220,3 @@ def _source(pending: Pending, levels: list[LevelPreview], plan: LabelPlan, guess
         help="Without this the sources count as guessed from folders, until you confirm them on the Metrics page.",
     )
     return replace(plan, source_level=choice, source_guessed=not confirmed)
-
-
-def _outcome(counts: Mapping[tuple[str | None, Split], int]) -> str:
-    labels: Counter[str | None] = Counter()
-    for (label, _), n in counts.items():
-        labels[label] += n
-    parts = [
-        f"{n:,} as {label}" if label is not None else f"{n:,} without a label" for label, n in labels.most_common(6)
-    ]
-    left_out = f" and {len(labels) - 6:,} more labels" if len(labels) > 6 else ""
-    return (
-        f"{count(labels.total(), 'file')} will be imported: {', '.join(parts)}{left_out}."
-        if labels
-        else ("Nothing would be imported this way. Choose another level or label.")
-    )

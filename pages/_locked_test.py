@@ -21,7 +21,7 @@ from detector.locked_test import (
 from detector.storage import samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import SampleFilter
-from detector.words import count, interval, percent, share
+from detector.words import FEWEST_FOR_RATE, count, interval_of, rate_of, rate_of_images, share
 from pages._state import escape, function_labels, workspace
 from pages._style import card
 
@@ -50,19 +50,19 @@ def locked_test_card(function_id: str, live: ModelRow) -> None:
 
 
 def _score(score: LockedTestScore, live: ModelRow) -> None:
-    st.html(f'<div class="figure">{percent(score.accuracy)}</div>')
-    st.caption(
-        f"{share(score.correct, score.n)} right · {interval(score.interval)} · model {live.version} · look {score.look}"
-    )
+    st.html(f'<div class="figure">{rate_of(score.accuracy, score.n)}</div>')
+    bounds = interval_of(score.interval, score.n, "", " · ")
+    st.caption(f"{share(score.correct, score.n)} right · {bounds}model {live.version} · look {score.look}")
     validation = live.cross_validation
     if validation:
         right = round(validation["accuracy"] * validation["n"])
         difference, low, high = accuracy_difference(score.correct, score.n, right, validation["n"])
-        verdict = "which chance explains" if low <= 0 <= high else "which chance hardly explains"
-        st.caption(
-            f"Cross-validated: {percent(validation['accuracy'])} of {count(validation['n'], 'image')}. The "
-            f"difference is {100 * difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}), {verdict}."
-        )
+        chance = "chance explains" if low <= 0 <= high else "chance hardly explains"
+        words = f"{chance.capitalize()} the difference."
+        if min(score.n, validation["n"]) >= FEWEST_FOR_RATE:
+            points = f"{100 * difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+            words = f"The difference is {points}, which {chance}."
+        st.caption(f"Cross-validated: {rate_of_images(validation['accuracy'], validation['n'], 'image')}. {words}")
     if score.left_out:
         st.caption(f"{count(score.left_out, 'image')} left out: the model has seen them or near-duplicates of them.")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from detector import charts, evaluation_charts
-from detector.evaluation.summary import ROUGH_BELOW, Unseen, worst_unseen
-from detector.evaluation.thresholds import CANT_TELL, Thresholds, needed_samples
+from detector.evaluation.summary import ROUGH_BELOW, Unseen, of_the_images, worst_unseen
+from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.label_names import label_key, spelling_among
 from detector.palette import Theme, label_inks
 from detector.training.metrics import CrossValidation
-from detector.words import count, decimal, interval, percent, share
+from detector.words import FEWEST_FOR_RATE, count, decimal, interval_of, limit, percent, rate_of, share
 from pages._figure import figure_card
-from pages._state import escape
+from pages._state import escape, import_link
 from pages._style import card
 
 #: Not "called": what is called so is the verdict, which may also be can't tell.
@@ -29,27 +29,32 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
         score = cv.labels[name]
         with column, card(f"label-{name}", height="stretch"):
             st.caption(escape(_NEARER.get(label_key(name), f"{name} nearest to {name}")))
-            st.html(f'<div class="figure" style="color:{inks[name].text}">{percent(score.accuracy)}</div>')
-            st.caption(f"{share(score.correct, score.n)} · {interval(score.interval)}")
+            st.html(f'<div class="figure" style="color:{inks[name].text}">{rate_of(score.accuracy, score.n)}</div>')
+            st.caption(f"{share(score.correct, score.n)}{interval_of(score.interval, score.n, ' · ')}")
     with columns[-1], card("all", height="stretch"):
         if never is None:
             st.caption("All images right")
-            st.html(f'<div class="figure">{percent(cv.accuracy)}</div>')
-            st.caption(f"{count(cv.n, 'image')} · {interval(cv.interval)}")
+            st.html(f'<div class="figure">{rate_of(cv.accuracy, cv.n)}</div>')
+            st.caption(f"{count(cv.n, 'image')}{interval_of(cv.interval, cv.n, ' · ')}")
         else:
             generators = "generators" if label_key(never.label) == "synthetic" else f"{never.label} sources"
             st.caption(escape(f"On {generators} never seen"))
-            st.html(f'<div class="figure" style="color:{inks[never.label].text}">{percent(never.accuracy)}</div>')
-            st.caption(f"{count(never.n, 'image')}, {count(never.sources, 'source')} · {interval(never.interval)}")
+            words = rate_of(never.accuracy, never.n)
+            st.html(f'<div class="figure" style="color:{inks[never.label].text}">{words}</div>')
+            bounds = interval_of(never.interval, never.n, " · ")
+            st.caption(f"{count(never.n, 'image')}, {count(never.sources, 'source')}{bounds}")
     for name, score in cv.labels.items():
         if score.accuracy < 0.6 and cv.is_rare(name):
             st.warning(
-                f"Only {percent(score.accuracy)} of the images labelled {escape(name)} were given it: just "
-                f"{share(score.n, cv.n)} images have that label, so saying it seldom pays. Import more of them."
+                f"Only {of_the_images(score.accuracy, score.n)} labelled {escape(name)} were given it: just "
+                f"{share(score.n, cv.n)} images {'has' if score.n == 1 else 'have'} that label, so saying it seldom "
+                "pays. Import more of them."
             )
 
 
-def verdicts(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, names: list[str]) -> None:
+def verdicts(
+    function_id: str, cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, names: list[str]
+) -> None:
     """How often the function commits itself, by label, at the tolerated share of false accusations."""
     if thresholds is None:
         return
@@ -63,16 +68,9 @@ def verdicts(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, n
     if not thresholds.above:
         with card("verdicts"):
             st.markdown(f"**{title}**", help=explain)
-            st.markdown(
-                escape(
-                    "Its verdict is can't tell for every image yet. To keep false accusations to at most "
-                    f"{percent(thresholds.tolerated)}, it must have seen "
-                    f"{count(needed_samples(thresholds.tolerated), 'different image')} of each label; it has "
-                    f"{', '.join(f'{cv.labels[name].n:,} labelled {name}' for name in cv.label_names)}. Import more, "
-                    "or tolerate more on the Invoke page."
-                )
-            )
+            st.markdown(escape(thresholds.too_few()))
             st.caption(measured(cv))
+            import_link(function_id)
         return
     unsure = sum(row[CANT_TELL] for row in thresholds.counts.values())
     total = sum(sum(row.values()) for row in thresholds.counts.values())
@@ -80,10 +78,11 @@ def verdicts(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, n
     figure_card(
         title,
         evaluation_charts.verdict_shares(thresholds, theme, names),
-        f"Each bar is a label of yours, its parts are the verdicts, where at most {percent(thresholds.tolerated)} of "
+        f"Each bar is a label of yours, its parts are the verdicts, where at most {limit(thresholds.tolerated)} of "
         f"any other label may falsely be called so. Can't tell: {share(unsure, total)}.{silent} {measured(cv)}",
         "verdicts",
         explain,
+        below=(lambda: import_link(function_id)) if thresholds.notes else None,
     )
 
 
@@ -111,7 +110,7 @@ def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
         return ""
     counts = thresholds.counts[wanted]
     return (
-        f"With at most {percent(thresholds.tolerated)} of {other} falsely called {wanted}, "
+        f"With at most {limit(thresholds.tolerated)} of {other} falsely called {wanted}, "
         f"{share(counts[wanted], sum(counts.values()))} of {wanted} are caught. "
     )
 
@@ -119,6 +118,7 @@ def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
 def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
     """The other figures of the cross-validation, in two columns."""
     few = "; with so few images chance alone makes it large" if cv.n < ROUGH_BELOW else ""
+    off = f"; mean distance, ECE, {percent(cv.ece)}{few}" if cv.n >= FEWEST_FOR_RATE else ""
     left, right = st.columns(2)
     with left:
         figure_card(
@@ -150,8 +150,7 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
         figure_card(
             "Whether confidence can be believed",
             charts.reliability(cv, theme),
-            "On the dashed line it is right as often as it says (reliability; mean distance, ECE, "
-            f"{percent(cv.ece)}{few}). {measured(cv)}",
+            f"On the dashed line it is right as often as it says (reliability{off}). {measured(cv)}",
             "reliability",
             "Of the images with confidence 90 %, about 90 of 100 should be right. Dots above the line: it is right "
             "more often than it says; below: it promises too much.",

@@ -8,7 +8,7 @@ from detector.backbones import get_spec
 from detector.errors import InvalidInput
 from detector.storage import functions
 from detector.storage.functions import FunctionSummary
-from detector.words import count, percent
+from detector.words import count, rate_of
 from pages._jobs import running_jobs
 from pages._state import PAGES, current_function, escape, workspace
 from pages._style import card
@@ -54,7 +54,7 @@ def _function_card(chosen: FunctionSummary) -> None:
 def summary_line(item: FunctionSummary) -> str:
     """ "2,000 samples · 94.9 % right" or what stands in for the accuracy."""
     if item.accuracy is not None:
-        quality = f"{percent(item.accuracy)} right{but(item)}"
+        quality = f"{rate_of(item.accuracy, item.accuracy_n)} right{but(item)}"
     elif item.model_version is not None:
         quality = "not validated"
     else:

@@ -77,6 +77,12 @@ def go(page: str, function_id: str | None = None, **query: str) -> None:
     st.switch_page(page, query_params={**({"function": wanted} if wanted else {}), **query})
 
 
+def import_link(function_id: str, key: str = "import-more") -> None:
+    """The way to more images, wherever too few of them are the reason for something; ``key`` unique on the page."""
+    if st.button("Import more images", key=key, type="tertiary", icon=":material/add:"):
+        go("import_images.py", function_id)
+
+
 def escape(text: str) -> str:
     """Text of users, safe inside Markdown: shown as written."""
     return "".join(f"\\{character}" if character in "\\`*_{}[]()#+-!|<>~$:" else character for character in text)

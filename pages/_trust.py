@@ -13,7 +13,7 @@ from detector.jobs import EVALUATE, request_audit
 from detector.normalising import normalise_and_retrain, use_as_imported_and_retrain
 from detector.storage import jobs
 from detector.storage.models import ModelRow
-from detector.words import all_labels, count, decimal, percent
+from detector.words import FEWEST_FOR_RATE, all_labels, count, decimal, rate_of
 from pages._state import escape, workspace
 from pages._style import card
 
@@ -51,8 +51,9 @@ def _words(found: ShortcutAudit, live: ModelRow) -> str:
         f"<li>{_fact(fact)} <span>(alone: ROC AUC {decimal(fact.roc_auc, 2)})</span></li>" for fact in telling
     )
     bounds = f"{decimal(found.interval[0], 2)} to {decimal(found.interval[1], 2)}"
+    often = f" {round(100 * found.roc_auc)} times in 100" if found.n >= FEWEST_FOR_RATE else ""
     measured = (
-        f"{escape_html(told_apart(found))} apart {round(100 * found.roc_auc)} times in 100 (ROC AUC "
+        f"{escape_html(told_apart(found))} apart{often} (ROC AUC "
         f"{decimal(found.roc_auc, 2)}, {bounds}; {count(found.n, 'image')}, {count(found.folds, 'fold')})"
     )
     if live.normalise is not None:
@@ -83,9 +84,10 @@ def _normalised(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[Mode
     if before is not None:
         old = read_audit(workspace().db, before)
         for name, row, found in (("Before", before, old.shortcut), ("After", live, audit.shortcut)):
-            right = percent(row.cross_validation["accuracy"]) if row.cross_validation else "not validated"
+            measured = row.cross_validation
+            right = f"{rate_of(measured['accuracy'], measured['n'])} right" if measured else "not validated"
             told = f", files alone ROC AUC {decimal(found.roc_auc, 2)}" if found else ""
-            rows.append(f"{name} (model {row.version}): {right} right{told}.")
+            rows.append(f"{name} (model {row.version}): {right}{told}.")
     with card("normalised"), st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(escape(" ".join(rows)))
         if st.button("Use the images as imported again"):

@@ -12,7 +12,7 @@ from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.training.options import SweepRow
 from detector.training_charts import HistoryPoint
-from detector.words import ago, count, duration, percent
+from detector.words import ago, count, duration, rate_of
 from pages._figure import plot
 from pages._state import escape, workspace
 from pages._style import card
@@ -29,9 +29,9 @@ def sweep(live: ModelRow, theme: Theme) -> None:
         rows = [SweepRow(**row) for row in live.sweep]
         left, right = st.columns(2)
         with left:
-            plot(training_charts.sweep(rows, theme), "sweep-curves")
+            plot(training_charts.sweep(rows, theme, live.sample_count), "sweep-curves")
         with right:
-            plot(training_charts.sweep_ranking(rows, theme), "sweep-ranking")
+            plot(training_charts.sweep_ranking(rows, theme, n=live.sample_count), "sweep-ranking")
         st.caption(
             f"{len(live.sweep):,} settings were tried on the same {count(live.hyperparameters['folds'], 'fold')}, "
             f"{count(live.sample_count, 'image')}, out-of-fold; lower log loss is better, the marked one won."
@@ -62,7 +62,8 @@ def versions_card(chosen: FunctionSummary, versions: list[ModelRow], theme: Them
 
 def _version(chosen: FunctionSummary, row: ModelRow, live: str | None) -> None:
     left, right = st.columns([6, 2], vertical_alignment="center")
-    score = percent(row.cross_validation["accuracy"]) + " right" if row.cross_validation else "not validated"
+    measured = row.cross_validation
+    score = f"{rate_of(measured['accuracy'], measured['n'])} right" if measured else "not validated"
     when = ago(datetime.fromtimestamp(row.created_at, UTC))
     folds = f" · {count(row.cross_validation['folds'], 'fold')}" if row.cross_validation else ""
     left.markdown(

@@ -7,12 +7,14 @@ import streamlit as st
 from detector import bench
 from detector.backbones import SPECS, resolve
 from detector.errors import DetectorError
+from detector.evaluation.thresholds import how_many_images
 from detector.importing.batch import sample_payload
 from detector.jobs import request_build, request_import
+from detector.sample_function import create_sample_function, sample_limit_note
 from detector.samplesets.builtin import BUILTIN_NOTE
 from detector.storage import functions
 from detector.storage.functions import FunctionSummary
-from detector.words import count, file_size, interval, percent
+from detector.words import count, file_size, interval_of, rate_of
 from pages._sidebar import but
 from pages._state import escape, go, heading, workspace
 from pages._style import card
@@ -20,7 +22,7 @@ from pages._style import card
 _STEPS = (
     (
         "1 Import",
-        "Drop a ZIP with one folder of real and one of AI-generated images. Hundreds will do, thousands are better.",
+        f"Drop a ZIP with one folder of real and one of AI-generated images. {how_many_images()}",
     ),
     ("2 Read and review", "See how often it is right on images it had not seen. Correct labels where it is unsure."),
     ("3 Invoke", "Give it a new image; it says real or synthetic, and how sure it is."),
@@ -89,13 +91,7 @@ def _try_sample() -> None:
     ws = workspace()
     with st.spinner("Preparing the built-in sample"):
         chosen = resolve("auto", ws.settings)
-        function = functions.create_function(
-            ws.db,
-            "Built-in sample (simulation)",
-            backbone_id=chosen.spec.id,
-            backbone_reason=chosen.sentence,
-            is_simulation=True,
-        )
+        function = create_sample_function(ws, chosen.spec.id, chosen.sentence)
         request_import(ws, function.id, sample_payload(), "sample")
     go("import_images.py", function.id)
 
@@ -165,8 +161,8 @@ def _card(item: FunctionSummary) -> None:
             )
         with middle:
             if item.accuracy is not None:
-                st.markdown(f"**{percent(item.accuracy)}** right")
-                bounds = f", {interval(item.interval)}" if item.interval else ""
+                st.markdown(f"**{rate_of(item.accuracy, item.accuracy_n)}** right")
+                bounds = interval_of(item.interval, item.accuracy_n, ", ") if item.interval else ""
                 st.caption(f"cross-validated on {count(item.accuracy_n, 'image')}{bounds}{but(item)}")
             elif item.function.training_note and not item.busy:
                 st.caption(escape(item.function.training_note))
@@ -197,7 +193,7 @@ if not found:
             _create()
         if st.button("Try the built-in sample"):
             _try_sample()
-    st.caption(BUILTIN_NOTE)
+    st.caption(f"{BUILTIN_NOTE} {sample_limit_note()}")
 else:
     heading("Functions", f"{count(len(found), 'function')} · newest first")
     with st.container(horizontal=True):

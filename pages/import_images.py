@@ -7,6 +7,7 @@ from functools import partial
 import streamlit as st
 
 from detector.errors import DetectorError
+from detector.evaluation.thresholds import how_many_images
 from detector.import_report import OUTCOMES, report_csv
 from detector.importing.batch import cifake_payload
 from detector.importing.pending import Pending
@@ -83,7 +84,8 @@ def _report(batch: ImportBatch, newest: bool) -> None:
         if found.relabelled:
             parts.append(f"**{found.relabelled:,}** already here, with the new label now")
         parts.append(f"**{found.rejected:,}** rejected")
-        st.markdown(" · ".join(parts))
+        whole = f", of **{found.found:,}** found" if batch.state == "done" else ""
+        st.markdown(f"{' · '.join(parts)}{whole}")
         rows = imports.batch_rows(workspace().db, batch.id, list(OUTCOMES), _SHOWN_ROWS)
         if rows:
             lines = found.rejected + found.conflict + found.relabelled + found.present
@@ -117,6 +119,7 @@ def ago_text(batch: ImportBatch) -> str:
 chosen = require_function()
 function_id = chosen.function.id
 heading("Import", f"Images for {chosen.function.name}, which has {count(chosen.sample_count, 'sample')} so far.")
+st.caption(how_many_images(chosen.function.tolerated))
 if jobs.list_jobs(workspace().db, function_id):
     with card("running"):
         jobs_of(function_id)

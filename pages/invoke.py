@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from html import escape as escape_html
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from detector.errors import ImageError, NoModel
 from detector.evaluation.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
 from detector.imaging import decode_image
 from detector.importing.batch import Incoming, import_items
-from detector.invoke import Verdict, invoke
+from detector.invoke import Verdict, invoke, judge_anew
 from detector.jobs import request_build
 from detector.palette import PAPER, label_inks
+from detector.sample_function import sample_limit_note
 from detector.serving import what_is_missing
 from detector.storage import imports, models
 from detector.storage.models import ModelRow
-from detector.tolerance import set_tolerated
-from detector.words import count, duration, percent, percent_number, safe_cell, share
+from detector.tolerance import set_tolerated, why_never_sure, with_thresholds
+from detector.words import count, duration, limit, percent, percent_number, rate_of_images, safe_cell, share
 from pages._state import (
     IMAGE_TYPES,
     escape,
     function_labels,
     go,
     heading,
+    import_link,
     largest_upload_mb,
     require_function,
     workspace,
@@ -43,7 +47,7 @@ def _at_this_confidence(model: ModelRow, confidence: float) -> str:
         if item["n"] and item["low"] <= confidence <= item["high"]:
             return (
                 f"At confidence {percent(item['low'], 0)} to {percent(item['high'], 0)} model {model.version} was "
-                f"right {percent(item['accuracy'])} of the time, on {count(item['n'], 'image')} that it had not seen."
+                f"right on {rate_of_images(item['accuracy'], item['n'], 'image')} that it had not seen."
             )
     return f"Model {model.version} was never this confident in cross-validation, so there is no figure to hold it to."
 
@@ -79,8 +83,15 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
             f"{_at_this_confidence(model, verdict.confidence)}"
         )
         st.html(_bars(verdict, {label: ink.fill for label, ink in inks.items()}))
+        if verdict.reason:
+            _too_few(verdict.reason)
         if st.button("Add to samples", help="Keeps a copy as an unlabelled sample, to be labelled in Review."):
             _add([(name, data)])
+
+
+def _too_few(reason: str) -> None:
+    st.markdown(escape(reason))
+    import_link(function_id, "import-more-for-verdicts")
 
 
 def _add(files: list[tuple[str, bytes]]) -> None:
@@ -106,7 +117,12 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
             row |= {label: scores.get(label) for label in labels} | {"Problem": ""}
         rows.append(row)
     said = {verdict: sum(row["Says"] == verdict for row in rows) for verdict in (*labels, CANT_TELL)}
-    st.markdown(" · ".join(f"**{n:,}** {escape(label)}" for label, n in said.items()))
+    refused = sum(isinstance(answer, ImageError) for answer in answers)
+    counted = said | ({"not read": refused} if refused else {})
+    st.markdown(" · ".join(f"**{n:,}** {escape(label)}" for label, n in counted.items()))
+    reasons = dict.fromkeys(answer.reason for answer in answers if isinstance(answer, Verdict) and answer.reason)
+    if reasons:
+        _too_few(" ".join(reasons))
     inks = label_inks(labels, current_theme())
     columns = ["File", "Says", "Leans to", "Confidence", *labels]
     if any(row["Problem"] for row in rows):
@@ -138,7 +154,7 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
 
 def _tolerance(model: ModelRow, tolerated: float) -> None:
     """How often it may accuse falsely, and how often it will then say nothing."""
-    with st.expander(f"At most {percent(tolerated)} of the images of any label may falsely be given another"):
+    with st.expander(f"At most {limit(tolerated)} of the images of any label may falsely be given another"):
         wanted = st.number_input(
             "Tolerated share, in percent",
             100 * LEAST_TOLERATED,
@@ -153,16 +169,43 @@ def _tolerance(model: ModelRow, tolerated: float) -> None:
         if abs(wanted / 100 - tolerated) > 1e-9:
             set_tolerated(workspace(), function_id, round(wanted / 100, 6))
             st.rerun()
+        if chosen.function.is_simulation:
+            st.caption(sample_limit_note())
         if model.thresholds is None:
-            st.caption("This model is not validated, so nothing vouches for any threshold: it never commits itself.")
+            st.caption(escape(why_never_sure(workspace(), model)))
+            import_link(function_id)
             return
         found = Thresholds.from_json(model.thresholds)
         for name, counts in found.counts.items():
             n = sum(counts.values())
             parts = [f"{share(counts[verdict], n)} {verdict}" for verdict in (*found.label_names, CANT_TELL)]
             st.caption(f"Of the images labelled {escape(name)} it said: {escape(', '.join(parts))}. Out-of-fold.")
-        for note in found.notes:
+        notes = [found.too_few()] if not found.above else found.notes
+        for note in notes:
             st.caption(escape(note))
+        if notes:
+            import_link(function_id)
+
+
+def _answers(uploads: Sequence[UploadedFile]) -> list[Verdict | ImageError]:
+    """What the function says of each file. Every file is looked at once: another limit judges the same scores anew."""
+    key = f"invoked-{function_id}"
+    kept: dict[str, Verdict | ImageError] = st.session_state.get(key, {})
+    known = [kept[upload.file_id] for upload in uploads if upload.file_id in kept]
+    judged = judge_anew(workspace(), function_id, known)
+    if judged is None:
+        # Another model is live by now.
+        kept = {}
+    else:
+        ids = [upload.file_id for upload in uploads if upload.file_id in kept]
+        kept = dict(zip(ids, judged, strict=True))
+    new = [upload for upload in uploads if upload.file_id not in kept]
+    if new:
+        with st.spinner("Looking at the images" if len(new) > 1 else "Looking at the image"):
+            found = invoke(workspace(), function_id, [(upload.name, upload.getvalue()) for upload in new])
+        kept |= {upload.file_id: answer for upload, answer in zip(new, found, strict=True)}
+    st.session_state[key] = kept
+    return [kept[upload.file_id] for upload in uploads]
 
 
 chosen = require_function()
@@ -173,7 +216,7 @@ if chosen.function.live_model_id is None:
     if st.button("Import images", type="primary"):
         go("import_images.py", function_id)
     st.stop()
-model = models.get_model(workspace().db, chosen.function.live_model_id)
+model = with_thresholds(workspace(), models.get_model(workspace().db, chosen.function.live_model_id))
 heading("Invoke", f"Drop images or choose files; model {model.version} of {chosen.function.name} says what they are.")
 uploads = st.file_uploader(
     "Images",
@@ -185,8 +228,7 @@ uploads = st.file_uploader(
 if uploads:
     files = [(upload.name, upload.getvalue()) for upload in uploads]
     try:
-        with st.spinner("Looking at the images" if len(files) > 1 else "Looking at the image"):
-            answers = invoke(workspace(), function_id, files)
+        answers = _answers(uploads)
     except NoModel as error:
         st.error(escape(str(error)))
         st.stop()

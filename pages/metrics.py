@@ -11,9 +11,11 @@ from detector.evaluation.summary import unseen_sources
 from detector.evaluation.thresholds import Thresholds
 from detector.jobs import request_build
 from detector.palette import Theme
+from detector.sample_function import sample_limit_note
 from detector.storage import functions, models
 from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
+from detector.tolerance import why_never_sure, with_thresholds
 from detector.training.metrics import CrossValidation
 from detector.words import ago, count, duration
 from pages._audit import duplicates_line, learning_card, sources_card, stress_card
@@ -22,7 +24,7 @@ from pages._guessed_sources import guessed_sources
 from pages._jobs import jobs_of
 from pages._locked_test import locked_test_card
 from pages._scores import further_figures, price, tiles, verdicts
-from pages._state import escape, function_labels, go, heading, require_function, workspace
+from pages._state import escape, function_labels, go, heading, import_link, require_function, workspace
 from pages._style import card, current_theme
 from pages._trust import banner, summary
 from pages._versions import sweep, versions_card
@@ -67,7 +69,7 @@ def _heading(chosen: FunctionSummary, live: ModelRow) -> None:
     if chosen.function.is_simulation:
         st.info(
             "This function was built from the built-in sample, a simulation: its figures say nothing about real "
-            "generators."
+            f"generators. {sample_limit_note()}"
         )
     for note in (chosen.function.training_note, live.note):
         if note:
@@ -79,6 +81,8 @@ def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:
     banner(function_id, live, audit, versions)
     summary(function_id, audit)
     if live.cross_validation is None:
+        st.markdown(escape(why_never_sure(workspace(), live)))
+        import_link(function_id)
         return
     cv = CrossValidation.from_json(live.cross_validation)
     tiles(cv, unseen_sources(audit), theme)
@@ -90,7 +94,7 @@ def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:
     left, right = st.columns(2)
     thresholds = Thresholds.from_json(live.thresholds) if live.thresholds else None
     with left:
-        verdicts(cv, thresholds, theme, names)
+        verdicts(function_id, cv, thresholds, theme, names)
         price(cv, thresholds, theme, names)
     with right:
         stress_card(audit, theme)
@@ -117,6 +121,7 @@ live = next((row for row in versions if row.id == chosen.function.live_model_id)
 if live is None:
     _empty(chosen)
     st.stop()
+live = with_thresholds(workspace(), live)
 theme = current_theme()
 _heading(chosen, live)
 _figures(live, theme, [label.name for label in function_labels(function_id)])

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import streamlit as st
 
-from detector.gallery.filters import NONE, GalleryFilter
+from detector.gallery.filters import NONE, UNSURE, GalleryFilter
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
-from detector.storage import gallery_rows, samples
+from detector.storage import gallery_rows, models, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
+from detector.tolerance import why_never_sure
 from detector.words import count
 from pages._gallery import Gesture, gallery, taking
 from pages._label_twins import label_twins
@@ -20,7 +21,7 @@ from pages._review_actions import KEY, Everything, actions, everything, give_lab
 from pages._review_address import keep_address, page_number, remember_widgets, take_over
 from pages._review_filters import View, filters, from_address, sentence, show_anew
 from pages._review_look import Look
-from pages._state import escape, function_labels, go, require_function, workspace
+from pages._state import escape, function_labels, go, import_link, require_function, workspace
 from pages._style import current_theme
 
 PAGE_SIZE = 48
@@ -97,6 +98,13 @@ def _said_by(found: Gallery) -> str:
     return words
 
 
+def _never_sure(found: Gallery) -> str:
+    """Why every verdict is can't tell, where that is so for lack of images."""
+    if found.verdicts.model_id is None or found.verdicts.limits:
+        return ""
+    return why_never_sure(ws, models.get_model(ws.db, found.verdicts.model_id))
+
+
 chosen = require_function()
 function_id = chosen.function.id
 ws = workspace()
@@ -124,6 +132,9 @@ unlabelled = found.count(replace(view.where, label=NONE)) if view.where.label in
 line.markdown(f":gray[{escape(sentence(page_of.matching, found.total, view, _said_by(found), unlabelled))}]")
 if view.where.group is not None:
     st.button("Close the stack", on_click=_go_to, args=(function_id, replace(view, where=view.where.without("group"))))
+if page_of.matching and (view.where.verdict == UNSURE) and (reason := _never_sure(found)):
+    st.caption(escape(reason))
+    import_link(function_id)
 bar = st.container()
 number = page_number(max(1, math.ceil(page_of.tiles / PAGE_SIZE)), place)
 keep_address(place, number)

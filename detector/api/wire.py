@@ -238,7 +238,11 @@ class LabelConfidence(Wire):
 
 class InvokeResponse(LabelConfidence):
     model_id: str
-    verdict: str
+    verdict: Annotated[str, Field(description="The label's name where it is sure enough of it, else `can't tell`.")]
+    verdict_reason: Annotated[
+        str | None,
+        Field(description="Only where too few images are why it can't tell: how many different ones it has and needs."),
+    ] = None
     label_confidences: list[LabelConfidence] | None = None
     label_metadata: dict[str, Any] | None = None
 
@@ -254,6 +258,7 @@ class InvokeResponse(LabelConfidence):
             **scores[0].model_dump(),
             model_id=prefixed("model", verdict.model_id),
             verdict=verdict.verdict,
+            verdict_reason=verdict.reason or None,
             label_confidences=scores if label_count else None,
             label_metadata=metadata or None,
         )

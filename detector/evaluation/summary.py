@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from detector.evaluation.report import Audit
 from detector.evaluation.results import SourceScore, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
-from detector.evaluation.thresholds import Thresholds, needed_samples
+from detector.evaluation.thresholds import Thresholds, how_many_images
 from detector.training.metrics import CrossValidation, wilson_interval
-from detector.words import all_labels, count, decimal, interval, percent, share
+from detector.words import (
+    FEWEST_FOR_RATE,
+    all_labels,
+    decimal,
+    interval,
+    interval_of,
+    rate_of,
+    rate_of_images,
+    share,
+)
 
 #: Below this many images a figure is a rough one, whatever it is.
 ROUGH_BELOW = 200
@@ -115,7 +124,7 @@ def summarise(audit: Audit) -> list[str]:
             f"Nobody can say how good model {audit.model.version} is: there are too few different images to hold some "
             "of them back for judging it.",
             "On what it is weak is not known either.",
-            f"Next: label more different images with each label. {_ENOUGH}",
+            f"Next: label more different images with each label. {how_many_images()}",
         ]
     cv = CrossValidation.from_json(stored)
     shortcut = audit.shortcut
@@ -184,17 +193,19 @@ def _together(label: str, rows: list[SourceScore]) -> Unseen:
 
 
 def _figure(cv: CrossValidation) -> str:
-    return (
-        f"{percent(cv.accuracy)} of {count(cv.n, 'image')} were given the right label by models that had not seen them"
-    )
+    right = rate_of_images(cv.accuracy, cv.n, "image")
+    was = "was" if cv.n == 1 else "were"
+    return f"{right} {was} given the right label by models that had not seen {'it' if cv.n == 1 else 'them'}"
 
 
 def _how_good(cv: CrossValidation) -> str:
     commonest, always = _constant_answer(cv)
     if not _better_than_guessing(cv):
         even = always < 1.1 / len(cv.labels)
-        instead = "guessing" if even else f"always saying {commonest}, which is right for {percent(always)}"
-        return f"{_figure(cv)} ({interval(cv.interval)}): not clearly better than {instead}."
+        instead = "guessing" if even else f"always saying {commonest}, which is right for {rate_of(always, cv.n)}"
+        return f"{_figure(cv)}{interval_of(cv.interval, cv.n, ' (', ')')}: not clearly better than {instead}."
+    if cv.n < FEWEST_FOR_RATE:
+        return f"{_figure(cv)}; too few images for a rate."
     rough = "; a rough figure, from so few images" if cv.n < ROUGH_BELOW else ""
     return f"{_figure(cv)} ({interval(cv.interval)}{rough})."
 
@@ -213,13 +224,8 @@ def _never_commits(audit: Audit) -> str:
     """A clause where no threshold can be vouched for, so that the verdict is the same for every image."""
     if audit.model.thresholds is None:
         return ""
-    thresholds = Thresholds.from_json(audit.model.thresholds)
-    if thresholds.above:
-        return ""
-    return (
-        f" Its verdict is can't tell for every image until it has seen {needed_samples(thresholds.tolerated):,} "
-        "different ones of each label."
-    )
+    too_few = Thresholds.from_json(audit.model.thresholds).too_few()
+    return f" {too_few}" if too_few else ""
 
 
 def _not_known(cv: CrossValidation) -> str:
@@ -232,7 +238,7 @@ def _instead_of_guessing(cv: CrossValidation) -> str:
     rare = [name for name in cv.label_names if cv.is_rare(name)]
     if rare:
         return f"import more images labelled {' and '.join(rare)}: there are few of them beside the others."
-    enough = f" {_ENOUGH}" if cv.n < ROUGH_BELOW else ""
+    enough = f" {how_many_images()}" if cv.n < ROUGH_BELOW else ""
     return f"check in Review whether the labels are right, label more images, or try another backbone.{enough}"
 
 
@@ -249,13 +255,14 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
                 if unseen.worst in large
                 else ""
             )
-            least = f", least on {unseen.worst.source} ({percent(unseen.worst.accuracy_unseen or 0.0)}{missed})"
+            fared = rate_of(unseen.worst.accuracy_unseen or 0.0, unseen.worst.n)
+            least = f", least on {unseen.worst.source} ({fared}{missed})"
         found.append(
             _Weakness(
                 unseen.loss,
                 unseen.n,
-                f"It is weak on {unseen.label} images from sources that it has never seen: {percent(unseen.accuracy)} "
-                f"right instead of {percent(unseen.seen)}{least}.",
+                f"It is weak on {unseen.label} images from sources that it has never seen: "
+                f"{rate_of(unseen.accuracy, unseen.n)} right instead of {rate_of(unseen.seen, unseen.n)}{least}.",
                 f"import {unseen.label} images from more sources, a few dozen of each: variety counts most.",
             )
         )
@@ -265,8 +272,8 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
             _Weakness(
                 stress.accuracy_as_imported - stress.accuracy,
                 stress.n,
-                f"It suffers most from {_CHANGED[stress.name]}: {percent(stress.accuracy)} right instead of "
-                f"{percent(stress.accuracy_as_imported)}.",
+                f"It suffers most from {_CHANGED[stress.name]}: {rate_of(stress.accuracy, stress.n)} right instead of "
+                f"{rate_of(stress.accuracy_as_imported, stress.n)}.",
                 "import images the way they will reach you, recompressed, shrunk or cropped, with "
                 f"{all_labels(len(cv.labels))} alike.",
             )
@@ -276,8 +283,8 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
         _Weakness(
             cv.balanced_accuracy - cv.labels[weakest].accuracy,
             cv.labels[weakest].n,
-            f"It misses {percent(1 - cv.labels[weakest].accuracy)} of the images labelled {weakest}, more than of any "
-            "other label.",
+            f"It misses {of_the_images(1 - cv.labels[weakest].accuracy, cv.labels[weakest].n)} labelled {weakest}, "
+            "more than of any other label.",
             f"import more images labelled {weakest}"
             + (": there are few of them beside the others." if cv.is_rare(weakest) else "."),
         )
@@ -285,16 +292,20 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
     return found
 
 
+def of_the_images(fraction: float, n: int) -> str:
+    """ "5.0 % of the images" or "2 of 9 images"."""
+    return f"{rate_of(fraction, n)} {'of the images' if n >= FEWEST_FOR_RATE else 'image' if n == 1 else 'images'}"
+
+
 def _advice(audit: Audit, cv: CrossValidation) -> str:
     if cv.n < ROUGH_BELOW:
-        return f"label more images. {_ENOUGH}"
+        return f"label more images. {how_many_images()}"
     curve = audit.learning_curve
     if curve is not None and curve.gain is not None and curve.gain >= WORTH_COLLECTING:
         return f"import more images. {curve.sentence}"
     return "look in Review at the images on which label and function differ: some labels may be wrong."
 
 
-_ENOUGH = "From about 100 images of each label on, the figures mean something."
 _CHANGED = {
     "jpeg-95": "being saved as JPEG with quality 95",
     "jpeg-75": "being saved as JPEG with quality 75",

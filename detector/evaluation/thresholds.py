@@ -9,8 +9,8 @@ true share may plausibly be keeps to it, not the share that happened to be seen:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 
 from detector.errors import InvalidInput
 from detector.training.calibration import Floats, Ints
-from detector.words import percent
+from detector.words import limit
 
 #: What is said where no label is sure enough.
 CANT_TELL = "can't tell"
 
 DEFAULT_TOLERATED = 0.02
 LEAST_TOLERATED, MOST_TOLERATED = 0.001, 0.5
+
+#: Images of each label that give a first model worth looking at. What a verdict takes is `needed_samples`, which
+#: follows from the tolerated share: the two figures for a person who asks how many images to bring.
+FIRST_MODEL = 120
 
 #: How sure it is that a threshold keeps to the tolerated share, for each pair of labels.
 CONFIDENCE = 0.95
@@ -46,6 +50,9 @@ class Thresholds:
         By annotated label, how many out-of-fold samples got which verdict (a label, or ``CANT_TELL``).
     notes : tuple of str
         One sentence for each label that is never said.
+    different : dict of str to int
+        By annotated label, how many different images were seen: near-duplicates, and whatever belongs together
+        otherwise, count once. Empty in what was stored before this was counted.
     """
 
     tolerated: float
@@ -53,6 +60,7 @@ class Thresholds:
     above: dict[str, float]
     counts: dict[str, dict[str, int]]
     notes: tuple[str, ...]
+    different: dict[str, int] = field(default_factory=dict)
 
     def sure(self, probabilities: Floats) -> NDArray[np.bool_]:
         """(n,) whether the most probable label may be said, for (n, k) probabilities."""
@@ -67,6 +75,24 @@ class Thresholds:
             self.label_names[label] if sure else CANT_TELL
             for label, sure in zip(best.tolist(), self.sure(probabilities).tolist(), strict=True)
         ]
+
+    @property
+    def lacking(self) -> dict[str, int]:
+        """The labels with fewer different images than it takes to vouch for a threshold, and how many they have."""
+        needed = needed_samples(self.tolerated)
+        return {name: n for name, n in self.different.items() if n < needed}
+
+    def too_few(self, label: str | None = None) -> str:
+        """Why a label (None: every label) is never said yet, and what to do; empty where it may be said."""
+        if (self.above if label is None else label in self.above) or len(self.label_names) < 2:
+            return ""
+        what = "Its verdict is can't tell for every image yet" if label is None else f"It never says {label} yet"
+        lacking = {name: n for name, n in self.lacking.items() if name != label}
+        return (
+            f"{what}: at a limit of {limit(self.tolerated)} false accusations it has "
+            f"{images_needed(lacking, self.tolerated, len(self.label_names))}. Import more images, or tolerate more "
+            "on the Invoke page."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -91,6 +117,48 @@ def check_tolerated(tolerated: float) -> float:
 def needed_samples(tolerated: float, confidence: float = CONFIDENCE) -> int:
     """How many different images of a label it takes before any threshold can be vouched for."""
     return math.ceil(math.log(1 - confidence) / math.log1p(-tolerated))
+
+
+def images_needed(different: Mapping[str, int], tolerated: float, label_count: int = 2) -> str:
+    """ "15 of the 149 different images needed of each label (near-duplicates count once)".
+
+    Parameters
+    ----------
+    different : how many different images the labels that lack some have; empty where it was never counted
+    tolerated : float
+    label_count : int
+        Labels of the function: with all of them lacking as many, they are not named one by one.
+    """
+    needed = f"{needed_samples(tolerated):,} different images needed"
+    if not different:
+        return f"fewer than the {needed} of each label (near-duplicates count once)"
+    if len(different) == label_count and len(set(different.values())) == 1:
+        return f"{next(iter(different.values())):,} of the {needed} of each label (near-duplicates count once)"
+    first, *others = [f"{n:,} of the {needed} of {name}" for name, n in different.items()]
+    return f"{' and '.join([first, *others])} (near-duplicates count once)"
+
+
+def never_validated(needed: str = "") -> str:
+    """Why a model that is not validated never says a label; ``needed`` from `images_needed`, where that was counted."""
+    has = f" It has {needed}." if needed else ""
+    return (
+        "Its verdict is can't tell for every image yet: it is not validated, so nothing vouches for any threshold."
+        f"{has} Import more different images."
+    )
+
+
+def how_many_images(tolerated: float = DEFAULT_TOLERATED) -> str:
+    """How many images to bring: for a first model, and for one that may say a label at all."""
+    needed = needed_samples(tolerated)
+    if needed <= FIRST_MODEL:
+        return (
+            f"{FIRST_MODEL} images of each label give a first model, which can be sure at a limit of "
+            f"{limit(tolerated)} false accusations where {needed} of each are different images."
+        )
+    return (
+        f"{FIRST_MODEL} images of each label give a first model; from {needed:,} different images of each label on it "
+        f"can be sure at a limit of {limit(tolerated)} false accusations."
+    )
 
 
 def accused_at_most(n: int, tolerated: float, confidence: float = CONFIDENCE) -> int:
@@ -135,34 +203,24 @@ def find_thresholds(
     check_tolerated(tolerated)
     names = tuple(label_names)
     group = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    needed = needed_samples(tolerated)
     above: dict[str, float] = {}
-    notes = []
+    different = {name: len(np.unique(group[y == label])) for label, name in enumerate(names)}
     for label, name in enumerate(names):
         limits = []
-        too_few = []
-        for other, other_name in enumerate(names):
+        for other in range(len(names)):
             if other == label:
                 continue
             scores = _by_group(probabilities[y == other, label], group[y == other])
             allowed = accused_at_most(len(scores), tolerated)
-            if allowed < 0:
-                too_few.append(f"{len(scores):,} labelled {other_name}")
-            else:
-                limits.append(float(np.sort(scores)[::-1][allowed]))
-        if too_few:
-            notes.append(
-                f"The function never says {name} yet: to accuse at most {percent(tolerated)} it must have seen "
-                f"{needed:,} different images of every other label, and has {' and '.join(too_few)}. Add images, or "
-                "tolerate more."
-            )
-        else:
+            limits.append(float(np.sort(scores)[::-1][allowed]) if allowed >= 0 else math.inf)
+        if max(limits, default=math.inf) < math.inf:
             above[name] = max(limits)
-    unfinished = Thresholds(tolerated, names, above, {}, tuple(notes))
+    unfinished = Thresholds(tolerated, names, above, {}, (), different)
+    notes = tuple(note for name in names if (note := unfinished.too_few(name)))
     counts = {name: dict.fromkeys((*names, CANT_TELL), 0) for name in names}
     for label, verdict in zip(y.tolist(), unfinished.verdicts(probabilities), strict=True):
         counts[names[label]][verdict] += 1
-    return Thresholds(tolerated, names, above, counts, tuple(notes))
+    return Thresholds(tolerated, names, above, counts, notes, different)
 
 
 def _by_group(scores: Floats, group: Ints) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from detector.importing.guessing import folder_levels, image_paths, split_names
@@ -23,7 +24,12 @@ _NO_LABEL = "without a label"
 def plan_words(pending: Pending, plan: LabelPlan, said: Matched | None = None) -> list[str]:
     """What a plan does, one sentence a line: labels, what is put aside, sources, what is passed over."""
     rows = said.rows if said is not None else pending.rows
-    sentences = [labels_sentence(pending, plan, rows), splits_sentence(pending, plan, rows), _sources(pending, plan)]
+    sentences = [
+        labels_sentence(pending, plan, rows),
+        splits_sentence(pending, plan, rows),
+        _sources(pending, plan),
+        found_sentence(pending, plan, rows),
+    ]
     sentences += table_sentences(said)
     return [sentence for sentence in (*sentences, *unread_tables(pending, plan), pending.passed_over) if sentence]
 
@@ -31,7 +37,7 @@ def plan_words(pending: Pending, plan: LabelPlan, said: Matched | None = None) -
 def labels_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> str:
     """Where the labels come from, each with its files."""
     if plan.mode == "one":
-        return f"All {count(len(pending.paths), 'file')} get the label {plan.label}."
+        return f"Label of all: {plan.label}."
     if plan.mode == "none":
         return "No file gets a label."
     counts: Counter[str] = Counter()
@@ -65,6 +71,47 @@ def labels_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] |
     return sentence
 
 
+def found_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> str:
+    """What the import will look at, by label: nobody knows how many of it can be read before it was.
+
+    Afterwards what was imported and what was refused make up the files that are named here, unless at most so many of
+    each label are wanted: then the next file takes the place of one that cannot be read.
+    """
+    counts = planned_counts(image_paths(pending.paths), plan, rows)
+    if not counts:
+        return "Nothing would be imported this way. Choose another level or label."
+    labels: Counter[str | None] = Counter()
+    for (label, _), n in counts.items():
+        labels[label] += n
+    parts = [
+        f"{n:,} as {_short(label)}" if label is not None else f"{n:,} without a label"
+        for label, n in labels.most_common(_SHOWN)
+    ]
+    if len(labels) > _SHOWN:
+        parts.append(f"{count(len(labels) - _SHOWN, 'more label')}")
+    which = f"{', '.join(parts)}. What cannot be read is reported after the import"
+    images = count(labels.total(), "image")
+    if plan.per_label is not None:
+        return f"{images} chosen of {found_images(pending, plan, rows):,} found: {which}, and another takes its place."
+    others = _other_files(pending, plan, rows)
+    beside = f" and {count(others, 'other file')}" if others else ""
+    return f"{images}{beside} found: {which}."
+
+
+def found_images(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> int:
+    """Images that a plan includes, before any choice among them."""
+    return planned_counts(image_paths(pending.paths), replace(plan, per_label=None), rows).total()
+
+
+def _other_files(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None) -> int:
+    """Files that do not end like images and are looked at all the same, tables that are not read among them."""
+    read = set(plan.table.paths) if plan.table is not None else set()
+    unread = [path for table in pending.tables for path in table.paths if path not in read]
+    images = set(image_paths(pending.paths))
+    others = [path for path in dict.fromkeys([*pending.paths, *unread]) if path not in images]
+    return planned_counts(others, replace(plan, per_label=None), rows).total()
+
+
 def splits_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | None = None) -> str:
     """What becomes of folders such as train and test; empty where there are none."""
     names = split_names(pending.paths, plan.mapping)
@@ -74,7 +121,7 @@ def splits_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] |
         if aside:
             held_out = [name for name in names if pure_split(name) == "test"]
             where = f" ({', '.join(held_out)})" if held_out else ""
-            return f"{count(aside, 'file')} put aside as the locked test set, as the set itself divides them{where}."
+            return f"{count(aside, 'image')} put aside as the locked test set, as the set itself divides them{where}."
     if plan.splits == "ignore" and names:
         return f"Folders that divide the set ({', '.join(names)}) are taken alike, all for training."
     return ""
@@ -112,7 +159,7 @@ def unread_tables(pending: Pending, plan: LabelPlan) -> list[str]:
     """A sentence for each table that lies there and is not read."""
     read = set(plan.table.paths) if plan.table is not None else set()
     return [
-        f"{table.name} lists {count(table.listed, 'of these files', 'of these files')} "
+        f"{table.name} lists {table.listed:,} of these files "
         f"(columns {', '.join(table.columns[:8])}); it was seen and not read."
         for table in pending.tables
         if not read & set(table.paths)

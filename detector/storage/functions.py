@@ -99,8 +99,9 @@ def create_function(
     backbone_reason: str = "",
     label_names: Sequence[str] = ("real", "synthetic"),
     is_simulation: bool = False,
+    tolerated: float | None = None,
 ) -> Function:
-    """Create a function with its labels.
+    """Create a function with its labels; ``tolerated`` false accusations, the usual share where None.
 
     Raises
     ------
@@ -127,6 +128,7 @@ def create_function(
                 sweep_settings={},
                 is_simulation=is_simulation,
                 created_at=now(),
+                **({} if tolerated is None else {"tolerated": tolerated}),
             )
         )
         for label in names:

@@ -41,6 +41,11 @@ class ImportCounts:
     rejected: int = 0
     relabelled: int = 0
 
+    @property
+    def found(self) -> int:
+        """All of them: what was found, and what became of it, always add up."""
+        return self.imported + self.present + self.conflict + self.rejected + self.relabelled
+
 
 @dataclass(frozen=True)
 class ImportRow:
@@ -144,6 +149,12 @@ def batch_counts(db: Database, batch_id: str) -> ImportCounts:
             .group_by(import_rows.c.outcome)
         )
         others: dict[str, int] = {row.outcome: row.files for row in ended}
+        batch = connection.execute(
+            select(import_batches.c.state, import_batches.c.total).where(import_batches.c.id == batch_id)
+        ).one_or_none()
+    if batch is not None and batch.state == "done":
+        # What was imported stays imported, whatever was deleted, or taken over by a later import, since.
+        return ImportCounts(max(batch.total - sum(others.values()), 0), **others)
     return ImportCounts(imported or 0, **others)
 
 
