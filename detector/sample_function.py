@@ -1,0 +1,45 @@
+"""The function of the built-in sample, made the same way by the page's button, the command line and tests."""
+
+from __future__ import annotations
+
+from detector.evaluation.thresholds import DEFAULT_TOLERATED, needed_samples
+from detector.samplesets.builtin import photograph_paths
+from detector.storage import functions
+from detector.storage.functions import Function
+from detector.words import count, limit
+from detector.workspace import Workspace
+
+SAMPLE_NAME = "Built-in sample (simulation)"
+SAMPLE_LABELS = ("real", "synthetic")
+#: The share of false accusations that it starts with. All patches of one photograph count as one different image, and
+#: some fifteen photographs vouch for no threshold at the usual share: it could never say a label.
+SAMPLE_TOLERATED = 0.2
+
+
+def find_sample_function(ws: Workspace) -> Function | None:
+    """The newest function that was made from the sample, whatever it is called now; None without one."""
+    made = (item.function for item in functions.list_functions(ws.db) if item.function.is_simulation)
+    return next(made, None)
+
+
+def create_sample_function(ws: Workspace, backbone_id: str, backbone_reason: str) -> Function:
+    """A function for the sample, without its images yet: `sample_payload` imports them."""
+    return functions.create_function(
+        ws.db,
+        SAMPLE_NAME,
+        backbone_id=backbone_id,
+        backbone_reason=backbone_reason,
+        label_names=SAMPLE_LABELS,
+        is_simulation=True,
+        tolerated=SAMPLE_TOLERATED,
+    )
+
+
+def sample_limit_note() -> str:
+    """Why its limit of false accusations is another than that of a user's own function."""
+    return (
+        f"It starts with a limit of {limit(SAMPLE_TOLERATED)} false accusations: its images are patches of "
+        f"{count(len(photograph_paths()), 'photograph')}, patches of one photograph count as one different image, and "
+        f"a limit of {limit(DEFAULT_TOLERATED)}, with which a function of your own starts, takes "
+        f"{needed_samples(DEFAULT_TOLERATED):,} different images of each label."
+    )
