@@ -222,7 +222,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     print(f"{summary['name']}: {count(summary['samples'], 'sample')}, {summary['annotated']:,} annotated")
     rejected = summary["rejected"]
     print(
-        f"{count(summary['found'], 'image')} found: imported {summary['imported']:,}, already there "
+        f"{count(summary['found'], 'file')} found: imported {summary['imported']:,}, already there "
         f"{summary['already_there']:,}, rejected {len(rejected):,}"
     )
     if summary["relabelled"]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from detector.backbones.hub import REACHABILITY_DEADLINE
+from detector.sample_function import SAMPLE_TOLERATED
 from tests.command_line import OFFLINE, Ran, run, silent_hub, start
 from tests.made_folders import made_image, make_folder
 from tests.shared_data import require
@@ -195,7 +196,18 @@ def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) ->
     result = ran.json
     assert result["samples"] == result["annotated"] > 100
     assert list(result["cross_validation"]["labels"]) == ["real", "synthetic"]
-    assert query(tmp_path, "SELECT is_simulation FROM functions") == [(1,)]
+    assert query(tmp_path, "SELECT is_simulation, tolerated FROM functions") == [(1, SAMPLE_TOLERATED)]
+    # At the usual limit it could never say a label: its patches come from some fifteen photographs.
+    assert "It starts with a limit of 20 % false accusations: its images are patches of" in ran.err
+    assert result["verdicts_note"] == ""
+    stored = query(tmp_path, "SELECT thresholds FROM models")[0][0]
+    counts = json.loads(stored)["counts"]
+    for label in ("real", "synthetic"):
+        assert counts[label][label] > 60, counts
+        assert counts[label]["real" if label == "synthetic" else "synthetic"] <= 24
+    again = run(tmp_path, "sample", *OFFLINE, "--json")
+    assert again.json["function"] == result["function"]
+    assert again.json["already_there"] + again.json["imported"] == again.json["found"] == 240
     # Patches of one photograph are never on both sides of a fold.
     mixed = "SELECT group_key FROM samples GROUP BY group_key HAVING COUNT(DISTINCT near_duplicate_group) > 1"
     assert query(tmp_path, mixed) == []

@@ -104,7 +104,7 @@ def test_the_test_part_of_a_set_is_offered_as_the_locked_test_set(ws: Workspace,
     assert named(app.selectbox, "Which folder level").value == 0
     assert "These folders divide the set into parts" in named(app.checkbox, "These folders").label
     assert named(app.checkbox, "Put the 4 images of its test part aside").value
-    assert "12 files will be imported: 6 as synthetic, 6 as real." in words(app)
+    assert "12 images found: 6 as synthetic, 6 as real." in words(app)
     assert "1 file or folder of systems and programs was passed over: @eaDir." in words(app)
     start(ws, app, function)
     assert counted(ws, function) == {
@@ -145,7 +145,7 @@ def test_a_table_in_the_archive_gives_labels_with_a_choice_of_columns(ws: Worksp
     assert named(app.selectbox, "Column that names the file").value == "what"
     named(app.selectbox, "Column that holds the label").select("kind").run()
     named(app.selectbox, "Column that holds the source").select("maker").run()
-    assert "6 files will be imported: 3 as real, 3 as synthetic." in words(app)
+    assert "6 images found: 3 as real, 3 as synthetic." in words(app)
     start(ws, app, function)
     assert counted(ws, function) == {("real", "train", "cam", False): 3, ("synthetic", "train", "sdxl", False): 3}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from detector.storage import functions, imports, samples
+from detector.storage.bin import delete_samples, empty_bin
 from tests.command_line import CHECKOUT, OFFLINE, Ran, environment, run, run_here
-from tests.factories import write_zip
+from tests.factories import workspace, write_zip
 from tests.made_folders import made_image, make_folder
 from tests.shared_data import SHARED_DATA
 from tests.stored import query, row_counts
@@ -73,7 +76,7 @@ def test_a_set_divided_into_train_and_test_becomes_a_locked_test_set(cifake_layo
     ]
     assert ran.json["locked_test_score"]["n"] == 6
     assert "FAKE -> synthetic (11), REAL -> real (11)" in ran.err
-    assert "6 files put aside as the locked test set, as the set itself divides them (test)." in ran.err
+    assert "6 images put aside as the locked test set, as the set itself divides them (test)." in ran.err
 
 
 def test_splits_are_ignored_or_taken_for_folders_when_somebody_says_so(cifake_layout: Path, tmp_path: Path) -> None:
@@ -447,3 +450,35 @@ def test_the_public_cifake_archive_needs_no_option(tmp_path: Path) -> None:
     assert ran.json["locked_test"] == rows[0][4] + rows[2][4]  # type: ignore[operator]
     assert ran.json["rejected"] == []
     assert ran.json["cross_validation"]["accuracy"] > 0.8
+
+
+def test_what_was_found_is_what_was_imported_and_what_was_refused(tmp_path: Path) -> None:
+    """Kind: a figure promised before anybody could know it. "12 files will be imported" of which 3 could not be read.
+
+    Brothers: a file that is no image, one that repeats another, and what is counted after samples were deleted.
+    """
+    folder = make_folder(tmp_path / "set", {"real": 5, "synthetic": 5})
+    (folder / "real" / "cut.png").write_bytes((folder / "real" / "000.png").read_bytes()[:200])
+    (folder / "synthetic" / "empty.jpg").write_bytes(b"")
+    (folder / "synthetic" / "again.png").write_bytes((folder / "synthetic" / "000.png").read_bytes())
+    (folder / "real" / "notes.txt").write_text("not an image")
+    ran = run_here(tmp_path / "data", "train", folder, *OFFLINE)
+    assert ran.code == 0, ran.err
+    assert (
+        "13 images and 1 other file found: 7 as synthetic, 6 as real. What cannot be read is reported after the import."
+    ) in ran.err
+    assert "will be imported" not in ran.err
+    assert "14 files found: imported 10, already there 1, rejected 3" in ran.out
+    assert "5 of the 149 different images needed of each label" in ran.out
+    assert not re.search(r"\d\.\d %", ran.out), ran.out
+
+    ws = workspace(tmp_path / "data")
+    [item] = functions.list_functions(ws.db)
+    [batch] = imports.list_batches(ws.db, item.function.id)
+    before = imports.batch_counts(ws.db, batch.id)
+    assert (before.imported, before.present, before.rejected, before.found) == (10, 1, 3, 14)
+    gone = [row.sample_id for row in samples.training_rows(ws.db, item.function.id)][:4]
+    delete_samples(ws.db, item.function.id, gone)
+    assert empty_bin(ws.db, item.function.id) == 4
+    assert imports.batch_counts(ws.db, batch.id) == before
+    ws.close()

@@ -107,3 +107,31 @@ def test_sizes_speeds_and_scores() -> None:
 def test_a_moment_is_a_day_and_a_time_in_utc():
     berlin = timezone(timedelta(hours=1))
     assert words.moment(datetime(2026, 3, 1, 0, 5, tzinfo=berlin)) == "28 Feb 2026, 23:05 UTC"
+
+
+@pytest.mark.parametrize(
+    ("fraction", "n", "rate", "of"),
+    [
+        (7 / 9, 9, "7 of 9", "7 of 9 images"),
+        (1.0, 1, "1 of 1", "1 of 1 image"),
+        (0.0, 3, "0 of 3", "0 of 3 images"),
+        (28 / 29, 29, "28 of 29", "28 of 29 images"),
+        (0.9, 30, "90.0 %", "90.0 % of 30 images"),
+        (0.948, 2000, "94.8 %", "94.8 % of 2,000 images"),
+    ],
+)
+def test_no_rate_is_quoted_on_fewer_than_thirty_images(fraction: float, n: int, rate: str, of: str) -> None:
+    """Kind: a rate on a handful of images. "100.0 %" of 3 promises what nobody knows."""
+    assert words.rate_of(fraction, n) == rate
+    assert words.rate_of_images(fraction, n, "image") == of
+    assert words.interval_of((0.5, 0.9), n, " (", ")") == ("" if n < 30 else " (50.0 to 90.0 %)")
+
+
+def test_a_limit_has_the_digits_that_somebody_chose() -> None:
+    assert [words.limit(share) for share in (0.001, 0.005, 0.02, 0.2, 0.125)] == [
+        "0.1 %",
+        "0.5 %",
+        "2 %",
+        "20 %",
+        "12.5 %",
+    ]

@@ -32,7 +32,7 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     function_id = dashboard.create_function("Story")
 
     dashboard.drop_archive(archive)
-    dashboard.sees("247 files will be imported: 193 as synthetic, 54 as real.")
+    dashboard.sees("247 images found: 193 as synthetic, 54 as real.")
     dashboard.press("Start the import")
     dashboard.sees_progress()
     report = dashboard.wait_for_report("genimage_mini.zip")
@@ -112,10 +112,10 @@ def test_the_public_cifake_archive_imports_in_a_handful_of_clicks(
     function_id = dashboard.create_function("CIFAKE")
 
     dashboard.drop_archive(archive)
-    dashboard.sees("100 files will be imported: 50 as synthetic, 50 as real.")
+    dashboard.sees("100 images found: 50 as synthetic, 50 as real.")
     dashboard.unfold("Source, and how many")
     dashboard.type_number("At most this many images a label, chosen at random (0: all)", 20)
-    dashboard.sees("40 files will be imported: 20 as synthetic, 20 as real.")
+    dashboard.sees("40 images chosen of 100 found: 20 as synthetic, 20 as real.")
     dashboard.press("Start the import")
 
     report = dashboard.wait_for_report("archive.zip")
@@ -154,10 +154,10 @@ def test_bad_archives_and_files_end_in_sentences(dashboard: Dashboard, server: S
     dashboard.drop_archive(text)
     dashboard.sees("letter.zip is not a ZIP archive")
     dashboard.drop_archive(mixed)
-    dashboard.sees("9 files will be imported: 9 as real.")
+    dashboard.sees("9 images and 1 other file found: 9 as real.")
     dashboard.press("Start the import")
     report = dashboard.wait_for_report("mixed.zip")
-    assert "6 imported · 4 rejected" in " ".join(report.inner_text().split())
+    assert "6 imported · 4 rejected, of 10 found" in " ".join(report.inner_text().split())
     table = dashboard.table_text(report)
     assert "real/cut.jpg is damaged or cut off and cannot be decoded." in table
     assert "real/empty.png is empty (0 bytes)." in table

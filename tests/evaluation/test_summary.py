@@ -151,7 +151,12 @@ def test_more_images_are_the_advice_where_they_help() -> None:
 def test_few_images_are_called_few_and_no_single_one_is_a_weakness() -> None:
     stress = StressScore("webp", 18, 18, 12 / 18, (0.4, 0.8), 14 / 18, 0.1)
     good, weak, following = summarise(audit_of((7, 9), (7, 9), stress=(stress,)))
-    assert "(54.8 to 91.0 %; a rough figure, from so few images)" in good
+    assert good == (
+        "14 of 18 images were given the right label by models that had not seen them; too few images for a rate."
+    )
+    rough, _, following = summarise(audit_of((40, 50), (40, 50)))
+    assert "a rough figure, from so few images)" in rough
+    assert "from 149 different images of each label on it can be sure at a limit of 2 % false accusations" in following
     assert weak == "So few images cannot tell on what it is weak."
     assert "label more images" in following
 
@@ -182,9 +187,13 @@ def test_few_beside_the_others_is_said_only_of_a_label_that_is_rare() -> None:
 
 def test_a_function_that_never_commits_itself_says_what_it_takes() -> None:
     unsure = {"real": 0, "synthetic": 0, "can't tell": 100}
-    thresholds = Thresholds(0.02, ("real", "synthetic"), {}, {"real": unsure, "synthetic": unsure}, ("Never.",))
+    different = {"real": 100, "synthetic": 120}
+    thresholds = Thresholds(0.02, ("real", "synthetic"), {}, {"real": unsure, "synthetic": unsure}, (), different)
     silent = replace(GOOD, model=replace(GOOD.model, thresholds=thresholds.to_json()))
-    assert "can't tell for every image until it has seen 149 different ones of each label" in summarise(silent)[0]
+    assert (
+        "can't tell for every image yet: at a limit of 2 % false accusations it has 100 of the 149 different images "
+        "needed of real and 120 of the 149 different images needed of synthetic (near-duplicates count once)"
+    ) in summarise(silent)[0]
     speaks = replace(thresholds, above={"real": 0.9})
     assert "can't tell" not in summarise(replace(GOOD, model=replace(GOOD.model, thresholds=speaks.to_json())))[0]
 

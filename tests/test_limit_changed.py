@@ -1,0 +1,171 @@
+"""Another limit of false accusations: verdicts are judged anew from scores that are there, and nothing else happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from torch.nn.modules.module import register_module_forward_hook
+
+from detector.build import build
+from detector.errors import ImageError
+from detector.evaluation.thresholds import CANT_TELL
+from detector.invoke import Verdict, invoke, judge_anew
+from detector.storage import functions, jobs
+from detector.tolerance import set_tolerated
+from detector.workspace import Workspace
+from pages import _state
+from tests.app_server import CHECKOUT
+from tests.command_line import environment
+from tests.factories import LABELS, label_ids, labelled_function, make_image, workspace
+from tests.stored import query
+
+GENEROUS = 0.3
+
+_CHANGE = """
+import json, sys
+from pathlib import Path
+from detector.gallery.filters import GalleryFilter
+from detector.gallery.selection import Gallery
+from detector.settings import load_settings
+from detector.tolerance import set_tolerated
+from detector.workspace import Workspace
+ws = Workspace.open(load_settings())
+set_tolerated(ws, sys.argv[1], 0.3)
+facets = Gallery(ws, sys.argv[1]).facets(GalleryFilter())
+print(json.dumps({"verdicts": facets.verdict, "loaded": sorted({"torch", "timm", "open_clip"} & set(sys.modules))}))
+"""
+
+
+@pytest.fixture
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A data folder that the page opens, too."""
+    monkeypatch.setenv("DETECTOR_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
+    _state.workspace.clear()
+    opened = workspace(tmp_path)
+    yield opened
+    opened.close()
+    _state.workspace.clear()
+
+
+@contextmanager
+def passes_counted() -> Iterator[list[str]]:
+    """Every layer of every network that is passed meanwhile, by torch's own count."""
+    passed: list[str] = []
+    hook = register_module_forward_hook(lambda module, _given, _result: passed.append(type(module).__name__))
+    try:
+        yield passed
+    finally:
+        hook.remove()
+
+
+def facts(ws: Workspace) -> list[Any]:
+    """What a forward pass, a training or a build would leave behind."""
+    data = ws.settings.data_dir
+    return [query(data, f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("embeddings", "jobs", "samples")] + [
+        query(data, "SELECT id, version, seconds, created_at FROM models")
+    ]
+
+
+def test_stored_samples_get_other_verdicts_in_a_process_that_never_loads_a_network(ws: Workspace) -> None:
+    """Kind: work done again that is there already. The stored out-of-fold probabilities are all it takes."""
+    function = labelled_function(ws, 14)
+    build(ws, function.id)
+    before = facts(ws)
+    ran = subprocess.run(
+        [sys.executable, "-c", _CHANGE, function.id],
+        cwd=CHECKOUT,
+        env=environment(ws.settings.data_dir),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(ran.stdout)
+    assert found["loaded"] == []
+    assert sum(n for label, n in found["verdicts"].items() if label in label_ids(ws, function).values()) > 14
+    assert facts(ws) == before
+    assert functions.get_function(ws.db, function.id).tolerated == GENEROUS
+    assert not jobs.list_jobs(ws.db, function.id)
+
+
+def uploader_with(ws: Workspace, function_id: str, files: list[tuple[str, bytes, str]]) -> AppTest:
+    app = AppTest.from_file(str(CHECKOUT / "pages" / "invoke.py"), default_timeout=90)
+    app.query_params["function"] = function_id
+    app.run()
+    app.file_uploader[0].set_value(files)
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def shown(app: AppTest) -> list[dict[str, str]]:
+    # As text: no number is not equal to itself.
+    return [{name: str(value) for name, value in row.items()} for row in app.dataframe[0].value.to_dict("records")]
+
+
+def test_files_on_the_invoke_page_are_judged_anew_and_not_looked_at_again(ws: Workspace) -> None:
+    """Kind: work done again. Every change of a widget sent all files through the network, most of all the limit.
+
+    Brothers: a file that cannot be read, a file that comes later, a label that gets another name, another model.
+    """
+    function = labelled_function(ws, 14)
+    build(ws, function.id)
+    files = [(f"{label}{n}.png", make_image(500 + n, label), "image/png") for label in LABELS for n in (0, 1)]
+    files.append(("broken.png", b"not an image", "image/png"))
+    with passes_counted() as passed:
+        app = uploader_with(ws, function.id, files)
+        assert passed, "the network was never asked, so this counts nothing"
+        first = shown(app)
+        assert [row["Says"] for row in first[:4]] == [CANT_TELL] * 4
+        passed.clear()
+        app.number_input[0].set_value(100 * GENEROUS).run()
+        assert not app.exception, app.exception
+        second = shown(app)
+        assert [row["Says"] for row in second[:4]] == ["real", "real", "synthetic", "synthetic"]
+        for column in ("File", "Confidence", "real", "synthetic", "Problem"):
+            assert [row[column] for row in first] == [row[column] for row in second]
+        functions.rename_label(ws.db, label_ids(ws, function)["real"], "photo")
+        app.run()
+        assert [row["Says"] for row in shown(app)[:2]] == ["photo", "photo"]
+        assert passed == []
+
+        app.file_uploader[0].set_value([*files, ("late.png", make_image(600), "image/png")])
+        app.run()
+        assert [row["Says"] for row in shown(app)][-1] == "photo"
+
+
+def test_scores_survive_a_deleted_label_and_not_another_model(ws: Workspace) -> None:
+    function = labelled_function(ws, 12, labels=("real", "synthetic", "drawing"))
+    functions.set_tolerated(ws.db, function.id, GENEROUS)
+    build(ws, function.id)
+    images = [("real.png", make_image(500)), ("broken.png", b"nothing")]
+    asked = invoke(ws, function.id, images)
+    functions.delete_label(ws.db, label_ids(ws, function)["drawing"])
+    with passes_counted() as passed:
+        judged = judge_anew(ws, function.id, asked)
+        assert passed == []
+    assert judged is not None
+    assert isinstance(judged[1], ImageError)
+    anew = invoke(ws, function.id, images)
+    assert isinstance(judged[0], Verdict)
+    assert isinstance(anew[0], Verdict)
+    assert judged[0].verdict == anew[0].verdict
+    assert [score.label for score in judged[0].scores] == [score.label for score in anew[0].scores]
+    assert [score.confidence for score in judged[0].scores] == pytest.approx(
+        [score.confidence for score in anew[0].scores]
+    )
+    functions.set_sweep_settings(ws.db, function.id, {"seed": 1})
+    build(ws, function.id)
+    assert judge_anew(ws, function.id, judged) is None
+    set_tolerated(ws, function.id, 0.02)
+    [few, _] = invoke(ws, function.id, images)
+    assert isinstance(few, Verdict)
+    assert few.reason.startswith("Its verdict is can't tell for every image yet: at a limit of 2 % false accusations")
