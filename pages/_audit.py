@@ -155,7 +155,8 @@ def _near_duplicates(found: Duplicates) -> None:
             words += " Dealt out freely, there is no measurable difference."
     st.caption(escape(words))
     if found.contradictions:
-        st.markdown(f"{count(found.contradiction_count, 'pair')} of them carry different labels:")
+        n = found.contradiction_count
+        st.markdown(f"{count(n, 'pair of them carries', 'pairs of them carry')} different labels:")
         _table(
             [
                 {"File": pair.file, "Label": pair.label, "Other file": pair.other_file, "Its label": pair.other_label}

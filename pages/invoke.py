@@ -22,7 +22,7 @@ from detector.serving import what_is_missing
 from detector.storage import imports, models
 from detector.storage.models import ModelRow
 from detector.tolerance import set_tolerated, why_never_sure, with_thresholds
-from detector.words import count, duration, limit, percent, percent_number, rate_of_images, safe_cell, share
+from detector.words import count, duration, interval, limit, percent, percent_number, rate_of_images, safe_cell, share
 from pages._state import (
     IMAGE_TYPES,
     escape,
@@ -46,7 +46,7 @@ def _at_this_confidence(model: ModelRow, confidence: float) -> str:
     for item in model.cross_validation["reliability"]:
         if item["n"] and item["low"] <= confidence <= item["high"]:
             return (
-                f"At confidence {percent(item['low'], 0)} to {percent(item['high'], 0)} model {model.version} was "
+                f"At confidence {interval((item['low'], item['high']), 0)} model {model.version} was "
                 f"right on {rate_of_images(item['accuracy'], item['n'], 'image')} that it had not seen."
             )
     return f"Model {model.version} was never this confident in cross-validation, so there is no figure to hold it to."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from detector.imaging import near_duplicate_groups
 from detector.progress import Report, silent
 from detector.storage import samples
 from detector.training.calibration import Floats, Ints
@@ -51,7 +52,7 @@ class Duplicates:
     Attributes
     ----------
     groups, samples, pairs : int
-        Groups of at least two samples, the samples in them, and the pairs that they make.
+        Groups of at least two samples that look nearly the same, the samples in them, and the pairs that they make.
     n : int
         Samples measured.
     accuracy_grouped, accuracy_ungrouped : float or None
@@ -125,7 +126,8 @@ def measure_duplicates(ws: Workspace, material: Material, report: Report = silen
         else:
             grouped = ungrouped = float(np.mean(material.out_of_fold.argmax(axis=1) == material.y))
             bounds = (0.0, 0.0)
-    found = _contradictions(material, several)
+    alike = several if all(row.group_key is None for row in material.rows) else _alike(material)
+    found = _contradictions(material, alike)
     names = samples.file_names(ws.db, [item for a, b, _ in found[:MOST_LISTED] for item in (a, b)])
     label_of = {
         row.sample_id: material.label_names[label]
@@ -133,9 +135,9 @@ def measure_duplicates(ws: Workspace, material: Material, report: Report = silen
     }
     report("evaluate", 1, 1, "Comparing near-duplicates", None)
     return Duplicates(
-        groups=len(several),
-        samples=sum(map(len, several)),
-        pairs=sum(len(indices) * (len(indices) - 1) // 2 for indices in several),
+        groups=len(alike),
+        samples=sum(map(len, alike)),
+        pairs=sum(len(indices) * (len(indices) - 1) // 2 for indices in alike),
         n=len(material.rows),
         accuracy_grouped=grouped,
         accuracy_ungrouped=ungrouped,
@@ -146,6 +148,15 @@ def measure_duplicates(ws: Workspace, material: Material, report: Report = silen
         contradiction_count=len(found),
         inflation_interval=bounds,
     )
+
+
+def _alike(material: Material) -> list[list[int]]:
+    """Groups of pictures that look nearly the same: patches of one photograph share a fold and are no duplicates."""
+    members: dict[int, list[int]] = {}
+    groups = near_duplicate_groups([row.perceptual_hash for row in material.rows])
+    for index, group in enumerate(groups):
+        members.setdefault(int(group), []).append(index)
+    return [indices for indices in members.values() if len(indices) > 1]
 
 
 def _scatterings(material: Material, several: Sequence[Sequence[int]]) -> Iterator[Ints]:
