@@ -16,6 +16,7 @@ from detector.errors import ImageError, NotFound
 from detector.progress import Pace, Report, silent
 from detector.storage import embeddings, functions, models
 from detector.storage.functions import Function
+from detector.words import count
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: R
     hashes = embeddings.missing_images(ws.db, function_id, backbone.key)
     if not hashes:
         return 0
-    pace = Pace(report, "embed", len(hashes), f"Looking at {len(hashes):,} images")
+    pace = Pace(report, "embed", len(hashes), f"Looking at {count(len(hashes), 'image')}")
     done = 0
 
     def read() -> Iterator[tuple[str, bytes, str]]:
