@@ -101,7 +101,10 @@ def _add(files: list[tuple[str, bytes]]) -> None:
     import_items(ws, function_id, batch, items, len(items))
     imports.finish_batch(ws.db, batch, "done", len(items))
     request_build(ws, function_id)
-    st.toast(f"{count(len(files), 'image')} added to the samples, without a label.")
+    found = imports.batch_counts(ws.db, batch)
+    said = [f"{count(found.imported, 'image')} added to the samples, without a label." if found.imported else ""]
+    said.append(f"{count(found.present, 'image is', 'images are')} among the samples already." if found.present else "")
+    st.toast(" ".join(filter(None, said)))
 
 
 def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -> None:

@@ -18,7 +18,7 @@ from detector.build import build
 from detector.errors import ImageError
 from detector.evaluation.thresholds import CANT_TELL
 from detector.invoke import Verdict, invoke, judge_anew
-from detector.storage import functions, jobs
+from detector.storage import functions, jobs, samples
 from detector.tolerance import set_tolerated
 from detector.workspace import Workspace
 from pages import _state
@@ -169,3 +169,14 @@ def test_scores_survive_a_deleted_label_and_not_another_model(ws: Workspace) -> 
     [few, _] = invoke(ws, function.id, images)
     assert isinstance(few, Verdict)
     assert few.reason.startswith("Its verdict is can't tell for every image yet: at a limit of 2 % false accusations")
+
+
+def test_an_image_that_is_a_sample_already_is_not_said_to_be_added(ws: Workspace) -> None:
+    """Kind: a count of what was wanted in place of what happened."""
+    function = labelled_function(ws, 4)
+    build(ws, function.id)
+    app = uploader_with(ws, function.id, [("new.png", make_image(500), "image/png")])
+    for words in ("1 image added to the samples, without a label.", "1 image is among the samples already."):
+        next(button for button in app.button if button.label == "Add to samples").click().run()
+        assert [toast.value for toast in app.toast] == [words]
+    assert samples.count_samples(ws.db, function.id) == 9
