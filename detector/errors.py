@@ -89,6 +89,22 @@ class EntryUnreadable(ImageError):
         self.why = why
 
 
+class NotStored(ImageError):
+    """One file was looked at, but the disk would not take it, and takes others; ``why`` is what it said."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, f"{name} could not be stored, several times over ({why}). Import it again.")
+        self.why = why
+
+
+class LabelUnusable(ImageError):
+    """The label that a folder or a table gives to a file can be nobody's; ``why`` is the whole sentence on it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, f"It was not imported, because its label cannot be used: {why}")
+        self.why = why
+
+
 class ArchiveError(DetectorError):
     """An uploaded archive cannot be used at all."""
 

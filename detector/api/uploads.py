@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from detector.api.signing import upload_name
+from detector.importing.spool import begin_part
 from detector.workspace import Workspace
 
 #: Handed to the disk in pieces of about this size.
@@ -29,7 +30,7 @@ def upload_routes(ws: Workspace) -> list[Route]:
         received, pending = 0, bytearray()
         try:
             # "x": the token is good for one upload; a second one, or two at once, fails here.
-            file = await anyio.to_thread.run_sync(lambda: partial.open("xb"))
+            file = await anyio.to_thread.run_sync(begin_part, partial)
         except FileExistsError:
             return _refusal("This upload address was used already. Reload the page and choose the file again.", 409)
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import NotFound
 from detector.storage.database import Database, new_id, now
@@ -109,6 +109,14 @@ def finish_batch(db: Database, batch_id: str, state: str, total: int, note: str 
             update(import_batches)
             .where(import_batches.c.id == batch_id)
             .values(state=state, total=total, note=note, finished_at=now())
+        )
+
+
+def forget_rejected(db: Database, batch_id: str) -> None:
+    """Remove the lines of rejected files from a batch's report: its files are about to be looked at again."""
+    with db.write() as connection:
+        connection.execute(
+            delete(import_rows).where(import_rows.c.batch_id == batch_id, import_rows.c.outcome == "rejected")
         )
 
 
