@@ -6,8 +6,10 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from detector.errors import DetectorError, JobCancelled, NotFound, StorageFull
 from detector.importing.batch import run_import
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from detector.build import BuildResult
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 IMPORT, BUILD, EVALUATE = "import", "build", "evaluate"
 
@@ -132,8 +136,7 @@ def run_job(ws: Workspace, job: Job, report: Report = silent, patient: bool = Fa
         report(phase, done, total, message, rate)
 
     try:
-        result = _work_again(ws, job, both)
-        _end(ws, job, "done")
+        result = _again(lambda: _work(ws, job, both))
     except JobCancelled as error:
         _end(ws, job, "cancelled", str(error))
         raise
@@ -153,6 +156,8 @@ def run_job(ws: Workspace, job: Job, report: Report = silent, patient: bool = Fa
         if trouble is not None:
             raise trouble from error
         raise
+    # Not above: work that is done did not fail, even where that cannot be written.
+    _end(ws, job, "done")
     return result
 
 
@@ -163,7 +168,7 @@ def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> Bui
     """
     result = None
     for lane in LANES:
-        while job := jobs.claim(ws.db, lane, function_id, ignore_delay=True):
+        while job := _again(partial(jobs.claim, ws.db, lane, function_id, ignore_delay=True)):
             result = run_job(ws, job, report) or result
     return result
 
@@ -353,10 +358,11 @@ def _ask(ws: Workspace, function_id: str, payload: dict[str, Any], delay: float,
         runner.ask_later(function_id, payload, delay, postpone)
 
 
-def _work_again(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
+def _again(act: Callable[[], T]) -> T:
+    """Do something that may be done twice, once more after a moment where the machine could not."""
     for pause in _MOMENTS:
         try:
-            return _work(ws, job, report)
+            return act()
         except Exception as error:
             trouble = may_pass(error)
             # Room does not come in a moment.
@@ -364,7 +370,7 @@ def _work_again(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
                 raise
             log.info("once more in %.1f s: %s", pause, error)
         time.sleep(pause)
-    return _work(ws, job, report)
+    return act()
 
 
 def _work(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
@@ -453,7 +459,7 @@ def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
 def _end(ws: Workspace, job: Job, state: str, sentence: str = "") -> None:
     if job.kind == IMPORT and state == "cancelled":
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
-    jobs.finish(ws.db, job.id, state, sentence)
+    _again(lambda: jobs.finish(ws.db, job.id, state, sentence))
     # After the row, never before: a job that is killed in between is run again and needs its archive.
     if job.kind == IMPORT:
         for path in spooled(ws, job.payload):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -9,6 +11,7 @@ from starlette.routing import Route
 
 from detector.api.signing import upload_name
 from detector.importing.spool import begin_part
+from detector.storage.trouble import storage_trouble
 from detector.workspace import Workspace
 
 #: Handed to the disk in pieces of about this size.
@@ -49,8 +52,15 @@ def upload_routes(ws: Workspace) -> list[Route]:
             await anyio.to_thread.run_sync(partial.replace, final)
         except ClientDisconnect:
             return _refusal("The upload was cut off. Choose the file again.", 400)
+        except OSError as error:
+            trouble = storage_trouble(error)
+            if trouble is None:
+                raise
+            return _refusal(str(trouble), 507)
         finally:
-            file.close()
+            # Closing writes what is left, and a full disk refuses that too; the half must go all the same.
+            with suppress(OSError):
+                file.close()
             partial.unlink(missing_ok=True)
         return JSONResponse({"bytes": received})
 

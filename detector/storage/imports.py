@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import NotFound
+from detector.storage.annotating import moment_of_change
 from detector.storage.database import Database, new_id, now
 from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, images, import_batches, import_rows, labels, samples, thumbnails
@@ -362,6 +363,7 @@ def add_samples(
                     )
                 )
                 row["label_id"] = label_id
+        ordered = moment_of_change(connection) if history else moment
         report += [{"file": file, "outcome": "rejected", "reason": reason} for file, reason in rejected]
         insert_images(connection, new_images, moment)
         if new_samples:
@@ -370,7 +372,7 @@ def add_samples(
             connection.execute(
                 insert(annotation_history),
                 [
-                    {"sample_id": s, "label_id": new, "previous_label_id": old, "at": moment, "by": annotated_by}
+                    {"sample_id": s, "label_id": new, "previous_label_id": old, "at": ordered, "by": annotated_by}
                     for s, new, old in history
                 ],
             )
