@@ -103,7 +103,7 @@ def is_training(ws: Workspace, function_id: str) -> bool:
 def as_known(job: Job) -> Job:
     """A job's row as this process knows it to be, where it could not be written so: the disk is full."""
     for runner in list(_runners.values()):
-        sentence = runner.waits_for(job.id)
+        sentence = runner.waits_for(job)
         if sentence is not None:
             return replace(job, state="queued", message=sentence, rate=None)
     return job
@@ -194,6 +194,7 @@ class JobRunner:
         self._attempts: dict[str, int] = {}
         self._asked: list[tuple[str, dict[str, Any], float, bool]] = []
         self._complained = ""
+        self._trouble: str | None = None
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"jobs-{lane[0]}", daemon=True)
             for lane in BACKGROUND_LANES
@@ -220,10 +221,13 @@ class JobRunner:
         if _runners.get(self._ws.settings.url) is self:
             del _runners[self._ws.settings.url]
 
-    def waits_for(self, job_id: str) -> str | None:
+    def waits_for(self, job: Job) -> str | None:
         """What a job waits for that could not be written into its row; None for all others."""
-        waiting = self._waiting.get(job_id)
-        return waiting.sentence if waiting is not None else None
+        waiting = self._waiting.get(job.id)
+        if waiting is not None:
+            return waiting.sentence
+        # It cannot even be taken.
+        return self._trouble if job.state == "queued" and job.run_after <= now() else None
 
     def ask_later(self, function_id: str, payload: dict[str, Any], delay: float, postpone: bool) -> None:
         """Remember a build that could not be put into the queue, and put it there as soon as that is possible."""
@@ -241,8 +245,10 @@ class JobRunner:
                         self._running.add(job.id)
             except Exception as error:
                 self._complain(error)
+                self._trouble = str(trouble) if (trouble := may_pass(error)) is not None else None
                 self._stop.wait(_POLL_SECONDS)
                 continue
+            self._trouble = None
             if job is None:
                 self._stop.wait(_POLL_SECONDS)
                 continue

@@ -1,7 +1,7 @@
 """Run under ``faulty_disk.c``: an import for each call of the disk that may fail, and what each left behind.
 
-Usage: python -m tests.one_fault FOLDER FIRST STEP; prints a JSON list: an import without a fault, then those whose FIRST
-call fails, the one STEP later, and so on. FIRST 0: only the one without.
+Usage: python -m tests.one_fault FOLDER FIRST STEP; prints a JSON list: an import without a fault, then those whose
+FIRST call fails, the one STEP later, and so on. FIRST 0: only the one without.
 """
 
 from __future__ import annotations
