@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from detector.storage.annotating import moment_of_change
 from detector.storage.database import Database, new_id, now
 from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, images, import_batches, import_rows, labels, samples, thumbnails
+
+#: In bytes.
+_LONGEST_LINE_NAME = 2000
 
 
 @dataclass(frozen=True)
@@ -377,6 +381,8 @@ def add_samples(
                 ],
             )
         if batch_id is not None and report:
+            for line in report:
+                line["file"] = _line_name(line["file"])
             seen = set(
                 connection.scalars(
                     select(import_rows.c.file).where(
@@ -388,6 +394,17 @@ def add_samples(
             if fresh:
                 connection.execute(insert(import_rows), list(fresh.values()))
     return results
+
+
+def _line_name(file: str) -> str:
+    """A file's name as the key of its line: an archive's may have 65,535 bytes, of which PostgreSQL indexes 2,704.
+
+    Its middle gives way to a number of its own, so that no two files share a line.
+    """
+    if len(file.encode(errors="replace")) <= _LONGEST_LINE_NAME:
+        return file
+    number = hashlib.sha256(file.encode(errors="replace")).hexdigest()[:12]
+    return f"{file[:150]}...{number}...{file[-150:]}"
 
 
 _SELECT_BATCH = select(*(import_batches.c[name] for name in ImportBatch.__dataclass_fields__))
