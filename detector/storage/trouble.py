@@ -105,7 +105,9 @@ def _of_driver(error: BaseException, lost: bool) -> StorageTrouble | None:
     if state.startswith(_POSTGRES_DAMAGED):
         return StorageDamaged(_first_line(error))
     # A connection that could not be made has no state; one that was cut is told by SQLAlchemy too.
-    if lost or state.startswith(_POSTGRES_UNAVAILABLE) or (not state and type(error).__name__ == "OperationalError"):
+    # SQLite's driver gives no code where it complains itself, as about text that is none.
+    unreached = not state and type(error).__name__ == "OperationalError" and type(error).__module__ != "sqlite3"
+    if lost or unreached or state.startswith(_POSTGRES_UNAVAILABLE):
         return StorageUnavailable(_first_line(error) or "the database does not answer")
     return None
 
