@@ -89,6 +89,22 @@ class EntryUnreadable(ImageError):
         self.why = why
 
 
+class NotStored(ImageError):
+    """One file was looked at, but the disk would not take it, and takes others; ``why`` is what it said."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, f"{name} could not be stored, several times over ({why}). Import it again.")
+        self.why = why
+
+
+class LabelUnusable(ImageError):
+    """The label that a folder or a table gives to a file can be nobody's; ``why`` is the whole sentence on it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, f"It was not imported, because its label cannot be used: {why}")
+        self.why = why
+
+
 class ArchiveError(DetectorError):
     """An uploaded archive cannot be used at all."""
 
@@ -187,6 +203,51 @@ class DatabaseTooNew(DetectorError):
             f"{supported}). Update the program, or use another data folder (DETECTOR_DATA_DIR)."
         )
         self.found, self.supported = found, supported
+
+
+class StorageTrouble(DetectorError):
+    """The data folder or its database could not be written or read; what was confirmed before is there.
+
+    ``passes``: whether the same may go well later, without anything of the data being changed. Who asked is told; work
+    in the background waits and goes on by itself.
+    """
+
+    passes = True
+    #: A fair time to wait before asking again.
+    retry_seconds = 10
+
+
+class StorageFull(StorageTrouble):
+    """There is no room left, or a quota is used up."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk of the data folder is full, and this could not be stored. Make room; what was stored before is "
+            "kept, and work in the background goes on by itself."
+        )
+
+
+class StorageUnavailable(StorageTrouble):
+    """The machine refuses for a reason that may pass: ``why`` is such as "disk I/O error"."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The data folder or its database cannot be written or read just now ({why}). Try again in a moment; if it "
+            "stays so, look at the disk, its permissions and the database server."
+        )
+        self.why = why
+
+
+class StorageDamaged(StorageTrouble):
+    """What is stored cannot be understood any more; waiting does not help. ``why`` is the database's own words."""
+
+    passes = False
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The database is damaged ({why}). Stop the program and put back a copy of the data folder from before."
+        )
+        self.why = why
 
 
 class JobCancelled(DetectorError):

@@ -6,22 +6,28 @@ import contextlib
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from detector.errors import DetectorError, JobCancelled, NotFound
+from detector.errors import DetectorError, JobCancelled, NotFound, StorageFull
 from detector.importing.batch import run_import
-from detector.importing.spool import spooled, sweep_spool
+from detector.importing.spool import spooled, sweep_spool, sweep_temporary
 from detector.priority import give_way
 from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
 from detector.storage.database import now
 from detector.storage.jobs import Job
+from detector.storage.trouble import may_pass, storage_trouble
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
     from detector.build import BuildResult
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 IMPORT, BUILD, EVALUATE = "import", "build", "evaluate"
 
@@ -37,7 +43,15 @@ _GATHER_SECONDS = 2.0
 
 _POLL_SECONDS = 0.5
 _GIVE_WAY_SECONDS = 1.0
+_WATCH_SECONDS = 1.0
 _ORPHAN_SECONDS = 15.0
+_ALIVE_SECONDS = 30.0
+_SWEEP_SECONDS = 3600.0
+
+#: Pauses of a job that the machine could not carry out, as on a full disk, one after the other; the last one stays.
+PAUSES = (2.0, 5.0, 10.0, 20.0)
+#: Before that, within one attempt: much passes in a moment, as one failed flush of the disk.
+_MOMENTS = (0.2, 1.0)
 
 _SUPERSEDED = "A newer model took its place."
 _UNEXPECTED = "Something unexpected went wrong; the server's log has the details. Nothing imported is lost."
@@ -56,7 +70,7 @@ def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], ori
 
 def annotated(ws: Workspace, function_id: str) -> None:
     """Say that labels were changed by hand: a build follows after the pause of the settings."""
-    request_build(ws, function_id, ws.settings.retrain_delay)
+    _ask(ws, function_id, {}, ws.settings.retrain_delay)
 
 
 def request_audit(ws: Workspace, function_id: str, model_id: str) -> str:
@@ -72,8 +86,8 @@ def posted(ws: Workspace, function_id: str) -> None:
 
     Embedding is not put off by the next sample, or a steady stream of them would leave all the work to its end.
     """
-    jobs.enqueue(ws.db, function_id, BUILD, _ONLY_EMBED, _GATHER_SECONDS, postpone=False)
-    request_build(ws, function_id, ws.settings.retrain_delay)
+    _ask(ws, function_id, _ONLY_EMBED, _GATHER_SECONDS, postpone=False)
+    _ask(ws, function_id, {}, ws.settings.retrain_delay)
 
 
 def is_preparation(job: Job) -> bool:
@@ -86,13 +100,33 @@ def is_training(ws: Workspace, function_id: str) -> bool:
     return any(job.kind != EVALUATE for job in jobs.list_jobs(ws.db, function_id))
 
 
-def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | None:
+def as_known(job: Job) -> Job:
+    """A job's row as this process knows it to be, where it could not be written so: the disk is full."""
+    for runner in list(_runners.values()):
+        sentence = runner.waits_for(job)
+        if sentence is not None:
+            return replace(job, state="queued", message=sentence, rate=None)
+    return job
+
+
+def run_job(ws: Workspace, job: Job, report: Report = silent, patient: bool = False) -> BuildResult | None:
     """Run one claimed job to its end and write down how it ended.
+
+    What may pass in a moment is tried again here: every job goes on from what the tables say, and doing it twice does
+    nothing twice.
+
+    Parameters
+    ----------
+    patient : bool
+        Where the machine could not carry it out for a reason that may pass, leave the row as it is: the caller puts
+        the job off. Otherwise it has failed, as for somebody who waits at the command line.
 
     Raises
     ------
     JobCancelled
         The job was cancelled or its function deleted.
+    StorageTrouble
+        Something could not be stored or read.
     DetectorError
         The job failed for a reason that has a sentence; the job's row has it too.
     """
@@ -101,27 +135,28 @@ def run_job(ws: Workspace, job: Job, report: Report = silent) -> BuildResult | N
         jobs.report(ws.db, job.id, phase, done, total, message, rate)
         report(phase, done, total, message, rate)
 
-    result = None
     try:
-        if job.kind == IMPORT:
-            _run_import_job(ws, job, both)
-        elif job.kind == EVALUATE:
-            _run_audit_job(ws, job, both)
-        else:
-            result = _run_build_job(ws, job, both)
+        result = _again(lambda: _work(ws, job, both))
     except JobCancelled as error:
         _end(ws, job, "cancelled", str(error))
         raise
     except Exception as error:
-        if functions.find_live(ws.db, job.function_id) is None:
-            # Whatever it stumbled over, this is the reason.
-            sentence = "The function was deleted while the job ran."
-            _end(ws, job, "cancelled", sentence)
-            raise JobCancelled(sentence) from error
-        sentence = str(error) if isinstance(error, DetectorError) else _UNEXPECTED
-        _note_failure(ws, job, sentence)
-        _end(ws, job, "failed", sentence)
+        trouble = storage_trouble(error)
+        if patient and may_pass(error) is not None:
+            raise trouble or error from error
+        try:
+            _end_badly(ws, job, trouble or error)
+        except JobCancelled:
+            raise
+        except Exception as unwritten:
+            if trouble is None or storage_trouble(unwritten) is None:
+                raise
+            # What could not be stored cannot be noted either; the row is taken back by whoever looks for orphans.
+            log.warning("how a job ended could not be written: %s", unwritten)
+        if trouble is not None:
+            raise trouble from error
         raise
+    # Not above: work that is done did not fail, even where that cannot be written.
     _end(ws, job, "done")
     return result
 
@@ -133,9 +168,17 @@ def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> Bui
     """
     result = None
     for lane in LANES:
-        while job := jobs.claim(ws.db, lane, function_id, ignore_delay=True):
+        while job := _again(partial(jobs.claim, ws.db, lane, function_id, ignore_delay=True)):
             result = run_job(ws, job, report) or result
     return result
+
+
+@dataclass
+class _Waiting:
+    """A job that the machine could not carry out, until its row says so."""
+
+    sentence: str
+    until: float
 
 
 class JobRunner:
@@ -144,15 +187,29 @@ class JobRunner:
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
         self._stop = threading.Event()
+        # Held while a job is taken or taken back, so that nobody takes for an orphan what was taken just now.
+        self._taking = threading.Lock()
+        self._running: set[str] = set()
+        self._waiting: dict[str, _Waiting] = {}
+        self._attempts: dict[str, int] = {}
+        self._asked: list[tuple[str, dict[str, Any], float, bool]] = []
+        self._complained = ""
+        self._trouble: str | None = None
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"jobs-{lane[0]}", daemon=True)
             for lane in BACKGROUND_LANES
         ]
+        self._threads.append(threading.Thread(target=self._watch, name="jobs-watch", daemon=True))
 
     def start(self) -> None:
         """Take back what a dead process left behind, then run."""
-        jobs.requeue_orphans(self._ws.db)
-        sweep_spool(self._ws)
+        try:
+            jobs.requeue_orphans(self._ws.db)
+            sweep_spool(self._ws)
+        except Exception as error:
+            # A full disk must not keep the pages from being shown; it is done again later.
+            self._complain(error)
+        _runners[self._ws.settings.url] = self
         for thread in self._threads:
             thread.start()
 
@@ -161,39 +218,187 @@ class JobRunner:
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=5)
+        if _runners.get(self._ws.settings.url) is self:
+            del _runners[self._ws.settings.url]
+
+    def waits_for(self, job: Job) -> str | None:
+        """What a job waits for that could not be written into its row; None for all others."""
+        waiting = self._waiting.get(job.id)
+        if waiting is not None:
+            return waiting.sentence
+        # It cannot even be taken.
+        return self._trouble if job.state == "queued" and job.run_after <= now() else None
+
+    def ask_later(self, function_id: str, payload: dict[str, Any], delay: float, postpone: bool) -> None:
+        """Remember a build that could not be put into the queue, and put it there as soon as that is possible."""
+        wanted = (function_id, payload, delay, postpone)
+        if wanted not in self._asked:
+            self._asked.append(wanted)
 
     def _run(self, lane: tuple[str, ...]) -> None:
         give_way()
-        looked_for_orphans = time.monotonic()
         while not self._stop.is_set():
-            job = None
             try:
-                if time.monotonic() - looked_for_orphans > _ORPHAN_SECONDS:
-                    jobs.requeue_orphans(self._ws.db)
-                    looked_for_orphans = time.monotonic()
-                job = jobs.claim(self._ws.db, lane)
-                if job is None:
-                    self._stop.wait(_POLL_SECONDS)
-                    continue
-                run_job(self._ws, job, self._interrupt)
-            except DetectorError as error:
-                log.info("job ended: %s", error)
+                with self._taking:
+                    job = jobs.claim(self._ws.db, lane)
+                    if job is not None:
+                        self._running.add(job.id)
+            except Exception as error:
+                self._complain(error)
+                self._trouble = str(trouble) if (trouble := may_pass(error)) is not None else None
+                self._stop.wait(_POLL_SECONDS)
+                continue
+            self._trouble = None
+            if job is None:
+                self._stop.wait(_POLL_SECONDS)
+                continue
+            # The lane must outlive any single job.
+            try:
+                run_job(self._ws, job, self._interrupt, patient=True)
             except _Stopping:
-                if job is not None:
+                with contextlib.suppress(Exception):
                     jobs.requeue(self._ws.db, job.id)
                 return
-            except Exception:
-                # The lane must outlive any single job.
-                log.exception("job failed")
-                self._stop.wait(_POLL_SECONDS)
+            except Exception as error:
+                if may_pass(error) is not None:
+                    self._put_off(job, error)
+                    continue
+                if isinstance(error, DetectorError):
+                    log.info("job ended: %s", error)
+                else:
+                    log.exception("job failed")
+                    self._stop.wait(_POLL_SECONDS)
+            self._attempts.pop(job.id, None)
+            self._running.discard(job.id)
+
+    def _put_off(self, job: Job, error: Exception) -> None:
+        attempt = self._attempts.get(job.id, 0)
+        self._attempts[job.id] = attempt + 1
+        pause = PAUSES[min(attempt, len(PAUSES) - 1)]
+        trouble = may_pass(error)
+        sentence = (
+            str(trouble) if isinstance(trouble, StorageFull) else f"{trouble} This work is tried again by itself."
+        )
+        if attempt == 0:
+            log.warning("a job waits: %s", error)
+        self._waiting[job.id] = _Waiting(sentence, time.monotonic() + pause)
+        self._write_what_waits()
+
+    def _watch(self) -> None:
+        """What must be done even while every lane has work for hours."""
+        give_way()
+        last = dict.fromkeys(("orphans", "alive", "sweep"), time.monotonic())
+        last["sweep"] -= _SWEEP_SECONDS
+
+        def is_time(what: str, seconds: float) -> bool:
+            moment = time.monotonic()
+            if moment - last[what] < seconds:
+                return False
+            last[what] = moment
+            return True
+
+        while not self._stop.wait(_WATCH_SECONDS):
+            try:
+                self._write_what_waits()
+                self._ask_what_was_asked()
+                if is_time("alive", _ALIVE_SECONDS) and self._running:
+                    jobs.say_alive(self._ws.db)
+                if is_time("orphans", _ORPHAN_SECONDS):
+                    with self._taking:
+                        jobs.requeue_orphans(self._ws.db, self._running)
+                if is_time("sweep", _SWEEP_SECONDS):
+                    sweep_spool(self._ws)
+                    sweep_temporary(self._ws)
+            except Exception as error:
+                self._complain(error)
+
+    def _write_what_waits(self) -> None:
+        for job_id, waiting in list(self._waiting.items()):
+            try:
+                jobs.put_off(self._ws.db, job_id, waiting.sentence, max(waiting.until - time.monotonic(), 0.0))
+            except Exception as error:
+                self._complain(error)
+                return
+            # Only now: until its row says that it waits, nobody may take it for an orphan.
+            with self._taking:
+                self._running.discard(job_id)
+                self._waiting.pop(job_id, None)
+
+    def _ask_what_was_asked(self) -> None:
+        while self._asked:
+            function_id, payload, delay, postpone = self._asked[0]
+            with contextlib.suppress(NotFound):
+                jobs.enqueue(self._ws.db, function_id, BUILD, payload, delay, postpone)
+            del self._asked[0]
+
+    def _complain(self, error: Exception) -> None:
+        """Into the log, once for as long as it is the same: it may itself lie on the disk that is full."""
+        trouble = may_pass(error)
+        if trouble is None:
+            log.error("the queue of jobs cannot be read or written", exc_info=error)
+        elif str(trouble) != self._complained:
+            log.warning("the queue of jobs cannot be read or written: %s", error)
+        self._complained = str(trouble)
 
     def _interrupt(self, *_progress: object) -> None:
         if self._stop.is_set():
             raise _Stopping
 
 
+#: The runner of each database in this process, by its address: what it could not write, pages are told by it.
+_runners: dict[str, JobRunner] = {}
+
+
 class _Stopping(BaseException):
     """The server is stopping: leave the job as it is, to be resumed."""
+
+
+def _ask(ws: Workspace, function_id: str, payload: dict[str, Any], delay: float, postpone: bool = True) -> None:
+    """Ask for a build after a change that is stored: it must not look as if that had failed."""
+    try:
+        jobs.enqueue(ws.db, function_id, BUILD, payload, delay, postpone)
+    except Exception as error:
+        runner = _runners.get(ws.settings.url)
+        if runner is None or may_pass(error) is None:
+            raise
+        runner.ask_later(function_id, payload, delay, postpone)
+
+
+def _again(act: Callable[[], T]) -> T:
+    """Do something that may be done twice, once more after a moment where the machine could not."""
+    for pause in _MOMENTS:
+        try:
+            return act()
+        except Exception as error:
+            trouble = may_pass(error)
+            # Room does not come in a moment.
+            if trouble is None or isinstance(trouble, StorageFull):
+                raise
+            log.info("once more in %.1f s: %s", pause, error)
+        time.sleep(pause)
+    return act()
+
+
+def _work(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
+    if job.kind == IMPORT:
+        _run_import_job(ws, job, report)
+        return None
+    if job.kind == EVALUATE:
+        _run_audit_job(ws, job, report)
+        return None
+    return _run_build_job(ws, job, report)
+
+
+def _end_badly(ws: Workspace, job: Job, error: Exception) -> None:
+    """Write down that a job failed, and why. Raises JobCancelled where its function is gone."""
+    if functions.find_live(ws.db, job.function_id) is None:
+        # Whatever it stumbled over, this is the reason.
+        sentence = "The function was deleted while the job ran."
+        _end(ws, job, "cancelled", sentence)
+        raise JobCancelled(sentence) from error
+    sentence = str(error) if isinstance(error, DetectorError) else _UNEXPECTED
+    _note_failure(ws, job, sentence)
+    _end(ws, job, "failed", sentence)
 
 
 def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
@@ -260,7 +465,7 @@ def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
 def _end(ws: Workspace, job: Job, state: str, sentence: str = "") -> None:
     if job.kind == IMPORT and state == "cancelled":
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
-    jobs.finish(ws.db, job.id, state, sentence)
+    _again(lambda: jobs.finish(ws.db, job.id, state, sentence))
     # After the row, never before: a job that is killed in between is run again and needs its archive.
     if job.kind == IMPORT:
         for path in spooled(ws, job.payload):

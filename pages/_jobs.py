@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.errors import NotFound
-from detector.jobs import EVALUATE, IMPORT, is_preparation
+from detector.jobs import EVALUATE, IMPORT, as_known, is_preparation
 from detector.progress import says_amounts
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
@@ -50,13 +50,17 @@ def jobs_of(function_id: str) -> None:
 
 def job_line(job: Job, function_id: str | None) -> None:
     """One job as a thin bar with words and time left; the function's name where it is not the one at hand."""
-    other = ""
+    job, other = as_known(job), ""
     if job.function_id != function_id:
         try:
             other = f" · {functions.get_function(workspace().db, job.function_id).name}"
         except NotFound:
             return
     if job.state == "queued":
+        if job.message:
+            # It was begun and put off: the machine stands in the way.
+            st.caption(escape(f"{job.message}{other}"))
+            return
         if is_preparation(job):
             return  # the build that follows it has its own line
         if job.kind == EVALUATE:

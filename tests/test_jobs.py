@@ -272,7 +272,7 @@ def test_pages_go_before_jobs_and_the_threads_that_jobs_start(
     def look() -> None:
         found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
 
-    def started(*_given: object) -> None:
+    def started(*_given: object, **_how: object) -> None:
         look()
         started_by_it = threading.Thread(target=look)
         started_by_it.start()

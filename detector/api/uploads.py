@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from detector.api.signing import upload_name
+from detector.importing.spool import begin_part
+from detector.storage.trouble import storage_trouble
 from detector.workspace import Workspace
 
 #: Handed to the disk in pieces of about this size.
@@ -29,7 +33,7 @@ def upload_routes(ws: Workspace) -> list[Route]:
         received, pending = 0, bytearray()
         try:
             # "x": the token is good for one upload; a second one, or two at once, fails here.
-            file = await anyio.to_thread.run_sync(lambda: partial.open("xb"))
+            file = await anyio.to_thread.run_sync(begin_part, partial)
         except FileExistsError:
             return _refusal("This upload address was used already. Reload the page and choose the file again.", 409)
         try:
@@ -48,8 +52,15 @@ def upload_routes(ws: Workspace) -> list[Route]:
             await anyio.to_thread.run_sync(partial.replace, final)
         except ClientDisconnect:
             return _refusal("The upload was cut off. Choose the file again.", 400)
+        except OSError as error:
+            trouble = storage_trouble(error)
+            if trouble is None:
+                raise
+            return _refusal(str(trouble), 507)
         finally:
-            file.close()
+            # Closing writes what is left, and a full disk refuses that too; the half must go all the same.
+            with suppress(OSError):
+                file.close()
             partial.unlink(missing_ok=True)
         return JSONResponse({"bytes": received})
 

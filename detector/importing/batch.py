@@ -13,18 +13,19 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from detector.errors import ImageError, InvalidInput
+from detector.errors import ImageError, InvalidInput, LabelUnusable, NotStored, StorageFull, StorageUnavailable
 from detector.importing.entries import printable
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
 from detector.importing.opening import SOURCES, open_source, rows_of
-from detector.importing.storing import describe_image
+from detector.importing.storing import describe_image, store_bytes
 from detector.progress import Pace, Report, silent
 from detector.samplesets import SampleImage
 from detector.samplesets.builtin import builtin_sample
 from detector.samplesets.cifake import fetch_cifake
 from detector.storage import functions, imports
 from detector.storage.imports import ImageRow, NewSample
+from detector.storage.trouble import storage_trouble
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -92,13 +93,17 @@ def cifake_payload(per_label: int, seed: int = 0) -> dict[str, Any]:
 def run_import(ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report = silent) -> int:
     """Run the import that a payload describes into an open batch; returns how many files were looked at.
 
-    Safe to run again after a kill: what is there already is recognised by its content.
+    Safe to run again after a kill or on a disk that was full: what is there already is recognised by its content.
 
     Raises
     ------
+    StorageFull, StorageUnavailable
+        The disk takes nothing more; what came in before is a sample.
     ArchiveError, InvalidInput, DatasetUnavailable
         The source as a whole cannot be used. A single bad file is a line in the report instead.
     """
+    # All files are looked at again, and those that could not be read or stored then may be so now.
+    imports.forget_rejected(ws.db, batch_id)
     if payload["from"] in SOURCES:
         return _import_entries(ws, function_id, batch_id, payload, report)
     if payload["from"] == "sample":
@@ -135,6 +140,12 @@ def import_items(
         the next one takes its place.
     relabel : bool
         Images that are samples already take the label that their file has now.
+
+    Raises
+    ------
+    StorageFull, StorageUnavailable
+        The disk takes nothing more. Whatever it took is a sample; a single file that it refuses is a line in the
+        report.
     """
     pace = Pace(report, "import", total, "Importing images")
     label_ids = {label.name: label.id for label in functions.list_labels(ws.db, function_id)}
@@ -143,22 +154,37 @@ def import_items(
     if quota is not None and not quota.limited:
         quota = None
     chunks = _chunks(items, quota)
-    with _Inspection(ws) as inspection:
+    stored_some = False
+    with _Inspection(ws, set(label_ids)) as inspection:
         chunk = next(chunks, [])
         pending = inspection.start(chunk)
         while chunk:
             accepted: list[tuple[Incoming, ImageRow]] = []
             rejected: list[tuple[str, str]] = []
+            refused: list[tuple[Incoming, OSError]] = []
             for item, future in zip(chunk, pending, strict=True):
                 try:
                     accepted.append((item, inspection.image(future)))
                 except ImageError as error:
                     rejected.append((item.file_name, str(error)))
+                except OSError as error:
+                    if storage_trouble(error) is None:
+                        raise
+                    refused.append((item, error))
+            stored_some = stored_some or bool(accepted)
+            # One file can lie on a bad spot of a disk; a disk that takes no file at all is no matter of the files.
+            trouble = _end_of_storing([error for _, error in refused], stored_some, bool(accepted))
+            if trouble is None:
+                rejected += [(item.file_name, str(_not_stored(item, error))) for item, error in refused]
             # Only what is an image can need a label: a folder of notes must not make one.
             new = [item.label for item, _ in accepted if item.label is not None and item.label not in label_ids]
             if new:
                 label_ids |= functions.ensure_labels(ws.db, function_id, new)
             found = [_new_sample(item, image, label_ids) for item, image in accepted]
+            if trouble is not None:
+                # What was taken must not lie there as bytes that nothing names.
+                imports.add_samples(ws.db, function_id, batch_id, found, rejected, relabel=relabel)
+                raise trouble
             looked += len(chunk)
             if quota is None:
                 try:
@@ -185,8 +211,8 @@ def import_items(
 class _Inspection:
     """Threads that read, check and store files, in a ``with`` statement; what has not begun at its end never does."""
 
-    def __init__(self, ws: Workspace) -> None:
-        self._ws = ws
+    def __init__(self, ws: Workspace, known_labels: set[str]) -> None:
+        self._ws, self._known_labels = ws, known_labels
         # Decoding and waiting for the disk have threads of their own: a picture of 100 megapixels takes hundreds of
         # megabytes, and malloc keeps some of it back for every thread that ever decoded one.
         self._decoding = ThreadPoolExecutor(ws.settings.threads or os.cpu_count(), thread_name_prefix="import")
@@ -214,15 +240,40 @@ class _Inspection:
     def _inspect(self, item: Incoming) -> tuple[ImageRow, Future[None]]:
         data = item.read()
         image = describe_image(self._ws, data, item.file_name)
+        # Before its bytes are stored, or they would be nobody's.
+        if item.label is not None and item.label not in self._known_labels:
+            try:
+                functions.clean_label_name(item.label)
+            except InvalidInput as error:
+                raise LabelUnusable(item.file_name, str(error)) from error
         # Else files would gather in memory where the disk is slower than the decoding.
         self._on_the_way.acquire()
-        written = self._writing.submit(self._ws.blobs.put_image, image.image_hash, data)
+        written = self._writing.submit(store_bytes, self._ws, image.image_hash, data)
         written.add_done_callback(lambda _: self._on_the_way.release())
         return image, written
 
 
+def _end_of_storing(refused: Sequence[OSError], ever: bool, now: bool) -> StorageFull | StorageUnavailable | None:
+    """Why nothing more can be stored, if that is so; ``ever`` and ``now``: whether other files were, and just now."""
+    troubles = [trouble for error in refused if (trouble := storage_trouble(error)) is not None]
+    for found in troubles:
+        if isinstance(found, StorageFull):
+            return found
+    if troubles and not now and (len(troubles) > 1 or not ever):
+        first = troubles[0]
+        return first if isinstance(first, StorageUnavailable) else None
+    return None
+
+
+def _not_stored(item: Incoming, error: OSError) -> NotStored:
+    return NotStored(item.file_name, error.strerror or "the disk reports an error")
+
+
 def _import_entries(ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report) -> int:
     plan = LabelPlan.from_json(payload["plan"])
+    if plan.mode == "one" and plan.label is not None:
+        # Better now than as a line for each file.
+        functions.clean_label_name(plan.label)
     with open_source(ws, payload) as source:
         entries = source.entries()
         if not entries:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import re
 import secrets
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from detector.storage import jobs
 from detector.workspace import Workspace
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
 
 #: An archive that was uploaded but not imported is kept for so long: somebody may still be choosing its labels.
 KEPT_SECONDS = 24 * 3600
@@ -22,11 +33,17 @@ SELECTION_ENDING = ".ids"
 #: So do tables of labels that were given beside an archive, until the import is done.
 TABLE_ENDING = ".table"
 
+#: Between making a file and holding it.
+_UNLOCKED_SECONDS = 60.0
+
+#: How the blob store names what it has not finished.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp$")
+
 
 def spool_table(ws: Workspace, data: bytes) -> Path:
     """Keep an uploaded table of labels until its import is done."""
     path = ws.spool / f"{secrets.token_hex(12)}{TABLE_ENDING}"
-    path.write_bytes(data)
+    _write_whole(path, lambda partial: partial.write_bytes(data))
     return path
 
 
@@ -39,33 +56,113 @@ def spooled(ws: Workspace, payload: dict[str, Any]) -> list[Path]:
 
 def spool_files(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """Write uploaded files into one ZIP at ``path``, so that they survive a restart."""
-    seen: Counter[str] = Counter()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for file_name, data in files:
-            file_name = file_name.lstrip("/")
-            seen[file_name] += 1
-            if seen[file_name] > 1:
-                path_shown = PurePosixPath(file_name)
-                file_name = str(path_shown.with_stem(f"{path_shown.stem} ({seen[file_name]})"))
-            archive.writestr(file_name, data)
+
+    def write(partial: Path) -> None:
+        seen: Counter[str] = Counter()
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            for file_name, data in files:
+                file_name = file_name.lstrip("/")
+                seen[file_name] += 1
+                if seen[file_name] > 1:
+                    path_shown = PurePosixPath(file_name)
+                    file_name = str(path_shown.with_stem(f"{path_shown.stem} ({seen[file_name]})"))
+                archive.writestr(file_name, data)
+
+    _write_whole(path, write)
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """A file of the spool whole or not at all: half an archive on a full disk is no archive, and takes what is left."""
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with begin_part(partial):
+            write(partial)
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def begin_part(path: Path) -> BinaryIO:
+    """Make the file of an upload that arrives, and hold it: `sweep_spool` removes those that nobody holds.
+
+    The system lets go of it when the file is closed, however its process ends. Raises FileExistsError.
+    """
+    file = path.open("xb")
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # Not on every network drive; its age has to do.
+            log.info("%s cannot be locked", path.parent)
+    return file
 
 
 def sweep_spool(ws: Workspace, kept_seconds: float = KEPT_SECONDS) -> int:
     """Remove halves of uploads, archives that nobody imported for a day and old selections; returns how many files.
 
-    Call it before the server takes uploads: a half that lies there then belongs to a process that is gone. Archives
-    that a job still names are kept however old they are.
+    Another server may be at work in the same folder: halves that somebody still writes are left, however long they
+    take. Archives that a job still names are kept however old they are.
     """
+    moment = time.time()
+    old = [
+        path
+        for path in ws.spool.iterdir()
+        if path.suffix in (".zip", SELECTION_ENDING, TABLE_ENDING) and _older(path, moment - kept_seconds)
+    ]
+    # Asked after looking: what was asked for in between is wanted.
     wanted = {path for job in jobs.list_jobs(ws.db, limit=1_000_000) for path in spooled(ws, job.payload)}
-    before = time.time() - kept_seconds
     removed = 0
-    for path in ws.spool.iterdir():
-        abandoned = (
-            path.suffix in (".zip", SELECTION_ENDING, TABLE_ENDING)
-            and path not in wanted
-            and path.stat().st_mtime < before
-        )
-        if path.suffix == ".part" or abandoned:
+    for path in old:
+        if path not in wanted:
             path.unlink(missing_ok=True)
             removed += 1
+    for path in ws.spool.glob("*.part"):
+        # What is younger may have been made but not locked yet.
+        if _older(path, moment - _UNLOCKED_SECONDS) and _remove_unless_held(path, moment - kept_seconds):
+            removed += 1
     return removed
+
+
+def sweep_temporary(ws: Workspace, kept_seconds: float = KEPT_SECONDS) -> int:
+    """Remove what killed processes left half written beside images and models; returns how many files.
+
+    Such a file is written within moments, so one of yesterday is nobody's. Object storage has none of them.
+    """
+    before = time.time() - kept_seconds
+    removed = 0
+    for folder, _, names in os.walk(ws.settings.data_dir / "blobs"):
+        for name in names:
+            if _TEMPORARY.search(name) and _older(path := Path(folder, name), before):
+                path.unlink(missing_ok=True)
+                removed += 1
+    return removed
+
+
+def _older(path: Path, moment: float) -> bool:
+    try:
+        return path.stat().st_mtime < moment
+    except FileNotFoundError:
+        return False
+
+
+def _remove_unless_held(path: Path, certainly_old: float) -> bool:
+    try:
+        with path.open("rb") as file:
+            if fcntl is None:
+                if not _older(path, certainly_old):
+                    return False
+            else:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+                except OSError:
+                    if not _older(path, certainly_old):
+                        return False
+            path.unlink()
+    except OSError:
+        # Gone meanwhile: its upload ended.
+        return False
+    return True

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
+from detector.errors import StorageFull
 from detector.imaging import inspect_image, sha256_hex
 from detector.storage import imports
 from detector.storage.imports import ImageRow
+from detector.storage.trouble import may_pass
 from detector.workspace import Workspace
+
+#: A flush of the disk that failed goes well a moment later; room on it does not come so soon.
+_MOMENTS = (0.05, 0.3)
 
 
 def store_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
@@ -19,8 +26,21 @@ def store_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
         The bytes cannot be used as an image.
     """
     image = describe_image(ws, data, name)
-    ws.blobs.put_image(image.image_hash, data)
+    store_bytes(ws, image.image_hash, data)
     return image
+
+
+def store_bytes(ws: Workspace, image_hash: str, data: bytes) -> None:
+    """Put an image's bytes into the blob store, several times if need be. Raises what the last time raised."""
+    for pause in _MOMENTS:
+        try:
+            return ws.blobs.put_image(image_hash, data)
+        except OSError as error:
+            trouble = may_pass(error)
+            if trouble is None or isinstance(trouble, StorageFull):
+                raise
+        time.sleep(pause)
+    return ws.blobs.put_image(image_hash, data)
 
 
 def describe_image(ws: Workspace, data: bytes, name: str) -> ImageRow:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exists, func, insert, select, update
 
 from detector.errors import InvalidInput, NotFound
 from detector.storage.database import Database, new_id, now
 from detector.storage.revisions import next_revision
-from detector.storage.schema import annotation_history, labels, samples
+from detector.storage.schema import annotation_history, functions, labels, models, samples
 
 #: How many ids one statement may name; SQLite's own limit is 32,766.
 _CHUNK = 5000
@@ -20,6 +20,9 @@ _CHUNK = 5000
 PERSON = "person"
 #: Two labels were made one: a change of many samples that no undo can take back, as one of the labels is gone.
 MERGE = "merge"
+
+#: Between two changes while the clock is behind, in seconds: no two of them are one moment.
+_STEP = 1e-3
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: 
     operation = new_id()
     changed = 0
     with db.write() as connection:
-        moment = now()
+        moment, ordered = now(), moment_of_change(connection)
         owner = None
         if label_id is not None:
             owner = connection.scalar(select(labels.c.function_id).where(labels.c.id == label_id))
@@ -89,7 +92,7 @@ def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: 
                     )
                 )
             if moving:
-                given = {"label_id": label_id, "at": moment, "by": by, "operation": operation}
+                given = {"label_id": label_id, "at": ordered, "by": by, "operation": operation}
                 connection.execute(insert(annotation_history), [{**given, **_before(row)} for row in moving])
             changed += len(moving)
     return changed
@@ -112,8 +115,31 @@ def moment_between(db: Database) -> float:
 
     Every change takes its time inside its transaction, and so does this, so that none is under way with an earlier one.
     """
-    with db.write():
-        return now()
+    with db.write() as connection:
+        return _later_than(now(), _last_change(connection), 0.0)
+
+
+def moment_of_change(connection: Connection) -> float:
+    """When a change of labels happens, for the history: later than all changes and readings of labels before it.
+
+    That is now, unless the clock was set back since: then it is a little after the last of them. What is newer than a
+    model goes by this order, and must not take all labels for newer for as long as the clock was wrong.
+    """
+    live = select(functions.c.live_model_id).where(functions.c.live_model_id.is_not(None))
+    read = connection.scalar(select(func.max(models.c.labels_read_at)).where(models.c.id.in_(live)))
+    return _later_than(now(), max(_last_change(connection), read or 0.0), _STEP)
+
+
+def _last_change(connection: Connection) -> float:
+    given = connection.scalar(select(func.max(annotation_history.c.at)))
+    undone = connection.scalar(
+        select(func.max(annotation_history.c.undone_at)).where(annotation_history.c.undone_at.is_not(None))
+    )
+    return max(given or 0.0, undone or 0.0)
+
+
+def _later_than(moment: float, last: float, step: float) -> float:
+    return moment if moment > last else last + step
 
 
 def changed_since(db: Database, moment: float) -> list[int]:
@@ -148,7 +174,7 @@ def history(db: Database, sample_id: str) -> list[HistoryEntry]:
 
 
 def _undo(connection: Connection, function_id: str, operation: str) -> Undone:
-    moment = now()
+    moment = moment_of_change(connection)
     given: ColumnElement[bool] = samples.c.label_id.is_not_distinct_from(annotation_history.c.label_id)
     rows = connection.execute(
         select(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import NotFound
+from detector.storage.annotating import moment_of_change
 from detector.storage.database import Database, new_id, now
 from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, images, import_batches, import_rows, labels, samples, thumbnails
+
+#: In bytes.
+_LONGEST_LINE_NAME = 2000
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,14 @@ def finish_batch(db: Database, batch_id: str, state: str, total: int, note: str 
             update(import_batches)
             .where(import_batches.c.id == batch_id)
             .values(state=state, total=total, note=note, finished_at=now())
+        )
+
+
+def forget_rejected(db: Database, batch_id: str) -> None:
+    """Remove the lines of rejected files from a batch's report: its files are about to be looked at again."""
+    with db.write() as connection:
+        connection.execute(
+            delete(import_rows).where(import_rows.c.batch_id == batch_id, import_rows.c.outcome == "rejected")
         )
 
 
@@ -365,6 +378,7 @@ def add_samples(
                     )
                 )
                 row["label_id"] = label_id
+        ordered = moment_of_change(connection) if history else moment
         report += [{"file": file, "outcome": "rejected", "reason": reason} for file, reason in rejected]
         insert_images(connection, new_images, moment)
         if new_samples:
@@ -373,11 +387,13 @@ def add_samples(
             connection.execute(
                 insert(annotation_history),
                 [
-                    {"sample_id": s, "label_id": new, "previous_label_id": old, "at": moment, "by": annotated_by}
+                    {"sample_id": s, "label_id": new, "previous_label_id": old, "at": ordered, "by": annotated_by}
                     for s, new, old in history
                 ],
             )
         if batch_id is not None and report:
+            for line in report:
+                line["file"] = _line_name(line["file"])
             seen = set(
                 connection.scalars(
                     select(import_rows.c.file).where(
@@ -389,6 +405,17 @@ def add_samples(
             if fresh:
                 connection.execute(insert(import_rows), list(fresh.values()))
     return results
+
+
+def _line_name(file: str) -> str:
+    """A file's name as the key of its line: an archive's may have 65,535 bytes, of which PostgreSQL indexes 2,704.
+
+    Its middle gives way to a number of its own, so that no two files share a line.
+    """
+    if len(file.encode(errors="replace")) <= _LONGEST_LINE_NAME:
+        return file
+    number = hashlib.sha256(file.encode(errors="replace")).hexdigest()[:12]
+    return f"{file[:150]}...{number}...{file[-150:]}"
 
 
 _SELECT_BATCH = select(*(import_batches.c[name] for name in ImportBatch.__dataclass_fields__))

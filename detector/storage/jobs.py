@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import Connection, case, func, insert, or_, select, update
 
 from detector.errors import JobCancelled, NotFound
 from detector.storage.database import Database, new_id, now
@@ -17,9 +21,17 @@ from detector.storage.schema import functions, jobs
 #: After this silence a job of another machine counts as orphaned; on this machine the process itself is asked.
 STALE_SECONDS = 120
 
+#: Clocks are set right by less than this without anybody noticing.
+_CLOCK_SLACK = 1.0
+
+#: Of running jobs of other machines: their last sign of life and when, by a clock that nobody sets, it was first seen.
+_last_signs: dict[str, tuple[float | None, float]] = {}
+
 
 @dataclass(frozen=True)
 class Job:
+    """One row. ``heartbeat`` is when something was last said of it: asked for, put off, taken, progress."""
+
     id: str
     function_id: str
     kind: str
@@ -72,7 +84,9 @@ def enqueue(
         ):
             if row.payload == payload:
                 if postpone:
-                    connection.execute(update(jobs).where(jobs.c.id == row.id).values(run_after=now() + delay))
+                    connection.execute(
+                        update(jobs).where(jobs.c.id == row.id).values(run_after=now() + delay, heartbeat=now())
+                    )
                 return str(row.id)
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
@@ -85,6 +99,7 @@ def enqueue(
                 payload=payload,
                 state="queued",
                 run_after=now() + delay,
+                heartbeat=now(),
                 created_at=now(),
             )
         )
@@ -99,6 +114,7 @@ def claim(
     Two jobs of one function and kind never run at the same time.
     """
     with db.write() as connection:
+        _follow_the_clock(connection)
         running = select(jobs.c.function_id).where(jobs.c.state == "running", jobs.c.kind.in_(kinds))
         statement = select(jobs.c.id).where(
             jobs.c.state == "queued", jobs.c.kind.in_(kinds), jobs.c.function_id.not_in(running)
@@ -152,13 +168,45 @@ def requeue(db: Database, job_id: str) -> None:
         )
 
 
-def requeue_orphans(db: Database) -> int:
-    """Queue again what a dead process was running; returns how many jobs."""
+def put_off(db: Database, job_id: str, sentence: str, seconds: float) -> None:
+    """Put a running job of this process back into the queue for a while; ``sentence`` says what it waits for."""
+    with db.write() as connection:
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job_id, jobs.c.state == "running", jobs.c.owner == this_process())
+            .values(state="queued", owner=None, rate=None, message=sentence, run_after=now() + seconds, heartbeat=now())
+        )
+
+
+def say_alive(db: Database) -> None:
+    """Give all jobs that this process runs a sign of life, for those who cannot see the process."""
+    with db.write() as connection:
+        connection.execute(
+            update(jobs).where(jobs.c.state == "running", jobs.c.owner == this_process()).values(heartbeat=now())
+        )
+
+
+def requeue_orphans(db: Database, running: Collection[str] | None = None) -> int:
+    """Queue again what nobody runs; returns how many jobs.
+
+    Parameters
+    ----------
+    running : collection of str, optional
+        What this process runs, where the caller knows: whatever else its rows claim is an orphan too, as a job that
+        was taken just before the database went away. If not given, all of them count as run.
+    """
     with db.write() as connection:
         rows = connection.execute(
             select(jobs.c.id, jobs.c.owner, jobs.c.heartbeat).where(jobs.c.state == "running")
         ).all()
-        orphans = [row.id for row in rows if not _alive(row.owner, row.heartbeat)]
+        orphans = [
+            row.id
+            for row in rows
+            if not _alive(row.id, row.owner, row.heartbeat)
+            or (running is not None and row.owner == this_process() and row.id not in running)
+        ]
+        for job_id in _last_signs.keys() - {row.id for row in rows}:
+            _last_signs.pop(job_id, None)
         if orphans:
             connection.execute(
                 update(jobs).where(jobs.c.id.in_(orphans)).values(state="queued", owner=None, run_after=0.0)
@@ -188,19 +236,60 @@ def list_jobs(db: Database, function_id: str | None = None, active: bool = True,
 
 def this_process() -> str:
     """A name for this process that no later process of the same number shares."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+    return _name_of_process(os.getpid())
 
 
-def _alive(owner: str | None, heartbeat: float | None) -> bool:
+@cache
+def _name_of_process(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}:{_born(pid)}"
+
+
+def _born(pid: int) -> str | None:
+    """What tells a process from all others of its number; None where there is none of it now.
+
+    Not the time of its start: Linux counts from the start of the machine, and once somebody sets the clock, everybody
+    who works out the time anew gets another one.
+    """
+    try:
+        # The name of the program may hold spaces and brackets; behind the last bracket are numbers only.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        # Dead, but its parent has not asked how it ended.
+        return f"{machine[:8]}-{fields[19]}" if fields[0] not in "ZX" else None
+    except (OSError, IndexError):
+        pass
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return None
+
+
+def _alive(job_id: str, owner: str | None, heartbeat: float | None) -> bool:
     if owner is None:
         return False
-    host, pid, created = owner.rsplit(":", 2)
-    if host != socket.gethostname():
-        return heartbeat is not None and now() - heartbeat < STALE_SECONDS
-    try:
-        return abs(psutil.Process(int(pid)).create_time() - float(created)) < 0.05
-    except psutil.Error:
-        return False
+    host, pid, born = owner.rsplit(":", 2)
+    if host == socket.gethostname():
+        return _born(int(pid)) == born
+    # Its clock or ours may have been set back since, and then its last sign looks new for as long as that.
+    moment = time.monotonic()
+    if _last_signs.get(job_id, (None, 0.0))[0] != heartbeat or job_id not in _last_signs:
+        _last_signs[job_id] = (heartbeat, moment)
+    return (
+        heartbeat is not None and now() - heartbeat < STALE_SECONDS and moment - _last_signs[job_id][1] < STALE_SECONDS
+    )
+
+
+def _follow_the_clock(connection: Connection) -> None:
+    """Where the clock was set back since jobs were asked for or put off: their pause begins now, not in an hour."""
+    moment = now()
+    asked = func.coalesce(jobs.c.heartbeat, jobs.c.created_at)
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.state == "queued", asked > moment + _CLOCK_SLACK, jobs.c.run_after > moment)
+        .values(
+            run_after=moment + case((jobs.c.run_after > asked, jobs.c.run_after - asked), else_=0.0), heartbeat=moment
+        )
+    )
 
 
 _SELECT = select(*(jobs.c[name] for name in Job.__dataclass_fields__))

@@ -12,8 +12,8 @@ from detector.storage.schema import functions, labels
 
 
 def without_controls(name: str) -> str:
-    """``name`` trimmed, control characters as spaces."""
-    return "".join(" " if category(character) == "Cc" else character for character in name).strip()
+    """``name`` trimmed, control characters, and halves of characters that no database stores, as spaces."""
+    return "".join(" " if category(character) in ("Cc", "Cs") else character for character in name).strip()
 
 
 def stored_spelling(name: str) -> str:

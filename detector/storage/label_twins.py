@@ -14,8 +14,8 @@ from sqlalchemy import case, delete, func, insert, literal, select, update
 
 from detector.errors import InvalidInput, NotFound
 from detector.label_names import label_key
-from detector.storage.annotating import MERGE
-from detector.storage.database import Database, new_id, now
+from detector.storage.annotating import MERGE, moment_of_change
+from detector.storage.database import Database, new_id
 from detector.storage.functions import Label, list_labels
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
@@ -82,7 +82,7 @@ def merge_labels(db: Database, from_label_id: str, into_label_id: str) -> int:
             "sample_id": samples.c.id,
             "label_id": literal(kept.id),
             "previous_label_id": samples.c.label_id,
-            "at": literal(now()),
+            "at": literal(moment_of_change(connection)),
             "by": literal(MERGE),
             "operation": literal(new_id()),
             "previous_at": samples.c.annotated_at,

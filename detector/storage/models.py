@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,9 +75,18 @@ def add_model(
     """
     model_id = new_id()
     # Bytes before rows: a crash in between leaves a file that nothing names.
-    blobs.put(_model_path(model_id), model_file)
-    if out_of_fold_file is not None:
-        blobs.put(_out_of_fold_path(model_id), out_of_fold_file)
+    try:
+        blobs.put(_model_path(model_id), model_file)
+        if out_of_fold_file is not None:
+            blobs.put(_out_of_fold_path(model_id), out_of_fold_file)
+        _add_row(db, function_id, model_id, facts)
+    except Exception:
+        _remove_unnamed(db, blobs, model_id)
+        raise
+    return get_model(db, model_id)
+
+
+def _add_row(db: Database, function_id: str, model_id: str, facts: dict[str, Any]) -> None:
     with db.write() as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
@@ -89,7 +99,17 @@ def add_model(
         connection.execute(
             update(functions).where(functions.c.id == function_id).values(live_model_id=model_id, training_note="")
         )
-    return get_model(db, model_id)
+
+
+def _remove_unnamed(db: Database, blobs: Blobs, model_id: str) -> None:
+    """Take the files of a model away that did not come to be: each attempt on a full disk would leave some."""
+    with contextlib.suppress(Exception):
+        # A commit that was answered with an error may have come through all the same.
+        with db.read() as connection:
+            there = connection.scalar(select(models.c.id).where(models.c.id == model_id)) is not None
+        if not there:
+            blobs.delete(_model_path(model_id))
+            blobs.delete(_out_of_fold_path(model_id))
 
 
 def get_model(db: Database, model_id: str) -> ModelRow:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from detector.errors import Conflict, DetectorError, InvalidInput, NotFound
+from detector.storage.annotating import moment_of_change
 from detector.storage.database import Database, new_id, now
 from detector.storage.imports import ImageRow, insert_images
 from detector.storage.known_labels import known_labels
@@ -60,7 +61,7 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
         label) or NotFound (no such function).
     """
     with db.write() as connection:
-        moment = now()
+        moment, ordered = now(), moment_of_change(connection)
         known = _Known(connection, posts)
         answers: list[str | DetectorError] = []
         new_images, new_samples, history, binned = [], [], [], []
@@ -103,7 +104,7 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
                 }
             )
             if label_id:
-                history.append({"sample_id": sample_id, "label_id": label_id, "at": moment, "by": "api"})
+                history.append({"sample_id": sample_id, "label_id": label_id, "at": ordered, "by": "api"})
             answers.append(sample_id)
         revisions = {function_id: next_revision(connection, function_id) for function_id in known.functions}
         for row in new_samples:

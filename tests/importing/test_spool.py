@@ -52,7 +52,7 @@ def test_halves_and_forgotten_archives_are_swept_and_what_is_wanted_stays(ws: Wo
     request_import(ws, function.id, zip_payload(queued, LabelPlan("one", label="real"), "queued"), "zip")
     selection = ws.spool / f"old{SELECTION_ENDING}"
     selection.write_text("a b", encoding="ascii")
-    for path in (forgotten, queued, selection):
+    for path in (forgotten, queued, selection, half):
         _aged(path, 3)
 
     assert sweep_spool(ws) == 3

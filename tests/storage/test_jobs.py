@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,50 @@ def test_a_job_of_another_machine_counts_by_its_heartbeat(ws: Workspace, functio
     _set(ws, job_id, owner="elsewhere:1:1.00")
     assert jobs.requeue_orphans(ws.db) == 0
     _set(ws, job_id, heartbeat=now() - jobs.STALE_SECONDS - 1)
+    assert jobs.requeue_orphans(ws.db) == 1
+
+
+def test_what_a_process_took_but_does_not_run_goes_back_into_the_queue(ws: Workspace, function: Function) -> None:
+    """Kind: a job that was taken just as the database went away stayed "running" with nobody running it."""
+    job_id = jobs.enqueue(ws.db, function.id, "build")
+    assert jobs.claim(ws.db, BUILD) is not None
+    assert jobs.requeue_orphans(ws.db, {job_id}) == 0
+    assert jobs.requeue_orphans(ws.db, set()) == 1
+    assert jobs.get_job(ws.db, job_id).state == "queued"
+
+
+@pytest.mark.parametrize("set_by", [-3600, 3600, -3, 86_400 * 365])
+@pytest.mark.parametrize("how", ["asked", "put off"])
+def test_a_clock_that_was_set_since_keeps_no_job_waiting_longer_than_its_pause(
+    ws: Workspace, function: Function, set_by: float, how: str
+) -> None:
+    """Kind: after the clock went back an hour a build waited for 3,580 s. Its rows are as another clock wrote them."""
+    job_id = jobs.enqueue(ws.db, function.id, "build", delay=0 if how == "put off" else 0.3)
+    if how == "put off":
+        assert jobs.claim(ws.db, BUILD) is not None
+        jobs.put_off(ws.db, job_id, "The disk is full.", 0.3)
+    job = jobs.get_job(ws.db, job_id)
+    assert job.heartbeat is not None
+    _set(ws, job_id, **{name: getattr(job, name) - set_by for name in ("run_after", "heartbeat", "created_at")})
+    deadline = time.monotonic() + 5
+    while jobs.claim(ws.db, BUILD) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_sign_of_life_from_the_future_does_not_keep_the_job_of_a_dead_machine(
+    ws: Workspace, function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kind: as above; whether another machine lives was told by the clock alone."""
+    job_id = jobs.enqueue(ws.db, function.id, "build")
+    jobs.claim(ws.db, BUILD)
+    _set(ws, job_id, owner="elsewhere:1:1.00", heartbeat=now() + 3600)
+    monkeypatch.setattr(jobs, "STALE_SECONDS", 0.2)
+    assert jobs.requeue_orphans(ws.db) == 0
+    _set(ws, job_id, heartbeat=now() + 3601)
+    time.sleep(0.3)
+    assert jobs.requeue_orphans(ws.db) == 0, "it has given another sign"
+    time.sleep(0.3)
     assert jobs.requeue_orphans(ws.db) == 1
 
 
