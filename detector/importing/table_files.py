@@ -200,7 +200,7 @@ class _Names:
     """Paths or their ends -> the path's number, or that it is ambiguous."""
 
     def __init__(self, named: Iterable[tuple[_Parts, int]]) -> None:
-        self._named = _unambiguous(named)
+        self._named = _unambiguous((parts, number) for parts, number in named if parts)
 
     @cached_property
     def _without_ending(self) -> dict[_Parts, int]:
@@ -271,7 +271,8 @@ class _Claims:
 def _names_tell(hits: Iterable[tuple[str, _Hit]], claims: _Claims) -> bool:
     """Whether no two cells name the same file in different folders."""
     everything = {hit.parts for _, hit in hits} | set(map(_parts, claims.files()))
-    return all(count == 1 for count in Counter(parts[-1] for parts in everything).values())
+    # A cell that is only dots and slashes has no name, although the path "./" is claimed by it.
+    return all(count == 1 for count in Counter(parts[-1] for parts in everything if parts).values())
 
 
 def _unambiguous(named: Iterable[tuple[_Parts, int]]) -> dict[_Parts, int]:
