@@ -89,6 +89,15 @@ class EntryUnreadable(ImageError):
         self.why = why
 
 
+class StoredFileDamaged(ImageError):
+    """The stored bytes of an image are not those that were imported."""
+
+    def __init__(self, image_hash: str) -> None:
+        super().__init__(
+            image_hash, "The stored file of this picture is damaged. Import the same picture again to mend it."
+        )
+
+
 class ArchiveError(DetectorError):
     """An uploaded archive cannot be used at all."""
 
@@ -229,9 +238,19 @@ class StorageDamaged(StorageTrouble):
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"The database is damaged ({why}). Stop the program and put back a copy of the data folder from before."
+            f"The database is damaged ({why}). Stop the program and put back a copy of the data folder from before. "
+            "Without one, copy the folder first: in the copy sqlite3 says with PRAGMA integrity_check what is hit and "
+            "with .recover saves what can still be read; pictures and models are files of their own in blobs."
         )
         self.why = why
+
+
+class DataFolderUnusable(DetectorError):
+    """The data folder, or the database that belongs to it, cannot be opened; the sentence says why and what to do."""
+
+
+class DatabaseMissing(DataFolderUnusable):
+    """There is no database where one was: a new one beside the old pictures would look as if all of it were gone."""
 
 
 class JobCancelled(DetectorError):
