@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.closing(Workspace.open(load_settings())) as ws:
             opened.append(ws)
             if ws.warning:
-                say(ws.warning)
+                say(f"{ws.warning} The data folder is {ws.settings.data_dir}.")
             return int(options.run(ws, options))
 
     return in_sentences(run)

@@ -98,8 +98,8 @@ def in_sentences(run: Callable[[list[Workspace]], int]) -> int:
     except KeyboardInterrupt:
         _say("Stopped. Start the same command again to go on where it was.")
         code = INTERRUPTED
-    except _AnswerLost as lost:
-        return _say_lost(lost)
+    except _AnswerLost as error:
+        return _say_lost(error)
     except BaseException as error:
         sentence = _sentence(error, opened[0] if opened else None)
         if sentence is None:

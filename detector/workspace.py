@@ -56,7 +56,7 @@ class Workspace:
             db = Database(settings.url, lambda: require_no_leftovers(folder, settings.url))
             try:
                 blobs = Blobs(str(folder / BLOBS))
-                return cls(settings, db, blobs, missing_pictures(db, blobs, folder))
+                return cls(settings, db, blobs, missing_pictures(db, blobs))
             except BaseException:
                 db.close()
                 raise
@@ -119,9 +119,14 @@ def _why_unusable(settings: Settings, error: BaseException) -> str:
             f"The database {path} cannot be opened: its disk is full. Make room there, then try again; what was stored "
             "is kept."
         )
-    if isinstance(trouble, StorageDamaged):
-        return f"{path} cannot be used. {trouble}"
     code = _sqlite_code(error)
+    if code == sqlite3.SQLITE_NOTADB:
+        return (
+            f"The file {path} is not a database, or its beginning is damaged; it was left as it is. Put back a copy of "
+            "the right one, or name another data folder in DETECTOR_DATA_DIR."
+        )
+    if isinstance(trouble, StorageDamaged):
+        return f"The database {path} cannot be used. {trouble}"
     if code == sqlite3.SQLITE_BUSY:
         return (
             f"The database {path} is held by another program and was not let go within {BUSY_TIMEOUT_SECONDS} s. End "

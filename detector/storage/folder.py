@@ -73,7 +73,7 @@ def require_no_leftovers(data_dir: Path, url: str) -> None:
     )
 
 
-def missing_pictures(db: Database, blobs: Blobs, data_dir: Path) -> str:
+def missing_pictures(db: Database, blobs: Blobs) -> str:
     """A sentence where none of the newest pictures has its file, as with the database of another data folder; else "".
 
     A look at a few files, whatever the number of pictures.
@@ -93,9 +93,9 @@ def missing_pictures(db: Database, blobs: Blobs, data_dir: Path) -> str:
     if not newest or any(blobs.has_image(row.hash, row.byte_count) for row in newest):
         return ""
     return (
-        f"None of the newest pictures that the database knows has its file in {data_dir / BLOBS}: the database may "
-        "belong to another data folder, or that folder was moved. Put the two together again; until then pictures "
-        "cannot be opened, looked at anew or exported."
+        f"None of the newest pictures that the database knows has its file in the folder {BLOBS} of the data folder: "
+        f"the database may belong to another data folder, or {BLOBS} was moved. Put the two together again; until then "
+        "pictures cannot be opened, exported or looked at by another backbone."
     )
 
 
