@@ -19,6 +19,7 @@ from detector.api.exports import export_routes
 from detector.api.failures import answers_beside_the_api
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
+from detector.deletion import sweep_in_background
 from detector.errors import DetectorError
 from detector.exposure import LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.jobs import JobRunner
@@ -49,6 +50,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     answer_at_once()
     runner = JobRunner(workspace)
     runner.start()
+    sweep_in_background(workspace)
     try:
         yield None
     finally:

@@ -89,15 +89,6 @@ class EntryUnreadable(ImageError):
         self.why = why
 
 
-class StoredFileDamaged(ImageError):
-    """The stored bytes of an image are not those that were imported."""
-
-    def __init__(self, image_hash: str) -> None:
-        super().__init__(
-            image_hash, "The stored file of this picture is damaged. Import the same picture again to mend it."
-        )
-
-
 class ArchiveError(DetectorError):
     """An uploaded archive cannot be used at all."""
 
@@ -106,6 +97,24 @@ class NotFound(DetectorError):
     def __init__(self, noun: str, key: str) -> None:
         super().__init__(f"There is no {noun} {key!r}. It may have been deleted.")
         self.noun, self.key = noun, key
+
+
+class StoredFileDamaged(ImageError):
+    """The stored bytes of an image are not those that were imported, or, with a ``why``, cannot be read."""
+
+    def __init__(self, image_hash: str, why: str = "") -> None:
+        what = f"cannot be read ({why})" if why else "is damaged"
+        super().__init__(
+            image_hash, f"The stored file of this picture {what}. Import the same picture again to mend it."
+        )
+
+
+class StoredFileMissing(NotFound):
+    """The bytes of an image that was imported are not there any more."""
+
+    def __init__(self, image_hash: str) -> None:
+        super().__init__("image", image_hash)
+        self.args = ("The stored file of this picture is missing from the data folder. Import the same picture again.",)
 
 
 class Conflict(DetectorError):

@@ -77,6 +77,15 @@ def add_model(
     blobs.put(_model_path(model_id), model_file)
     if out_of_fold_file is not None:
         blobs.put(_out_of_fold_path(model_id), out_of_fold_file)
+    try:
+        _insert_model(db, function_id, model_id, facts)
+    except NotFound:
+        delete_model_files(blobs, model_id)
+        raise
+    return get_model(db, model_id)
+
+
+def _insert_model(db: Database, function_id: str, model_id: str, facts: dict[str, Any]) -> None:
     with db.write() as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
@@ -89,7 +98,12 @@ def add_model(
         connection.execute(
             update(functions).where(functions.c.id == function_id).values(live_model_id=model_id, training_note="")
         )
-    return get_model(db, model_id)
+
+
+def delete_model_files(blobs: Blobs, model_id: str) -> None:
+    """Remove what a model that is no longer in the table has left in the blob store; nothing happens without."""
+    blobs.delete(_model_path(model_id))
+    blobs.delete(_out_of_fold_path(model_id))
 
 
 def get_model(db: Database, model_id: str) -> ModelRow:
