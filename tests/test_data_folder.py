@@ -198,7 +198,7 @@ def as_nobody(root: Path, *arguments: str) -> Ran:
     """The real command line as a user who is not root: root may write everywhere."""
     if os.geteuid() or shutil.which("setpriv") is None:
         pytest.skip("only root can become another user, by setpriv")
-    for folder in root.parents[:-2]:
+    for folder in (root, *list(root.parents)[:-2]):
         folder.chmod(folder.stat().st_mode | 0o555)
     process = subprocess.run(
         [
