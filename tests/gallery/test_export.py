@@ -222,6 +222,19 @@ def test_importing_an_exported_zip_gives_the_same_labels(ws: Workspace, tmp_path
     assert [row.file for row in imports.batch_rows(other.db, batch, ["rejected"])] == ["samples.csv"]
 
 
+def test_a_damaged_file_is_a_line_in_the_table_and_no_picture(ws: Workspace) -> None:
+    """The kind: flipped bits were exported as the original."""
+    function = labelled_function(ws, 2)
+    sample = samples.find_samples(ws.db, function.id)[0]
+    [path] = (ws.settings.data_dir / "blobs" / "images").rglob(sample.image_hash)
+    path.write_bytes(bytes(path.stat().st_size))
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(export_zip(ws, function.id, _ids(ws, function)))))
+    assert len(archive.namelist()) == 4
+    rows = {row["sample"]: row for row in csv.DictReader(io.StringIO(archive.read("samples.csv").decode("utf-8-sig")))}
+    assert "is damaged" in rows[sample.id]["problem"]
+    assert [row["problem"] for row in rows.values()].count("") == 3
+
+
 def _made_of_noise(ws: Workspace, function: Function, n: int, size: int, source: str = "") -> list[str]:
     """Samples whose files are noise: what is exported does not look into them."""
     rng = np.random.default_rng(0)
