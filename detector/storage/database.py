@@ -250,18 +250,19 @@ def _something_gone(error: BaseException) -> StorageTrouble | None:
 
 
 class _SameFile:
-    """Before every further connection: SQLite would make a file that was taken away anew, empty."""
+    """Makes every further connection: by itself SQLite would make a file that was taken away anew, empty."""
 
     def __init__(self, name: str) -> None:
-        self._path = Path(name)
+        self._path = Path(name).resolve()
 
-    def __call__(self, *_args: Any) -> None:
+    def __call__(self, dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
         try:
-            gone = not self._path.stat().st_size
+            there = self._path.stat().st_size > 0
         except FileNotFoundError:
-            gone = True
-        if gone:
+            there = False
+        if not there:
             raise StorageUnavailable("the database file was taken away while the program runs")
+        return dialect.connect(f"{self._path.as_uri()}?mode=rw", **options, uri=True)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
