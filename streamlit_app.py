@@ -16,14 +16,17 @@ from starlette.routing import Route
 
 from detector.api.app import ApiRoute, api_app, stop_api
 from detector.api.exports import export_routes
+from detector.api.failures import answers_beside_the_api
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
+from detector.deletion import sweep_in_background
 from detector.errors import DetectorError
 from detector.exposure import LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.jobs import JobRunner
 from detector.settings import load_settings
 from detector.sockets import answer_at_once
 from detector.workspace import Workspace
+from pages._failures import show_failure
 from pages._sign_in import has_login
 
 address = st.get_option("server.address") or ""
@@ -34,6 +37,8 @@ try:
 except DetectorError as error:
     print(error, file=sys.stderr)
     sys.exit(1)
+if workspace.warning:
+    print(workspace.warning, file=sys.stderr)
 
 
 api = api_app(workspace)
@@ -45,6 +50,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     answer_at_once()
     runner = JobRunner(workspace)
     runner.start()
+    sweep_in_background(workspace)
     try:
         yield None
     finally:
@@ -73,4 +79,6 @@ app = st.App(
     ],
     middleware=middleware,
     lifespan=lifespan,
+    on_script_error=show_failure,
+    exception_handlers=answers_beside_the_api(),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
 import json
 import sys
 import time
@@ -13,10 +13,11 @@ from typing import Any
 
 from detector.access_commands import add_access_commands
 from detector.command_words import answer, backbone_option, json_option, progress_bar, say
-from detector.errors import DetectorError, InvalidInput
+from detector.errors import InvalidInput
 from detector.importing.entries import printable
 from detector.invoke_command import add_invoke_command
 from detector.label_commands import add_label_commands
+from detector.sentences import in_sentences, prepare_streams
 from detector.settings import load_settings
 from detector.source_commands import add_source_commands
 from detector.storage import functions, jobs
@@ -27,27 +28,19 @@ from detector.workspace import Workspace
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed with a sentence on stderr, 2 wrong usage."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # Names come from anywhere, and a terminal that cannot show one must not end the work.
-            stream.reconfigure(errors="backslashreplace")
-    options = build_parser().parse_args(arguments)
-    try:
+    prepare_streams()
+
+    def run(opened: list[Workspace]) -> int:
+        options = build_parser().parse_args(arguments)
         if not options.opens_data:
             return int(options.run(None, options))
-        ws = Workspace.open(load_settings())
-        try:
+        with contextlib.closing(Workspace.open(load_settings())) as ws:
+            opened.append(ws)
+            if ws.warning:
+                say(f"{ws.warning} The data folder is {ws.settings.data_dir}.")
             return int(options.run(ws, options))
-        finally:
-            ws.close()
-    except DetectorError as error:
-        print(str(error), file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. Start the same command again to go on where it was.", file=sys.stderr)
-        return 130
+
+    return in_sentences(run)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -244,7 +237,8 @@ def _export(ws: Workspace, options: argparse.Namespace) -> int:
             for piece in export(ws, function.id, sample_ids):
                 file.write(piece)
     except OSError as error:
-        raise InvalidInput(f"{options.file} cannot be written ({error.strerror}). Give another name.") from error
+        name = printable(str(options.file))
+        raise InvalidInput(f"{name} cannot be written ({error.strerror or error}). Give another name.") from error
     if options.json:
         answer({"function": function.id, "file": printable(str(options.file)), "samples": len(sample_ids)})
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from detector.backbones import choose_precision, fetch_weights, get_backbone
 from detector.backbones.availability import AUTO
 from detector.bench import LEAST_IMAGES, note_rate
-from detector.errors import ImageError, NotFound
+from detector.errors import ImageError, StoredFileDamaged, StoredFileMissing
 from detector.progress import Pace, Report, silent
 from detector.storage import embeddings, functions, models
 from detector.storage.functions import Function
@@ -76,9 +76,9 @@ def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: R
         for image_hash in hashes:
             try:
                 yield image_hash, ws.blobs.image(image_hash), image_hash
-            except NotFound:
+            except (StoredFileMissing, StoredFileDamaged) as error:
                 # Not noted as a failure: importing the picture again brings the bytes back, and then it must be tried.
-                log.warning("the file of image %s is missing from the data folder", image_hash)
+                log.warning("image %s was not looked at: %s", image_hash, error)
 
     def store(rows: list[tuple[str, dict[str, np.ndarray]]], failures: list[tuple[str, ImageError]]) -> None:
         nonlocal done

@@ -115,6 +115,24 @@ class NotFound(DetectorError):
         self.noun, self.key = noun, key
 
 
+class StoredFileDamaged(ImageError):
+    """The stored bytes of an image are not those that were imported, or, with a ``why``, cannot be read."""
+
+    def __init__(self, image_hash: str, why: str = "") -> None:
+        what = f"cannot be read ({why})" if why else "is damaged"
+        super().__init__(
+            image_hash, f"The stored file of this picture {what}. Import the same picture again to mend it."
+        )
+
+
+class StoredFileMissing(NotFound):
+    """The bytes of an image that was imported are not there any more."""
+
+    def __init__(self, image_hash: str) -> None:
+        super().__init__("image", image_hash)
+        self.args = ("The stored file of this picture is missing from the data folder. Import the same picture again.",)
+
+
 class Conflict(DetectorError):
     """Something of that name or content is already there; ``existing_id`` says which."""
 
@@ -245,9 +263,19 @@ class StorageDamaged(StorageTrouble):
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"The database is damaged ({why}). Stop the program and put back a copy of the data folder from before."
+            f"The database is damaged ({why}). Stop the program and put back a copy of the data folder from before. "
+            "Without one, copy the folder first: in the copy sqlite3 says with PRAGMA integrity_check what is hit and "
+            "with .recover saves what can still be read; pictures and models are files of their own in blobs."
         )
         self.why = why
+
+
+class DataFolderUnusable(DetectorError):
+    """The data folder, or the database that belongs to it, cannot be opened; the sentence says why and what to do."""
+
+
+class DatabaseMissing(DataFolderUnusable):
+    """There is no database where one was: a new one beside the old pictures would look as if all of it were gone."""
 
 
 class JobCancelled(DetectorError):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from detector.errors import InvalidInput
+from detector.errors import ImageError, InvalidInput, NotFound
 from detector.imaging import ImageFacts, decode_image
 from detector.imaging.normalise import Normalisation, encode_normalised, suited_normalisation
 from detector.jobs import request_build
 from detector.progress import Pace, Report, silent
 from detector.storage import functions, samples
 from detector.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 def normalise_and_retrain(ws: Workspace, function_id: str, side: int | None = None) -> str:
@@ -71,7 +74,12 @@ def file_facts(ws: Workspace, hashes: Sequence[str], code: str | None, report: R
     how = Normalisation.parse(code)
 
     def facts_of(image_hash: str) -> ImageFacts:
-        image = decode_image(ws.blobs.image(image_hash), image_hash, ws.limits)
+        try:
+            image = decode_image(ws.blobs.image(image_hash), image_hash, ws.limits)
+        except (ImageError, NotFound) as error:
+            # One file that was lost since must not end the audit of all: what its import noted is nearly the same.
+            log.warning("image %s is taken as it was imported: %s", image_hash, error)
+            return ImageFacts(**samples.image_facts(ws.db, [image_hash])[image_hash])
         return decode_image(encode_normalised(image.pixels, how), image_hash, ws.limits).facts
 
     found: list[ImageFacts] = []

@@ -94,8 +94,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         kind: Any = type(item.default)
         try:
             value = _parse(raw, item.default)
-        except ValueError as error:
-            expected = "true or false" if kind is bool else kind.__name__
+        except (ValueError, RuntimeError, OSError) as error:
+            # Of a path: a loop of links, a user without a home, a working directory that is gone.
+            expected = {bool: "true or false", type(CHECKOUT): "the path of a folder"}.get(kind, kind.__name__)
             raise InvalidInput(f"{name} is {raw!r}; expected {expected}. Correct or unset it.") from error
         if isinstance(value, int | float) and not 0 <= value < math.inf:
             raise InvalidInput(f"{name} is {raw!r}; expected a number of 0 or more. Correct or unset it.")

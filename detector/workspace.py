@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from detector.errors import InvalidInput
+from detector.errors import DataFolderUnusable, InvalidInput, StorageDamaged, StorageFull, StorageTrouble
 from detector.imaging import ImageLimits
 from detector.settings import Settings, load_settings
 from detector.storage.blobs import Blobs
-from detector.storage.database import Database
+from detector.storage.database import BUSY_TIMEOUT_SECONDS, Database
+from detector.storage.folder import BLOBS, missing_pictures, require_database, require_no_leftovers, sqlite_file
+from detector.storage.trouble import storage_trouble
+
+_ANOTHER = "Give another one in DETECTOR_DATA_DIR."
+_RIGHTS = (
+    "Give the user who runs this program the right to read and write there, or name another data folder in "
+    "DETECTOR_DATA_DIR."
+)
 
 
 @dataclass(frozen=True)
 class Workspace:
+    """``warning`` is a sentence for whoever runs this, where the parts of the folder do not seem to belong together."""
+
     settings: Settings
     db: Database
     blobs: Blobs
+    warning: str = ""
 
     @classmethod
     def open(cls, settings: Settings | None = None) -> Workspace:
@@ -27,18 +42,31 @@ class Workspace:
         Raises
         ------
         DatabaseTooNew
-        InvalidInput
+        DataFolderUnusable
             The folder or the database in it cannot be used.
+        InvalidInput
+            The database's URL cannot be used.
         """
         settings = settings or load_settings()
+        folder = settings.data_dir
+        _check_url(settings.database_url)
         try:
-            settings.data_dir.mkdir(parents=True, exist_ok=True)
-            return cls(settings, Database(settings.url), Blobs(str(settings.data_dir / "blobs")))
-        except (OSError, DatabaseError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.orig
+            folder.mkdir(parents=True, exist_ok=True)
+            require_database(folder, settings.url)
+            db = Database(settings.url, lambda: require_no_leftovers(folder, settings.url))
+            try:
+                blobs = Blobs(str(folder / BLOBS))
+                return cls(settings, db, blobs, missing_pictures(db, blobs))
+            except BaseException:
+                db.close()
+                raise
+        except ImportError as error:
             raise InvalidInput(
-                f"The data folder {settings.data_dir} cannot be used ({reason}). Give another one in DETECTOR_DATA_DIR."
+                f"The database of DETECTOR_DATABASE_URL needs a Python package that is not installed ({error}). "
+                "Install it, or unset the variable to use SQLite in the data folder."
             ) from error
+        except (OSError, SQLAlchemyError, sqlite3.Error, StorageTrouble) as error:
+            raise DataFolderUnusable(_why_unusable(settings, error)) from error
 
     @property
     def limits(self) -> ImageLimits:
@@ -53,3 +81,79 @@ class Workspace:
 
     def close(self) -> None:
         self.db.close()
+
+
+def _check_url(url: str) -> None:
+    if not url:
+        return
+    try:
+        make_url(url).get_dialect()
+    except (ArgumentError, ValueError) as error:
+        # Not the URL itself: it may hold a password.
+        raise InvalidInput(
+            "DETECTOR_DATABASE_URL is not the URL of a database that is known here, such as "
+            "postgresql+psycopg://user@host/name. Correct it, or unset it to use SQLite in the data folder."
+        ) from error
+
+
+def _why_unusable(settings: Settings, error: BaseException) -> str:
+    """What stands in the way of opening the data folder, and what to do about it."""
+    folder, path = settings.data_dir, sqlite_file(settings.url)
+    trouble = storage_trouble(error)
+    if isinstance(error, OSError):
+        if isinstance(trouble, StorageFull):
+            return f"The data folder {folder} cannot be used: its disk is full. Make room there, then try again."
+        why = error.strerror or str(error)
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            why = "there is a file where a folder is needed"
+        return f"The data folder {folder} cannot be used ({why}). {_RIGHTS if trouble is not None else _ANOTHER}"
+    if path is None:
+        where = make_url(settings.url).render_as_string(hide_password=True)
+        why = getattr(trouble, "why", None) or _first_line(error)
+        return (
+            f"The database {where} cannot be used ({why}). See that its server runs and lets this program in, or "
+            "correct DETECTOR_DATABASE_URL."
+        )
+    if isinstance(trouble, StorageFull):
+        return (
+            f"The database {path} cannot be opened: its disk is full. Make room there, then try again; what was stored "
+            "is kept."
+        )
+    code = _sqlite_code(error)
+    if code == sqlite3.SQLITE_NOTADB:
+        return (
+            f"The file {path} is not a database, or its beginning is damaged; it was left as it is. Put back a copy of "
+            "the right one, or name another data folder in DETECTOR_DATA_DIR."
+        )
+    if isinstance(trouble, StorageDamaged):
+        return f"The database {path} cannot be used. {trouble}"
+    if code == sqlite3.SQLITE_BUSY:
+        return (
+            f"The database {path} is held by another program and was not let go within {BUSY_TIMEOUT_SECONDS} s. End "
+            "that program, or try again when it is done."
+        )
+    if path.is_dir():
+        return f"The database {path} is a folder. Move it away, or name another data folder in DETECTOR_DATA_DIR."
+    if code == sqlite3.SQLITE_READONLY or not _may_write(folder, path):
+        return f"The database {path} cannot be written: it, its folder or its disk is read-only. {_RIGHTS}"
+    why = getattr(trouble, "why", None) or _first_line(error)
+    return f"The database {path} cannot be opened ({why}). {_RIGHTS}"
+
+
+def _sqlite_code(error: BaseException | None) -> int | None:
+    while error is not None:
+        code = getattr(error, "sqlite_errorcode", None) or getattr(
+            getattr(error, "orig", None), "sqlite_errorcode", None
+        )
+        if code is not None:
+            return int(code) & 0xFF
+        error = error.__cause__
+    return None
+
+
+def _may_write(folder: Path, path: Path) -> bool:
+    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(getattr(error, "orig", None) or error).splitlines() or [""])[0]

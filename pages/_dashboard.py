@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import streamlit as st
 
-from detector.errors import DetectorError
+from detector.storage.folder import missing_pictures
 from pages._drawn import drawing
+from pages._failures import show_failure
 from pages._sidebar import sidebar
 from pages._sign_in import require_sign_in
-from pages._state import PAGES, escape
+from pages._state import PAGES, escape, workspace
 from pages._style import apply_style
 
 # A file of ours: browsers fetch an emoji or ":material/...:" icon from an outside host at every page.
@@ -31,7 +31,10 @@ require_sign_in()
 try:
     with drawing():
         sidebar(page.title)
+        # Looked for again: somebody may have put the two together since the start.
+        if workspace().warning and (warning := missing_pictures(workspace().db, workspace().blobs)):
+            st.warning(escape(warning))
         page.run()
-except DetectorError as error:
-    logging.getLogger(__name__).info("shown on the page: %s", error)
-    st.error(escape(str(error)))
+except Exception as error:
+    if not show_failure(error):
+        raise

@@ -9,6 +9,7 @@ from html import escape as escape_html
 import streamlit as st
 
 from detector.api.exports import Kind, export_path, selection_path
+from detector.deletion import empty_bin
 from detector.errors import NothingLeftToTrain
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
@@ -16,7 +17,7 @@ from detector.jobs import annotated
 from detector.locked_test import give_back, put_aside_samples
 from detector.source_tags import set_source
 from detector.storage import annotating
-from detector.storage.bin import delete_samples, empty_bin, restore_samples
+from detector.storage.bin import delete_samples, restore_samples
 from detector.storage.functions import Label
 from detector.words import count
 from pages._gallery import select
@@ -200,7 +201,7 @@ def _binned(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
         whole = Gallery(workspace(), function_id).count(GalleryFilter(bin=True))
 
         def empty(_chosen: list[str]) -> str:
-            return f"{count(empty_bin(workspace().db, function_id), 'sample')} deleted for good."
+            return f"{count(empty_bin(workspace(), function_id), 'sample')} deleted for good."
 
         _confirm(f"delete {count(whole, 'sample')} for good. This cannot be undone", list, empty)
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from detector import bench
 from detector.backbones import SPECS, resolve
+from detector.deletion import delete_function
 from detector.errors import DetectorError
 from detector.evaluation.thresholds import how_many_images
 from detector.importing.batch import sample_payload
@@ -115,7 +116,7 @@ def _delete(item: FunctionSummary) -> None:
         f"{count(item.annotated_count, 'label')} given by hand or import, and all its models. This cannot be undone."
     )
     if st.button("Delete for good", type="primary"):
-        functions.delete_function(workspace().db, item.function.id)
+        delete_function(workspace(), item.function.id)
         st.query_params.pop("function", None)
         st.rerun()
 

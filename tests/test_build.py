@@ -535,6 +535,25 @@ def test_a_missing_image_file_leaves_one_sample_out_until_it_is_imported_again(t
     assert second.model.sample_count == 6
 
 
+def test_a_damaged_image_file_leaves_one_sample_out_until_it_is_imported_again(tmp_path: Path) -> None:
+    """The kind: pixels from flipped bits were trained on; the rest of the job goes on and the import mends the file."""
+    ws = workspace(tmp_path)
+    function = labelled_function(ws, 3)
+    hurt = make_image(0, "real")
+    [path] = (tmp_path / "blobs" / "images").rglob(sha256_hex(hurt))
+    data = bytearray(hurt)
+    data[60] ^= 1
+    path.write_bytes(data)
+    first = build(ws, function.id)
+    assert first.model is not None
+    assert first.model.sample_count == 5
+    add_images(ws, function, [("again.png", hurt, "real")])
+    second = build(ws, function.id)
+    assert (second.embedded, path.read_bytes()) == (1, hurt)
+    assert second.model is not None
+    assert second.model.sample_count == 6
+
+
 def test_an_image_that_cannot_be_embedded_is_tried_once(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 3)

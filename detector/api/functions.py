@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from detector import jobs
+from detector import deletion, jobs
 from detector.api.resources import TheFunction, Ws, errors, signed_in
 from detector.api.wire import (
     Deleted,
@@ -66,7 +66,7 @@ def rename_function(ws: Ws, function: TheFunction, body: FunctionChange) -> Func
 @router.delete("/v1/functions/{functionId}", responses=errors(404))
 def delete_function(ws: Ws, function: TheFunction) -> Deleted:
     """Delete a function with its labels, samples and models; its running work is cancelled."""
-    functions.delete_function(ws.db, function.id)
+    deletion.delete_function(ws, function.id)
     return Deleted(id=prefixed("function", function.id))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from detector.api.signing import picture_allowed
-from detector.errors import ImageError, NotFound
-from detector.imaging import decode_image
-from detector.storage import samples
+from detector.errors import ImageError, NotFound, StorageTrouble, StoredFileDamaged, StoredFileMissing
+from detector.imaging import decode_image, inspect_image
+from detector.imaging.thumbnail import is_whole_thumbnail
+from detector.storage import imports, samples
 from detector.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 _MEDIA_TYPES = {
     "JPEG": "image/jpeg",
@@ -42,6 +46,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+
+_GONE = "This picture is no longer there."
 
 #: Of thumbnails shown lately, some 10 kB each.
 _REMEMBERED_BYTES = 32_000_000
@@ -72,8 +78,13 @@ def picture_routes(ws: Workspace) -> list[Route]:
                 data = await run_in_threadpool(ws.blobs.image, image_hash)
                 image_format = await run_in_threadpool(samples.image_format, ws.db, image_hash)
                 media_type = _MEDIA_TYPES.get(image_format, "application/octet-stream")
+        except StoredFileDamaged as error:
+            return PlainTextResponse(str(error), 500)
+        except StoredFileMissing as error:
+            known = await run_in_threadpool(imports.find_image, ws.db, image_hash)
+            return PlainTextResponse(str(error) if known else _GONE, 404)
         except (NotFound, ImageError):
-            return PlainTextResponse("This picture is no longer there.", 404)
+            return PlainTextResponse(_GONE, 404)
         return Response(data, media_type=media_type, headers=_HEADERS)
 
     return [Route("/pictures/{kind}/{image_hash}", picture, methods=["GET"])]
@@ -97,8 +108,8 @@ class _Thumbnails:
             return data
 
     def read(self, image_hash: str) -> bytes:
-        """From the database, and kept. Raises NotFound."""
-        data = samples.thumbnail(self._ws.db, image_hash)
+        """From the database, and kept. Raises NotFound, ImageError."""
+        data = _thumbnail(self._ws, image_hash)
         with self._lock:
             if image_hash not in self._kept:
                 self._kept[image_hash] = data
@@ -107,6 +118,23 @@ class _Thumbnails:
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= len(dropped)
         return data
+
+
+def _thumbnail(ws: Workspace, image_hash: str) -> bytes:
+    """The stored thumbnail; made again from the original where it is gone or is none."""
+    try:
+        data = samples.thumbnail(ws.db, image_hash)
+        if is_whole_thumbnail(data):
+            return data
+    except NotFound:
+        pass
+    data = inspect_image(ws.blobs.image(image_hash), image_hash, ws.limits).thumbnail
+    try:
+        samples.set_thumbnail(ws.db, image_hash, data)
+    except StorageTrouble as error:
+        # It can be shown all the same.
+        log.warning("a thumbnail was made again and could not be stored: %s", error)
+    return data
 
 
 def _for_a_browser(ws: Workspace, image_hash: str) -> tuple[bytes, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from detector.errors import StoredFileDamaged, StoredFileMissing
 from detector.evaluation.results import STRESSES
 from detector.storage import annotating, embeddings, evaluations, functions, models
 from detector.storage.annotating import HistoryEntry
@@ -163,8 +164,22 @@ def _failure(ws: Workspace, record: SampleRecord) -> str | None:
     if function.live_model_id is not None:
         key = models.get_model(ws.db, function.live_model_id).backbone_key
     reason = embeddings.failure(ws.db, record.image_hash, key)
+    if reason is None:
+        return _damage(ws, record)
     # Embedding knows images by their hash only.
-    return reason.replace(record.image_hash, record.file_name) if reason is not None else None
+    return reason.replace(record.image_hash, record.file_name)
+
+
+def _damage(ws: Workspace, record: SampleRecord) -> str | None:
+    """What is wrong with the stored file, which is read for it as whoever looks at the sample does."""
+    try:
+        ws.blobs.image(record.image_hash)
+    except (StoredFileMissing, StoredFileDamaged) as error:
+        return str(error)
+    except OSError:
+        # Of the whole disk: that is no fact about this picture.
+        return None
+    return None
 
 
 def _by(who: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from detector.errors import NotFound
+from detector.errors import StoredFileDamaged, StoredFileMissing
 from detector.gallery.file_names import NameTaker, image_name, safe_name
 from detector.importing.labelling import NO_LABEL
 from detector.storage import functions
@@ -83,8 +83,8 @@ def export_zip(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> Ge
             path, problem = "", ""
             try:
                 data = ws.blobs.image(record.image_hash)
-            except NotFound:
-                problem = "The image file is missing from the data folder. Import the picture again."
+            except (StoredFileMissing, StoredFileDamaged) as error:
+                problem = str(error)
             except OSError as error:
                 problem = f"The image file cannot be read ({error.strerror or 'the disk reports an error'})."
             else:

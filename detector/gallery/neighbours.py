@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from sqlalchemy import select
 
@@ -16,6 +18,8 @@ from detector.gallery.projection import Projection
 from detector.storage import embeddings
 from detector.storage.schema import samples
 from detector.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 #: How many of the compact index are compared exactly; more, where too many of them lie in the bin.
 _CANDIDATES = 100
@@ -85,6 +89,11 @@ def store_index(
     """Replace the index of a function; every process takes the new one with its next question."""
     names = np.array([name.encode("ascii") for name in sample_ids])
     ws.blobs.put(_path(function_id), NeighbourIndex(backbone_key, names, compact, projection).to_bytes())
+
+
+def delete_index(ws: Workspace, function_id: str) -> None:
+    """Remove the index of a function that is gone; nothing happens where there is none."""
+    ws.blobs.delete(_path(function_id))
 
 
 def nearest(ws: Workspace, function_id: str, sample_id: str, n: int = 5) -> list[Neighbour]:
@@ -163,7 +172,12 @@ def _load(ws: Workspace, function_id: str) -> NeighbourIndex | None:
         version = ws.blobs.version(_path(function_id))
         with _lock:
             if key not in _cache or _cache[key][0] != version:
-                index = NeighbourIndex.from_bytes(ws.blobs.get(_path(function_id)))
+                try:
+                    index = NeighbourIndex.from_bytes(ws.blobs.get(_path(function_id)))
+                except (SafetensorError, KeyError, ValueError) as error:
+                    # A damaged file; the next predictions write another one.
+                    log.warning("the index of function %s cannot be read: %s", function_id, error)
+                    return None
                 # Products of float16 are computed one by one; of float32 many at once.
                 compact = index.compact.astype(np.float32)
                 _cache[key] = version, NeighbourIndex(index.backbone_key, index.sample_ids, compact, index.projection)

@@ -41,3 +41,8 @@ def make_thumbnail(image: Image.Image) -> bytes:
     file = io.BytesIO()
     shrink(image).save(file, "WEBP", quality=_QUALITY, method=_METHOD, icc_profile=None, exif=b"", xmp=b"")
     return file.getvalue()
+
+
+def is_whole_thumbnail(data: bytes) -> bool:
+    """Whether bytes are a WebP file that is neither cut off nor something else, by its header."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP" and int.from_bytes(data[4:8], "little") + 8 == len(data)

@@ -41,9 +41,9 @@ def _move(db: Database, function_id: str, sample_ids: Sequence[str], deleted_at:
 
 
 def empty_bin(db: Database, function_id: str) -> int:
-    """Remove what lies in the bin of a function for good; returns how many samples.
+    """Remove the rows of what lies in the bin of a function; returns how many samples.
 
-    Image bytes and embeddings stay: other functions may share them, and a new import finds them done.
+    Images that no other sample uses go with `detector.deletion`.
     """
     with db.write() as connection:
         revision = next_revision(connection, function_id)

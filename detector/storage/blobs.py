@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import re
 import secrets
 import stat
+import time
 from pathlib import Path, PurePosixPath
 
 import fsspec
 
-from detector.errors import NotFound
+from detector.errors import NotFound, StoredFileDamaged, StoredFileMissing
+
+#: What may be wrong with one file while the others are well: a sector that cannot be read, its rights, a folder or a
+#: loop of links in its place. Whatever else the system says is about all of them.
+_OF_ONE_FILE = frozenset({errno.EIO, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
+
+#: How long after its bytes an image's row may come.
+WANTED_SECONDS = 3600.0
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -43,13 +53,29 @@ class Blobs:
         return stat.S_ISREG(status.st_mode) and status.st_size == byte_count
 
     def put_image(self, image_hash: str, data: bytes) -> None:
-        """Store an image's bytes verbatim under their SHA-256; nothing happens if they are there already."""
-        if not self.has_image(image_hash, len(data)):
-            self._write(self._image_path(image_hash), data)
+        """Store an image's bytes verbatim under their SHA-256; whatever else lies there is replaced by them.
+
+        What is there already is read and compared: importing a picture again mends its stored file.
+        """
+        path = self._image_path(image_hash)
+        if not (self.has_image(image_hash, len(data)) and self._holds(path, data) and self._note_wanted(path)):
+            self._write(path, data)
 
     def image(self, image_hash: str) -> bytes:
-        """The bytes of an image. Raises NotFound."""
-        return self._read(self._image_path(image_hash), "image", image_hash)
+        """The bytes of an image, as they were stored. Raises StoredFileMissing, StoredFileDamaged."""
+        path = self._image_path(image_hash)
+        try:
+            data = self._read(path, "image", image_hash)
+        except NotFound as error:
+            raise StoredFileMissing(image_hash) from error
+        except OSError as error:
+            if error.errno not in _OF_ONE_FILE:
+                raise
+            raise StoredFileDamaged(image_hash, error.strerror or "the disk reports an error") from error
+        # A hundredth of what decoding takes, and a flipped bit would else be trained on, shown and exported.
+        if hashlib.sha256(data).hexdigest() != image_hash:
+            raise StoredFileDamaged(image_hash)
+        return data
 
     def put(self, name: str, data: bytes) -> None:
         """Store ``data`` under a name of our own making, such as ``models/ab12.safetensors``."""
@@ -76,6 +102,52 @@ class Blobs:
         path = self._image_path(image_hash)
         if self._fs.exists(path):
             self._fs.rm(path)
+
+    def discard_image(self, image_hash: str, used_until: float) -> bool:
+        """Remove the bytes of an image that no row needs any more; returns whether they are gone.
+
+        They stay where somebody has brought the same bytes anew after ``used_until``, in seconds since the epoch, and
+        within `WANTED_SECONDS`: that import has found them done, and its row is about to come.
+        """
+        path = self._image_path(image_hash)
+        if not self._local:
+            self.delete_image(image_hash)
+            return True
+        aside = Path(f"{path}.{secrets.token_hex(4)}.tmp")
+        try:
+            if _is_wanted(Path(path), used_until):
+                return False
+            # Whoever wants it from here on finds it gone and writes it anew; who was a moment earlier is seen below.
+            Path(path).rename(aside)
+        except FileNotFoundError:
+            return True
+        if _is_wanted(aside, used_until):
+            aside.replace(path)
+            return False
+        aside.unlink()
+        return True
+
+    def _holds(self, path: str, data: bytes) -> bool:
+        try:
+            with self._fs.open(path, "rb") as file:
+                return bool(file.read() == data)
+        except OSError:
+            # Gone in between, or lost by the disk: then it is written anew.
+            return False
+
+    def _note_wanted(self, path: str) -> bool:
+        """Say that the file is wanted, by its time: see :meth:`discard_image`. False where it is gone."""
+        if not self._local:
+            return True
+        try:
+            moment = max(time.time(), Path(path).stat().st_mtime)
+            os.utime(path, (moment, moment))
+        except FileNotFoundError:
+            return False
+        except OSError:
+            # Not ours to touch, but to read.
+            return True
+        return True
 
     def _image_path(self, image_hash: str) -> str:
         if not _HASH.fullmatch(image_hash):
@@ -104,6 +176,11 @@ class Blobs:
             self._fs.makedirs(folder, exist_ok=True)
             self._made.add(folder)
         self._fs.pipe_file(path, data)
+
+
+def _is_wanted(path: Path, used_until: float) -> bool:
+    brought = path.stat().st_mtime
+    return brought > used_until and brought > time.time() - WANTED_SECONDS
 
 
 def _write_file(path: Path, data: bytes) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +15,12 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, inspect, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
-from detector.errors import DatabaseTooNew
+from detector.errors import DatabaseTooNew, DataFolderUnusable, StorageDamaged, StorageTrouble, StorageUnavailable
 from detector.storage.schema import meta, metadata
+from detector.storage.trouble import storage_trouble
 
 SCHEMA_VERSION = 6
 
@@ -102,14 +106,20 @@ class Database:
     ----------
     url : str
         An SQLAlchemy URL. For SQLite the folder of the file is made when it is missing.
+    may_be_new : callable, optional
+        Asked before tables are made in a database without any; it raises where there was one before.
 
     Raises
     ------
     DatabaseTooNew
         A newer version of this program wrote it.
+    DataFolderUnusable
+        Another program wrote it.
+    StorageTrouble
+        It cannot be read or written.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, may_be_new: Callable[[], None] = lambda: None) -> None:
         parsed = make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         if self._sqlite and parsed.database and parsed.database != ":memory:":
@@ -123,18 +133,27 @@ class Database:
         # second: threads of one process take turns here instead, and lose no time between two transactions.
         self._turn: AbstractContextManager[Any] = threading.Lock() if self._sqlite else nullcontext()
         self._secrets: dict[str, str] = {}
-        self._create_or_migrate()
+        try:
+            self._create_or_migrate(may_be_new)
+        except BaseException:
+            self.close()
+            raise
+        if self._sqlite and parsed.database and Path(parsed.database).is_file():
+            event.listen(self.engine, "do_connect", _SameFile(parsed.database))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading; sees one consistent state."""
-        with self.engine.connect() as connection:
+        """A connection for reading; sees one consistent state. Raises StorageTrouble."""
+        with _troubles_named(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A connection for writing; commits at the end, rolls back on an error. Takes SQLite's write lock at once."""
-        with self._turn, self._writer.begin() as connection:
+        """A connection for writing; commits at the end, rolls back on an error. Takes SQLite's write lock at once.
+
+        Raises StorageTrouble.
+        """
+        with _troubles_named(), self._turn, self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -155,19 +174,95 @@ class Database:
         self._secrets[name] = str(value)
         return self._secrets[name]
 
-    def _create_or_migrate(self) -> None:
+    def damage(self) -> str:
+        """What SQLite finds wrong with its file, in its own words; empty where it finds nothing.
+
+        Reads the whole file: for those who have met something that cannot be.
+        """
+        if not self._sqlite:
+            return ""
+        try:
+            with self.read() as connection:
+                found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+        except StorageDamaged as error:
+            return error.why
+        return "" if found == "ok" else found
+
+    def _create_or_migrate(self, may_be_new: Callable[[], None]) -> None:
         with self.write() as connection:
-            if not inspect(connection).has_table("meta"):
+            tables = set(inspect(connection).get_table_names())
+            if meta.name not in tables:
+                # Beside the tables of others only where a server is shared, as it may be with PostgreSQL.
+                if tables and self._sqlite:
+                    raise _foreign(self.engine.url.database)
+                may_be_new()
                 metadata.create_all(connection)
                 connection.execute(meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
                 return
-            found = int(connection.scalar(select(meta.c.value).where(meta.c.key == "schema_version")) or 0)
+            found = self._version(connection)
             if found > SCHEMA_VERSION:
                 raise DatabaseTooNew(found, SCHEMA_VERSION)
             for version in range(found, SCHEMA_VERSION):
                 MIGRATIONS[version](connection)
                 metadata.create_all(connection)
                 connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
+
+    def _version(self, connection: Connection) -> int:
+        try:
+            found = int(connection.scalar(select(meta.c.value).where(meta.c.key == "schema_version")) or 0)
+        except (DBAPIError, ValueError) as error:
+            if storage_trouble(error) is not None:
+                raise
+            raise _foreign(self.engine.url.database) from error
+        if found < 1:
+            raise _foreign(self.engine.url.database)
+        return found
+
+
+def _foreign(name: str | None) -> DataFolderUnusable:
+    return DataFolderUnusable(
+        f"The database {name} was not made by this program, or its first table is damaged; it was left as it is. Put "
+        "back a copy of the right one, or name another data folder in DETECTOR_DATA_DIR."
+    )
+
+
+@contextmanager
+def _troubles_named() -> Iterator[None]:
+    """Say in our words what SQLAlchemy and the drivers say in theirs, wherever it is about the database itself."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        found = storage_trouble(error) or _something_gone(error)
+        if found is None:
+            raise
+        raise found from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        # A flipped bit within a value: SQLite keeps no checksums and hands it out.
+        raise StorageDamaged("a stored value cannot be read") from error
+
+
+def _something_gone(error: BaseException) -> StorageTrouble | None:
+    """Tables are never dropped: where one is missing, the file is half a one."""
+    words = str(getattr(error, "orig", error))
+    if words.startswith(("no such table", "no such column", "malformed database schema")):
+        return StorageDamaged(words)
+    return StorageDamaged("a stored text cannot be read") if words.startswith("Could not decode to UTF-8") else None
+
+
+class _SameFile:
+    """Makes every further connection: by itself SQLite would make a file that was taken away anew, empty."""
+
+    def __init__(self, name: str) -> None:
+        self._path = Path(name).resolve()
+
+    def __call__(self, dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
+        try:
+            there = self._path.stat().st_size > 0
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise StorageUnavailable("the database file was taken away while the program runs")
+        return dialect.connect(f"{self._path.as_uri()}?mode=rw", **options, uri=True)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

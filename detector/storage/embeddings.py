@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import exists, insert, select
 
 from detector.storage.database import Database
-from detector.storage.schema import embedding_failures, embeddings, samples
+from detector.storage.schema import embedding_failures, embeddings, images, samples
 
 _CHUNK = 2000
 _LARGEST_FLOAT16 = 6e4
@@ -51,9 +51,16 @@ def write_embeddings(
     rows: Sequence[tuple[str, dict[str, np.ndarray]]],
     failures: Iterable[tuple[str, str]] = (),
 ) -> None:
-    """Store embeddings given as (image hash, {view: (dimension,) float32}), and failures as (image hash, reason)."""
+    """Store embeddings given as (image hash, {view: (dimension,) float32}), and failures as (image hash, reason).
+
+    Images that were removed for good in the meantime are passed over.
+    """
     failures = list(failures)
     with db.write() as connection:
+        asked = [image_hash for image_hash, _ in (*rows, *failures)]
+        there = set(connection.scalars(select(images.c.hash).where(images.c.hash.in_(asked))))
+        rows = [row for row in rows if row[0] in there]
+        failures = [row for row in failures if row[0] in there]
         # Two processes may embed the same image at once; the numbers are the same, so the first row stays.
         have = set(
             connection.scalars(

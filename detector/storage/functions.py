@@ -18,6 +18,7 @@ from detector.storage.known_labels import (
     stored_spelling,
     without_controls,
 )
+from detector.storage.leavings import note_leavings
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
 from detector.storage.schema import evaluations, functions, jobs, labels, models, samples
@@ -274,11 +275,13 @@ def set_training_note(db: Database, function_id: str, note: str) -> None:
 
 
 def delete_function(db: Database, function_id: str) -> None:
-    """Delete a function with its labels, samples, models and jobs. Raises NotFound.
+    """Delete the rows of a function: itself, its labels, samples, models and jobs. Raises NotFound.
 
-    Image bytes and embeddings stay: other functions may share them, and a new import finds them done.
+    What is left of it besides, files and images that no other function uses, goes with `detector.deletion`; that it is
+    to go is written down here, so that a crash in between forgets nothing.
     """
     with db.write() as connection:
+        note_leavings(connection, function_id)
         if not connection.execute(delete(functions).where(functions.c.id == function_id)).rowcount:
             raise NotFound("function", function_id)
 

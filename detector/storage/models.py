@@ -108,8 +108,13 @@ def _remove_unnamed(db: Database, blobs: Blobs, model_id: str) -> None:
         with db.read() as connection:
             there = connection.scalar(select(models.c.id).where(models.c.id == model_id)) is not None
         if not there:
-            blobs.delete(_model_path(model_id))
-            blobs.delete(_out_of_fold_path(model_id))
+            delete_model_files(blobs, model_id)
+
+
+def delete_model_files(blobs: Blobs, model_id: str) -> None:
+    """Remove what a model that is no longer in the table has left in the blob store; nothing happens without."""
+    blobs.delete(_model_path(model_id))
+    blobs.delete(_out_of_fold_path(model_id))
 
 
 def get_model(db: Database, model_id: str) -> ModelRow:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, or_, select, true, update
 
 from detector.errors import NotFound
 from detector.storage.database import Database
@@ -392,6 +392,15 @@ def thumbnail(db: Database, image_hash: str) -> bytes:
     if data is None:
         raise NotFound("thumbnail", image_hash)
     return bytes(data)
+
+
+def set_thumbnail(db: Database, image_hash: str, data: bytes) -> None:
+    """Store the WebP thumbnail of an image in the place of the one it had or had not. Raises NotFound."""
+    with db.write() as connection:
+        if connection.scalar(select(images.c.hash).where(images.c.hash == image_hash)) is None:
+            raise NotFound("image", image_hash)
+        connection.execute(delete(thumbnails).where(thumbnails.c.image_hash == image_hash))
+        connection.execute(insert(thumbnails).values(image_hash=image_hash, data=data))
 
 
 def image_format(db: Database, image_hash: str) -> str:

@@ -24,6 +24,7 @@ from starlette.testclient import TestClient
 from detector.api.exports import export_path, export_routes, selection_path
 from detector.api.signing import export_token
 from detector.gallery.filters import ANY, GalleryFilter, Order
+from detector.imaging import sha256_hex
 from detector.importing.spool import SELECTION_ENDING
 from detector.storage import functions, imports, samples
 from detector.storage.blobs import Blobs
@@ -197,8 +198,9 @@ def large(tmp_path: Path) -> tuple[Workspace, _CountingBlobs, str]:
     rng = np.random.default_rng(0)
     new = []
     for number in range(400):
-        image_hash = f"{number:064x}"
-        blobs.put_image(image_hash, rng.bytes(300_000))
+        data = rng.bytes(300_000)
+        image_hash = sha256_hex(data)
+        blobs.put_image(image_hash, data)
         new.append(NewSample(f"{number}.png", ImageRow(image_hash, 300_000, "PNG", 10, 10, {}, "0" * 16, b"")))
     imports.add_samples(ws.db, function.id, None, new)
     return ws, blobs, export_path(ws.db, function.id, "zip", GalleryFilter(), Order.OLDEST)

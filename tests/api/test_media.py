@@ -12,8 +12,10 @@ from starlette.testclient import TestClient
 from detector.api import signing
 from detector.api.media import picture_routes
 from detector.api.signing import picture_path
-from detector.storage import samples
+from detector.gallery.detail import sample_detail
+from detector.storage import functions, samples
 from detector.storage.database import now
+from detector.storage.schema import thumbnails
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, make_image, workspace
 
@@ -89,3 +91,54 @@ def test_nothing_but_reading_is_allowed(ws: Workspace, client: TestClient, image
     path = picture_path(ws.db, "image", image_hash)
     assert client.put(path, content=b"x").status_code == 405
     assert client.delete(path).status_code == 405
+
+
+def _path_of(ws: Workspace, image_hash: str) -> Path:
+    [path] = (ws.settings.data_dir / "blobs" / "images").rglob(image_hash)
+    return path
+
+
+@pytest.mark.parametrize("left", [None, b"", b"no picture", "half"])
+def test_a_thumbnail_that_is_gone_or_none_is_made_again_and_kept(
+    ws: Workspace, client: TestClient, image_hash: str, left: bytes | str | None
+) -> None:
+    """The kind: thumbnails that were deleted, emptied, overwritten or cut off were never made again."""
+    whole = samples.thumbnail(ws.db, image_hash)
+    with ws.db.write() as connection:
+        if left is None:
+            connection.execute(thumbnails.delete())
+        else:
+            connection.execute(thumbnails.update().values(data=whole[:-9] if left == "half" else left))
+    response = client.get(picture_path(ws.db, "thumbnail", image_hash))
+    assert (response.status_code, response.content) == (200, whole)
+    assert samples.thumbnail(ws.db, image_hash) == whole
+
+
+def test_a_damaged_original_is_said_and_mended_by_importing_it_again(
+    ws: Workspace, client: TestClient, image_hash: str
+) -> None:
+    """The kind: flipped bits were handed out as the original."""
+    path = _path_of(ws, image_hash)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    for kind in ("image", "view"):
+        response = client.get(picture_path(ws.db, kind, image_hash))  # type: ignore[arg-type]
+        assert response.status_code == 500
+        assert "stored file of this picture is damaged" in response.text
+    assert client.get(picture_path(ws.db, "thumbnail", image_hash)).status_code == 200
+    [sample] = samples.find_samples(ws.db, functions.list_functions(ws.db)[0].function.id)
+    assert "is damaged" in (sample_detail(ws, sample.id).failure or "")
+    add_images(ws, functions.list_functions(ws.db)[0].function, [("a.png", make_image(1, size=400), "real")])
+    assert client.get(picture_path(ws.db, "image", image_hash)).content == make_image(1, size=400)
+    assert sample_detail(ws, sample.id).failure is None
+
+
+def test_a_missing_original_is_said_and_its_sample_stays(ws: Workspace, client: TestClient, image_hash: str) -> None:
+    _path_of(ws, image_hash).unlink()
+    response = client.get(picture_path(ws.db, "image", image_hash))
+    assert response.status_code == 404
+    assert "missing from the data folder" in response.text
+    [sample] = samples.find_samples(ws.db, functions.list_functions(ws.db)[0].function.id)
+    assert "missing" in (sample_detail(ws, sample.id).failure or "")
+    assert client.get(picture_path(ws.db, "thumbnail", image_hash)).status_code == 200

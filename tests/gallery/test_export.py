@@ -14,6 +14,7 @@ import pytest
 
 from detector.errors import NotFound
 from detector.gallery.export import export_csv, export_zip
+from detector.imaging import sha256_hex
 from detector.importing.batch import run_import, zip_payload
 from detector.importing.guessing import suggest_plan
 from detector.storage import annotating, functions, imports, predictions, samples
@@ -221,15 +222,30 @@ def test_importing_an_exported_zip_gives_the_same_labels(ws: Workspace, tmp_path
     assert [row.file for row in imports.batch_rows(other.db, batch, ["rejected"])] == ["samples.csv"]
 
 
+def test_a_damaged_file_is_a_line_in_the_table_and_no_picture(ws: Workspace) -> None:
+    """The kind: flipped bits were exported as the original."""
+    function = labelled_function(ws, 2)
+    sample = samples.find_samples(ws.db, function.id)[0]
+    [path] = (ws.settings.data_dir / "blobs" / "images").rglob(sample.image_hash)
+    path.write_bytes(bytes(path.stat().st_size))
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(export_zip(ws, function.id, _ids(ws, function)))))
+    assert len(archive.namelist()) == 4
+    rows = {row["sample"]: row for row in csv.DictReader(io.StringIO(archive.read("samples.csv").decode("utf-8-sig")))}
+    assert "is damaged" in rows[sample.id]["problem"]
+    assert [row["problem"] for row in rows.values()].count("") == 3
+
+
 def _made_of_noise(ws: Workspace, function: Function, n: int, size: int, source: str = "") -> list[str]:
     """Samples whose files are noise: what is exported does not look into them."""
     rng = np.random.default_rng(0)
     for start in range(0, n, 500):
         new = []
         for number in range(start, min(n, start + 500)):
-            image_hash = f"{number:064x}"
+            # Its real name, or it would count as damaged.
+            data = rng.bytes(size)
+            image_hash = sha256_hex(data) if size else f"{number:064x}"
             if size:
-                ws.blobs.put_image(image_hash, rng.bytes(size))
+                ws.blobs.put_image(image_hash, data)
             image = ImageRow(image_hash, size, "PNG", 10, 10, {}, "0" * 16, b"")
             new.append(NewSample(f"{number}.png", image, source=source))
         imports.add_samples(ws.db, function.id, None, new)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import NotFound
+from detector.errors import NotFound, StoredFileDamaged
 from detector.storage.blobs import Blobs
 
 DATA = bytes(range(256)) * 40
@@ -39,6 +39,38 @@ def test_a_file_that_was_cut_off_is_written_whole_again(tmp_path: Path) -> None:
     blobs = Blobs(str(tmp_path))
     blobs.put_image(HASH, DATA)
     _files(tmp_path)[0].write_bytes(DATA[:100])
+    blobs.put_image(HASH, DATA)
+    assert blobs.image(HASH) == DATA
+
+
+@pytest.mark.parametrize("where", ["{}", "memory://detector-damaged-{}"])
+@pytest.mark.parametrize("how", ["a flipped bit", "cut off", "another picture", "longer", "empty"])
+def test_a_damaged_image_is_not_handed_out_and_mended_by_bringing_it_again(
+    where: str, how: str, tmp_path: Path
+) -> None:
+    """The kind: whatever the size of what lies under a hash, only bytes of that hash count."""
+    blobs = Blobs(where.format(tmp_path))
+    blobs.put_image(HASH, DATA)
+    flipped = bytes([DATA[0] ^ 1]) + DATA[1:]
+    damaged = {"a flipped bit": flipped, "cut off": DATA[:-1], "another picture": DATA[::-1], "longer": DATA + b"\0"}
+    blobs.put(f"images/{HASH[:2]}/{HASH[2:4]}/{HASH}", damaged.get(how, b""))
+    with pytest.raises(StoredFileDamaged) as caught:
+        blobs.image(HASH)
+    assert "Import the same picture again" in str(caught.value)
+    blobs.put_image(HASH, DATA)
+    assert blobs.image(HASH) == DATA
+
+
+def test_a_folder_or_a_loop_in_the_place_of_an_image_is_about_that_image_alone(tmp_path: Path) -> None:
+    blobs = Blobs(str(tmp_path))
+    path = tmp_path / "images" / HASH[:2] / HASH[2:4] / HASH
+    path.mkdir(parents=True)
+    with pytest.raises(StoredFileDamaged, match="cannot be read"):
+        blobs.image(HASH)
+    path.rmdir()
+    path.symlink_to(path)
+    with pytest.raises(StoredFileDamaged, match="cannot be read"):
+        blobs.image(HASH)
     blobs.put_image(HASH, DATA)
     assert blobs.image(HASH) == DATA
 

@@ -1,0 +1,115 @@
+"""What belongs together in a data folder: a database that is gone or another folder's is noticed before it is used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.engine import make_url
+
+from detector.errors import DatabaseMissing, StorageTrouble
+from detector.storage.blobs import Blobs
+from detector.storage.database import Database
+from detector.storage.schema import images, samples
+
+#: Where the files lie that only the database knows the meaning of.
+BLOBS = "blobs"
+
+#: Beside an SQLite database, what was committed last and is not in the file itself yet.
+_LOGS = ("-wal", "-journal")
+#: How many of the newest pictures are looked for when a folder is opened.
+_LOOKED_FOR = 8
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database; None for other databases, and for one in memory or given as a ``file:`` URI."""
+    parsed = make_url(url)
+    name = parsed.database or ""
+    if parsed.get_backend_name() != "sqlite" or name in ("", ":memory:") or name.startswith("file:"):
+        return None
+    return Path(name)
+
+
+def require_database(data_dir: Path, url: str) -> None:
+    """Refuse to go on where a new SQLite database would be made in the place of one that was lost.
+
+    Raises
+    ------
+    DatabaseMissing
+        Nothing was changed.
+    """
+    path = sqlite_file(url)
+    if path is None or _size(path):
+        return
+    state = "is empty (0 bytes)" if path.exists() else "is missing"
+    for ending in _LOGS:
+        log = path.with_name(path.name + ending)
+        if _size(log):
+            raise DatabaseMissing(
+                f"The database {path} {state}, but {log.name} beside it holds what was stored last. Put the database "
+                "back from where it went, or from a copy, and keep that file: SQLite would delete it. To begin anew, "
+                f"move the folder {data_dir} away."
+            )
+    if (kinds := _lies_there(data_dir)) is not None:
+        raise DatabaseMissing(
+            f"The database {path} {state}, but {data_dir / BLOBS} holds {kinds} that it described. Put a copy of the "
+            f"database back. To begin anew, move the folder {data_dir} away."
+        )
+
+
+def require_no_leftovers(data_dir: Path, url: str) -> None:
+    """As `require_database`, for a database of any kind that was found without tables. Raises DatabaseMissing."""
+    if (kinds := _lies_there(data_dir)) is None:
+        return
+    name = sqlite_file(url) or make_url(url).render_as_string(hide_password=True)
+    beside = data_dir / "detector.sqlite"
+    own = f" Its own database is probably {beside}: unset DETECTOR_DATABASE_URL to use it." if _size(beside) else ""
+    if beside == name:
+        own = ""
+    raise DatabaseMissing(
+        f"The database {name} has no tables, but {data_dir / BLOBS} holds {kinds} that another one described.{own} Put "
+        "a copy of that database back, or, to begin anew, name an empty data folder in DETECTOR_DATA_DIR."
+    )
+
+
+def missing_pictures(db: Database, blobs: Blobs) -> str:
+    """A sentence where none of the newest pictures has its file, as with the database of another data folder; else "".
+
+    A look at a few files, whatever the number of pictures.
+    """
+    statement = (
+        select(images.c.hash, images.c.byte_count)
+        .join(samples, samples.c.image_hash == images.c.hash)
+        .order_by(samples.c.sequence.desc())
+        .limit(_LOOKED_FOR)
+    )
+    try:
+        with db.read() as connection:
+            newest = connection.execute(statement).all()
+    except StorageTrouble:
+        # Whoever asks for what cannot be read is told then; the rest can still be looked at and exported.
+        return ""
+    if not newest or any(blobs.has_image(row.hash, row.byte_count) for row in newest):
+        return ""
+    return (
+        f"None of the newest pictures that the database knows has its file in the folder {BLOBS} of the data folder: "
+        f"the database may belong to another data folder, or {BLOBS} was moved. Put the two together again; until then "
+        "pictures cannot be opened, exported or looked at by another backbone."
+    )
+
+
+def _lies_there(data_dir: Path) -> str | None:
+    """What the blobs of a data folder are, in words; None where there are none."""
+    for folder, kinds in (("images", "pictures"), ("models", "models")):
+        for _, _, files in os.walk(data_dir / BLOBS / folder):
+            if any(not name.endswith(".tmp") for name in files):
+                return kinds
+    return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,116 @@
+"""Deleting for good: what only the deleted function used is gone from disk and database, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from detector.build import build
+from detector.deletion import delete_function, empty_bin, sweep_leavings
+from detector.importing.storing import store_image
+from detector.storage import bin, functions, imports, models, samples
+from detector.storage.imports import NewSample
+from detector.workspace import Workspace
+from tests.factories import add_images, empty_function, images, labelled_function, make_image, workspace
+from tests.stored import query, row_counts
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return workspace(tmp_path)
+
+
+def files(ws: Workspace, folder: str) -> set[str]:
+    return {path.name for path in (ws.settings.data_dir / "blobs" / folder).rglob("*") if path.is_file()}
+
+
+def hashes(ws: Workspace, function_id: str) -> set[str]:
+    return {sample.image_hash for sample in samples.find_samples(ws.db, function_id)}
+
+
+def test_a_deleted_function_takes_its_models_and_its_own_pictures_with_it(ws: Workspace) -> None:
+    """The kind: models, indices, pictures, thumbnails and embeddings of deleted functions stayed for ever."""
+    gone = labelled_function(ws, 4, "Gone")
+    stays = empty_function(ws, "Stays")
+    add_images(ws, stays, images(2))
+    for function in (gone, stays):
+        build(ws, function.id)
+    kept = hashes(ws, stays.id)
+    delete_function(ws, gone.id)
+    assert files(ws, "images") == kept
+    assert len(kept) == 4
+    [model] = models.list_models(ws.db, stays.id)
+    assert {name.split(".")[0] for name in files(ws, "models")} == {model.id}
+    assert files(ws, "neighbours") == {f"{stays.id}.safetensors"}
+    counts = row_counts(ws.settings.data_dir)
+    assert (counts["images"], counts["thumbnails"], counts["samples"], counts["models"]) == (4, 4, 4, 1)
+    assert {row[0] for row in query(ws.settings.data_dir, "SELECT image_hash FROM embeddings")} == kept
+    assert not query(ws.settings.data_dir, "SELECT 1 FROM meta WHERE key LIKE 'deleted%'")
+    assert all(ws.blobs.image(name) for name in kept)
+    delete_function(ws, stays.id)
+    assert files(ws, "images") == files(ws, "models") == files(ws, "neighbours") == set()
+
+
+def test_what_a_crash_left_goes_at_the_next_start(ws: Workspace) -> None:
+    function = labelled_function(ws, 3)
+    build(ws, function.id)
+    # The rows are gone, as after a kill right behind their commit.
+    functions.delete_function(ws.db, function.id)
+    assert len(files(ws, "images")) == 6
+    one = next(iter(files(ws, "images")))
+    # And one picture's bytes, as after a kill in the middle of the removal.
+    ws.blobs.delete_image(one)
+    assert sweep_leavings(ws) == 6
+    assert files(ws, "images") == files(ws, "models") == files(ws, "neighbours") == set()
+    assert row_counts(ws.settings.data_dir)["images"] == 0
+    assert not query(ws.settings.data_dir, "SELECT 1 FROM meta WHERE key LIKE 'deleted%'")
+
+
+def test_what_the_database_does_not_know_is_never_removed(ws: Workspace) -> None:
+    """It may be that of a newer copy of the database, or another folder's put beside these files."""
+    function = labelled_function(ws, 1)
+    ws.blobs.put("models/0123456789abcdef.safetensors", b"a model of another database")
+    strange = "ab" * 32
+    ws.blobs.put(f"images/ab/ab/{strange}", b"a picture of another database")
+    for path in (ws.settings.data_dir / "blobs").rglob("*"):
+        os.utime(path, (0, 0))
+    assert sweep_leavings(ws) == 0
+    delete_function(ws, function.id)
+    assert files(ws, "images") == {strange}
+    assert files(ws, "models") == {"0123456789abcdef.safetensors"}
+
+
+def test_an_emptied_bin_takes_its_pictures_but_not_those_of_other_functions(ws: Workspace) -> None:
+    function, other = labelled_function(ws, 2), empty_function(ws, "Other")
+    add_images(ws, other, images(1))
+    asked = samples.find_samples(ws.db, function.id)
+    bin.delete_samples(ws.db, function.id, [sample.id for sample in asked])
+    assert sweep_leavings(ws) == 0
+    assert empty_bin(ws, function.id) == 4
+    assert files(ws, "images") == hashes(ws, other.id)
+    assert row_counts(ws.settings.data_dir)["images"] == 2
+
+
+def test_a_picture_whose_import_is_in_the_middle_keeps_its_bytes(ws: Workspace) -> None:
+    """Its bytes were found done, its row is about to come: the removal must not get in between."""
+    gone, coming = labelled_function(ws, 1), empty_function(ws, "Coming")
+    image = store_image(ws, make_image(0), "real-0.png")
+    delete_function(ws, gone.id)
+    imports.add_samples(ws.db, coming.id, None, [NewSample("real-0.png", image)])
+    assert hashes(ws, coming.id) == files(ws, "images") == {image.image_hash}
+    assert ws.blobs.image(image.image_hash) == make_image(0)
+
+
+def test_bytes_that_were_brought_long_ago_without_a_row_go_with_the_next_sweep(ws: Workspace) -> None:
+    function = labelled_function(ws, 1)
+    image = store_image(ws, make_image(0), "real-0.png")
+    delete_function(ws, function.id)
+    [path] = (ws.settings.data_dir / "blobs" / "images").rglob(image.image_hash)
+    assert sweep_leavings(ws) == 0
+    long_ago = time.time() - 7200
+    os.utime(path, (long_ago, long_ago))
+    assert sweep_leavings(ws) == 1
+    assert not path.exists()
