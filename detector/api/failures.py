@@ -10,15 +10,16 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from detector.errors import (
     BackboneUnavailable,
+    Busy,
     Conflict,
     DetectorError,
     ImageError,
     InvalidInput,
-    InvokeBusy,
     NoModel,
     NotFound,
     NotTrainable,
@@ -33,7 +34,7 @@ _STATUS: dict[type[DetectorError], int] = {
     Conflict: 409,
     NoModel: 409,
     NotTrainable: 409,
-    InvokeBusy: 429,
+    Busy: 429,
     BackboneUnavailable: 503,
 }
 
@@ -54,14 +55,16 @@ def status_of(error: BaseException) -> int:
         return error.status_code
     if isinstance(error, Refused):
         return error.status
-    if isinstance(error, RequestValidationError | ValidationError):
+    if isinstance(error, RequestValidationError | ValidationError | ClientDisconnect):
         return 400
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
 
 
 def answer_errors(app: FastAPI) -> None:
     """Make ``app`` answer every exception in this module's form."""
-    for kind in (DetectorError, Refused, HTTPException, RequestValidationError, ValidationError, Exception):
+    for kind in (
+        DetectorError, Refused, HTTPException, RequestValidationError, ValidationError, ClientDisconnect, Exception
+    ):  # fmt: skip
         app.add_exception_handler(kind, _answer)
 
 
@@ -75,7 +78,10 @@ async def _answer(_request: Request, error: Exception) -> Response:
         body = error.body
     elif isinstance(error, RequestValidationError | ValidationError):
         body = {"message": _first_complaint(error.errors())}
-    elif isinstance(error, InvokeBusy):
+    elif isinstance(error, ClientDisconnect):
+        # For the log of a proxy, if for anybody.
+        body = {"message": "The request was cut off. Send it again."}
+    elif isinstance(error, Busy):
         headers = {"Retry-After": str(error.retry_seconds)}
     elif status == 500:
         # Not str(error): it may hold a path.
