@@ -50,7 +50,8 @@ class Share:
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._until: Future[Any] | None = None
-        self.held = 0
+        #: Bytes that it holds, and the most that it held.
+        self.held = self.most = 0
 
     def hold(self, size: int) -> None:
         """Hold so many bytes, more or fewer than before; up to `FREE_BYTES` counts as none.
@@ -64,6 +65,7 @@ class Share:
         if wanted != self.held:
             self._memory._move(self.held, wanted)
             self.held = wanted
+            self.most = max(self.most, wanted)
 
     def keep_until(self, done: Future[Any]) -> None:
         """Let `release` wait for work that goes on with the bytes although nobody waits for its answer."""

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from tempfile import SpooledTemporaryFile
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from detector.api.admission import FREE_BYTES, BodyMemory, Share
 from detector.api.wire import InvokeRequest, SampleFields, SampleRequest
 from detector.errors import BodiesBusy, InvalidInput
+from detector.freed_memory import LARGE_PIECE, give_back_freed_memory
 from detector.importing.posting import Post
 from detector.settings import Settings
 
@@ -39,11 +41,10 @@ _FIELD_BYTES = 20_000
 _NAME_CHARACTERS = 200
 
 # How much memory a body takes at its worst moment, as a multiple of its length. JSON: the body, its text, and while
-# the text is decoded that text without line breaks or the bytes. Bare bytes: what is gathered has room to grow.
+# the text is decoded that text without line breaks or the bytes. Bare bytes are gathered where they stay, and parts lie
+# in temporary files until they are read.
 _JSON_COPIES = 3.0
-_BARE_COPIES = 1.25
-# Parts lie in temporary files until they are read.
-_MULTIPART_COPIES = 1.0
+_ONE_COPY = 1.0
 # A body of unknown length asks for its share in steps.
 _STEP = 1_000_000
 
@@ -85,6 +86,8 @@ class BoundedBodies:
             await self._app(scope, guard, answer)
         finally:
             guard.share.release()
+            if guard.share.most >= LARGE_PIECE and not self._memory.out:
+                await run_in_threadpool(give_back_freed_memory)
 
 
 class BodyGuard:
@@ -92,6 +95,8 @@ class BodyGuard:
 
     Attributes
     ----------
+    announced : int or None
+        The body's length as the request says it; None where it does not.
     limit, status : int
         The most bytes, and what a larger body is answered with.
     copies : float
@@ -103,7 +108,7 @@ class BodyGuard:
         self._receive, self._seconds = receive, seconds
         self._deadline = time.monotonic() + seconds
         self._received, self._begun, self._complete = 0, False, False
-        self._announced = announced_length(Headers(scope=scope))
+        self.announced = announced_length(Headers(scope=scope))
         self.limit = TOKEN_BODY_BYTES if scope["path"].endswith("/connect/token") else SMALL_BODY_BYTES
         self.status, self.copies = 413, _JSON_COPIES
         self.share = share
@@ -114,7 +119,7 @@ class BodyGuard:
             return await self._receive()
         if not self._begun:
             self._begun = True
-            self._admit(self._announced or 0)
+            self._admit(self.announced or 0)
         try:
             with anyio.fail_after(max(self._deadline - time.monotonic(), 0)):
                 message = await self._receive()
@@ -127,7 +132,7 @@ class BodyGuard:
         if message["type"] == "http.request":
             self._received += len(message.get("body", b""))
             self._complete = not message.get("more_body", False)
-            if self._announced is None or self._received > self._announced:
+            if self.announced is None or self._received > self.announced:
                 self._admit(self._received)
         return message
 
@@ -143,7 +148,7 @@ class BodyGuard:
             )
         if size <= FREE_BYTES:
             return
-        if self._announced is None:
+        if self.announced is None:
             size = min(-(-size // _STEP) * _STEP, self.limit)
         try:
             self.share.hold(int(size * self.copies))
@@ -259,7 +264,7 @@ async def read_picture(request: Request, settings: Settings) -> Picture:
 async def read_pictures(request: Request, settings: Settings) -> list[Picture]:
     """All files of a multipart request, in their order."""
     guard = body_guard(request)
-    guard.limit, guard.status, guard.copies = settings.max_request_mb * 1_000_000, 413, _MULTIPART_COPIES
+    guard.limit, guard.status, guard.copies = settings.max_request_mb * 1_000_000, 413, _ONE_COPY
     if _media_type(request) != "multipart/form-data":
         raise InvalidInput("Several images are sent as the files of one multipart/form-data request.")
     async with _form(request, settings.batch_files) as form:
@@ -313,11 +318,21 @@ async def _form(request: Request, files: int) -> AsyncIterator[FormData]:
 
 async def _body(request: Request) -> bytes:
     """The whole body, in memory once: Starlette gathers it in pieces, and has it twice when it joins them."""
-    with io.BytesIO() as gathered:
-        # Closed on the way out, or what the exception holds would hold the bytes.
+    length = body_guard(request).announced
+    # Of unknown length: on disk where it is large, as parts are. What grows in memory leaves holes behind as large as
+    # itself. Closed on the way out in any case, or what an exception holds would hold the bytes.
+    with SpooledTemporaryFile(_STEP) if length is None else io.BytesIO() as gathered:
+        if length is not None and length > FREE_BYTES:
+            gathered.seek(length - 1)
+            gathered.write(b"\0")
+            gathered.seek(0)
         async for piece in request.stream():
             gathered.write(piece)
-        return gathered.getvalue()
+        gathered.truncate()
+        if isinstance(gathered, io.BytesIO):
+            return gathered.getvalue()
+        gathered.seek(0)
+        return gathered.read()
 
 
 async def _in_thread(read: Callable[[bytes], _T], body: list[bytes]) -> _T:
@@ -339,9 +354,7 @@ def _expect_image(request: Request, settings: Settings) -> str:
     guard = body_guard(request)
     # 400 as for any image that cannot be taken. base64 makes four bytes of three, and some write four for a line break.
     guard.limit, guard.status = int(settings.max_image_bytes * 1.45) + _AROUND_BYTES, 400
-    guard.copies = _JSON_COPIES if _is_json(kind) else _BARE_COPIES
-    if kind == "multipart/form-data":
-        guard.copies = _MULTIPART_COPIES
+    guard.copies = _JSON_COPIES if _is_json(kind) else _ONE_COPY
     return kind
 
 
