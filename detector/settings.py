@@ -55,8 +55,7 @@ class Settings:
     )
     upload_places: int = _setting(8, "Uploads of archives at the same time; further ones are told to wait.")
     upload_stall_seconds: float = _setting(
-        60.0,
-        "Longest time in which an upload may bring less than 10 kB a second, in seconds; then it is ended. 0: no limit.",
+        60.0, "Seconds for which an upload may bring less than 10 kB each; then it is ended. 0: no limit."
     )
     password_hash: str = _setting("", "The dashboard's password as python -m detector password prints it; empty: none.")
     open: bool = _setting(False, "true: let everybody in without a password, on whatever address the server listens.")

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from detector.api.bodies import announced_length
 from detector.api.signing import upload_name
+from detector.words import file_size
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -203,8 +204,8 @@ def _too_large(limit: int) -> _Refused:
 def _no_room(free: int, size: int) -> _Refused:
     return _Refused(
         507,
-        f"The server's disk has room for {free / 1e6:,.0f} MB more, and the upload "
-        f"{f'has {size / 1e6:,.0f} MB' if size else 'needs more'}. Make room there, or choose a smaller file.",
+        f"The server's disk has room for {file_size(free)} more, and the upload "
+        f"{f'has {file_size(size)}' if size else 'needs more'}. Make room there, or choose a smaller file.",
     )
 
 
