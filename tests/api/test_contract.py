@@ -748,19 +748,29 @@ def test_a_body_without_an_image_is_small(caller: Caller) -> None:
 
 
 def test_a_body_that_never_arrives_is_given_up(tmp_path: Path) -> None:
-    settings = {"DETECTOR_BACKBONE": "efficientnet-lite0", "DETECTOR_REQUEST_SECONDS": "1"}
+    """The kind: senders that stop: of little, and of much, whose share of the memory goes to the next one."""
+    settings = {
+        "DETECTOR_BACKBONE": "efficientnet-lite0",
+        "DETECTOR_REQUEST_SECONDS": "3",
+        "DETECTOR_BODIES_MB": "1",
+    }
     server = Server(tmp_path, settings)
     try:
         caller = server.caller()
         path = caller.create_function("Slow", ())
-        head = (
-            f"POST {path}/samples HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {caller.token}\r\n"
-            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-        )
-        with socket.create_connection(("127.0.0.1", int(server.address.rsplit(":", 1)[1])), 10) as connection:
-            connection.sendall(head.encode())
-            answer = connection.recv(4000)
-        assert b" 408 " in answer.splitlines()[0]
+        for size in (100, 50_000_000):
+            head = (
+                f"POST {path}/samples HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {caller.token}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n{{"
+            )
+            with socket.create_connection(("127.0.0.1", int(server.address.rsplit(":", 1)[1])), 60) as connection:
+                connection.sendall(head.encode())
+                answer = connection.recv(4000)
+                assert b" 408 " in answer.splitlines()[0]
+                # Larger than all that is set aside, and taken: nothing is held by the one that is still there.
+                picture = png(np.random.default_rng(size).integers(0, 256, (700, 700, 3)))
+                assert len(picture) > 1_000_000
+                assert caller.post_image(path, picture).status_code == 200
         assert caller.get(path).status_code == 200
     finally:
         server.stop()
