@@ -17,6 +17,7 @@ from starlette.routing import Route
 from detector.api.app import ApiRoute, api_app, stop_api
 from detector.api.exports import export_routes
 from detector.api.failures import answers_beside_the_api
+from detector.api.last_word import LastWord
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
 from detector.deletion import sweep_in_background
@@ -58,7 +59,11 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
         runner.stop()
 
 
-middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(address, settings), www_redirect=False)]
+# Around all others: theirs are answers as well.
+middleware = [
+    Middleware(LastWord),
+    Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(address, settings), www_redirect=False),
+]
 if not (is_protected(settings, has_login()) or settings.open):
     middleware.append(Middleware(LoopbackOnly))
 

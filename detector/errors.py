@@ -197,10 +197,14 @@ class NotAuditable(DetectorError):
         self.version = version
 
 
-class InvokeBusy(DetectorError):
-    """More invokes at once than the queue holds; ``retry_seconds`` is a fair time to wait."""
+class Busy(DetectorError):
+    """The server has as much to do as it takes on; ``retry_seconds`` is a fair time to wait."""
 
     retry_seconds = 2
+
+
+class InvokeBusy(Busy):
+    """More invokes at once than the queue holds."""
 
     def __init__(self, places: int) -> None:
         super().__init__(
@@ -208,6 +212,25 @@ class InvokeBusy(DetectorError):
             "in one request."
         )
         self.places = places
+
+
+class PostsBusy(Busy):
+    """More samples are being posted at once than are taken."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__(f"{places} samples are being taken already. Send this one again in {self.retry_seconds} s.")
+        self.places = places
+
+
+class BodiesBusy(Busy):
+    """What is being sent fills the memory that is set aside for it."""
+
+    def __init__(self, budget: int) -> None:
+        super().__init__(
+            f"The {budget / 1e6:,.0f} MB of memory for what is being sent are taken. Send it again in "
+            f"{self.retry_seconds} s, or fewer at a time (DETECTOR_BODIES_MB is the setting)."
+        )
+        self.budget = budget
 
 
 class ModelFileInvalid(DetectorError):

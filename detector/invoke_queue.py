@@ -8,12 +8,12 @@ it is as large as what the cores take at once it is decoded beside the running o
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
-from detector.errors import ImageError, InvokeBusy
+from detector.errors import Busy, ImageError, InvokeBusy
 from detector.invoke import Verdict, answer
 from detector.serving import load_serving_model, serving_backbone
 from detector.workspace import Workspace
@@ -22,6 +22,40 @@ Answer = Verdict | ImageError
 
 #: Passes at once: one is calculated, one is decoded meanwhile.
 _PASSES = 2
+
+
+class Places:
+    """So many requests at the same time, and no more. Safe to use from many threads.
+
+    Parameters
+    ----------
+    count : int
+    busy : callable
+        The error for whoever comes when all are taken, made of ``count``.
+    """
+
+    def __init__(self, count: int, busy: Callable[[int], Busy] = InvokeBusy) -> None:
+        self._count, self._busy = count, busy
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    @property
+    def taken(self) -> int:
+        """How many are inside now."""
+        return self._taken
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the places. Raises what ``busy`` makes when all are taken."""
+        with self._lock:
+            if self._taken >= self._count:
+                raise self._busy(self._count)
+            self._taken += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken -= 1
 
 
 @dataclass(eq=False)
@@ -45,7 +79,7 @@ class InvokeQueue:
     def __init__(self, ws: Workspace, places: int) -> None:
         self._ws = ws
         self._places = places
-        self._inside = 0
+        self.places = Places(places)
         self._waiting: list[_Question] = []
         self._changed = threading.Condition()
         self._running = 0
@@ -54,8 +88,7 @@ class InvokeQueue:
         self._threads: list[threading.Thread] = []
         self._stopped = False
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> AbstractContextManager[None]:
         """A place in the queue for one request, whatever number of questions it asks one after another.
 
         Raises
@@ -63,15 +96,7 @@ class InvokeQueue:
         InvokeBusy
             All places are taken.
         """
-        with self._changed:
-            if self._inside >= self._places:
-                raise InvokeBusy(self._places)
-            self._inside += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= 1
+        return self.places.place()
 
     def ask(
         self, function_id: str, images: Sequence[tuple[str, bytes]], model_id: str | None = None
@@ -121,6 +146,8 @@ class InvokeQueue:
                 if together:
                     self._answer(together)
             finally:
+                # Not until the next pass: what was asked may be hundreds of megabytes, and nobody waits for it now.
+                together = []
                 with self._changed:
                     self._running -= 1
                     # What has gathered meanwhile, full or not; when stopped, both threads must hear of it.
@@ -145,6 +172,7 @@ class InvokeQueue:
 
     def _answer(self, together: list[_Question]) -> None:
         images = [image for question in together for image in question.images]
+        sizes = [len(question.images) for question in together]
         try:
             serving = load_serving_model(self._ws, together[0].function_id, together[0].model_id)
             backbone = serving_backbone(self._ws, serving)
@@ -154,8 +182,13 @@ class InvokeQueue:
             for question in together:
                 question.answers.set_exception(error)
             return
+        finally:
+            # An error holds the frames that it came through, and with them the images, for as long as it is kept.
+            images.clear()
+            for question in together:
+                question.images = ()
         start = 0
-        for question in together:
-            end = start + len(question.images)
+        for question, size in zip(together, sizes, strict=True):
+            end = start + size
             question.answers.set_result(answers[start:end])
             start = end

@@ -41,11 +41,21 @@ class Settings:
         "auto",
         "Numbers of the backbone: auto (measured once per function), float32, or bfloat16 where the machine has it.",
     )
-    invoke_places: int = _setting(64, "Invokes over the HTTP API at the same time; further ones are told to wait.")
+    invoke_places: int = _setting(
+        64, "Invokes over the HTTP API at the same time, and as many posts of samples; further ones are told to wait."
+    )
+    bodies_mb: int = _setting(
+        512,
+        "Memory for what is being sent to the HTTP API, in megabytes; what is over is told to wait before it is read.",
+    )
     batch_files: int = _setting(100, "Most images in one invoke/batch request of the HTTP API.")
     max_request_mb: int = _setting(256, "Largest request of several images to the HTTP API, in megabytes.")
     request_seconds: float = _setting(
         120.0, "Longest time a request to the HTTP API may take to arrive, and an invoke to be answered, in seconds."
+    )
+    upload_places: int = _setting(8, "Uploads of archives at the same time; further ones are told to wait.")
+    upload_stall_seconds: float = _setting(
+        60.0, "Seconds for which an upload may bring less than 10 kB each; then it is ended. 0: no limit."
     )
     password_hash: str = _setting("", "The dashboard's password as python -m detector password prints it; empty: none.")
     open: bool = _setting(False, "true: let everybody in without a password, on whatever address the server listens.")
@@ -61,6 +71,10 @@ class Settings:
     @property
     def max_image_bytes(self) -> int:
         return self.max_image_mb * 1_000_000
+
+    @property
+    def bodies_bytes(self) -> int:
+        return self.bodies_mb * 1_000_000
 
     @property
     def max_pixels(self) -> int:

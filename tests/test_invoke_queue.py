@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from concurrent.futures import wait
 from pathlib import Path
 
@@ -62,4 +64,25 @@ def test_a_full_queue_refuses_until_a_place_is_free(tmp_path: Path) -> None:
         assert refused.value.places == 2
         with queue.place():
             pass
+    ws.close()
+
+
+def test_what_was_asked_is_not_kept_once_it_is_answered(tmp_path: Path) -> None:
+    """Images of the last pass, and those whose question ended in an error, which holds what it came through."""
+    ws = workspace(tmp_path)
+    function, empty = labelled_function(ws, 2), empty_function(ws)
+    request_build(ws, function.id)
+    run_pending(ws, function.id)
+    queue = InvokeQueue(ws, places=4)
+    good, bad = bytes(bytearray(make_image(1))), bytes(bytearray(make_image(2)))
+    before = sys.getrefcount(good), sys.getrefcount(bad)
+    answered = queue.ask(function.id, [("a.png", good)])
+    failed = queue.ask(empty.id, [("a.png", bad)])
+    assert isinstance(answered.result()[0], Verdict)
+    assert isinstance(failed.exception(), NoModel)
+    deadline = time.monotonic() + 30
+    while (sys.getrefcount(good), sys.getrefcount(bad)) != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    queue.stop()
     ws.close()

@@ -13,13 +13,15 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from detector.api import functions, invokes, labels, samples
+from detector.api.admission import BodyMemory
 from detector.api.authentication import token_router
 from detector.api.bodies import BoundedBodies
 from detector.api.failures import answer_errors
 from detector.api.recording import CallRecorder
 from detector.api.resources import signed_in
+from detector.errors import PostsBusy
 from detector.importing.posting import SamplePoster
-from detector.invoke_queue import InvokeQueue
+from detector.invoke_queue import InvokeQueue, Places
 from detector.workspace import Workspace
 
 PREFIXES = ("/v1", "/v0.9", "/connect")
@@ -52,6 +54,7 @@ def api_app(ws: Workspace) -> FastAPI:
     )
     app.state.workspace = ws
     app.state.poster = SamplePoster(ws)
+    app.state.post_places = Places(ws.settings.invoke_places, PostsBusy)
     app.state.invokes = InvokeQueue(ws, ws.settings.invoke_places)
     app.state.recorder = CallRecorder(ws)
     # Few: each has a connection, and those beyond what the database keeps open are made anew for every question.
@@ -71,7 +74,8 @@ def api_app(ws: Workspace) -> FastAPI:
             dependencies=[Depends(signed_in)],
         )
     answer_errors(app)
-    app.add_middleware(BoundedBodies, seconds=ws.settings.request_seconds)
+    app.state.body_memory = BodyMemory(ws.settings.bodies_bytes)
+    app.add_middleware(BoundedBodies, seconds=ws.settings.request_seconds, memory=app.state.body_memory)
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     return app
 

@@ -16,6 +16,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from detector.api.wire import Words
 from detector.storage import keys
 from detector.storage.database import Database, now
 from detector.workspace import Workspace
@@ -87,6 +88,9 @@ def caller(request: Request, credentials: Credentials) -> Caller:
     HTTPException
         401 without a valid token.
     """
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is not None:
+        return known
     if credentials is None or not credentials.credentials:
         raise _unauthorized(_NO_TOKEN)
     found = read_token(request.app.state.workspace.db, credentials.credentials)
@@ -103,11 +107,11 @@ def token_router(ws: Workspace) -> APIRouter:
         "/connect/token",
         tags=["Authentication"],
         summary="Exchange a key for a token",
-        responses={400: {"model": Refusal}, 401: {"model": Refusal}},
+        responses={status: {"model": Refusal} for status in (400, 401, 408, 413)},
     )
     async def token(
-        client_id: Annotated[str, Form()],
-        client_secret: Annotated[str, Form()],
+        client_id: Annotated[Words, Form()],
+        client_secret: Annotated[Words, Form()],
         grant_type: Annotated[str, Form(description="Always client_credentials.")],
     ) -> Token:
         if grant_type != "client_credentials":

@@ -11,15 +11,16 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from detector.errors import (
     BackboneUnavailable,
+    Busy,
     Conflict,
     DetectorError,
     ImageError,
     InvalidInput,
-    InvokeBusy,
     NoModel,
     NotFound,
     NotTrainable,
@@ -39,7 +40,7 @@ _STATUS: dict[type[DetectorError], int] = {
     Conflict: 409,
     NoModel: 409,
     NotTrainable: 409,
-    InvokeBusy: 429,
+    Busy: 429,
     BackboneUnavailable: 503,
     StorageFull: 507,
     StorageTrouble: 503,
@@ -65,7 +66,7 @@ def status_of(error: BaseException) -> int:
         return error.status_code
     if isinstance(error, Refused):
         return error.status
-    if isinstance(error, RequestValidationError | ValidationError):
+    if isinstance(error, RequestValidationError | ValidationError | ClientDisconnect):
         return 400
     error = storage_trouble(error) or error
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
@@ -79,6 +80,7 @@ def answer_errors(app: FastAPI) -> None:
         HTTPException,
         RequestValidationError,
         ValidationError,
+        ClientDisconnect,
         *_OF_THE_MACHINE,
         Exception,
     ):
@@ -118,7 +120,10 @@ async def _answer(_request: Request, error: Exception) -> Response:
         body = error.body
     elif isinstance(error, RequestValidationError | ValidationError):
         body = {"message": _first_complaint(error.errors())}
-    elif isinstance(error, InvokeBusy):
+    elif isinstance(error, ClientDisconnect):
+        # For the log of a proxy, if for anybody.
+        body = {"message": "The request was cut off. Send it again."}
+    elif isinstance(error, Busy):
         headers = {"Retry-After": str(error.retry_seconds)}
     elif isinstance(error, StorageTrouble):
         body, headers = {"message": said_over_the_network(error)}, _when_to_try_again(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from detector import deletion, jobs
-from detector.api.resources import TheFunction, Ws, errors, signed_in
+from detector.api.resources import AskFirst, TheFunction, Ws, errors, signed_in
 from detector.api.wire import (
     Deleted,
     FunctionChange,
@@ -23,12 +23,12 @@ from detector.storage import functions, models, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace
 
-router = APIRouter(dependencies=[Depends(signed_in)], tags=["Functions"])
+router = APIRouter(dependencies=[Depends(signed_in)], route_class=AskFirst, tags=["Functions"])
 
 _PROJECT = Project(id="project_default", name="Default")
 
 
-@router.post("/v1/functions", responses=errors(503))
+@router.post("/v1/functions", responses=errors(408, 429, 503))
 def create_function(ws: Ws, body: FunctionRequest) -> FunctionResponse:
     """Create a function without labels. Its input is an image, its output a classification."""
     if (body.input, body.output) != ("Image", "Classification"):
@@ -56,7 +56,7 @@ def read_function(function: TheFunction) -> FunctionResponse:
     return FunctionResponse.of(function)
 
 
-@router.put("/v1/functions/{functionId}", responses=errors(404))
+@router.put("/v1/functions/{functionId}", responses=errors(404, 408, 429))
 def rename_function(ws: Ws, function: TheFunction, body: FunctionChange) -> FunctionResponse:
     """Give a function another name."""
     functions.rename_function(ws.db, function.id, body.name)
@@ -101,7 +101,7 @@ def list_projects() -> list[Project]:
     return [_PROJECT]
 
 
-@router.post("/v0.9/projects", responses=errors())
+@router.post("/v0.9/projects", responses=errors(408, 429))
 def create_project(body: ProjectRequest) -> Project:
     """For clients that create a project before anything else: answers with the one that there is."""
     return _PROJECT

@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from detector.api.authentication import bearer, caller
-from detector.api.bodies import Picture, read_picture, read_pictures
+from detector.api.bodies import Picture, body_guard, read_picture, read_pictures
 from detector.api.failures import status_of
 from detector.api.resources import TheFunction, errors
-from detector.api.wire import InvokeRequest, InvokeResponse, Message, Wire, plain
+from detector.api.wire import InvokeRequest, InvokeResponse, Message, Text, Wire, Words, plain
 from detector.errors import Conflict, ImageError
 from detector.importing.posting import Post, SamplePoster
 from detector.invoke import Verdict
@@ -67,13 +67,13 @@ class InvokeOptions(Wire):
     model_config = ConfigDict(populate_by_name=False)
 
     label_count: Annotated[int | None, Field(ge=0, le=functions.MAX_LABELS)] = None
-    model_id: str | None = None
+    model_id: Words | None = None
     capture: bool = False
     include_metadata: bool = False
 
 
 class OneInvokeOptions(InvokeOptions):
-    external_id: Annotated[str | None, Field(max_length=1000)] = None
+    external_id: Text | None = None
 
 
 class InvokeRoute(APIRoute):
@@ -144,9 +144,10 @@ async def invoke_one(
     """
     state = request.app.state
     ws: Workspace = state.workspace
-    picture = await read_picture(request, ws.settings)
+    # The place first: what is told to wait should not have been read.
     with state.invokes.place():
-        [answer] = await _ask(ws, state.invokes, function, [picture], options.model_id)
+        picture = await read_picture(request, ws.settings)
+        [answer] = await _ask(request, function, [picture], options.model_id)
     if isinstance(answer, ImageError):
         raise answer
     if options.capture:
@@ -170,11 +171,11 @@ async def invoke_many(
     """Classify the files of one request: a list in their order, in which a bad file is an error entry."""
     state = request.app.state
     ws: Workspace = state.workspace
-    pictures = await read_pictures(request, ws.settings)
     answers: list[Answer] = []
     with state.invokes.place():
+        pictures = await read_pictures(request, ws.settings)
         for start in range(0, len(pictures), _BATCH_STEP):
-            answers += await _ask(ws, state.invokes, function, pictures[start : start + _BATCH_STEP], options.model_id)
+            answers += await _ask(request, function, pictures[start : start + _BATCH_STEP], options.model_id)
     metadata = await run_in_threadpool(_metadata, ws, function) if options.include_metadata else {}
     entries: list[bytes] = []
     for picture, answer in zip(pictures, answers, strict=True):
@@ -193,20 +194,20 @@ def _json(answer: Wire) -> bytes:
     return answer.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-async def _ask(
-    ws: Workspace, queue: InvokeQueue, function: Function, pictures: list[Picture], model_id: str | None
-) -> list[Answer]:
+async def _ask(request: Request, function: Function, pictures: list[Picture], model_id: str | None) -> list[Answer]:
+    queue: InvokeQueue = request.app.state.invokes
+    seconds = request.app.state.workspace.settings.request_seconds
     question = queue.ask(
         function.id,
         [(picture.name or "The image", picture.data) for picture in pictures],
         plain("model", model_id) if model_id else None,
     )
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(question), ws.settings.request_seconds)
+        return await body_guard(request).or_gone(question, seconds)
     except TimeoutError:
         raise HTTPException(
             503,
-            f"No answer within {ws.settings.request_seconds:,.0f} s: the server is busy. Ask again later.",
+            f"No answer within {seconds:,.0f} s: the server is busy. Ask again later.",
             {"Retry-After": "30"},
         ) from None
 

@@ -6,15 +6,17 @@ from fastapi import APIRouter, Depends
 
 from detector import jobs
 from detector.api.failures import Refused
-from detector.api.resources import TheFunction, TheLabel, Ws, errors, signed_in
+from detector.api.resources import AskFirst, TheFunction, TheLabel, Ws, errors, signed_in
 from detector.api.wire import Deleted, LabelChange, LabelConflict, LabelRequest, LabelResponse, prefixed
 from detector.errors import Conflict
 from detector.storage import functions
 
-router = APIRouter(prefix="/v1/functions/{functionId}/labels", dependencies=[Depends(signed_in)], tags=["Labels"])
+router = APIRouter(
+    prefix="/v1/functions/{functionId}/labels", dependencies=[Depends(signed_in)], route_class=AskFirst, tags=["Labels"]
+)
 
 
-@router.post("", responses=errors(404, status_409=LabelConflict), response_model_exclude_none=True)
+@router.post("", responses=errors(404, 408, 429, status_409=LabelConflict), response_model_exclude_none=True)
 def create_label(ws: Ws, function: TheFunction, body: LabelRequest) -> LabelResponse:
     """Add a label. A name that is there already is a 409 with its id.
 
@@ -39,7 +41,7 @@ def read_label(label: TheLabel) -> LabelResponse:
     return LabelResponse.of(label)
 
 
-@router.put("/{labelId}", responses=errors(404, status_409=LabelConflict), response_model_exclude_none=True)
+@router.put("/{labelId}", responses=errors(404, 408, 429, status_409=LabelConflict), response_model_exclude_none=True)
 def change_label(ws: Ws, label: TheLabel, body: LabelChange) -> LabelResponse:
     """Change name, description or metadata; what is absent or null stays, an empty value removes.
 

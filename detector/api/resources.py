@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Request, Security
+from fastapi import Depends, Path, Request, Response, Security
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 
-from detector.api.authentication import Caller, caller
+from detector.api.authentication import Caller, bearer, caller
 from detector.api.signing import picture_path
 from detector.api.wire import Message, SampleResponse, plain
 from detector.errors import NotFound
 from detector.importing.posting import SamplePoster
+from detector.invoke_queue import Places
 from detector.storage import functions, samples
 from detector.storage.functions import Function, Label
 from detector.storage.samples import Sample
@@ -25,13 +29,34 @@ async def _poster(request: Request) -> SamplePoster:
     return request.app.state.poster
 
 
+async def _post_places(request: Request) -> Places:
+    return request.app.state.post_places
+
+
 Ws = Annotated[Workspace, Depends(_workspace)]
 Poster = Annotated[SamplePoster, Depends(_poster)]
+PostPlaces = Annotated[Places, Depends(_post_places)]
 
 
 async def signed_in(request: Request, who: Annotated[Caller, Security(caller)]) -> None:
     """Dependency of every router: nobody gets further without a token."""
     request.state.caller = who
+
+
+class AskFirst(APIRoute):
+    """A route that asks who calls before it reads what they send: FastAPI reads a body first, and asks then."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """As in FastAPI."""
+        answer = super().get_route_handler()
+        if self.body_field is None:
+            return answer
+
+        async def ask_first(request: Request) -> Response:
+            request.state.caller = await run_in_threadpool(caller, request, await bearer(request))
+            return await answer(request)
+
+        return ask_first
 
 
 def _function(ws: Ws, function_id: Annotated[str, Path(alias="functionId")]) -> Function:

@@ -14,7 +14,17 @@ from starlette.concurrency import run_in_threadpool
 from detector import jobs
 from detector.api.bodies import read_post
 from detector.api.failures import Refused
-from detector.api.resources import Poster, TheFunction, TheSample, Ws, errors, sample_response, signed_in
+from detector.api.resources import (
+    AskFirst,
+    Poster,
+    PostPlaces,
+    TheFunction,
+    TheSample,
+    Ws,
+    errors,
+    sample_response,
+    signed_in,
+)
 from detector.api.wire import (
     Annotation,
     AnnotationRequest,
@@ -22,6 +32,7 @@ from detector.api.wire import (
     SampleConflict,
     SampleRequest,
     SampleResponse,
+    Words,
     plain,
     prefixed,
 )
@@ -32,9 +43,17 @@ from detector.storage.samples import Position, SampleFilter, Sort
 
 MAX_BATCH = 1000
 
-router = APIRouter(prefix="/v1/functions/{functionId}/samples", dependencies=[Depends(signed_in)], tags=["Samples"])
+router = APIRouter(
+    prefix="/v1/functions/{functionId}/samples",
+    dependencies=[Depends(signed_in)],
+    route_class=AskFirst,
+    tags=["Samples"],
+)
 
 _CURSOR = re.compile(r"(?:(?P<value>-|[0-9.e+-]{1,32})_)?(?P<sequence>[0-9]{1,18})")
+
+# PostgreSQL counts samples in 32 bits, and compares nothing larger with them.
+_MAX_SEQUENCE = 2**31 - 1
 
 
 class SortBy(StrEnum):
@@ -80,17 +99,20 @@ _POST_BODY: dict[str, Any] = {
 
 @router.post(
     "",
-    responses=errors(404, 408, status_409=SampleConflict),
+    responses=errors(404, 408, 429, status_409=SampleConflict),
     response_model_exclude_none=True,
     openapi_extra=_POST_BODY,
 )
-async def create_sample(request: Request, ws: Ws, poster: Poster, function: TheFunction) -> SampleResponse:
+async def create_sample(
+    request: Request, ws: Ws, poster: Poster, places: PostPlaces, function: TheFunction
+) -> SampleResponse:
     """Add one image. Bytes that the function has already are a 409 with the sample's id; nothing about it changes."""
-    post = await read_post(request, ws.settings, function.id)
-    try:
-        sample_id = await run_in_threadpool(poster.post, post)
-    except Conflict as error:
-        raise Refused(409, str(error), existingSampleId=prefixed("sample", error.existing_id)) from error
+    with places.place():
+        post = await read_post(request, ws.settings, function.id)
+        try:
+            sample_id = await run_in_threadpool(poster.post, post)
+        except Conflict as error:
+            raise Refused(409, str(error), existingSampleId=prefixed("sample", error.existing_id)) from error
     sample = await run_in_threadpool(samples.get_sample, ws.db, sample_id)
     return sample_response(request, ws, sample)
 
@@ -109,8 +131,8 @@ def list_samples(
     annotation_label_id: Annotated[str | None, Query(alias="annotationLabelId")] = None,
     prediction_label_id: Annotated[str | None, Query(alias="predictionLabelId")] = None,
     agree: Annotated[bool | None, Query(alias="predictionAndAnnotationAgree")] = None,
-    source: str | None = None,
-    external_id: Annotated[str | None, Query(alias="externalId")] = None,
+    source: Words | None = None,
+    external_id: Annotated[Words | None, Query(alias="externalId")] = None,
     after: Annotated[str | None, Query(description="Where the page before ended; from its Link header.")] = None,
 ) -> list[SampleResponse]:
     """Samples by filter and order. More pages follow through the Link header with rel="next"."""
@@ -149,7 +171,7 @@ def delete_sample(ws: Ws, sample: TheSample) -> Deleted:
     return Deleted(id=prefixed("sample", sample.id))
 
 
-@router.put("/{sampleId}/annotation", responses=errors(404))
+@router.put("/{sampleId}/annotation", responses=errors(404, 408, 429))
 def annotate(ws: Ws, sample: TheSample, body: AnnotationRequest) -> Annotation:
     """Give a sample a label, or another one."""
     label = functions.find_label(ws.db, sample.function_id, body.label_name)
@@ -189,8 +211,9 @@ def _position(cursor: str | None) -> Position | None:
         if match is not None:
             text = match["value"]
             value = None if text in (None, "-") else float(text)
-            if value is None or math.isfinite(value):
-                return Position(value, int(match["sequence"]))
+            sequence = int(match["sequence"])
+            if (value is None or math.isfinite(value)) and sequence <= _MAX_SEQUENCE:
+                return Position(value, sequence)
     except ValueError:
         pass
     raise InvalidInput("after is not the end of a page. Follow the Link header of the page before.")

@@ -41,10 +41,45 @@ def _small(metadata: dict[str, Any] | None) -> dict[str, Any] | None:
         raise ValueError("expected plain JSON without NaN") from error
     if size > MAX_METADATA_BYTES:
         raise ValueError(f"it has {size:,} bytes, at most {MAX_METADATA_BYTES:,} are kept")
+    _storable_throughout(metadata)
     return metadata
 
 
-Text = Annotated[str, Field(max_length=MAX_TEXT)]
+def storable(text: str) -> str:
+    """``text``, where every database and every answer can hold it: the one check of all texts that callers send.
+
+    JSON can name half of a surrogate pair, and addresses a NUL; PostgreSQL stores neither, SQLite both.
+
+    Raises
+    ------
+    ValueError
+    """
+    if "\0" in text:
+        raise ValueError("expected text without NUL characters")
+    try:
+        # Not for ASCII: it may be a whole image.
+        if not text.isascii():
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("expected text; it holds half of a character (a lone surrogate)") from error
+    return text
+
+
+def _storable_throughout(value: Any) -> None:
+    if isinstance(value, str):
+        storable(value)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            storable(name)
+            _storable_throughout(item)
+    elif isinstance(value, list):
+        for item in value:
+            _storable_throughout(item)
+
+
+#: Text of a query or form.
+Words = Annotated[str, AfterValidator(storable)]
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 
 
@@ -72,14 +107,12 @@ class Asked(Wire):
 
     @model_validator(mode="after")
     def _is_text(self) -> Self:
-        # JSON can name half of a surrogate pair, which no database and no answer can hold.
         for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, str):
+            if isinstance(value := getattr(self, name), str):
                 try:
-                    value.encode()
-                except UnicodeEncodeError as error:
-                    raise ValueError(f"{to_camel(name)} holds characters that are no text") from error
+                    storable(value)
+                except ValueError as error:
+                    raise ValueError(f"{to_camel(name)}: {error}") from error
         return self
 
 
@@ -180,8 +213,16 @@ class SampleSet(Asked):
     sample_set_id: Text
 
 
-class SampleRequest(Asked):
+class ImageRequest(Asked):
     data: Annotated[str, Field(description="The image as a data URI with base64; its media type is ignored.")]
+
+    def take_data(self) -> str:
+        """``data``, once: whoever decodes it should not have to keep it beside the bytes."""
+        data, self.data = self.data, ""
+        return data
+
+
+class SampleRequest(ImageRequest):
     external_id: Text | None = None
     annotation: AnnotationRequest | None = None
     sample_sets: Annotated[list[SampleSet], Field(max_length=MAX_SAMPLE_SETS)] | None = None
@@ -226,8 +267,8 @@ class SampleResponse(Wire):
         )
 
 
-class InvokeRequest(Asked):
-    data: Annotated[str, Field(description="The image as a data URI with base64; its media type is ignored.")]
+class InvokeRequest(ImageRequest):
+    pass
 
 
 class LabelConfidence(Wire):

@@ -26,9 +26,13 @@ from detector.importing.clutter import clutter_in
 
 _CHUNK = 256 * 1024
 _ENCRYPTED = 0x1
+_UTF8_NAME = 0x800
 _UNNAMED = "unnamed"
 # Pictures hardly compress, but an empty white BMP does, a thousandfold: below this size the ratio is not looked at.
 _RATIO_FREE_BYTES = 4_000_000
+# What the list of an archive's files may take for each of them, long names included, and in any case.
+_DIRECTORY_ENTRY_BYTES = 512
+_DIRECTORY_FREE_BYTES = 16_000_000
 # Folders in folders, links followed: deeper than any collection, and the end of every circle that was missed.
 _DEEPEST = 64
 _MSDOS_FOLDER = 0x10
@@ -243,7 +247,13 @@ def read_file(target: Path, name: str, max_bytes: int | None, may_be_link: bool 
                 raise EntryUnreadable(name, "it is a folder, pipe or device and not a file")
             if max_bytes is not None and status.st_size > max_bytes:
                 raise ImageTooManyBytes(name, status.st_size, max_bytes)
-            return file.read()
+            data = file.read(status.st_size + 1)
+            # It may grow while it is read, and what a system makes up as it is read says that it has no size.
+            while len(data) > status.st_size and (more := file.read(_CHUNK)):
+                data += more
+                if max_bytes is not None and len(data) > max_bytes:
+                    raise ImageTooManyBytes(name, len(data), max_bytes)
+            return data
     except OSError as error:
         raise EntryUnreadable(name, error.strerror or "the disk reports an error") from error
 
@@ -273,6 +283,9 @@ class ZipLimits:
 class ZipSource(_Closing):
     """A ZIP archive, read entry by entry; nothing of it is written to disk.
 
+    Entries lie one behind the other, with gaps where a program left some. An archive in which two of them share bytes
+    is refused as a whole: nobody makes one, except to have a small file unpacked to a thousand times its size.
+
     Parameters
     ----------
     zip_path : Path
@@ -290,7 +303,7 @@ class ZipSource(_Closing):
     Raises
     ------
     ArchiveError
-        The file is no ZIP archive, is damaged, or has too many entries.
+        The file is no ZIP archive, is damaged, has too many entries, or entries that overlap.
     """
 
     def __init__(self, zip_path: Path, limits: ZipLimits, name: str = "", encoding: str | None = None) -> None:
@@ -304,15 +317,26 @@ class ZipSource(_Closing):
             with zip_path.open("rb") as file:
                 _check_entry_count(file, self._name, limits.max_entries)
             self._zip = zipfile.ZipFile(zip_path)
+            # A second one: the archive's own is moved by whoever reads an entry.
+            self._file = zip_path.open("rb")
+            ends = _ends(self._zip)
         except _ZIP_DAMAGE as error:
             raise ArchiveError(
                 f"{self._name} is not a ZIP archive that can be read, or it was not transferred to its end. "
                 "Make the archive again and upload it once more."
             ) from error
+        if ends is None:
+            self.close()
+            raise ArchiveError(
+                f"{self._name} holds files that share the same bytes of the archive, as no program makes them unless a "
+                "disk is to be filled. Nothing of it was imported; make the archive again from the files."
+            )
+        self._ends = ends
         self.names = archive_names(self._zip.infolist(), encoding)
 
     def close(self) -> None:
         self._zip.close()
+        self._file.close()
 
     def entries(self) -> list[Entry]:
         """All files, sorted by path; entries that cannot be read are listed, and fail with the reason when read."""
@@ -321,17 +345,18 @@ class ZipSource(_Closing):
         # Some Windows programs write folders with a backslash; a slash anywhere says that it is none of them.
         foreign = not any("/" in name for name in self.names.names)
         found = []
-        for info, name in zip(infos, self.names.names, strict=True):
+        for number, (info, name) in enumerate(zip(infos, self.names.names, strict=True)):
             if _is_folder(info, name, foreign):
                 continue
             if (clutter := clutter_in(name.replace("\\", "/"))) is not None:
                 self.passed_over.append(clutter)
                 continue
             path = shown_path(name) or _UNNAMED
-            found.append(Entry(path, info.file_size, partial(self._read, path, info)))
+            found.append(Entry(path, info.file_size, partial(self._read, path, number)))
         return _numbered(found)
 
-    def _read(self, path: str, info: zipfile.ZipInfo) -> bytes:
+    def _read(self, path: str, number: int) -> bytes:
+        info = self._zip.infolist()[number]
         if info.flag_bits & _ENCRYPTED:
             raise EntryUnreadable(path, "it is protected by a password; make the archive again without one")
         # bzip2 and LZMA can grow a few kilobytes to hundreds of megabytes in one step, before any limit is looked at.
@@ -342,16 +367,17 @@ class ZipSource(_Closing):
         try:
             # zipfile counts its open entries without a lock; reading itself is locked inside.
             with self._lock:
+                self._require_own_bytes(path, number, info)
                 stream = self._zip.open(info)
             try:
-                return self._read_within_limits(stream, path, info)
+                return self._read_within_limits(stream, path, number, info)
             finally:
                 with self._lock:
                     stream.close()
         except _ZIP_DAMAGE as error:
             raise EntryUnreadable(path, "it is damaged inside the archive; make the archive again") from error
 
-    def _read_within_limits(self, stream: IO[bytes], path: str, info: zipfile.ZipInfo) -> bytes:
+    def _read_within_limits(self, stream: IO[bytes], path: str, number: int, info: zipfile.ZipInfo) -> bytes:
         data = bytearray()
         ratio_limit = max(_RATIO_FREE_BYTES, self._limits.max_ratio * info.compress_size)
         while chunk := stream.read(_CHUNK):
@@ -361,8 +387,15 @@ class ZipSource(_Closing):
             if len(data) > ratio_limit:
                 why = f"it unpacks to more than {self._limits.max_ratio:,.0f} times its packed size"
                 raise EntryUnreadable(path, why)
-            self._count(info.header_offset, len(data))
+            self._count(number, len(data))
         return bytes(data)
+
+    def _require_own_bytes(self, path: str, number: int, info: zipfile.ZipInfo) -> None:
+        """What `_ends` could not know: how long the entry's own header is. Raises EntryUnreadable."""
+        self._file.seek(info.header_offset)
+        lengths = struct.unpack("<HH", self._file.read(30)[26:30])
+        if info.header_offset + 30 + sum(lengths) + info.compress_size > self._ends[number]:
+            raise EntryUnreadable(path, "it runs into the next file of the archive; make the archive again")
 
     def _count(self, entry: int, unpacked: int) -> None:
         """Add to the total; an entry that is read twice counts once."""
@@ -377,6 +410,25 @@ class ZipSource(_Closing):
                     f"{self._name} unpacks to more than the {self._limits.max_total_bytes / 1e9:,.1f} GB that are "
                     "accepted. Split it into several archives, or raise DETECTOR_MAX_ZIP_GB."
                 )
+
+
+def _ends(archive: zipfile.ZipFile) -> list[int] | None:
+    """Where each entry must end, because the next one begins there or the directory does; None where some overlap.
+
+    An entry takes at least its header, its name and its bytes. What else its header holds is not known before it is
+    read, which for half a million of them would take longer than all else that is done before an import.
+    """
+    infos = archive.infolist()
+    ends = [archive.start_dir] * len(infos)
+    following = archive.start_dir
+    for number in sorted(range(len(infos)), key=lambda index: infos[index].header_offset, reverse=True):
+        info = infos[number]
+        name = info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8_NAME else "cp437")
+        if info.header_offset + 30 + len(name) + info.compress_size > following:
+            return None
+        ends[number] = following
+        following = info.header_offset
+    return ends
 
 
 def _is_folder(info: zipfile.ZipInfo, name: str, backslashes: bool) -> bool:
@@ -403,6 +455,12 @@ def _check_entry_count(file: IO[bytes], name: str, limit: int) -> None:
     if directory is None:
         return
     start, size = directory
+    # zipfile reads it whole, and only then looks at it.
+    if size > max(_DIRECTORY_FREE_BYTES, limit * _DIRECTORY_ENTRY_BYTES):
+        raise ArchiveError(
+            f"{name} has a list of its files of {size / 1e6:,.0f} MB, more than {limit:,} files need. Make the archive "
+            "again, or split it into several."
+        )
     file.seek(start)
     count = read = 0
     while read < size:
@@ -426,7 +484,10 @@ def _central_directory(file: IO[bytes]) -> tuple[int, int] | None:
     tail_start = max(0, file_size - 65_536 - 22)
     file.seek(tail_start)
     tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
+    # zipfile looks at the very end first; the mark may stand in one of the fields there as well.
+    at = len(tail) - 22
+    if not (tail[at:].startswith(b"PK\x05\x06") and tail.endswith(b"\0\0")):
+        at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) - at < 22:
         return None
     end = tail_start + at

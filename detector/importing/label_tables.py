@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from detector.errors import ImageError, InvalidInput
-from detector.importing.entries import Entry, printable
+from detector.errors import EntryUnreadable, ImageError, ImageTooManyBytes, InvalidInput
+from detector.importing.entries import Entry, printable, read_file
 from detector.importing.guessing import image_paths
 from detector.importing.labelling import TableChoice
 from detector.importing.table_columns import Columns, Matched, combine, guess_columns, match
-from detector.importing.tables import LabelTable, is_hugging_face_metadata, looks_like_table, read_table
+from detector.importing.tables import (
+    MAX_TABLE_BYTES,
+    LabelTable,
+    is_hugging_face_metadata,
+    looks_like_table,
+    read_table,
+    table_too_large,
+)
 
 # Some sets have a small JSON file beside each image: these say nothing of labels, and reading all would take minutes.
 _TABLES_LOOKED_AT = 24
@@ -149,7 +156,9 @@ def _checked(table: LabelTable, columns: Columns) -> LabelTable:
 def _outside(path: Path, title: str | None) -> LabelTable:
     name = title or printable(path.name)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"The table {name} cannot be read ({error.strerror}). Check its name and rights.") from error
+        data = read_file(path, name, MAX_TABLE_BYTES)
+    except ImageTooManyBytes as error:
+        raise table_too_large(name, error.found) from error
+    except EntryUnreadable as error:
+        raise InvalidInput(f"The table {name} cannot be read ({error.why}). Check its name and rights.") from error
     return read_table(data, name)

@@ -84,6 +84,9 @@ def is_parquet(file: Path | bytes) -> bool:
     if isinstance(file, bytes):
         return len(file) >= 12 and file.startswith(_MAGIC) and file.endswith(_MAGIC)
     try:
+        # A pipe would be waited for.
+        if not file.is_file():
+            return False
         with file.open("rb") as opened:
             start = opened.read(4)
             size = opened.seek(0, 2)

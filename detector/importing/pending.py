@@ -100,6 +100,9 @@ def pending_path(
 def is_parquet_file(path: Path) -> bool:
     """Whether a file begins as parquet files do."""
     try:
+        # A pipe would be waited for.
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(4) == _PARQUET_MAGIC
     except OSError:

@@ -89,7 +89,8 @@ def begin_part(path: Path) -> BinaryIO:
 
     The system lets go of it when the file is closed, however its process ends. Raises FileExistsError.
     """
-    file = path.open("xb")
+    # Unbuffered: else what the disk refused is written once more when the file is closed.
+    file: BinaryIO = path.open("xb", buffering=0)
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

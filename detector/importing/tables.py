@@ -142,10 +142,7 @@ def read_table(data: bytes, name: str) -> LabelTable:
         The file is empty, no such table, or beyond a bound of this module.
     """
     if len(data) > MAX_TABLE_BYTES:
-        raise InvalidInput(
-            f"{name} has {len(data) / 1e6:,.0f} MB; a table of at most {MAX_TABLE_BYTES / 1e6:,.0f} MB is read. "
-            "Leave out columns that are not needed, or split it."
-        )
+        raise table_too_large(name, len(data))
     encoding = _encoding(data)
     head = data[:4096].decode(encoding, "replace").lstrip()
     if not head and not data.decode(encoding, "replace").strip():
@@ -157,6 +154,14 @@ def read_table(data: bytes, name: str) -> LabelTable:
     if ending.endswith(_JSON_ENDINGS) or (head.startswith(("{", "[")) and not ending.endswith((".csv", ".tsv"))):
         return _read_json(data, encoding, head, name)
     return _read_csv(data, encoding, name)
+
+
+def table_too_large(name: str, size: int) -> InvalidInput:
+    """The error for a file of more than `MAX_TABLE_BYTES`."""
+    return InvalidInput(
+        f"{name} has {size / 1e6:,.0f} MB; a table of at most {MAX_TABLE_BYTES / 1e6:,.0f} MB is read. "
+        "Leave out columns that are not needed, or split it."
+    )
 
 
 def unique_names(names: Iterable[str]) -> tuple[str, ...]:

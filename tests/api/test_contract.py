@@ -15,7 +15,7 @@ import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 import pytest
@@ -213,6 +213,78 @@ def test_invalid_input_is_a_400_with_a_message(caller: Caller, method: str, path
     sent = None if body is None else json.dumps(body)
     headers = {"Content-Type": "application/json"}
     assert_error(caller.request(method, path.format(function), data=sent, headers=headers), 400)
+
+
+@pytest.mark.parametrize("bad", ["\0", "a\0b", "\ud800", "a\udfff"])
+def test_text_that_not_every_database_holds_is_a_400_everywhere(caller: Caller, server: Server, bad: str) -> None:
+    """The kind: NUL characters and halves of surrogate pairs, in every text that a caller sends.
+
+    SQLite took NUL in an ``externalId``; PostgreSQL cannot store it and answered 500.
+    """
+    path = caller.create_function("Strict", ("real",))
+    label = f"{path}/labels/{caller.get(f'{path}/labels').json()[0]['id']}"
+    sample = f"{path}/samples/{caller.post_image(path, make_image(1), externalId='fine').json()['id']}"
+    picture = data_uri(make_image(2))
+    for method, target, body in (
+        ("POST", "/v1/functions", {"name": bad, "input": "Image", "output": "Classification"}),
+        ("PUT", path, {"name": bad}),
+        ("POST", f"{path}/labels", {"name": bad}),
+        ("POST", f"{path}/labels", {"name": "new", "description": bad}),
+        ("POST", f"{path}/labels", {"name": "new", "metadata": {bad: 1}}),
+        ("PUT", label, {"metadata": {"a": [{"b": bad}]}}),
+        ("PUT", f"{sample}/annotation", {"labelName": bad}),
+        ("POST", f"{path}/samples", {"data": picture, "externalId": bad}),
+        ("POST", f"{path}/samples", {"data": picture, "annotation": {"labelName": bad}}),
+        ("POST", f"{path}/samples", {"data": picture, "sampleSets": [{"sampleSetId": bad}]}),
+        ("POST", f"{path}/samples", {"data": bad}),
+        ("POST", f"{path}/invoke", {"data": f"data:image/png;base64,{bad}"}),
+        ("POST", "/v0.9/projects", {"name": bad}),
+    ):
+        sent = json.dumps(body)
+        answer = caller.request(method, target, data=sent, headers={"Content-Type": "application/json"})
+        assert assert_error(answer, 400)
+    # A charset of its own can write both into a form.
+    escaped = bad.encode("unicode_escape").decode()
+    for field in ("externalId", "labelName"):
+        form = (
+            (
+                f'--x\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{escaped}\r\n'
+                f'--x\r\nContent-Disposition: form-data; name="data"; filename="a.png"\r\n\r\n'
+            ).encode()
+            + make_image(2)
+            + b"\r\n--x--\r\n"
+        )
+        kind = {"Content-Type": "multipart/form-data; boundary=x; charset=unicode_escape"}
+        assert_error(caller.post(f"{path}/samples", data=form, headers=kind), 400)
+    if "\0" in bad:
+        asked = quote(bad)
+        for query in (f"externalId={asked}", f"source={asked}"):
+            assert_error(caller.get(f"{path}/samples?{query}"), 400)
+        for query in (f"externalId={asked}&capture=true", f"modelId={asked}"):
+            assert_error(caller.post(f"{path}/invoke?{query}", files={"data": make_image(2)}), 400)
+        for client_id, secret in ((bad, "x"), (server.key.id, bad)):
+            form_of_key = {"client_id": client_id, "client_secret": secret, "grant_type": "client_credentials"}
+            assert_error(requests.post(f"{server.address}/connect/token", data=form_of_key, timeout=30), 400)
+        for target in (f"/v1/functions/{asked}", f"{path}/labels/{asked}", f"{path}/samples/{asked}"):
+            # Streamlit's own answer, in its own words.
+            assert caller.get(target).status_code == 400
+    assert [item["name"] for item in caller.get(f"{path}/labels").json()] == ["real"]
+    assert [item["externalId"] for item in caller.get(f"{path}/samples").json()] == ["fine"]
+    assert caller.get(label).json().get("metadata") is None
+    assert caller.get(path).json()["name"] == "Strict"
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63 - 1, 2**63, 10**18, 10**40, -1, "1e5", "1.5", "\u0661"])
+def test_a_page_begins_at_no_number_that_a_database_cannot_compare(caller: Caller, number: Any) -> None:
+    """The kind: positions beyond what the narrowest column holds, signs, fractions, digits of other scripts."""
+    path = caller.create_function("Strict", ())
+    for cursor in (f"{number}", f"-_{number}", f"0.5_{number}"):
+        assert_error(caller.get(f"{path}/samples?after={quote(cursor)}"), 400)
+    for value in ("1e999", "-1e999", "nan", "1" * 33):
+        assert_error(caller.get(f"{path}/samples?sortBy=confidence&after={value}_1"), 400)
+    for size in (number, 10**400):
+        assert_error(caller.get(f"{path}/samples?batchSize={quote(str(size))}"), 400)
+    assert caller.get(f"{path}/samples?after={2**31 - 1}").status_code == 200
 
 
 def test_a_broken_body_is_a_400(caller: Caller) -> None:
@@ -617,6 +689,23 @@ def test_an_image_is_taken_in_every_form_and_gets_one_verdict(caller: Caller, tr
     assert re.fullmatch("model_[a-z0-9]+", verdict["modelId"])
 
 
+def test_base64_is_taken_as_programs_write_it(caller: Caller, trained: str) -> None:
+    """The kind: base64 that every decoder accepts; with line breaks it was called damaged."""
+    data = make_image(33, "synthetic")
+    wanted = caller.post(f"{trained}/invoke", files={"data": data}).json()
+    path = caller.create_function()
+    lines = base64.encodebytes(data).decode()
+    for encoded in (lines, lines.replace("\n", "\r\n"), f"{data_uri(data).partition(',')[2]}\n"):
+        uri = f"data:image/png;base64,{encoded}"
+        answer = caller.post(f"{trained}/invoke", json={"data": uri})
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == wanted
+        posted = caller.post(f"{path}/samples", json={"data": uri})
+        assert posted.status_code in (200, 409), posted.text
+    [sample] = caller.get(f"{path}/samples").json()
+    assert requests.get(sample["data"], timeout=30).content == data
+
+
 def test_an_invoke_says_as_much_as_it_is_asked_for(caller: Caller, trained: str) -> None:
     files = {"data": make_image(31)}
     both = caller.post(f"{trained}/invoke?labelCount=5", files=files).json()
@@ -750,19 +839,29 @@ def test_a_body_without_an_image_is_small(caller: Caller) -> None:
 
 
 def test_a_body_that_never_arrives_is_given_up(tmp_path: Path) -> None:
-    settings = {"DETECTOR_BACKBONE": "efficientnet-lite0", "DETECTOR_REQUEST_SECONDS": "1"}
+    """The kind: senders that stop: of little, and of much, whose share of the memory goes to the next one."""
+    settings = {
+        "DETECTOR_BACKBONE": "efficientnet-lite0",
+        "DETECTOR_REQUEST_SECONDS": "3",
+        "DETECTOR_BODIES_MB": "1",
+    }
     server = Server(tmp_path, settings)
     try:
         caller = server.caller()
         path = caller.create_function("Slow", ())
-        head = (
-            f"POST {path}/samples HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {caller.token}\r\n"
-            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-        )
-        with socket.create_connection(("127.0.0.1", int(server.address.rsplit(":", 1)[1])), 10) as connection:
-            connection.sendall(head.encode())
-            answer = connection.recv(4000)
-        assert b" 408 " in answer.splitlines()[0]
+        for size in (100, 50_000_000):
+            head = (
+                f"POST {path}/samples HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {caller.token}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n{{"
+            )
+            with socket.create_connection(("127.0.0.1", int(server.address.rsplit(":", 1)[1])), 60) as connection:
+                connection.sendall(head.encode())
+                answer = connection.recv(4000)
+                assert b" 408 " in answer.splitlines()[0]
+                # Larger than all that is set aside, and taken: nothing is held by the one that is still there.
+                picture = png(np.random.default_rng(size).integers(0, 256, (700, 700, 3)))
+                assert len(picture) > 1_000_000
+                assert caller.post_image(path, picture).status_code == 200
         assert caller.get(path).status_code == 200
     finally:
         server.stop()

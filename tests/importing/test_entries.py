@@ -4,6 +4,8 @@ import contextlib
 import io
 import os
 import struct
+import tracemalloc
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from detector.errors import ArchiveError, EntryUnreadable, ImageError, ImageTooManyBytes, NotFound
 from detector.importing import FolderSource, UploadSource, ZipLimits, ZipSource
+from detector.importing.entries import read_file
 
 LIMITS = ZipLimits(max_entries=100, max_entry_bytes=1_000_000, max_total_bytes=3_000_000)
 
@@ -95,6 +98,160 @@ def test_the_entries_of_a_zip64_archive_are_counted_too(tmp_path: Path, monkeypa
         assert len(source.entries()) == 60
     with pytest.raises(ArchiveError):
         ZipSource(path, ZipLimits(59, 10, 10))
+
+
+def _overlapping(kind: str) -> bytes:
+    """An archive in which entries share bytes, made of an honest one by changing what its directory says."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        inner = io.BytesIO()
+        with zipfile.ZipFile(inner, "w", zipfile.ZIP_STORED) as nested:
+            nested.writestr("a.bin", os.urandom(3000))
+        archive.writestr("a.bin", os.urandom(3000))
+        archive.writestr("b.bin", inner.getvalue())
+        archive.writestr("c.bin", os.urandom(3000))
+        places = [info.header_offset for info in archive.infolist()]
+    data = bytearray(file.getvalue())
+    start = data.rindex(b"PK\x05\x06")
+    directory = int.from_bytes(data[start + 16 : start + 20], "little")
+    first = bytes(data[directory : directory + 46 + 5])
+    entry = bytearray(first)
+    if kind == "one entry many times":
+        entries = first * 90
+    elif kind == "begins inside another's bytes":
+        # The header inside the archive that lies in this one.
+        entry[42:46] = struct.pack("<I", data.index(b"PK\x03\x04", places[1] + 30))
+        entries = bytes(data[directory:start]) + bytes(entry)
+    elif kind == "runs into the next one":
+        entry[20:28] = struct.pack("<II", 3001, 3001)
+        entries = bytes(entry) + bytes(data[directory + len(first) : start])
+    elif kind == "runs over all others":
+        entry[20:28] = struct.pack("<II", directory - 40, directory - 40)
+        entries = bytes(entry) + bytes(data[directory + len(first) : start])
+    else:  # the last one runs into the directory
+        rest = bytearray(data[directory:start])
+        rest[-len(first) + 20 : -len(first) + 28] = struct.pack("<II", 3100, 3100)
+        entries = bytes(rest)
+    count = entries.count(b"PK\x01\x02")
+    end = bytearray(data[start:])
+    end[8:16] = struct.pack("<HHI", count, count, len(entries))
+    return bytes(data[:directory]) + entries + bytes(end)
+
+
+OVERLAPS = [
+    "one entry many times",
+    "begins inside another's bytes",
+    "runs into the next one",
+    "runs over all others",
+    "runs into the directory",
+]
+
+
+@pytest.mark.parametrize("kind", OVERLAPS)
+def test_an_archive_whose_entries_overlap_is_refused(tmp_path: Path, kind: str) -> None:
+    """The kind: entries that share bytes: a small file is unpacked as often as its directory names it.
+
+    3,000 entries of one offset unpacked 11.9 GB under a limit of 50 MB.
+    """
+    path = tmp_path / "a.zip"
+    path.write_bytes(_overlapping(kind))
+    with pytest.raises(ArchiveError) as refused:
+        ZipSource(path, LIMITS)
+    assert "share the same bytes" in str(refused.value)
+
+
+def test_an_entry_whose_own_header_is_longer_than_its_place_is_not_unpacked(tmp_path: Path) -> None:
+    """What the directory does not say: the header before the bytes may be made longer, and moves them."""
+    path = make_zip(tmp_path / "a.zip", {"a.bin": b"a" * 3000, "b.bin": b"b" * 3000}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    data[28:30] = struct.pack("<H", 50)
+    path.write_bytes(data)
+    with ZipSource(path, LIMITS) as source:
+        first, second = source.entries()
+        with pytest.raises(EntryUnreadable, match="runs into the next file"):
+            first.read()
+        assert second.read() == b"b" * 3000
+
+
+class _Unseekable(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: object) -> int:
+        raise io.UnsupportedOperation
+
+
+def test_odd_but_honest_archives_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kind: what looks like an overlap to a careless check: equal files, sizes behind the data, gaps, a program in
+    front, 64 bits, entries listed in another order, an archive in the archive."""
+    files = {"real/a.bin": b"same" * 700, "real/b.bin": b"same" * 700, "empty.bin": b"", "\xe4\u4e2d.bin": b"x"}
+    inner = make_zip(tmp_path / "inner.zip", {"x.bin": b"inside"}, zipfile.ZIP_STORED)
+    files["inner.zip"] = inner.read_bytes()
+    plain = make_zip(tmp_path / "plain.zip", files, zipfile.ZIP_STORED).read_bytes()
+    streamed = _Unseekable()
+    with zipfile.ZipFile(streamed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    with_gaps = io.BytesIO()
+    with zipfile.ZipFile(with_gaps, "w") as archive:
+        for name, data in files.items():
+            with_gaps.write(b"gap" * 50)
+            archive.start_dir = with_gaps.tell()
+            archive.writestr(name, data)
+    backwards = io.BytesIO()
+    with zipfile.ZipFile(backwards, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+        archive.filelist.reverse()
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile, "ZIP64_LIMIT", 100)
+        large = make_zip(tmp_path / "large.zip", files).read_bytes()
+    assert b"PK\x06\x06" in large
+    assert b"PK\x07\x08" in streamed.getvalue()
+    for data in (
+        plain, b"#!/bin/sh\n" * 500 + plain, streamed.getvalue(), with_gaps.getvalue(), backwards.getvalue(), large,
+    ):  # fmt: skip
+        path = tmp_path / "a.zip"
+        path.write_bytes(data)
+        with ZipSource(path, LIMITS) as source:
+            assert {entry.path: entry.read() for entry in source.entries()} == files
+
+
+def test_what_is_unpacked_counts_for_each_entry(tmp_path: Path) -> None:
+    """Equal names and equal bytes are still entries of their own."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(4):
+            archive.writestr("a.bin", b"x" * 900_000)
+    with ZipSource(path, LIMITS) as source:
+        entries = source.entries()
+        assert len({entry.path for entry in entries}) == 4
+        for entry in entries[:3]:
+            entry.read()
+        with pytest.raises(ArchiveError, match="DETECTOR_MAX_ZIP_GB"):
+            entries[3].read()
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_a_list_of_files_larger_than_any_is_not_read(tmp_path: Path, hides: bool) -> None:
+    """The kind: sizes that an archive claims of itself; the list was read whole before it was looked at.
+
+    ``hides``: with the mark of the archive's end once more inside its end, which hid that size from our own check.
+    """
+    path = tmp_path / "a.zip"
+    size = 900_000_000
+    offset = int.from_bytes(b"PK\x05\x06", "little") if hides else 0
+    with path.open("wb") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, size, offset, 0))
+    tracemalloc.start()
+    with pytest.raises(ArchiveError):
+        ZipSource(path, LIMITS)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20_000_000
 
 
 def test_an_entry_larger_than_allowed_is_one_rejected_file(tmp_path: Path) -> None:
@@ -272,6 +429,17 @@ def test_pipes_large_files_and_vanished_files_do_not_stop_an_import(tmp_path: Pa
         big.read()
     with pytest.raises(EntryUnreadable):
         gone.read()
+
+
+def test_a_file_that_grows_or_says_nothing_of_its_size_is_bounded(tmp_path: Path) -> None:
+    """The kind: sizes that are not those of what is read. Systems make such files up as they are read."""
+    made_up = Path("/proc/self/smaps")
+    if not made_up.is_file():
+        pytest.skip("no such file system here")
+    assert made_up.stat().st_size == 0
+    assert len(read_file(made_up, "smaps", 10_000_000)) > 5_000
+    with pytest.raises(ImageTooManyBytes):
+        read_file(made_up, "smaps", 5_000)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
