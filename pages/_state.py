@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import streamlit as st
 
 from detector.imaging.formats import IMAGE_ENDINGS
@@ -78,5 +80,31 @@ def go(page: str, function_id: str | None = None, **query: str) -> None:
 
 
 def escape(text: str) -> str:
-    """Text of users, safe inside Markdown: shown as written."""
-    return "".join(f"\\{character}" if character in "\\`*_{}[]()#+-!|<>~$:" else character for character in text)
+    """Text of users, safe inside Markdown: shown as written, with nothing in it that can be clicked.
+
+    A backslash stops what Markdown itself would read. Streamlit's page also looks through the text that is left when
+    Markdown was read (addresses become links, ``:smile:`` a picture, ``->`` an arrow), and there no backslash helps: a
+    character of each such pattern gets a span of its own, which cuts the text in two and looks like nothing.
+    """
+    return _MARKS.sub(_without_meaning, text)
+
+
+#: What Markdown reads, and what Streamlit looks for after it: ":" before anything but space (http://, :smile:,
+#: :material/home:, :red[), "@", the dot of "www.", and the pairs that it draws as arrows and signs. An emoji at the very
+#: beginning would become the icon of a warning.
+_MARKS = re.compile(
+    r"(?P<alone>:(?=\S)|@|(?<=www)\.|-(?=[->])|<(?=[-=])|>(?==)|~(?==))"
+    r"|(?P<coded>[\t\n\r]|^ +| +$|^[^\x00-\x7f]|^[\d#*](?=\ufe0f))"
+    r"|[\\`*_{}\[\]()#+\-!|<>~$:&]"
+    r"|(?<=\d)\.(?=\s|$)",
+    re.IGNORECASE,
+)
+
+
+def _without_meaning(found: re.Match[str]) -> str:
+    if found["alone"]:
+        return f":color[\\{found[0]}]"
+    if found["coded"]:
+        # Written out, a line break would begin a list or a heading, and four spaces a block of code.
+        return "".join(f"&#{ord(character)};" for character in found[0])
+    return f"\\{found[0]}"
