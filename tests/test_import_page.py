@@ -23,6 +23,7 @@ from tests.app_server import CHECKOUT
 from tests.factories import add_images, empty_function, label_ids, make_image, workspace, write_zip
 from tests.importing.test_archive_names import raw_zip
 from tests.made_folders import made_image
+from tests.page_words import as_shown
 
 PATIENCE = 60
 
@@ -58,7 +59,7 @@ def named(widgets: Any, label: str) -> Any:
 
 def words(app: AppTest) -> str:
     parts = [item.value for kind in (app.markdown, app.caption, app.error) for item in kind]
-    return " ".join(parts).replace("\\", "")
+    return as_shown(" ".join(parts))
 
 
 def start(ws: Workspace, app: AppTest, function: Function) -> dict[str, Any]:
