@@ -85,7 +85,7 @@ def label_accuracy(cv: CrossValidation, theme: Theme = "light", labels: Sequence
                     "width": 0,
                 },
                 hovertemplate=(
-                    f"{name}: {share(score.correct, score.n)} right, {percent(score.accuracy)}"
+                    f"{safe(name)}: {share(score.correct, score.n)} right, {percent(score.accuracy)}"
                     f"<br>95 % interval {interval(score.interval)}<extra></extra>"
                 ),
             )

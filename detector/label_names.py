@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from detector.errors import InvalidInput
 
-
 #: Characters without ink that are neither space nor of the kind "format".
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 #: They join emoji and shape letters: two names that differ by them may look different.
@@ -16,9 +15,7 @@ _JOINERS = "\u200c\u200d"
 
 def looks(name: str) -> str:
     """``name`` as an eye sees it: accents in one form (NFC), each space one space, without what has no ink."""
-    inked = "".join(
-        character for character in name if character in _JOINERS or unicodedata.category(character) != "Cf"
-    )
+    inked = "".join(character for character in name if character in _JOINERS or unicodedata.category(character) != "Cf")
     return " ".join(unicodedata.normalize("NFC", inked).split())
 
 

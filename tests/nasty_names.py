@@ -1,4 +1,4 @@
-"""Names that people's files, labels and functions may have, and that Markdown, Streamlit or Plotly read something into."""
+"""Names that files, labels and functions may have, and into which Markdown, Streamlit or Plotly read something."""
 
 from __future__ import annotations
 
@@ -44,4 +44,10 @@ NASTY = (
 )
 
 #: File names and sentences may hold these too; a label's and a function's name cannot.
-WITH_CONTROLS = ("    four spaces before", "two\nlines", "two\n\nparagraphs", "a\n- list\n# heading\n====", "tab\there\r")
+WITH_CONTROLS = (
+    "    four spaces before",
+    "two\nlines",
+    "two\n\nparagraphs",
+    "a\n- list\n# heading\n====",
+    "tab\there\r",
+)

@@ -29,8 +29,8 @@ def test_a_name_with_an_address_or_a_mark_in_it_has_nothing_left_to_read(name: s
 
 
 def test_only_what_is_read_is_marked() -> None:
-    assert escape("Press photos 2026, 94.9 %: Zoë's \"best\"; 3/4 = 0.75?") == (
-        "Press photos 2026, 94.9 %\\: Zoë's \"best\"; 3/4 = 0.75?"
+    assert escape('Press photos 2026, 94.9 %: Zoë\'s "best"; 3/4 = 0.75?') == (
+        'Press photos 2026, 94.9 %\\: Zoë\'s "best"; 3/4 = 0.75?'
     )
     assert escape("") == ""
 

@@ -7,7 +7,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from detector.api.signing import upload_name
+from detector.api.signing import function_of_upload, upload_name
+from detector.storage.functions import find_live
 from detector.workspace import Workspace
 
 #: Handed to the disk in pieces of about this size.
@@ -21,6 +22,9 @@ def upload_routes(ws: Workspace) -> list[Route]:
         name = upload_name(ws.db, request.path_params["token"])
         if name is None:
             return _refusal("This upload address has expired. Reload the page and choose the file again.", 403)
+        function_id = function_of_upload(name)
+        if function_id and await anyio.to_thread.run_sync(find_live, ws.db, function_id) is None:
+            return _refusal("The function that this upload was meant for was deleted. Choose another one first.", 404)
         limit = ws.settings.max_zip_bytes
         announced = request.headers.get("content-length", "")
         if announced.isdigit() and int(announced) > limit:

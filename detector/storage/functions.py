@@ -59,9 +59,10 @@ class Label:
 class FunctionSummary:
     """One line of the list of functions.
 
-    ``shown`` is the function's name as people see it: numbered where an older one has the same. ``accuracy`` is cross-validated, None without folds or model; ``shortcut`` where the live model's audit found that
-    the files alone give the labels away, so that the accuracy says little; ``normalised`` where that model's files are
-    alike, so that what tells the labels apart is in the pictures. ``interval`` is that of the accuracy.
+    ``shown`` is the function's name as people see it: numbered where an older one has the same. ``accuracy`` is
+    cross-validated, None without folds or model; ``shortcut`` where the live model's audit found that the files alone
+    give the labels away, so that the accuracy says little; ``normalised`` where that model's files are alike, so that
+    what tells the labels apart is in the pictures. ``interval`` is that of the accuracy.
     """
 
     function: Function
@@ -100,8 +101,15 @@ def create_function(
     backbone_reason: str = "",
     label_names: Sequence[str] = ("real", "synthetic"),
     is_simulation: bool = False,
+    function_id: str | None = None,
 ) -> Function:
     """Create a function with its labels.
+
+    Parameters
+    ----------
+    function_id : str, optional
+        A new id (`new_id`) that was chosen before. Where there is a function of that id already it is the one that was
+        asked for twice, and stays as it is.
 
     Raises
     ------
@@ -117,8 +125,10 @@ def create_function(
         if (other := first.get(label_key(label))) is not None:
             raise InvalidInput(f"{_same_name(other, label)} Give each label a name of its own.")
         first[label_key(label)] = label
-    function_id = new_id()
+    function_id = function_id or new_id()
     with db.write() as connection:
+        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is not None:
+            return _function(connection, function_id)
         connection.execute(
             insert(functions).values(
                 id=function_id,
@@ -140,7 +150,11 @@ def create_function(
 def get_function(db: Database, function_id: str) -> Function:
     """The function of that id. Raises NotFound."""
     with db.read() as connection:
-        row = connection.execute(_SELECT_FUNCTION.where(functions.c.id == function_id)).one_or_none()
+        return _function(connection, function_id)
+
+
+def _function(connection: Connection, function_id: str) -> Function:
+    row = connection.execute(_SELECT_FUNCTION.where(functions.c.id == function_id)).one_or_none()
     if row is None:
         raise NotFound("function", function_id)
     return Function(**row._mapping)

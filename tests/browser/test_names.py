@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,9 +18,13 @@ from tests.ports import free_port
 pytestmark = pytest.mark.browser
 
 #: The text of every place that shows a name, as it stands in the page, with what CSS shows as one space as one.
-_SHOWN = """part => [...part.querySelectorAll('[data-testid=stMarkdownContainer], [data-testid=stCaptionContainer], h1')]
+_SHOWN = """part => [...part.querySelectorAll('[data-testid=stMarkdownContainer], [data-testid=stCaptionContainer]')]
     .filter(node => !node.parentElement.closest('[data-testid=stMarkdownContainer], [data-testid=stCaptionContainer]'))
     .map(node => node.textContent.trim().replace(/\\s+/g, ' '))"""
+
+
+#: What Markdown makes of text.
+_READ = "a, img, code, ul, ol, li, blockquote, hr, table, del, .katex, [role=img]"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_a_name_is_shown_character_by_character_wherever_streamlit_reads_markdow
         shown = part.evaluate(_SHOWN)
         assert set(shown) == {" ".join(name.split())}, (name, shown)
         assert len(shown) == 8, (name, shown)
-        assert part.locator("a, img, code, ul, ol, li, blockquote, hr, table, del, .katex, [role=img]").count() == 0, name
+        assert part.locator(_READ).count() == 0, name
 
 
 def test_a_name_in_a_tooltip_and_in_a_toast_is_no_link_either(demo: Page) -> None:
