@@ -204,11 +204,11 @@ def not_there(gallery: Gallery, function_id: str, where: GalleryFilter, labels: 
         )
         if value is not None and value not in ids and value not in others
     }
-    if where.batch not in (None, NONE) and gallery.count(GalleryFilter(batch=where.batch)) == 0:
+    if where.batch not in (None, NONE) and gallery.count(GalleryFilter(batch=where.batch, bin=where.bin)) == 0:
         known = {batch.id for batch in imports.list_batches(workspace().db, function_id, limit=200)}
         if where.batch not in known:
             found["batch"] = "import"
-    if where.group is not None and gallery.count(GalleryFilter(group=where.group)) == 0:
+    if where.group is not None and gallery.count(GalleryFilter(group=where.group, bin=where.bin)) == 0:
         found["group"] = "stack"
     if where.flips not in (None, ANY, *STRESSES):
         found["flips"] = "change"
