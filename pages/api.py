@@ -111,14 +111,15 @@ def _examples(function_id: str, name: str, token: str) -> None:
         st.code(token, language=None, wrap_lines=True)
     ready = Examples(_address(), function_id, token, *([in_force[0].id] if in_force else []))
     requests, curl, nyckel = st.tabs(["Python requests", "curl", "nyckel client"])
+    # Wrapped: a box that scrolls sideways is out of reach for those who have only keys.
     with requests:
-        st.code(ready.python, language="python")
+        st.code(ready.python, language="python", wrap_lines=True)
     with curl:
-        st.code(ready.curl, language="bash")
+        st.code(ready.curl, language="bash", wrap_lines=True)
         st.caption("A program gets tokens itself, with its key:")
-        st.code(ready.token_request, language="bash")
+        st.code(ready.token_request, language="bash", wrap_lines=True)
     with nyckel:
-        st.code(ready.nyckel, language="python")
+        st.code(ready.nyckel, language="python", wrap_lines=True)
         st.caption("It gets and renews tokens itself. Install it with: pip install nyckel")
     st.caption(f"All of them ask {escape(name)} about image.jpg in the folder they run in.")
 
