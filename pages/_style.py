@@ -61,7 +61,7 @@ _CSS = """
 }
 .st-key-pages { gap: 0.15rem; }
 
-/* Code in the page's own ink: Streamlit's blue and green are too dim for words on either ground, and mean labels here. */
+/* Code in the page's own ink: Streamlit's blue and green are too dim for words, and colour means a label here. */
 .stApp code .token { color: inherit !important; }
 .stApp code .token.keyword, .stApp code .token.builtin { font-weight: 700; }
 .stApp code .token.string, .stApp code .token.comment { color: var(--muted) !important; }
