@@ -121,5 +121,5 @@ def shorten(text: str, length: int) -> str:
 
 
 def safe(text: str) -> str:
-    """Labels are people's words, and Plotly reads a subset of HTML in every text."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Labels are people's words; Plotly reads a subset of HTML in every text, and values ("%{x}") in what hovers."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "%&#123;")

@@ -5,14 +5,52 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
+from detector.errors import InvalidInput
+
+#: Characters without ink that are neither space nor of the kind "format".
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+#: They join emoji and shape letters: two names that differ by them may look different.
+_JOINERS = "\u200c\u200d"
+
+
+def looks(name: str) -> str:
+    """``name`` as an eye sees it: accents in one form (NFC), each space one space, without what has no ink."""
+    inked = "".join(character for character in name if character in _JOINERS or unicodedata.category(character) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", inked).split())
+
+
+def is_blank(name: str) -> bool:
+    """Whether there is nothing to be seen of a name: spaces, and what has no ink."""
+    return all(
+        character.isspace() or character in _BLANK or unicodedata.category(character) in ("Cc", "Cf", "Mn", "Zs")
+        for character in name
+    )
+
 
 def label_key(name: str) -> str:
-    """What a label's name is compared by: NFC and case-folded, without space around it.
+    """What a label's name is compared by: as it looks (`looks`), and in whatever case.
 
     macOS writes "ü" as two characters (NFD), others as one (NFC): two labels that look alike would be trained against
     each other.
     """
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold())
+    return unicodedata.normalize("NFC", looks(name).casefold())
+
+
+def typed_labels(text: str) -> list[str]:
+    """The labels that a person types with commas between them; none where there is nothing: folders may name them.
+
+    Raises
+    ------
+    InvalidInput
+        Just one: there would be nothing to tell it from.
+    """
+    names = [part.strip() for part in text.split(",") if not is_blank(part)]
+    if len(names) == 1:
+        raise InvalidInput(
+            f"{names[0]!r} is the only label, and there is nothing to tell it from. Give at least two, separated by "
+            "commas, or none: then the folders of the first import name them."
+        )
+    return names
 
 
 def spelling_among(name: str, known: Iterable[str]) -> str | None:

@@ -16,7 +16,7 @@ def expert_settings(function: Function, live: ModelRow) -> dict[str, Any] | None
     """The settings as JSON when "Retrain" was pressed, else None. An empty choice means: let the sweep decide."""
     now = function.sweep_settings
     features = sorted({row["features"] for row in live.sweep})
-    with st.form("expert", border=False):
+    with st.form(f"expert-{function.id}", border=False):
         st.caption(
             "The sweep tries everything and takes what is best on images it had not seen. Fix only what you must."
         )

@@ -25,7 +25,15 @@ const KEYS = [
   ]],
 ];
 
-const isUndo = (event) => event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+// The letter of a key as its keyboard is laid out: on AZERTY "z" is where others have "w". Keyboards that write no Latin
+// letters have those of the places.
+function letterOf(event) {
+  if (/^[a-z]$/i.test(event.key)) return event.key.toLowerCase();
+  return /^\p{L}$/u.test(event.key) ? /^Key([A-Z])$/.exec(event.code)?.[1].toLowerCase() : undefined;
+}
+// A key that is part of a character on its way (Chinese, Japanese) is nobody else's.
+const isComposing = (event) => event.isComposing || event.keyCode === 229;
+const isUndo = (event) => letterOf(event) === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
 const clearTurning = (state) => {
   clearTimeout(state.turning?.timer);
   state.turning = null;
@@ -38,10 +46,20 @@ function say(state, words) {
   spoken.textContent = words;
 }
 
+// A digit is what the key writes, or its place in the row of digits where it writes a sign: "&" on AZERTY is the key of 1.
+// With shift it is what it writes: "!" is no 1.
+function digitOf(event) {
+  if (/^[0-9]$/.test(event.key)) return event.key;
+  if (event.shiftKey || event.getModifierState("AltGraph")) return undefined;
+  // Dead keys ("^", "~") have no character yet.
+  return event.key.length === 1 || event.key === "Dead" ? /^Digit([0-9])$/.exec(event.code)?.[1] : undefined;
+}
+
 // Undefined where the key is none of a label's; null takes the label away.
-function labelOfKey(state, key) {
-  if (key === "0") return null;
-  return /^[1-9]$/.test(key) ? state.labels[Number(key) - 1]?.id : undefined;
+function labelOfKey(state, event) {
+  const digit = digitOf(event);
+  if (digit === undefined) return undefined;
+  return digit === "0" ? null : state.labels[Number(digit) - 1]?.id;
 }
 
 function giveLabel(state, ids, label) {
@@ -258,9 +276,10 @@ function start(root, data) {
   // True where the key was one of the grid's.
   function pressed(node, event) {
     const { key } = event;
+    const letter = event.shiftKey ? undefined : letterOf(event);
     if (event.altKey) return false;
     if (event.ctrlKey || event.metaKey) {
-      if (key.toLowerCase() !== "a" || event.shiftKey) return false;
+      if (letterOf(event) !== "a" || event.shiftKey) return false;
       selectPage();
     } else if (/^Arrow|^Home$|^End$/.test(key)) move(node, event);
     else if (key === " ") {
@@ -268,26 +287,27 @@ function start(root, data) {
       else toggle(node.dataset.id);
     } else if (key === "Escape" && (state.everything || state.selected.size)) clear();
     else if (key === "Enter") state.large.open(node.dataset.id);
-    else if (key === "s") openStack(node.dataset.id);
-    else if (labelOfKey(state, key) !== undefined) giveByKey(node, labelOfKey(state, key));
+    else if (letter === "s") openStack(node.dataset.id);
+    else if (labelOfKey(state, event) !== undefined) giveByKey(node, labelOfKey(state, event));
     else return false;
     return true;
   }
   function pressedAnywhere(event) {
     const { key } = event;
+    const letter = event.shiftKey ? undefined : letterOf(event);
     if (event.altKey) return false;
     if (event.ctrlKey || event.metaKey) {
       if (!isUndo(event)) return false;
       undo(state);
-    } else if (key === "PageDown" || key === "n") turn(state, 1);
-    else if (key === "PageUp" || key === "p") turn(state, -1);
-    else if (key === "u") undo(state);
+    } else if (key === "PageDown" || letter === "n") turn(state, 1);
+    else if (key === "PageUp" || letter === "p") turn(state, -1);
+    else if (letter === "u") undo(state);
     else if (key === "?") showKeys(state);
     else return false;
     return true;
   }
   root.addEventListener("keydown", (event) => {
-    if (event.target.closest("dialog, input, textarea, select, [contenteditable]")) return;
+    if (isComposing(event) || event.target.closest("dialog, input, textarea, select, [contenteditable]")) return;
     // The buttons on a tile keep the keys that press a button.
     const own = event.target.closest("button") && (event.key === "Enter" || event.key === " ");
     const node = event.target.closest(".tile");

@@ -162,18 +162,21 @@ function startLarge(state) {
 
   dialog.addEventListener("keydown", (event) => {
     event.stopPropagation();
+    if (isComposing(event)) return;
+    const letter = event.shiftKey ? undefined : letterOf(event);
     if (event.ctrlKey || event.metaKey || event.altKey) {
       if (isUndo(event)) undo(state);
       else return;
-    } else if (event.shiftKey && event.key in PAN) zoom.push(...PAN[event.key]);
+    // Before the signs: "-" is the key of 6 on some keyboards, and zooms where there is no sixth label.
+    } else if (labelOfKey(state, event) !== undefined) giveLabel(state, [state.opened], labelOfKey(state, event));
+    else if (event.shiftKey && event.key in PAN) zoom.push(...PAN[event.key]);
     else if (event.key === "ArrowRight") view.step(1);
     else if (event.key === "ArrowLeft") view.step(-1);
-    else if (event.key === "z") zoom.cycle();
+    else if (letter === "z") zoom.cycle();
     else if (event.key === "+" || event.key === "=") zoom.step(1);
     else if (event.key === "-") zoom.step(-1);
-    else if (event.key === "u") undo(state);
+    else if (letter === "u") undo(state);
     else if (event.key === "?") showKeys(state);
-    else if (labelOfKey(state, event.key) !== undefined) giveLabel(state, [state.opened], labelOfKey(state, event.key));
     else return;
     event.preventDefault();
   });

@@ -29,6 +29,6 @@ def guessed_sources(function_id: str) -> None:
                 "sources never seen is only as good as they are."
             )
         )
-        if st.button("Yes, they are" if len(names) > 1 else "Yes, it is", key="confirm-sources"):
+        if st.button("Yes, they are" if len(names) > 1 else "Yes, it is", key=f"confirm-sources-{function_id}"):
             confirm_sources(workspace(), function_id)
             st.rerun()

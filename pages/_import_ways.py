@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -60,9 +61,9 @@ def _with_columns(pending: Pending) -> Pending:
     return pending_zip(workspace(), pending.path, pending.title, columns=columns)
 
 
-def from_zip() -> Pending | None:
+def from_zip(function_id: str) -> Pending | None:
     """An archive that was dropped; None until one has arrived."""
-    upload = zip_upload("zip")
+    upload = zip_upload(function_id)
     if upload is None:
         st.caption(
             "Far more than 1,000 images at once are fine. Folders inside may name labels and sources. "
@@ -74,28 +75,58 @@ def from_zip() -> Pending | None:
     return _with_columns(pending) if pending.source["from"] == "parquet" else _with_names(pending)
 
 
-def from_files() -> Pending | None:
+def from_files(function_id: str) -> Pending | None:
     """Single files, kept as one archive in the spool."""
+    given = given_files(function_id)
     files = st.file_uploader(
         "Images",
         accept_multiple_files=True,
         type=IMAGE_TYPES,
         max_upload_size=largest_upload_mb(),
         label_visibility="collapsed",
-        key=f"files-{st.session_state.get('files-round', 0)}",
+        key=f"files-{function_id}-{given.round}",
     )
     st.caption("For hundreds of files. The browser holds them all in memory: for more than about 900, make a ZIP.")
     if not files:
         return None
     marker = tuple(file.file_id for file in files)
-    if st.session_state.get("files-marker") != marker:
+    if given.marker != marker:
         path = workspace().spool / f"{secrets.token_hex(12)}.zip"
         spool_files(path, ((file.name, file.getvalue()) for file in files))
-        st.session_state["files-marker"], st.session_state["files-path"] = marker, str(path)
-    return _listed_zip(st.session_state["files-path"], count(len(files), "file"))
+        given.marker, given.path = marker, str(path)
+    return _listed_zip(given.path, count(len(files), "file"))
 
 
-def from_folder() -> Pending | None:
+@dataclass
+class GivenFiles:
+    """The single files that a person gave for one function.
+
+    Attributes
+    ----------
+    round : int
+        Counts the imports: after each the widget is a new and empty one.
+    marker : tuple of str
+        Which files lie in the spool now.
+    path : str
+        The archive there that holds them.
+    """
+
+    round: int = 0
+    marker: tuple[str, ...] = ()
+    path: str = ""
+
+    def forget(self) -> None:
+        """Ready for the next files; the last ones now belong to their import."""
+        self.round, self.marker = self.round + 1, ()
+
+
+def given_files(function_id: str) -> GivenFiles:
+    """Of this session."""
+    found: GivenFiles = st.session_state.setdefault(f"given-files-{function_id}", GivenFiles())
+    return found
+
+
+def from_folder(function_id: str) -> Pending | None:
     """A folder of the server, where that is allowed."""
     if not workspace().settings.import_root:
         st.info("Reading folders of the server is off. Whoever runs it can set DETECTOR_IMPORT_ROOT to allow one.")
@@ -106,5 +137,6 @@ def from_folder() -> Pending | None:
         index=None,
         accept_new_options=True,
         placeholder="Choose, or type a path such as archive/train",
+        key=f"folder-{function_id}",
     )
     return pending_folder(workspace(), wanted) if wanted else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from detector.errors import NotFound
 from detector.jobs import EVALUATE, IMPORT, as_known, is_preparation
 from detector.progress import says_amounts
 from detector.storage import functions, jobs
@@ -52,10 +51,10 @@ def job_line(job: Job, function_id: str | None) -> None:
     """One job as a thin bar with words and time left; the function's name where it is not the one at hand."""
     job, other = as_known(job), ""
     if job.function_id != function_id:
-        try:
-            other = f" · {functions.get_function(workspace().db, job.function_id).name}"
-        except NotFound:
+        name = functions.shown_names(workspace().db).get(job.function_id)
+        if name is None:
             return
+        other = f" · {name}"
     if job.state == "queued":
         if job.message:
             # It was begun and put off: the machine stands in the way.

@@ -69,28 +69,30 @@ def _score(score: LockedTestScore, live: ModelRow) -> None:
 
 def _ways(function_id: str, n: int) -> None:
     ws = workspace()
-    wanted = st.slider("Share of the labelled images, at random", 5, 50, 20, format="%d %%", key="aside-share")
+    wanted = st.slider(
+        "Share of the labelled images, at random", 5, 50, 20, format="%d %%", key=f"aside-share-{function_id}"
+    )
     move: Callable[[], int] | None = None
-    if st.button("Put this share aside and retrain"):
+    if st.button("Put this share aside and retrain", key=f"put-share-{function_id}"):
         move = partial(put_aside_share, ws, function_id, wanted / 100)
     rows = samples.training_rows(ws.db, function_id)
     sources = sorted({row.source for row in rows if row.source and row.split == TRAIN})
     if sources:
-        source = st.selectbox("A whole source", sources, key="aside-source")
-        if st.button("Put this source aside and retrain"):
+        source = st.selectbox("A whole source", sources, key=f"aside-source-{function_id}")
+        if st.button("Put this source aside and retrain", key=f"put-source-{function_id}"):
             move = partial(put_aside_source, ws, function_id, source)
     names = _to_choose(function_id)
     chosen = st.multiselect(
         "Single images",
         list(names),
         format_func=lambda sample_id: names.get(sample_id, ""),
-        key="aside-samples",
+        key=f"aside-samples-{function_id}",
         placeholder="of the latest 500 labelled ones",
     )
-    if chosen and st.button("Put these aside and retrain"):
+    if chosen and st.button("Put these aside and retrain", key=f"put-samples-{function_id}"):
         move = partial(put_aside_samples, ws, function_id, chosen)
     went = "put aside, near-duplicates included"
-    if n and st.button("Give all back to the training"):
+    if n and st.button("Give all back to the training", key=f"give-all-back-{function_id}"):
         move, went = partial(give_back, ws, function_id), "given back"
     if move is not None:
         _do(move, went, _nothing_moved(wanted, n))

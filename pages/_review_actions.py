@@ -106,7 +106,7 @@ def actions(
             on_click=_everything,
             args=(not whole,),
             type="tertiary",
-            key="select-all-matching",
+            key=f"select-all-{function_id}",
             disabled=not (whole or matching),
         )
 
@@ -130,7 +130,7 @@ def _everything(on: bool) -> None:
 def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]], n: int) -> None:
     for label in [*labels, None]:
         name = label.name if label else "no label"
-        pressed = st.button(escape(name), key=f"give-{label.id if label else 'none'}", disabled=not n)
+        pressed = st.button(escape(name), key=f"give-{label.id if label else f'none-{function_id}'}", disabled=not n)
         # By key, on tiles of which most are out of sight: always asked about, and until it is answered.
         by_key = n > 0 and everything().asked == (label.id if label else "")
         if not (pressed or by_key):
@@ -149,7 +149,7 @@ def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]],
 def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
     with st.popover("More", disabled=not n):
         st.caption(f"With {count(n, 'sample')}:")
-        source = st.text_input("Source", key="bulk-source", max_chars=200, placeholder="sdxl, camera")
+        source = st.text_input("Source", key=f"bulk-source-{function_id}", max_chars=200, placeholder="sdxl, camera")
         wanted = source.strip()
 
         def give_source(chosen: list[str]) -> str:
@@ -160,13 +160,13 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
             changed = set_source(workspace(), function_id, chosen, None)
             return f"{count(changed, 'sample')} without a source now."
 
-        if st.button("Set source", width="stretch", key="do-set-source", disabled=not wanted):
+        if st.button("Set source", width="stretch", key=f"do-set-source-{function_id}", disabled=not wanted):
             _do(f"set the source of {count(n, 'sample')} to {wanted}", ids, give_source, n)
-        if st.button("Remove source", width="stretch", key="do-remove-source"):
+        if st.button("Remove source", width="stretch", key=f"do-remove-source-{function_id}"):
             # However few: undo brings back labels only.
             _confirm(f"remove the source of {count(n, 'sample')}. Undo cannot bring it back", ids, remove_source)
         for words, put in (("Move to the locked test set", put_aside_samples), ("Move back to training", give_back)):
-            if st.button(words, width="stretch", key=f"do-{put.__name__}"):
+            if st.button(words, width="stretch", key=f"do-{put.__name__}-{function_id}"):
 
                 def move(chosen: list[str], put: Callable[..., int] = put) -> str:
                     try:
@@ -178,7 +178,10 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
 
                 _do(f"{words.lower()}: {count(n, 'sample')}", ids, move, n)
         if st.button(
-            "Delete", width="stretch", key="do-delete", help="Puts them into the bin, from where they can come back."
+            "Delete",
+            width="stretch",
+            key=f"do-delete-{function_id}",
+            help="Puts them into the bin, from where they can come back.",
         ):
 
             def delete(chosen: list[str]) -> str:
@@ -195,9 +198,9 @@ def _binned(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
         annotated(workspace(), function_id)
         return f"{count(back, 'sample')} back."
 
-    if st.button("Restore", disabled=not n, key="do-restore"):
+    if st.button("Restore", disabled=not n, key=f"do-restore-{function_id}"):
         _do(f"restore {count(n, 'sample')}", ids, restore, n)
-    if st.button("Empty the bin", key="do-empty"):
+    if st.button("Empty the bin", key=f"do-empty-{function_id}"):
         whole = Gallery(workspace(), function_id).count(GalleryFilter(bin=True))
 
         def empty(_chosen: list[str]) -> str:

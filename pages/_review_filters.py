@@ -192,6 +192,29 @@ def _choice(label: str, value: str | None, options: dict[str, str], key: str, wi
     return chosen or None
 
 
+def not_there(gallery: Gallery, function_id: str, where: GalleryFilter, labels: list[Label]) -> dict[str, str]:
+    """Conditions of the address that name what is not there (any more): a word for each, by the condition's name."""
+    ids = {label.id for label in labels}
+    found = {
+        name: "label"
+        for name, value, others in (
+            ("says", where.says, (NONE,)),
+            ("label", where.label, (NONE, ANY)),
+            ("verdict", where.verdict, (UNSURE,)),
+        )
+        if value is not None and value not in ids and value not in others
+    }
+    if where.batch not in (None, NONE) and gallery.count(GalleryFilter(batch=where.batch, bin=where.bin)) == 0:
+        known = {batch.id for batch in imports.list_batches(workspace().db, function_id, limit=200)}
+        if where.batch not in known:
+            found["batch"] = "import"
+    if where.group is not None and gallery.count(GalleryFilter(group=where.group, bin=where.bin)) == 0:
+        found["group"] = "stack"
+    if where.flips not in (None, ANY, *STRESSES):
+        found["flips"] = "change"
+    return found
+
+
 def sentence(matching: int, total: int, view: View, said_by: str, unlabelled: int) -> str:
     """What one looks at; ``unlabelled`` of what matches have no label."""
     if view.where.bin:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import streamlit as st
 
 from detector.backbones import get_spec
@@ -10,7 +12,7 @@ from detector.storage import functions
 from detector.storage.functions import FunctionSummary
 from detector.words import count, rate_of
 from pages._jobs import running_jobs
-from pages._state import PAGES, current_function, escape, workspace
+from pages._state import PAGES, current_function, escape, names_another, workspace
 from pages._style import card
 
 _BRAND = (
@@ -24,9 +26,11 @@ def sidebar(at_hand: str) -> None:
     with st.sidebar:
         st.html(_BRAND)
         chosen = current_function()
-        if chosen is not None:
+        if chosen is not None or names_another(chosen):
             _function_card(chosen)
-        query = {"function": chosen.function.id} if chosen is not None else None
+        # One that is not there goes along: another one comes in its place only where a person chooses it.
+        wanted = st.query_params.get("function")
+        query = {"function": wanted} if wanted is not None else None
         with st.container(key="pages"):
             for script, title, _ in PAGES:
                 with st.container(key="page-at-hand" if title == at_hand else f"page-{title.lower()}"):
@@ -36,19 +40,25 @@ def sidebar(at_hand: str) -> None:
             _backbone_line(chosen)
 
 
-def _function_card(chosen: FunctionSummary) -> None:
-    found = {item.function.id: item for item in functions.list_functions(workspace().db)}
+def _function_card(chosen: FunctionSummary | None) -> None:
+    """The function at hand and the way to another; None: the one that the address names is not there."""
+    shown = {item.function.id: item.shown for item in functions.list_functions(workspace().db)}
+    at_hand = chosen.function.id if chosen is not None else None
+    # The browser tells the chosen one by its text. So no two texts are the same, and where one of them comes to mean
+    # another function the box is another one: what was chosen in the old one is not read by the new names.
+    key = f"function-choice-{at_hand}-{hashlib.sha256(repr(shown).encode()).hexdigest()[:16]}"
     with card("function"):
         st.selectbox(
             "Function",
-            list(found),
-            index=list(found).index(chosen.function.id),
-            format_func=lambda function_id: found[function_id].function.name,
-            key=f"function-choice-{chosen.function.id}",
+            list(shown),
+            index=list(shown).index(at_hand) if at_hand is not None else None,
+            format_func=lambda function_id: shown.get(function_id, function_id),
+            placeholder="Choose a function",
+            key=key,
             on_change=_switch,
-            args=(f"function-choice-{chosen.function.id}",),
+            args=(key,),
         )
-        st.caption(summary_line(chosen))
+        st.caption(summary_line(chosen) if chosen is not None else "The one in the address is not there.")
 
 
 def summary_line(item: FunctionSummary) -> str:
@@ -70,7 +80,9 @@ def but(item: FunctionSummary) -> str:
 
 
 def _switch(key: str) -> None:
-    st.query_params["function"] = st.session_state[key]
+    """Go to the function chosen; what else the address says is of the one before."""
+    if wanted := st.session_state[key]:
+        st.query_params.from_dict({"function": wanted})
 
 
 def _backbone_line(chosen: FunctionSummary) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import streamlit as st
 
 from detector.imaging.formats import IMAGE_ENDINGS
@@ -34,24 +36,40 @@ def largest_upload_mb() -> int:
     return max(1, workspace().settings.max_image_mb)
 
 
+#: What stands in place of a function that the address names and that is not there.
+NOT_THERE = "The function that this address names is not there: it was deleted, or the address is not complete."
+
+
 def current_function() -> FunctionSummary | None:
-    """The function that the address names, else the newest; None when there is none at all."""
+    """The function that the address names; where it names none, the newest.
+
+    None when there is none at all, and when the one that the address names is not there: another one in its place would
+    be taken for it (`names_another`).
+    """
     found = functions.list_functions(workspace().db)
+    wanted = st.query_params.get("function")
+    if wanted is not None:
+        return next((item for item in found if item.function.id == wanted), None)
     if not found:
         return None
-    wanted = st.query_params.get("function")
-    chosen = next((item for item in found if item.function.id == wanted), None)
-    if chosen is None:
-        if wanted is not None:
-            st.toast("The function in this address was deleted. The newest one is shown instead.")
-        chosen = found[0]
-        st.query_params["function"] = chosen.function.id
-    return chosen
+    st.query_params["function"] = found[0].function.id
+    return found[0]
+
+
+def names_another(chosen: FunctionSummary | None) -> bool:
+    """Whether there is no function at hand because the one that the address names is not there."""
+    return chosen is None and st.query_params.get("function") is not None
 
 
 def require_function() -> FunctionSummary:
-    """The function at hand; without one, an empty state with the way to the first, and the page ends."""
+    """The function at hand; without one, an empty state with the way to one, and the page ends."""
     chosen = current_function()
+    if names_another(chosen):
+        heading("No such function", NOT_THERE)
+        if st.button("Choose among all functions", type="primary"):
+            st.query_params.pop("function")
+            go("functions.py")
+        st.stop()
     if chosen is None:
         heading("No function yet", "A function is one detector: its images, its labels and its model.")
         if st.button("Make the first function", type="primary"):
@@ -84,5 +102,31 @@ def import_link(function_id: str, key: str = "import-more") -> None:
 
 
 def escape(text: str) -> str:
-    """Text of users, safe inside Markdown: shown as written."""
-    return "".join(f"\\{character}" if character in "\\`*_{}[]()#+-!|<>~$:" else character for character in text)
+    """Text of users, safe inside Markdown: shown as written, with nothing in it that can be clicked.
+
+    A backslash stops what Markdown itself would read. Streamlit's page also looks through the text that is left when
+    Markdown was read (addresses become links, ``:smile:`` a picture, ``->`` an arrow), and there no backslash helps: a
+    character of each such pattern gets a span of its own, which cuts the text in two and looks like nothing.
+    """
+    return _MARKS.sub(_without_meaning, text)
+
+
+#: What Markdown reads, and what Streamlit looks for after it: ":" before anything but space (http://, :smile:,
+#: :material/home:, :red[), "@", the dot of "www.", and the pairs that it draws as arrows and signs. An emoji at
+#: the very beginning would become the icon of a warning.
+_MARKS = re.compile(
+    r"(?P<alone>:(?=\S)|@|(?<=www)\.|-(?=[->])|<(?=[-=])|>(?==)|~(?==))"
+    r"|(?P<coded>[\t\n\r]|^ +| +$|^[^\x00-\x7f]|^[\d#*](?=\ufe0f))"
+    r"|[\\`*_{}\[\]()#+\-!|<>~$:&]"
+    r"|(?<=\d)\.(?=\s|$)",
+    re.IGNORECASE,
+)
+
+
+def _without_meaning(found: re.Match[str]) -> str:
+    if found["alone"]:
+        return f":color[\\{found[0]}]"
+    if found["coded"]:
+        # Written out, a line break would begin a list or a heading, and four spaces a block of code.
+        return "".join(f"&#{ord(character)};" for character in found[0])
+    return f"\\{found[0]}"

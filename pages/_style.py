@@ -61,6 +61,11 @@ _CSS = """
 }
 .st-key-pages { gap: 0.15rem; }
 
+/* Code in the page's own ink: Streamlit's blue and green are too dim for words, and colour means a label here. */
+.stApp code .token { color: inherit !important; }
+.stApp code .token.keyword, .stApp code .token.builtin { font-weight: 700; }
+.stApp code .token.string, .stApp code .token.comment { color: var(--muted) !important; }
+
 /* A chosen filter is dark: one sees from afar that not all is shown. */
 .stApp button[data-variant="pills"][data-selected="true"][role],
 .stApp button[data-variant="segmented_control"][data-selected="true"][role] {

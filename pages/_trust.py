@@ -36,7 +36,9 @@ def banner(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[ModelRow]
         with st.container(key="banner"):
             st.html(_words(found, live))
             with st.container(horizontal=True, vertical_alignment="center"):
-                if live.normalise is None and st.button("Normalise and retrain", type="primary"):
+                if live.normalise is None and st.button(
+                    "Normalise and retrain", type="primary", key=f"normalise-{chosen_id}"
+                ):
                     normalise_and_retrain(workspace(), chosen_id)
                     st.rerun()
                 with st.popover("Why does this matter?"):
@@ -90,7 +92,7 @@ def _normalised(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[Mode
             rows.append(f"{name} (model {row.version}): {right}{told}.")
     with card("normalised"), st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(escape(" ".join(rows)))
-        if st.button("Use the images as imported again"):
+        if st.button("Use the images as imported again", key=f"as-imported-{chosen_id}"):
             use_as_imported_and_retrain(workspace(), chosen_id)
             st.rerun()
 
@@ -106,6 +108,10 @@ def summary(function_id: str, audit: Audit) -> None:
                 st.caption(
                     f"This model is still being examined: {count(left, 'part')} to come. You may leave this page."
                 )
-            elif st.button("Examine this model", help="Looks for shortcuts, tries unseen sources and changed copies."):
+            elif st.button(
+                "Examine this model",
+                help="Looks for shortcuts, tries unseen sources and changed copies.",
+                key=f"examine-{audit.model.id}",
+            ):
                 request_audit(workspace(), function_id, audit.model.id)
                 st.rerun()

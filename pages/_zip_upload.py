@@ -40,15 +40,17 @@ class Upload:
     byte_count: int
 
 
-def zip_upload(key: str) -> Upload | None:
-    """Show the drop zone; returns the archive that arrived last, until `forget_upload`.
+def zip_upload(function_id: str) -> Upload | None:
+    """Show a function's drop zone; returns the archive that arrived last for it, until `forget_upload`.
 
-    An address is good for one upload. So the zone gets a new one as soon as an archive is here, and another archive can
+    What was dropped for one function is never offered to another: address and memory are each function's own. An
+    address is good for one upload. So the zone gets a new one as soon as an archive is here, and another archive can
     be dropped in its place.
     """
     ws = workspace()
-    token_key, arrived_key = f"{key}-token", f"{key}-arrived"
-    token = st.session_state.setdefault(token_key, upload_token(ws.db))
+    key = f"zip-{function_id}"
+    token_key, arrived_key = f"{key}-token", arrived_at(function_id)
+    token = st.session_state.setdefault(token_key, upload_token(ws.db, function_id))
     uploaded = (st.session_state.get(f"{key}-{token[:12]}") or {}).get("uploaded")
     name = upload_name(ws.db, token)
     if name is None or uploaded:
@@ -59,12 +61,17 @@ def zip_upload(key: str) -> Upload | None:
                 replaced.path.unlink(missing_ok=True)
             title = str(uploaded["name"])[:200]
             st.session_state[arrived_key] = Upload(path, title, path.stat().st_size)
-        token = st.session_state[token_key] = upload_token(ws.db)
+        token = st.session_state[token_key] = upload_token(ws.db, function_id)
     _component(key=f"{key}-{token[:12]}", data={"address": f"/uploads/{token}"}, on_uploaded_change=lambda: None)
     arrived: Upload | None = st.session_state.get(arrived_key)
     return arrived if arrived is not None and arrived.path.exists() else None
 
 
-def forget_upload(key: str) -> None:
+def forget_upload(function_id: str) -> None:
     """Ready for the next archive; the last one now belongs to its import."""
-    st.session_state.pop(f"{key}-arrived", None)
+    st.session_state.pop(arrived_at(function_id), None)
+
+
+def arrived_at(function_id: str) -> str:
+    """Where the session keeps the archive that arrived for a function."""
+    return f"zip-{function_id}-arrived"

@@ -10,11 +10,12 @@ import streamlit as st
 from detector.api.authentication import issue_token
 from detector.api.examples import TOKEN, Examples
 from detector.errors import DetectorError
-from detector.storage import calls, keys
+from detector.storage import calls, functions, keys
 from detector.storage.functions import MAX_NAME
 from detector.storage.keys import ApiKey, NewKey
 from detector.words import ago, count
-from pages._state import current_function, escape, go, heading, workspace
+from pages._first_field import focus_first_field
+from pages._state import NOT_THERE, current_function, escape, go, heading, names_another, workspace
 from pages._style import card
 
 _SHOWN_CALLS = 100
@@ -34,6 +35,7 @@ def _create() -> None:
     with st.form("new-key", border=False):
         name = st.text_input("Name", placeholder="Nightly import", max_chars=MAX_NAME, help="What the key is for.")
         asked = st.form_submit_button("Create key", type="primary")
+    focus_first_field()
     if not asked:
         return
     try:
@@ -109,14 +111,15 @@ def _examples(function_id: str, name: str, token: str) -> None:
         st.code(token, language=None, wrap_lines=True)
     ready = Examples(_address(), function_id, token, *([in_force[0].id] if in_force else []))
     requests, curl, nyckel = st.tabs(["Python requests", "curl", "nyckel client"])
+    # Wrapped: a box that scrolls sideways is out of reach for those who have only keys.
     with requests:
-        st.code(ready.python, language="python")
+        st.code(ready.python, language="python", wrap_lines=True)
     with curl:
-        st.code(ready.curl, language="bash")
+        st.code(ready.curl, language="bash", wrap_lines=True)
         st.caption("A program gets tokens itself, with its key:")
-        st.code(ready.token_request, language="bash")
+        st.code(ready.token_request, language="bash", wrap_lines=True)
     with nyckel:
-        st.code(ready.nyckel, language="python")
+        st.code(ready.nyckel, language="python", wrap_lines=True)
         st.caption("It gets and renews tokens itself. Install it with: pip install nyckel")
     st.caption(f"All of them ask {escape(name)} about image.jpg in the folder they run in.")
 
@@ -127,7 +130,7 @@ def _calls(function_id: str | None) -> None:
         st.subheader("Recent calls", anchor=False, width="stretch")
         shown = st.segmented_control(
             "Which calls",
-            ["All functions", "This function"],
+            ["All functions", *(["This function"] if function_id is not None else [])],
             default="All functions",
             required=True,
             label_visibility="collapsed",
@@ -136,13 +139,14 @@ def _calls(function_id: str | None) -> None:
     if not found:
         st.caption("No call yet. Run one of the examples and it appears here.")
         return
+    names = functions.shown_names(workspace().db)
     st.dataframe(
         {
             "Time": [datetime.fromtimestamp(call.at, UTC) for call in found],
             "Verdict": [call.verdict or "" for call in found],
             "Status": [str(call.status) for call in found],
             "ms": [round(call.milliseconds) for call in found],
-            "Function": [call.function_name or call.function_id for call in found],
+            "Function": [names.get(call.function_id, call.function_id) for call in found],
             "Call": [call.path for call in found],
             "Key": [call.key_name or call.key_id for call in found],
         },
@@ -160,13 +164,17 @@ in_force = [key for key in everyone if key.revoked_at is None]
 revoked = [key for key in everyone if key.revoked_at is not None]
 heading(
     "API",
-    f"Use {chosen.function.name} from code: the same server, the same verdicts, over HTTP."
+    f"Use {chosen.shown} from code: the same server, the same verdicts, over HTTP."
     if chosen is not None
-    else "Use a function from code, over HTTP. There is no function yet.",
+    else f"Use a function from code, over HTTP. {NOT_THERE if names_another(chosen) else 'There is no function yet.'}",
 )
 with st.container(horizontal=True):
     st.link_button("Documentation of all calls", f"{_address()}/v1/docs", icon=":material/menu_book:")
-    if chosen is None and st.button("Make the first function", type="primary"):
+    if names_another(chosen):
+        if st.button("Choose among all functions", type="primary"):
+            st.query_params.pop("function")
+            go("functions.py")
+    elif chosen is None and st.button("Make the first function", type="primary"):
         go("functions.py")
 if _NEW_KEY in st.session_state:
     _show_secret(st.session_state[_NEW_KEY])
@@ -176,6 +184,6 @@ with left, card("keys"):
 if chosen is not None:
     # Asked for after the keys: their buttons make the token.
     with right, card("examples"):
-        _examples(chosen.function.id, chosen.function.name, _token())
+        _examples(chosen.function.id, chosen.shown, _token())
 with card("calls"):
     _calls(chosen.function.id if chosen is not None else None)

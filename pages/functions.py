@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import streamlit as st
 
 from detector import bench
 from detector.backbones import SPECS, resolve
 from detector.deletion import delete_function
-from detector.errors import DetectorError
+from detector.errors import DetectorError, NotFound
 from detector.evaluation.thresholds import how_many_images
 from detector.importing.batch import sample_payload
 from detector.jobs import request_build, request_import
+from detector.label_names import typed_labels
 from detector.sample_function import create_sample_function, sample_limit_note
 from detector.samplesets.builtin import BUILTIN_NOTE
 from detector.storage import functions
+from detector.storage.database import new_id
 from detector.storage.functions import FunctionSummary
 from detector.words import count, file_size, interval_of, rate_of
+from pages._first_field import focus_first_field
 from pages._sidebar import but
-from pages._state import escape, go, heading, workspace
+from pages._state import NOT_THERE, current_function, escape, go, heading, names_another, workspace
 from pages._style import card
 
 _STEPS = (
@@ -32,6 +37,8 @@ _STEPS = (
 
 #: What an estimate is about before there are any images.
 _TYPICAL_IMAGES = 2000
+#: Where the id waits that the function of the open dialog will have.
+_NEXT_ID = "id-of-new-function"
 
 
 @st.cache_data(ttl=60, show_spinner="Checking which backbones can be had")
@@ -60,32 +67,51 @@ def _describe(choice: str) -> str:
 
 @st.dialog("New function", width="medium", on_dismiss="rerun")
 def _create() -> None:
-    name = st.text_input("Name", placeholder="Press photos 2026", max_chars=functions.MAX_NAME)
-    left, right = st.columns(2)
-    left.text_input("Input", "Image", disabled=True)
-    right.text_input("Output", "Classification", disabled=True)
-    labels = st.text_input(
-        "Labels, separated by commas", "real, synthetic", help="Any two or more. Images get one each."
-    )
+    # A form: Enter in a field does what its button does.
+    with st.form("new-function", border=False):
+        name = st.text_input("Name", placeholder="Press photos 2026", max_chars=functions.MAX_NAME)
+        labels = st.text_input(
+            "Labels, separated by commas",
+            "real, synthetic",
+            help="Any two or more; each image gets one. Leave it empty and the folders of the first import name them.",
+        )
+        asked = st.form_submit_button("Create function", type="primary", width="stretch")
+    problem = st.container()
     with st.expander("Backbone", expanded=False):
         st.caption("The frozen network that turns each image into numbers. It can be changed later.")
         choice = st.selectbox("Backbone", ["auto", *SPECS], format_func=_describe, label_visibility="collapsed")
         _describe_choice(choice, _TYPICAL_IMAGES)
-    if st.button("Create function", type="primary", width="stretch"):
-        try:
-            with st.spinner("Looking for the backbone"):
-                chosen = resolve(choice, workspace().settings)
-            function = functions.create_function(
-                workspace().db,
-                name,
-                backbone_id=chosen.spec.id,
-                backbone_reason=chosen.sentence,
-                label_names=[part for part in labels.split(",") if part.strip()],
-            )
-        except DetectorError as error:
-            st.error(escape(str(error)))
-        else:
-            go("import_images.py", function.id)
+    focus_first_field()
+    if asked:
+        with problem:
+            _make(name, labels, choice)
+
+
+def _make(name: str, labels: str, choice: str) -> None:
+    # Asked for twice, by a double click, it is the same one: its id was chosen when the dialog opened.
+    function_id = st.session_state[_NEXT_ID]
+    try:
+        names = typed_labels(labels)
+        functions.clean_name(name, "function")
+        with st.spinner("Looking for the backbone"):
+            chosen = resolve(choice, workspace().settings)
+        function = functions.create_function(
+            workspace().db,
+            name,
+            backbone_id=chosen.spec.id,
+            backbone_reason=chosen.sentence,
+            label_names=names,
+            function_id=function_id,
+        )
+    except DetectorError as error:
+        st.error(escape(str(error)))
+    else:
+        go("import_images.py", function.id)
+
+
+def _open_create() -> None:
+    st.session_state[_NEXT_ID] = new_id()
+    _create()
 
 
 def _try_sample() -> None:
@@ -99,8 +125,13 @@ def _try_sample() -> None:
 
 @st.dialog("Rename function", on_dismiss="rerun")
 def _rename(item: FunctionSummary) -> None:
-    name = st.text_input("Name", item.function.name, max_chars=functions.MAX_NAME)
-    if st.button("Rename", type="primary"):
+    with st.form(f"rename-form-{item.function.id}", border=False):
+        name = st.text_input(
+            "Name", item.function.name, max_chars=functions.MAX_NAME, key=f"rename-name-{item.function.id}"
+        )
+        asked = st.form_submit_button("Rename", type="primary")
+    focus_first_field()
+    if asked:
         try:
             functions.rename_function(workspace().db, item.function.id, name)
         except DetectorError as error:
@@ -112,12 +143,15 @@ def _rename(item: FunctionSummary) -> None:
 @st.dialog("Delete function", on_dismiss="rerun")
 def _delete(item: FunctionSummary) -> None:
     st.markdown(
-        f"**{escape(item.function.name)}** goes with its {count(item.sample_count, 'sample')}, "
+        f"**{escape(item.shown)}** goes with its {count(item.sample_count, 'sample')}, "
         f"{count(item.annotated_count, 'label')} given by hand or import, and all its models. This cannot be undone."
     )
-    if st.button("Delete for good", type="primary"):
-        delete_function(workspace(), item.function.id)
-        st.query_params.pop("function", None)
+    if st.button("Delete for good", type="primary", key=f"delete-for-good-{item.function.id}"):
+        # Gone already, by a second click or in another window, it is what was asked for.
+        with suppress(NotFound):
+            delete_function(workspace(), item.function.id)
+        if st.query_params.get("function") == item.function.id:
+            st.query_params.pop("function")
         st.rerun()
 
 
@@ -127,17 +161,19 @@ def _change_backbone(item: FunctionSummary) -> None:
         f"All {count(item.sample_count, 'image')} are looked at again in the background, then a new model is trained. "
         "The live model answers until then."
     )
-    choice = st.selectbox("Backbone", ["auto", *SPECS], format_func=_describe)
+    choice = st.selectbox(
+        "Backbone", ["auto", *SPECS], format_func=_describe, key=f"backbone-choice-{item.function.id}"
+    )
     _describe_choice(choice, item.sample_count)
-    if st.button("Change", type="primary"):
+    if st.button("Change", type="primary", key=f"change-backbone-{item.function.id}"):
         try:
             with st.spinner("Looking for the backbone"):
                 chosen = resolve(choice, workspace().settings)
+            functions.set_backbone(workspace().db, item.function.id, chosen.spec.id, chosen.sentence)
+            request_build(workspace(), item.function.id)
         except DetectorError as error:
             st.error(escape(str(error)))
             return
-        functions.set_backbone(workspace().db, item.function.id, chosen.spec.id, chosen.sentence)
-        request_build(workspace(), item.function.id)
         st.rerun()
 
 
@@ -155,7 +191,7 @@ def _card(item: FunctionSummary) -> None:
         left, middle, right = st.columns([5, 4, 3], vertical_alignment="center")
         with left:
             simulation = " :gray-badge[simulation]" if item.function.is_simulation else ""
-            st.markdown(f"**{escape(item.function.name)}**{simulation}")
+            st.markdown(f"**{escape(item.shown)}**{simulation}")
             st.caption(
                 f"{count(item.sample_count, 'sample')}, {item.annotated_count:,} labelled · {_state(item)} · "
                 f"{escape(SPECS[item.function.backbone_id].title if item.function.backbone_id in SPECS else '')}"
@@ -191,15 +227,17 @@ if not found:
             st.caption(text)
     with st.container(horizontal=True):
         if st.button("Create a function", type="primary"):
-            _create()
+            _open_create()
         if st.button("Try the built-in sample"):
             _try_sample()
     st.caption(f"{BUILTIN_NOTE} {sample_limit_note()}")
 else:
     heading("Functions", f"{count(len(found), 'function')} · newest first")
+    if names_another(current_function()):
+        st.warning(f"{NOT_THERE} These are all that there are.")
     with st.container(horizontal=True):
         if st.button("Create a function", type="primary"):
-            _create()
+            _open_create()
         if not any(item.function.is_simulation for item in found) and st.button("Try the built-in sample"):
             _try_sample()
     for item in found:

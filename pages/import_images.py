@@ -17,7 +17,7 @@ from detector.storage import imports, jobs
 from detector.storage.functions import Function
 from detector.storage.imports import ImportBatch
 from detector.words import ago, count
-from pages._import_ways import from_files, from_folder, from_zip
+from pages._import_ways import from_files, from_folder, from_zip, given_files
 from pages._jobs import jobs_of
 from pages._label_plan import label_plan
 from pages._state import (
@@ -43,7 +43,7 @@ def _cifake(function_id: str) -> None:
         "each. It is fetched from the Hugging Face hub."
     )
     per_label = st.number_input("Images a label, chosen at random", 10, 60_000, 1000, step=100)
-    if st.button("Fetch and import", type="primary"):
+    if st.button("Fetch and import", type="primary", key=f"fetch-{function_id}"):
         with st.spinner("Looking for the hub"):
             require_cifake(workspace().settings.data_dir / "cifake")
         request_import(workspace(), function_id, cifake_payload(int(per_label)), "cifake")
@@ -59,13 +59,12 @@ def _start(function: Function, pending: Pending, way: str) -> None:
     relabel = chosen.sample_count > 0 and st.checkbox(
         "Images that are here under another label get the new one", key=f"relabel-{pending.path.name}"
     )
-    if st.button("Start the import", type="primary"):
+    if st.button("Start the import", type="primary", key=f"start-{function_id}"):
         request_import(
             workspace(), function_id, pending.payload(plan, relabel), {"zip": "zip", "files": "upload"}.get(way, way)
         )
-        forget_upload("zip")
-        st.session_state["files-round"] = st.session_state.get("files-round", 0) + 1
-        st.session_state.pop("files-marker", None)
+        forget_upload(function_id)
+        given_files(function_id).forget()
         st.rerun()
 
 
@@ -118,7 +117,7 @@ def ago_text(batch: ImportBatch) -> str:
 
 chosen = require_function()
 function_id = chosen.function.id
-heading("Import", f"Images for {chosen.function.name}, which has {count(chosen.sample_count, 'sample')} so far.")
+heading("Import", f"Images for {chosen.shown}, which has {count(chosen.sample_count, 'sample')} so far.")
 st.caption(how_many_images(chosen.function.tolerated))
 if jobs.list_jobs(workspace().db, function_id):
     with card("running"):
@@ -137,7 +136,7 @@ try:
     if way == "cifake":
         _cifake(function_id)
     else:
-        pending = {"zip": from_zip, "files": from_files, "folder": from_folder}[way]()
+        pending = {"zip": from_zip, "files": from_files, "folder": from_folder}[way](function_id)
         if pending is not None:
             _start(chosen.function, pending, way)
 except DetectorError as error:

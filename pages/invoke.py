@@ -85,7 +85,11 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
         st.html(_bars(verdict, {label: ink.fill for label, ink in inks.items()}))
         if verdict.reason:
             _too_few(verdict.reason)
-        if st.button("Add to samples", help="Keeps a copy as an unlabelled sample, to be labelled in Review."):
+        if st.button(
+            "Add to samples",
+            help="Keeps a copy as an unlabelled sample, to be labelled in Review.",
+            key=f"add-{function_id}",
+        ):
             _add([(name, data)])
 
 
@@ -220,13 +224,14 @@ if chosen.function.live_model_id is None:
         go("import_images.py", function_id)
     st.stop()
 model = with_thresholds(workspace(), models.get_model(workspace().db, chosen.function.live_model_id))
-heading("Invoke", f"Drop images or choose files; model {model.version} of {chosen.function.name} says what they are.")
+heading("Invoke", f"Drop images or choose files; model {model.version} of {chosen.shown} says what they are.")
 uploads = st.file_uploader(
     "Images",
     accept_multiple_files=True,
     type=IMAGE_TYPES,
     max_upload_size=largest_upload_mb(),
     label_visibility="collapsed",
+    key=f"images-{function_id}",
 )
 if uploads:
     files = [(upload.name, upload.getvalue()) for upload in uploads]

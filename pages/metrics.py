@@ -48,7 +48,7 @@ _IMAGENET = (
 
 
 def _empty(chosen: FunctionSummary) -> None:
-    heading("Metrics", f"How good {chosen.function.name} is will stand here, measured on images it had not seen.")
+    heading("Metrics", f"How good {chosen.shown} is will stand here, measured on images it had not seen.")
     if chosen.busy:
         with card("running"):
             jobs_of(chosen.function.id)

@@ -19,7 +19,7 @@ from pages._gallery import Gesture, gallery, taking
 from pages._label_twins import label_twins
 from pages._review_actions import KEY, Everything, actions, everything, give_label, undo
 from pages._review_address import keep_address, page_number, remember_widgets, take_over
-from pages._review_filters import View, filters, from_address, sentence, show_anew
+from pages._review_filters import View, filters, from_address, not_there, sentence, show_anew
 from pages._review_look import Look
 from pages._state import escape, function_labels, go, import_link, require_function, workspace
 from pages._style import current_theme
@@ -125,6 +125,16 @@ if not len(found.columns):
 
 if said := st.session_state.pop("review-said", None):
     st.toast(escape(said))
+if gone := not_there(found, function_id, from_address().where, labels):
+    # What is left of the filters would be shown as if it were what was asked for.
+    words = " and ".join(dict.fromkeys(f"the {word}" for word in gone.values()))
+    line.warning(
+        f"{words[0].upper()}{words[1:]} that this address names {'is' if len(set(gone.values())) == 1 else 'are'} not "
+        "there: deleted since, or the address is not complete."
+    )
+    left = replace(from_address(), where=from_address().where.without(*gone))
+    st.button("Show without it", type="primary", on_click=_go_to, args=(function_id, left))
+    st.stop()
 view = filters(found, from_address(), labels, function_id)
 place = {"function": function_id, **view.to_query()}
 page_of = found.page(view.where, view.order, 1, 1, view.stacked)

@@ -18,11 +18,12 @@ from detector.storage.functions import Function
 from detector.storage.schema import samples as samples_table
 from detector.workspace import Workspace
 from pages import _state
-from pages._zip_upload import Upload
+from pages._zip_upload import Upload, arrived_at
 from tests.app_server import CHECKOUT
 from tests.factories import add_images, empty_function, label_ids, make_image, workspace, write_zip
 from tests.importing.test_archive_names import raw_zip
 from tests.made_folders import made_image
+from tests.page_words import as_shown
 
 PATIENCE = 60
 
@@ -45,7 +46,7 @@ def page_with(ws: Workspace, function: Function, archive: Path) -> AppTest:
     arrived.write_bytes(archive.read_bytes())
     app = AppTest.from_file(str(CHECKOUT / "pages" / "import_images.py"), default_timeout=PATIENCE)
     app.query_params["function"] = function.id
-    app.session_state["zip-arrived"] = Upload(arrived, archive.name, arrived.stat().st_size)
+    app.session_state[arrived_at(function.id)] = Upload(arrived, archive.name, arrived.stat().st_size)
     app.run()
     assert not app.exception, app.exception
     return app
@@ -58,7 +59,7 @@ def named(widgets: Any, label: str) -> Any:
 
 def words(app: AppTest) -> str:
     parts = [item.value for kind in (app.markdown, app.caption, app.error) for item in kind]
-    return " ".join(parts).replace("\\", "")
+    return as_shown(" ".join(parts))
 
 
 def start(ws: Workspace, app: AppTest, function: Function) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def test_sources_from_folders_are_guessed_unless_a_person_confirms_them(
     assert not app.exception, app.exception
     assert ("guessed from folder names: cam, sdxl" in words(app)) == (not confirmed)
     if not confirmed:
-        app.button(key="confirm-sources").click().run()
+        app.button(key=f"confirm-sources-{function.id}").click().run()
         assert "guessed from folder names" not in words(app)
         assert {key[3] for key in counted(ws, function)} == {False}
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.label_names import label_key, spelling_among
+from detector.errors import InvalidInput
+from detector.label_names import is_blank, label_key, looks, spelling_among, typed_labels
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -30,3 +31,25 @@ def test_the_exact_spelling_goes_before_the_first_of_the_same_name() -> None:
     assert spelling_among("K\u00dcNSTLICH", known) == "ku\u0308nstlich"
     assert spelling_among("k\u00fcnstlich", known) == "k\u00fcnstlich"
     assert spelling_among("other", known) is None
+
+
+def test_a_name_is_what_an_eye_sees_of_it() -> None:
+    assert looks(" Press\u00a0 pho\u00adtos\u200b ") == "Press photos"
+    assert label_key("\u202ereal") == label_key("Re\u2060al")
+    # These join: without it a family is three people.
+    assert looks("\U0001f468\u200d\U0001f469") != looks("\U0001f468\U0001f469")
+
+
+@pytest.mark.parametrize("name", ["", " \t", "\u200b", "\u3164", "\u2800", "\ufeff\u00a0", "\ufe0f"])
+def test_a_name_without_ink_is_blank(name: str) -> None:
+    assert is_blank(name)
+    assert not is_blank(f"{name}a")
+
+
+def test_typed_labels_are_none_or_at_least_two() -> None:
+    """The kind: a function with one label has nothing to tell."""
+    assert typed_labels(" real,synthetic , ,\u200b,") == ["real", "synthetic"]
+    assert typed_labels(" , ") == []
+    for one in ("real", "real,", ", real ,,", "all of them"):
+        with pytest.raises(InvalidInput, match="only label"):
+            typed_labels(one)

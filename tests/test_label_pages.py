@@ -14,6 +14,7 @@ from detector.workspace import Workspace
 from pages import _state
 from tests.app_server import CHECKOUT
 from tests.factories import add_images, empty_function, label_ids, labelled_function, make_image, workspace
+from tests.page_words import as_shown
 from tests.storage.test_label_twins import NFC, NFD, with_twins
 
 #: The first run of a page brings its libraries.
@@ -58,7 +59,7 @@ def press_in_dialog(app: AppTest, opener: str, button: str) -> None:
 def words(app: AppTest) -> str:
     """All text, without the marks that keep Markdown from reading it."""
     parts = [item.value for kind in (app.markdown, app.caption, app.error) for item in kind]
-    return " ".join(parts).replace("\\", "")
+    return as_shown(" ".join(parts))
 
 
 def test_review_offers_a_merge_and_does_nothing_until_it_is_confirmed(ws: Workspace) -> None:

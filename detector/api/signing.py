@@ -18,6 +18,8 @@ Kind = Literal["thumbnail", "image", "view"]
 #: Expiry times are multiples of this, so that a page shown twice has the same addresses and the browser's cache holds.
 _STEP = 3600
 _UPLOAD_SECONDS = 12 * 3600
+#: Random bytes in the name of an upload; behind them stands the function that it is for.
+_NAME_BYTES = 12
 
 
 def picture_path(db: Database, kind: Kind, image_hash: str) -> str:
@@ -33,9 +35,9 @@ def picture_allowed(db: Database, kind: str, image_hash: str, expires: str, sign
     return hmac.compare_digest(_sign(db, kind, image_hash, int(expires)).encode(), signature.encode())
 
 
-def upload_token(db: Database) -> str:
-    """A token that allows one upload; it is also the upload's name in the spool."""
-    name, expires = secrets.token_hex(12), int(now()) + _UPLOAD_SECONDS
+def upload_token(db: Database, function_id: str = "") -> str:
+    """A token that allows one upload for one function; it is also the upload's name in the spool."""
+    name, expires = f"{secrets.token_hex(_NAME_BYTES)}{function_id}", int(now()) + _UPLOAD_SECONDS
     return f"{name}-{expires}-{_sign(db, 'upload', name, expires)}"
 
 
@@ -46,6 +48,11 @@ def upload_name(db: Database, token: str) -> str | None:
     if not (name.isalnum() and _is_ahead(expires)):
         return None
     return name if hmac.compare_digest(_sign(db, "upload", name, int(expires)).encode(), signature.encode()) else None
+
+
+def function_of_upload(name: str) -> str:
+    """The function that an upload of this spool name is for; empty where its token named none."""
+    return name[2 * _NAME_BYTES :]
 
 
 def export_token(db: Database, order: Mapping[str, Any]) -> str:

@@ -19,8 +19,9 @@ from starlette.routing import Route
 
 from detector.api.bodies import announced_length
 from detector.api.failures import said_over_the_network, status_of
-from detector.api.signing import upload_name
+from detector.api.signing import function_of_upload, upload_name
 from detector.importing.spool import begin_part
+from detector.storage.functions import find_live
 from detector.storage.trouble import storage_trouble
 from detector.words import file_size
 from detector.workspace import Workspace
@@ -102,6 +103,11 @@ def upload_routes(ws: Workspace) -> list[Route]:
         name = upload_name(ws.db, request.path_params["token"])
         if name is None:
             return _answer(_Refused(403, "This upload address has expired. Reload the page and choose the file again."))
+        function_id = function_of_upload(name)
+        if function_id and await anyio.to_thread.run_sync(find_live, ws.db, function_id) is None:
+            return _answer(
+                _Refused(404, "The function that this upload was meant for was deleted. Choose another one first.")
+            )
         limit = ws.settings.max_zip_bytes
         announced = announced_length(request.headers) or 0
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import Conflict, InvalidInput, NotFound
-from detector.label_names import label_key
+from detector.label_names import is_blank, label_key, looks
 from detector.storage.database import Database, new_id, now
 from detector.storage.known_labels import (
     KnownLabels,
@@ -60,12 +60,14 @@ class Label:
 class FunctionSummary:
     """One line of the list of functions.
 
-    ``accuracy`` is cross-validated, None without folds or model; ``shortcut`` where the live model's audit found that
-    the files alone give the labels away, so that the accuracy says little; ``normalised`` where that model's files are
-    alike, so that what tells the labels apart is in the pictures. ``interval`` is that of the accuracy.
+    ``shown`` is the function's name as people see it: numbered where an older one has the same. ``accuracy`` is
+    cross-validated, None without folds or model; ``shortcut`` where the live model's audit found that the files alone
+    give the labels away, so that the accuracy says little; ``normalised`` where that model's files are alike, so that
+    what tells the labels apart is in the pictures. ``interval`` is that of the accuracy.
     """
 
     function: Function
+    shown: str
     sample_count: int
     annotated_count: int
     model_version: int | None
@@ -80,7 +82,7 @@ class FunctionSummary:
 def clean_name(name: str, noun: str) -> str:
     """``name`` trimmed, control characters as spaces. Raises InvalidInput when nothing or too much is left."""
     name = without_controls(name)
-    if not name:
+    if is_blank(name):
         raise InvalidInput(f"The {noun} has no name. Give it one of 1 to {MAX_NAME} characters.")
     if len(name) > MAX_NAME:
         raise InvalidInput(f"The {noun}'s name has {len(name)} characters, more than {MAX_NAME}. Shorten it.")
@@ -101,23 +103,34 @@ def create_function(
     label_names: Sequence[str] = ("real", "synthetic"),
     is_simulation: bool = False,
     tolerated: float | None = None,
+    function_id: str | None = None,
 ) -> Function:
     """Create a function with its labels; ``tolerated`` false accusations, the usual share where None.
+
+    Parameters
+    ----------
+    function_id : str, optional
+        A new id (`new_id`) that was chosen before. Where there is a function of that id already it is the one that was
+        asked for twice, and stays as it is.
 
     Raises
     ------
     InvalidInput
-        An empty name, or the same label twice, in whatever case or Unicode form.
+        An empty name, too many labels, or the same label twice, in whatever case or Unicode form.
     """
     name = clean_name(name, "function")
     names = [clean_label_name(label) for label in label_names]
+    if len(names) > MAX_LABELS:
+        raise InvalidInput(f"These are {len(names):,} labels; at most {MAX_LABELS} are possible.")
     first: dict[str, str] = {}
     for label in names:
         if (other := first.get(label_key(label))) is not None:
             raise InvalidInput(f"{_same_name(other, label)} Give each label a name of its own.")
         first[label_key(label)] = label
-    function_id = new_id()
+    function_id = function_id or new_id()
     with db.write() as connection:
+        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is not None:
+            return _function(connection, function_id)
         connection.execute(
             insert(functions).values(
                 id=function_id,
@@ -140,23 +153,75 @@ def create_function(
 def get_function(db: Database, function_id: str) -> Function:
     """The function of that id. Raises NotFound."""
     with db.read() as connection:
-        row = connection.execute(_SELECT_FUNCTION.where(functions.c.id == function_id)).one_or_none()
+        return _function(connection, function_id)
+
+
+def _function(connection: Connection, function_id: str) -> Function:
+    row = connection.execute(_SELECT_FUNCTION.where(functions.c.id == function_id)).one_or_none()
     if row is None:
         raise NotFound("function", function_id)
     return Function(**row._mapping)
 
 
 def find_function(db: Database, id_or_name: str) -> Function:
-    """The function of that id or, when none has it, the newest of that name. Raises NotFound."""
+    """The function of that id or, when none has it, the one of that name.
+
+    A numbered name ("Cats (2)") is understood as pages show it, where no function was given it.
+
+    Raises
+    ------
+    InvalidInput
+        Several functions have that name.
+    NotFound
+        None has it.
+    """
     with db.read() as connection:
-        row = connection.execute(
-            _SELECT_FUNCTION.where((functions.c.id == id_or_name) | (functions.c.name == id_or_name)).order_by(
-                functions.c.id != id_or_name, functions.c.created_at.desc()
-            )
-        ).first()
-    if row is None:
+        rows = connection.execute(_SELECT_FUNCTION.order_by(functions.c.created_at, functions.c.id)).all()
+    shown = number_names([(row.id, row.name) for row in rows])
+    found = [row for row in rows if row.id == id_or_name] or [row for row in rows if row.name == id_or_name]
+    found = found or [row for row in rows if shown[row.id] == id_or_name]
+    if not found:
         raise NotFound("function", id_or_name)
-    return Function(**row._mapping)
+    if len(found) > 1:
+        ids = ", ".join(f"{row.id} ({shown[row.id]})" for row in found)
+        raise InvalidInput(f"{len(found)} functions are called {id_or_name!r}. Name the one you mean by its id: {ids}.")
+    return Function(**found[0]._mapping)
+
+
+def number_names(named: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Names as people see them, by id: of several that look the same all but the first get a number.
+
+    Parameters
+    ----------
+    named : sequence of (id, name)
+        The oldest first.
+
+    Returns
+    -------
+    dict of str to str
+        No two values look the same: "Cats", "Cats (2)", and "Cats (3)" where another one was given the name "Cats (2)".
+    """
+    taken = {looks(name) for _, name in named}
+    seen: set[str] = set()
+    shown = {}
+    for function_id, name in named:
+        number = 1
+        numbered = name
+        while looks(numbered) in seen or (number > 1 and looks(numbered) in taken):
+            number += 1
+            numbered = f"{name} ({number})"
+        seen.add(looks(numbered))
+        shown[function_id] = numbered
+    return shown
+
+
+def shown_names(db: Database) -> dict[str, str]:
+    """The names of all functions as people see them (`number_names`), by id."""
+    with db.read() as connection:
+        rows = connection.execute(
+            select(functions.c.id, functions.c.name).order_by(functions.c.created_at, functions.c.id)
+        )
+        return number_names([(row.id, row.name) for row in rows])
 
 
 def find_live(db: Database, function_id: str) -> tuple[str | None, str] | None:
@@ -175,7 +240,7 @@ def list_functions(db: Database) -> list[FunctionSummary]:
         select(jobs.c.function_id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "evaluate").distinct()
     )
     with db.read() as connection:
-        rows = connection.execute(_SELECT_FUNCTION.order_by(functions.c.created_at.desc(), functions.c.id)).all()
+        rows = connection.execute(_SELECT_FUNCTION.order_by(functions.c.created_at.desc(), functions.c.id.desc())).all()
         by_function = _count_samples(connection)
         live = {
             row.id: row
@@ -191,6 +256,7 @@ def list_functions(db: Database) -> list[FunctionSummary]:
         )
         # None where there are too few samples to ask.
         warned = {row.model_id for row in connection.execute(audits) if (row.result["shortcut"] or {}).get("warning")}
+    shown = number_names([(row.id, row.name) for row in reversed(rows)])
     found = []
     for row in rows:
         function = Function(**row._mapping)
@@ -200,6 +266,7 @@ def list_functions(db: Database) -> list[FunctionSummary]:
         found.append(
             FunctionSummary(
                 function,
+                shown[function.id],
                 count[0],
                 count[1],
                 model.version if model is not None else None,

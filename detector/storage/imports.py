@@ -13,7 +13,16 @@ from detector.errors import NotFound
 from detector.storage.annotating import moment_of_change
 from detector.storage.database import Database, new_id, now
 from detector.storage.revisions import next_revision
-from detector.storage.schema import annotation_history, images, import_batches, import_rows, labels, samples, thumbnails
+from detector.storage.schema import (
+    annotation_history,
+    functions,
+    images,
+    import_batches,
+    import_rows,
+    labels,
+    samples,
+    thumbnails,
+)
 
 #: In bytes.
 _LONGEST_LINE_NAME = 2000
@@ -97,9 +106,11 @@ class AddedSample:
 
 
 def create_batch(db: Database, function_id: str, origin: str, title: str) -> str:
-    """Open a batch; returns its id."""
+    """Open a batch; returns its id. Raises NotFound when the function was deleted."""
     batch_id = new_id()
     with db.write() as connection:
+        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
+            raise NotFound("function", function_id)
         connection.execute(
             insert(import_batches).values(
                 id=batch_id,

@@ -29,22 +29,54 @@ def test_a_new_function_has_its_labels_in_the_order_given(ws: Workspace) -> None
     assert function.live_model_id is None
 
 
-@pytest.mark.parametrize("name", ["", "   ", "x" * 121])
+@pytest.mark.parametrize("name", ["", "   ", "\n\t\x00", "\u200b\u2060", "\u3164", "\u00a0 \ufe0f", "x" * 121])
 def test_a_name_of_no_or_too_many_characters_is_refused(ws: Workspace, name: str) -> None:
     with pytest.raises(InvalidInput):
         empty_function(ws, name)
     assert functions.list_functions(ws.db) == []
 
 
-def test_the_same_label_twice_is_refused(ws: Workspace) -> None:
+@pytest.mark.parametrize("second", [" real ", "Real", "re\u200bal", "REAL\u00a0"])
+def test_the_same_label_twice_is_refused(ws: Workspace, second: str) -> None:
+    """The kind: two labels that an eye cannot tell apart would be trained against each other."""
     with pytest.raises(InvalidInput):
-        empty_function(ws, "Test", ["real", " real "])
+        empty_function(ws, "Test", ["real", second])
+    function = empty_function(ws)
+    with pytest.raises(Conflict):
+        functions.create_label(ws.db, function.id, second)
+    assert functions.ensure_labels(ws.db, function.id, [second])[second] == label_ids(ws, function)["real"]
+    with pytest.raises(Conflict):
+        functions.rename_label(ws.db, label_ids(ws, function)["synthetic"], second)
+    assert [label.name for label in functions.list_labels(ws.db, function.id)] == ["real", "synthetic"]
 
 
-def test_a_function_is_found_by_id_before_name_and_the_newest_of_a_name(ws: Workspace) -> None:
+def test_more_labels_than_are_possible_make_no_function(ws: Workspace) -> None:
+    with pytest.raises(InvalidInput):
+        empty_function(ws, "Test", [f"label {n}" for n in range(functions.MAX_LABELS + 1)])
+    assert functions.list_functions(ws.db) == []
+
+
+def test_equal_names_are_numbered_in_the_order_of_their_making(ws: Workspace) -> None:
+    """The kind: what a person chooses by its name was any of those that have it."""
+    made = [empty_function(ws, name) for name in ("Cats", "Cats (2)", "Cats", "Dogs", "Cats\u200b", "CATS", "Cats ")]
+    shown = functions.shown_names(ws.db)
+    assert [shown[function.id] for function in made] == [
+        *("Cats", "Cats (2)", "Cats (3)", "Dogs", "Cats\u200b (4)", "CATS", "Cats (5)")
+    ]
+    assert {item.function.id: item.shown for item in functions.list_functions(ws.db)} == shown
+    functions.rename_function(ws.db, made[0].id, "Dogs")
+    assert [functions.shown_names(ws.db)[function.id] for function in made[:4]] == [
+        *("Dogs", "Cats (2)", "Cats", "Dogs (2)")
+    ]
+
+
+def test_a_function_is_found_by_id_before_name_and_a_name_of_several_is_none(ws: Workspace) -> None:
+    """The kind: of two functions with one name the newest was taken without a word."""
     first, second = empty_function(ws, "Same"), empty_function(ws, "Same")
     named_like_an_id = empty_function(ws, first.id)
-    assert functions.find_function(ws.db, "Same").id == second.id
+    with pytest.raises(InvalidInput, match=f"{first.id}.*{second.id}"):
+        functions.find_function(ws.db, "Same")
+    assert functions.find_function(ws.db, "Same (2)").id == second.id
     assert functions.find_function(ws.db, first.id).id == first.id
     assert functions.find_function(ws.db, named_like_an_id.id).name == first.id
     with pytest.raises(NotFound):
