@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from detector.addresses import PICTURES
 from detector.api.signing import picture_allowed
 from detector.errors import ImageError, NotFound
 from detector.imaging import decode_image
@@ -76,7 +77,7 @@ def picture_routes(ws: Workspace) -> list[Route]:
             return PlainTextResponse("This picture is no longer there.", 404)
         return Response(data, media_type=media_type, headers=_HEADERS)
 
-    return [Route("/pictures/{kind}/{image_hash}", picture, methods=["GET"])]
+    return [Route(f"{PICTURES}/{{kind}}/{{image_hash}}", picture, methods=["GET"])]
 
 
 class _Thumbnails:

@@ -7,6 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from detector.addresses import UPLOADS
 from detector.api.signing import upload_name
 from detector.workspace import Workspace
 
@@ -53,7 +54,7 @@ def upload_routes(ws: Workspace) -> list[Route]:
             partial.unlink(missing_ok=True)
         return JSONResponse({"bytes": received})
 
-    return [Route("/uploads/{token}", upload, methods=["PUT"])]
+    return [Route(f"{UPLOADS}/{{token}}", upload, methods=["PUT"])]
 
 
 def _too_large(limit: int) -> Response:
