@@ -107,9 +107,7 @@ def start_caddy(folder: Path, sites: str, ports: Iterable[int]) -> Proxy:
     program = require("caddy")
     folder.mkdir()
     configuration = folder / "Caddyfile"
-    configuration.write_text(
-        f"{{\n    admin off\n    persist_config off\n    default_bind 127.0.0.1\n}}\n{sites}", encoding="utf-8"
-    )
+    configuration.write_text(f"{{\n    admin off\n    default_bind 127.0.0.1\n}}\n{sites}", encoding="utf-8")
     return Proxy([program, "run", "--adapter", "caddyfile", "--config", str(configuration)], ports, folder)
 
 
@@ -133,4 +131,12 @@ def caddy_of_the_readme(port: int, server_port: int) -> str:
     )
 
 
-__all__ = ["Proxy", "caddy_of_the_readme", "certificate", "free_port", "nginx_of_the_readme", "start_caddy", "start_nginx"]
+__all__ = [
+    "Proxy",
+    "caddy_of_the_readme",
+    "certificate",
+    "free_port",
+    "nginx_of_the_readme",
+    "start_caddy",
+    "start_nginx",
+]
