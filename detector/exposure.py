@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
@@ -59,9 +60,16 @@ def require_protection(address: str, settings: Settings, has_login: bool) -> Non
 
 def allowed_hosts(address: str, settings: Settings) -> list[str]:
     """The names in a request's Host header that are ours; any other is a trick (DNS rebinding) or a mistake."""
-    further = [name.strip() for name in settings.allowed_hosts.split(",")]
-    own = [] if address in _EVERY_ADDRESS else [f"[{address}]" if ":" in address else address]
+    further = [_host(name.strip()) for name in settings.allowed_hosts.split(",")]
+    own = [] if address in _EVERY_ADDRESS else [_host(address)]
     return list(dict.fromkeys(["localhost", "127.0.0.1", "[::1]", *own, *(name for name in further if name)]))
+
+
+def _host(name: str) -> str:
+    """As it stands in the header: an IPv6 address in brackets, and no port, which is not looked at."""
+    if name.count(":") > 1 and not name.startswith("["):
+        return f"[{name}]"
+    return re.sub(r":\d+$", "", name)
 
 
 class KnownHosts(TrustedHostMiddleware):

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.app_server import CHECKOUT, end
-from tests.ports import free_port
 
 START_SECONDS = 30
 
@@ -129,14 +128,3 @@ def caddy_of_the_readme(port: int, server_port: int) -> str:
     return readme_example(
         "caddy", {"detector.example.org {": f"http://localhost:{port} {{", "localhost:8501": f"localhost:{server_port}"}
     )
-
-
-__all__ = [
-    "Proxy",
-    "caddy_of_the_readme",
-    "certificate",
-    "free_port",
-    "nginx_of_the_readme",
-    "start_caddy",
-    "start_nginx",
-]

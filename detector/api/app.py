@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from detector.addresses import DOCUMENTATION
+from detector.addresses import DOCUMENTATION, of_request
 from detector.api import functions, invokes, labels, samples
 from detector.api.authentication import token_router
 from detector.api.bodies import BoundedBodies
@@ -132,7 +132,7 @@ async def _nothing_here(request: Request) -> None:
     ]
     if allowed:
         raise HTTPException(405, "This address does not know that method.", {"Allow": ", ".join(allowed)})
-    raise HTTPException(404, "There is nothing under this address. See /v1/docs.")
+    raise HTTPException(404, f"There is nothing under this address. See {of_request(request)}{DOCUMENTATION}.")
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from detector.addresses import DOCUMENTATION, of_request
 from detector.errors import (
     BackboneUnavailable,
     Conflict,
@@ -65,7 +66,7 @@ def answer_errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer)
 
 
-async def _answer(_request: Request, error: Exception) -> Response:
+async def _answer(request: Request, error: Exception) -> Response:
     status = status_of(error)
     headers: Mapping[str, str] | None = None
     body: dict[str, Any] = {"message": str(error)}
@@ -74,7 +75,7 @@ async def _answer(_request: Request, error: Exception) -> Response:
     elif isinstance(error, Refused):
         body = error.body
     elif isinstance(error, RequestValidationError | ValidationError):
-        body = {"message": _first_complaint(error.errors())}
+        body = {"message": f"{_first_complaint(error.errors())} See {of_request(request)}{DOCUMENTATION}."}
     elif isinstance(error, InvokeBusy):
         headers = {"Retry-After": str(error.retry_seconds)}
     elif status == 500:
@@ -87,7 +88,7 @@ async def _answer(_request: Request, error: Exception) -> Response:
 def _first_complaint(errors: Sequence[Any]) -> str:
     first = errors[0]
     if first["type"] in ("json_invalid", "model_attributes_type", "dict_type"):
-        return "The request's body is not the JSON object that is expected. See /v1/docs."
+        return "The request's body is not the JSON object that is expected."
     # What was sent is not repeated: it may be a whole image, or a secret.
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return f"{where or 'The request'}: {first['msg']}. See /v1/docs."
+    return f"{where or 'The request'}: {first['msg']}."

@@ -33,8 +33,8 @@ pytestmark = pytest.mark.browser
 
 TRAINING_SECONDS = 120
 PER_LABEL = 6
-#: As in the README, the path taken off by the proxy, and a path that nobody told the server.
-PLACES = ["nginx", "caddy", "taken off", "another path"]
+#: As in the README, and a path that the proxy takes off and nobody told the server.
+PLACES = ["nginx", "caddy", "another path"]
 #: What is in these servers' place of the upload address, and what the person is told to do.
 IN_THE_WAY = {
     "client_max_body_size 1k; proxy_pass http://localhost:{server};": "client_max_body_size",
@@ -65,6 +65,7 @@ def behind(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     settings = {
         "STREAMLIT_SERVER_BASE_URL_PATH": "detector",
         "DETECTOR_ALLOWED_HOSTS": "detector.example.org",
+        "DETECTOR_TRUSTED_PROXIES": "127.0.0.1,::1",
         "DETECTOR_PRECISION": "float32",
         "DETECTOR_RETRAIN_DELAY": "600",
     }
