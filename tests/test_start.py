@@ -42,7 +42,8 @@ def running(folder: Path, address: str, **settings: str) -> Iterator[int]:
     port = free_port()
     process = start(folder, port, address, **settings)
     try:
-        wait_until_it_answers(f"http://localhost:{port}", process)
+        base = settings.get("STREAMLIT_SERVER_BASE_URL_PATH", "").strip("/")
+        wait_until_it_answers(f"http://localhost:{port}/{base}".rstrip("/"), process)
         yield port
     finally:
         end(process)
