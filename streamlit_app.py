@@ -9,11 +9,8 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import RedirectResponse
-from starlette.routing import Route
 
+from detector.addresses import BelowBasePath, base_path, below, first_page_routes
 from detector.api.app import ApiRoute, api_app, stop_api
 from detector.api.exports import export_routes
 from detector.api.failures import answers_beside_the_api
@@ -22,7 +19,7 @@ from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
 from detector.deletion import sweep_in_background
 from detector.errors import DetectorError
-from detector.exposure import LoopbackOnly, allowed_hosts, is_protected, require_protection
+from detector.exposure import KnownHosts, LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.jobs import JobRunner
 from detector.settings import load_settings
 from detector.sockets import answer_at_once
@@ -31,6 +28,7 @@ from pages._failures import show_failure
 from pages._sign_in import has_login
 
 address = st.get_option("server.address") or ""
+base = base_path(st.get_option("server.baseUrlPath"))
 try:
     settings = load_settings()
     require_protection(address, settings, has_login())
@@ -62,25 +60,19 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
 # Around all others: theirs are answers as well.
 middleware = [
     Middleware(LastWord),
-    Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(address, settings), www_redirect=False),
+    Middleware(BelowBasePath, base=base),
+    Middleware(KnownHosts, allowed_hosts=allowed_hosts(address, settings), base=base),
 ]
 if not (is_protected(settings, has_login()) or settings.open):
     middleware.append(Middleware(LoopbackOnly))
 
 
-def to_functions(request: Request) -> RedirectResponse:
-    """Lead ``/functions`` to the first page: Streamlit shows its default page at ``/`` only."""
-    return RedirectResponse(f"/?{request.url.query}" if request.url.query else "/")
-
-
 app = st.App(
     "pages/_dashboard.py",
     routes=[
-        Route("/functions", to_functions),
-        ApiRoute(api),
-        *picture_routes(workspace),
-        *export_routes(workspace),
-        *upload_routes(workspace),
+        *first_page_routes(base),
+        ApiRoute(api, base),
+        *below(base, [*picture_routes(workspace), *export_routes(workspace), *upload_routes(workspace)]),
     ],
     middleware=middleware,
     lifespan=lifespan,

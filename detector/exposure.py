@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from detector.addresses import HEALTH
 from detector.errors import Unprotected
 from detector.password import PasswordHash
 from detector.settings import Settings
@@ -57,9 +60,41 @@ def require_protection(address: str, settings: Settings, has_login: bool) -> Non
 
 def allowed_hosts(address: str, settings: Settings) -> list[str]:
     """The names in a request's Host header that are ours; any other is a trick (DNS rebinding) or a mistake."""
-    further = [name.strip() for name in settings.allowed_hosts.split(",")]
-    own = [] if address in _EVERY_ADDRESS else [f"[{address}]" if ":" in address else address]
+    further = [_host(name.strip()) for name in settings.allowed_hosts.split(",")]
+    own = [] if address in _EVERY_ADDRESS else [_host(address)]
     return list(dict.fromkeys(["localhost", "127.0.0.1", "[::1]", *own, *(name for name in further if name)]))
+
+
+def _host(name: str) -> str:
+    """As it stands in the header: an IPv6 address in brackets, and no port, which is not looked at."""
+    if name.count(":") > 1 and not name.startswith("["):
+        return f"[{name}]"
+    return re.sub(r":\d+$", "", name)
+
+
+class KnownHosts(TrustedHostMiddleware):
+    """ASGI middleware that refuses requests for a name that is not ours.
+
+    Streamlit's health address answers whatever the name: whoever watches over a container asks by the container's own
+    address, which nobody can know before, and the answer tells nothing.
+
+    Parameters
+    ----------
+    allowed_hosts : list of str
+        As of `allowed_hosts`.
+    base : str
+        What stands before the health address, as of `detector.addresses.base_path`.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: list[str], base: str) -> None:
+        super().__init__(app, allowed_hosts, www_redirect=False)
+        self._health = base + HEALTH
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == self._health:
+            await self.app(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
 
 
 class LoopbackOnly:

@@ -8,6 +8,7 @@ from html import escape as escape_html
 
 import streamlit as st
 
+from detector.addresses import from_page
 from detector.api.exports import Kind, export_path, selection_path
 from detector.deletion import empty_bin
 from detector.errors import NothingLeftToTrain
@@ -246,4 +247,4 @@ def _downloads(function_id: str, view: View, selected: list[str], disabled: bool
                 path = selection_path(ws, function_id, kind, selected)
             else:
                 path = export_path(ws.db, function_id, kind, view.where, view.order)
-            st.html(f'<a class="download" href="{escape_html(path)}" download>{words}</a>')
+            st.html(f'<a class="download" href="{escape_html(from_page(path))}" download>{words}</a>')

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detector.api.signing import picture_path
+from detector.addresses import from_page
+from detector.api.signing import Kind, picture_path
 from detector.errors import NotFound
 from detector.gallery.detail import sample_detail
 from detector.gallery.neighbours import nearest
@@ -33,7 +34,7 @@ class Look:
         says = self._names.get(sample.predicted_label_id or "")
         return Tile(
             id=sample.id,
-            thumbnail_url=picture_path(workspace().db, "thumbnail", sample.image_hash),
+            thumbnail_url=_picture("thumbnail", sample.image_hash),
             label=label,
             label_colour=self._ink(label).text,
             prediction=says,
@@ -66,7 +67,7 @@ class Look:
         flips = [("Verdict flips after", ", ".join(f"{change} ({label})" for change, label in detail.flips))]
         return Large(
             id=detail.id,
-            image_url=picture_path(ws.db, "view", detail.image_hash),
+            image_url=_picture("view", detail.image_hash),
             title=detail.file_name,
             width=detail.width,
             height=detail.height,
@@ -81,7 +82,7 @@ class Look:
             near=[
                 Near(
                     id=item.sample_id,
-                    thumbnail_url=picture_path(ws.db, "thumbnail", found[item.sample_id].image_hash),
+                    thumbnail_url=_picture("thumbnail", found[item.sample_id].image_hash),
                     title=found[item.sample_id].file_name,
                     label=self._names.get(found[item.sample_id].label_id or ""),
                     label_colour=self._ink(self._names.get(found[item.sample_id].label_id or "")).text,
@@ -91,3 +92,7 @@ class Look:
                 if item.sample_id in found
             ],
         )
+
+
+def _picture(kind: Kind, image_hash: str) -> str:
+    return from_page(picture_path(workspace().db, kind, image_hash))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from detector.api.signing import upload_name, upload_token
+from detector.addresses import from_page
+from detector.api.signing import upload_name, upload_path, upload_token
 from pages._state import workspace
 
 _HTML = """
@@ -62,7 +63,11 @@ def zip_upload(function_id: str) -> Upload | None:
             title = str(uploaded["name"])[:200]
             st.session_state[arrived_key] = Upload(path, title, path.stat().st_size)
         token = st.session_state[token_key] = upload_token(ws.db, function_id)
-    _component(key=f"{key}-{token[:12]}", data={"address": f"/uploads/{token}"}, on_uploaded_change=lambda: None)
+    _component(
+        key=f"{key}-{token[:12]}",
+        data={"address": from_page(upload_path(token))},
+        on_uploaded_change=lambda: None,
+    )
     arrived: Upload | None = st.session_state.get(arrived_key)
     return arrived if arrived is not None and arrived.path.exists() else None
 

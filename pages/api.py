@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from detector.addresses import DOCUMENTATION, base_path, of_browser
 from detector.api.authentication import issue_token
 from detector.api.examples import TOKEN, Examples
 from detector.errors import DetectorError
@@ -15,7 +16,7 @@ from detector.storage.functions import MAX_NAME
 from detector.storage.keys import ApiKey, NewKey
 from detector.words import ago, count
 from pages._first_field import focus_first_field
-from pages._state import NOT_THERE, current_function, escape, go, heading, names_another, workspace
+from pages._state import NOT_THERE, PAGES, current_function, escape, go, heading, names_another, workspace
 from pages._style import card
 
 _SHOWN_CALLS = 100
@@ -26,8 +27,11 @@ _NEW_KEY = "key-just-made"
 
 def _address() -> str:
     """This server as the person's browser knows it."""
-    parts = urlsplit(st.context.url or "http://localhost:8501")
-    return f"{parts.scheme}://{parts.netloc}"
+    # Not `st.context.url`: it takes the name of a page off whatever ends with it, a path "preview" among them.
+    context = get_script_run_ctx()
+    told = context.context_info if context is not None else None
+    pages = [path for _, _, path in PAGES]
+    return of_browser(told.url if told is not None else None, pages, base_path(st.get_option("server.baseUrlPath")))
 
 
 @st.dialog("New key", on_dismiss="rerun")
@@ -169,7 +173,7 @@ heading(
     else f"Use a function from code, over HTTP. {NOT_THERE if names_another(chosen) else 'There is no function yet.'}",
 )
 with st.container(horizontal=True):
-    st.link_button("Documentation of all calls", f"{_address()}/v1/docs", icon=":material/menu_book:")
+    st.link_button("Documentation of all calls", _address() + DOCUMENTATION, icon=":material/menu_book:")
     if names_another(chosen):
         if st.button("Choose among all functions", type="primary"):
             st.query_params.pop("function")

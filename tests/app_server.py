@@ -101,7 +101,8 @@ class AppServer:
         with self._log.open("ab") as log:
             self._process = start_app(self._port, self._settings, stdout=log, stderr=subprocess.STDOUT)
         try:
-            wait_until_it_answers(self.address, self._process)
+            base = self._settings.get("STREAMLIT_SERVER_BASE_URL_PATH", "").strip("/")
+            wait_until_it_answers(f"{self.address}/{base}".rstrip("/"), self._process)
         except TimeoutError as late:
             raise TimeoutError(f"{late}\n{self.log}") from None
 

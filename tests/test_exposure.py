@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from detector.errors import InvalidInput, Unprotected
-from detector.exposure import LoopbackOnly, allowed_hosts, is_loopback, require_protection
+from detector.exposure import KnownHosts, LoopbackOnly, allowed_hosts, is_loopback, require_protection
 from detector.password import PasswordHash
 from detector.settings import Settings, load_settings
 
@@ -64,6 +64,29 @@ def test_the_allowed_hosts_are_loopback_the_address_and_those_named() -> None:
         "b.example",
     ]
     assert allowed_hosts("2001:db8::1", Settings())[-1] == "[2001:db8::1]"
+
+
+def test_a_name_may_be_given_with_its_port_and_an_ipv6_address_without_brackets() -> None:
+    """Kind: names that were accepted and then matched no request."""
+    given = Settings(allowed_hosts="a.example:8443, 2001:db8::1, [2001:db8::2]:80, *.example.org")
+    assert allowed_hosts("", given)[3:] == ["a.example", "[2001:db8::1]", "[2001:db8::2]", "*.example.org"]
+
+
+@pytest.mark.parametrize("base", ["", "/a/b"])
+@pytest.mark.parametrize("host", ["10.0.3.7:8501", "[fd00::7]", "[fd00::7]:80", "ATTACKER.example", "", "a b"])
+def test_only_the_health_address_answers_under_names_that_are_not_ours(host: str, base: str) -> None:
+    """Kind: a probe that asks by an address which nobody could know before, refused with 400."""
+    routes = [Route(path, answer) for path in (f"{base}/_stcore/health", f"{base}/", f"{base}/_stcore/healthy")]
+    app = Starlette(
+        routes=routes, middleware=[Middleware(KnownHosts, allowed_hosts=allowed_hosts("", Settings()), base=base)]
+    )
+    client = TestClient(app, base_url="http://LOCALHOST:8501")
+    assert client.get(f"{base}/").text == "here"
+    strange = {"Host": host}
+    assert client.get(f"{base}/_stcore/health", headers=strange).text == "here"
+    assert client.head(f"{base}/_stcore/health", headers=strange).status_code == 200
+    for path in ("/", "/_stcore/healthy", "/x/_stcore/health"):
+        assert client.get(f"{base}{path}", headers=strange).status_code == 400
 
 
 def answer(_request: Any) -> PlainTextResponse:

@@ -6,12 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from detector.addresses import DOCUMENTATION, of_request
 from detector.api import functions, invokes, labels, samples
 from detector.api.admission import BodyMemory
 from detector.api.authentication import token_router
@@ -45,13 +48,13 @@ def api_app(ws: Workspace) -> FastAPI:
         title="AI Image Detector",
         version="1",
         description=_DESCRIPTION,
-        docs_url="/v1/docs",
+        docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
-        static_url="/v1/docs/assets",
-        swagger_ui_oauth2_redirect_url="/v1/docs/oauth2-redirect",
+        static_url=f"{DOCUMENTATION}/assets",
         redirect_slashes=False,
     )
+    app.add_api_route(DOCUMENTATION, _documentation, include_in_schema=False)
     app.state.workspace = ws
     app.state.poster = SamplePoster(ws)
     app.state.post_places = Places(ws.settings.invoke_places, PostsBusy)
@@ -88,14 +91,20 @@ def stop_api(app: FastAPI) -> None:
 
 
 class ApiRoute(BaseRoute):
-    """Hands every request below `PREFIXES` to the API, unchanged; one ``Mount`` can serve only one prefix."""
+    """Hands every request below `PREFIXES` to the API, unchanged; one ``Mount`` can serve only one prefix.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Parameters
+    ----------
+    base : str
+        What stands before the prefixes, as of `detector.addresses.base_path`.
+    """
+
+    def __init__(self, app: ASGIApp, base: str = "") -> None:
+        self._app, self._base = app, base
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] == "http" and scope["path"].startswith(tuple(f"{prefix}/" for prefix in PREFIXES)):
-            return Match.FULL, {}
+        if scope["type"] == "http" and scope["path"].startswith(tuple(f"{self._base}{prefix}/" for prefix in PREFIXES)):
+            return Match.FULL, {"root_path": self._base}
         return Match.NONE, {}
 
     def url_path_for(self, name: str, /, **path_params: Any) -> Any:
@@ -107,6 +116,17 @@ class ApiRoute(BaseRoute):
         await self._app({**scope, "query_string": query}, receive, send)
 
 
+async def _documentation() -> HTMLResponse:
+    # Relative to /v1/docs: right below any path that a proxy adds or takes off.
+    return get_swagger_ui_html(
+        title="AI Image Detector",
+        openapi_url="openapi.json",
+        swagger_js_url="docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="docs/assets/swagger-ui.css",
+        swagger_favicon_url="docs/assets/favicon.png",
+    )
+
+
 async def _nothing_here(request: Request) -> None:
     known = [route for route in request.app.router.routes if getattr(route, "endpoint", None) is not _nothing_here]
     allowed = [
@@ -116,7 +136,7 @@ async def _nothing_here(request: Request) -> None:
     ]
     if allowed:
         raise HTTPException(405, "This address does not know that method.", {"Allow": ", ".join(allowed)})
-    raise HTTPException(404, "There is nothing under this address. See /v1/docs.")
+    raise HTTPException(404, f"There is nothing under this address. See {of_request(request)}{DOCUMENTATION}.")
 
 
 def _schema(app: FastAPI) -> dict[str, Any]:

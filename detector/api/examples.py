@@ -15,7 +15,7 @@ class Examples:
 
     Attributes
     ----------
-    address : the server's scheme, host and port, without a slash at the end
+    address : where the app is: scheme, host, port and base path, without a slash at the end
     function_id : without prefix
     """
 

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Send
 
+from detector.addresses import EXPORTS
 from detector.api.signing import export_order, export_token
 from detector.errors import NotFound
 from detector.gallery.export import export_csv, export_zip
@@ -42,18 +43,18 @@ _HEADERS = {
 
 
 def export_path(db: Database, function_id: str, kind: Kind, where: GalleryFilter, order: Order) -> str:
-    """The address of everything that matches a filter, as it will be when it is fetched; good for one to two hours."""
+    """The path of everything that matches a filter, as it will be when it is fetched; good for one to two hours."""
     asked = {"function": function_id, "kind": kind, "where": where.to_query(), "order": order.value}
-    return f"/exports/{export_token(db, asked)}"
+    return f"{EXPORTS}/{export_token(db, asked)}"
 
 
 def selection_path(ws: Workspace, function_id: str, kind: Kind, sample_ids: Sequence[str]) -> str:
-    """The address of these samples, in this order; good for one to two hours."""
+    """The path of these samples, in this order; good for one to two hours."""
     asked = {"function": function_id, "kind": kind}
     token = export_token(ws.db, asked | {"samples": " ".join(sample_ids)})
     if len(token) > _LONGEST_TOKEN:
         token = export_token(ws.db, asked | {"list": _kept(ws, sample_ids)})
-    return f"/exports/{token}"
+    return f"{EXPORTS}/{token}"
 
 
 def export_routes(ws: Workspace) -> list[Route]:
@@ -75,7 +76,7 @@ def export_routes(ws: Workspace) -> list[Route]:
             headers=_HEADERS | {"Content-Disposition": _attachment(function.name, asked["kind"])},
         )
 
-    return [Route("/exports/{token}", export, methods=["GET"])]
+    return [Route(f"{EXPORTS}/{{token}}", export, methods=["GET"])]
 
 
 class _Download(StreamingResponse):

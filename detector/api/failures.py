@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from detector.addresses import DOCUMENTATION, of_request
 from detector.errors import (
     BackboneUnavailable,
     Busy,
@@ -109,7 +110,7 @@ def note_trouble(error: DetectorError) -> None:
     log.error("%s", error)
 
 
-async def _answer(_request: Request, error: Exception) -> Response:
+async def _answer(request: Request, error: Exception) -> Response:
     error = _named(error)
     status = status_of(error)
     headers: Mapping[str, str] | None = None
@@ -119,7 +120,7 @@ async def _answer(_request: Request, error: Exception) -> Response:
     elif isinstance(error, Refused):
         body = error.body
     elif isinstance(error, RequestValidationError | ValidationError):
-        body = {"message": _first_complaint(error.errors())}
+        body = {"message": f"{_first_complaint(error.errors())} See {of_request(request)}{DOCUMENTATION}."}
     elif isinstance(error, ClientDisconnect):
         # For the log of a proxy, if for anybody.
         body = {"message": "The request was cut off. Send it again."}
@@ -160,7 +161,7 @@ def _when_to_try_again(error: StorageTrouble) -> dict[str, str]:
 def _first_complaint(errors: Sequence[Any]) -> str:
     first = errors[0]
     if first["type"] in ("json_invalid", "model_attributes_type", "dict_type"):
-        return "The request's body is not the JSON object that is expected. See /v1/docs."
+        return "The request's body is not the JSON object that is expected."
     # What was sent is not repeated: it may be a whole image, or a secret.
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return f"{where or 'The request'}: {first['msg']}. See /v1/docs."
+    return f"{where or 'The request'}: {first['msg']}."

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from detector.addresses import PICTURES
 from detector.api.signing import picture_allowed
 from detector.errors import ImageError, NotFound, StorageTrouble, StoredFileDamaged, StoredFileMissing
 from detector.imaging import decode_image, inspect_image
@@ -87,7 +88,7 @@ def picture_routes(ws: Workspace) -> list[Route]:
             return PlainTextResponse(_GONE, 404)
         return Response(data, media_type=media_type, headers=_HEADERS)
 
-    return [Route("/pictures/{kind}/{image_hash}", picture, methods=["GET"])]
+    return [Route(f"{PICTURES}/{{kind}}/{{image_hash}}", picture, methods=["GET"])]
 
 
 class _Thumbnails:

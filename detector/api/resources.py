@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Request, Response, Security
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
+from detector.addresses import of_request
 from detector.api.authentication import Caller, bearer, caller
 from detector.api.signing import picture_path
 from detector.api.wire import Message, SampleResponse, plain
@@ -88,8 +89,7 @@ TheSample = Annotated[Sample, Depends(_sample)]
 
 def sample_response(request: Request, ws: Workspace, sample: Sample) -> SampleResponse:
     """A sample as it goes over the wire; its image under the address by which the caller reached us."""
-    host = request.headers.get("host") or request.url.netloc
-    return SampleResponse.of(sample, f"{request.url.scheme}://{host}{picture_path(ws.db, 'image', sample.image_hash)}")
+    return SampleResponse.of(sample, of_request(request) + picture_path(ws.db, "image", sample.image_hash))
 
 
 def errors(*statuses: int, **special: Any) -> dict[int | str, dict[str, Any]]:

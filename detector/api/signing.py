@@ -11,6 +11,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from detector.addresses import PICTURES, UPLOADS
 from detector.storage.database import Database, now
 
 Kind = Literal["thumbnail", "image", "view"]
@@ -23,9 +24,9 @@ _NAME_BYTES = 12
 
 
 def picture_path(db: Database, kind: Kind, image_hash: str) -> str:
-    """A path such as ``/pictures/thumbnail/<hash>?expires=...&signature=...``, good for one to two hours."""
+    """A path of the app such as ``/pictures/thumbnail/<hash>?expires=...&signature=...``, good for one to two hours."""
     expires = _soon()
-    return f"/pictures/{kind}/{image_hash}?expires={expires}&signature={_sign(db, kind, image_hash, expires)}"
+    return f"{PICTURES}/{kind}/{image_hash}?expires={expires}&signature={_sign(db, kind, image_hash, expires)}"
 
 
 def picture_allowed(db: Database, kind: str, image_hash: str, expires: str, signature: str) -> bool:
@@ -33,6 +34,11 @@ def picture_allowed(db: Database, kind: str, image_hash: str, expires: str, sign
     if not _is_ahead(expires):
         return False
     return hmac.compare_digest(_sign(db, kind, image_hash, int(expires)).encode(), signature.encode())
+
+
+def upload_path(token: str) -> str:
+    """The path of the app to which the archive of a token is sent."""
+    return f"{UPLOADS}/{token}"
 
 
 def upload_token(db: Database, function_id: str = "") -> str:

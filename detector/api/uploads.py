@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from detector.addresses import UPLOADS
 from detector.api.bodies import announced_length
 from detector.api.failures import said_over_the_network, status_of
 from detector.api.signing import function_of_upload, upload_name
@@ -165,7 +166,7 @@ def upload_routes(ws: Workspace) -> list[Route]:
         running.received += len(pending)
         return bytearray()
 
-    return [Route("/uploads/{token}", upload, methods=["PUT"])]
+    return [Route(f"{UPLOADS}/{{token}}", upload, methods=["PUT"])]
 
 
 async def _lively(request: Request, stall_seconds: float) -> AsyncIterator[bytes]:
