@@ -18,24 +18,32 @@ from detector.api.app import ApiRoute, api_app, stop_api
 from detector.api.exports import export_routes
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
+from detector.dropped_files import DroppedFiles
 from detector.errors import DetectorError
 from detector.exposure import LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.jobs import JobRunner
+from detector.proxies import ForwardedFor, TrustedProxies, leave_out_uvicorns_own
+from detector.request_heads import bound_heads
 from detector.settings import load_settings
 from detector.sockets import answer_at_once
+from detector.strangers import Strangers
 from detector.workspace import Workspace
+from pages._held_files import HeldFiles, largest_file
 from pages._sign_in import has_login
 
 address = st.get_option("server.address") or ""
 try:
     settings = load_settings()
     require_protection(address, settings, has_login())
+    proxies = TrustedProxies.parse(settings.trusted_proxies)
     workspace = Workspace.open(settings)
 except DetectorError as error:
     print(error, file=sys.stderr)
     sys.exit(1)
 
 
+leave_out_uvicorns_own()
+bound_heads()
 api = api_app(workspace)
 
 
@@ -52,9 +60,15 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
         runner.stop()
 
 
-middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(address, settings), www_redirect=False)]
-if not (is_protected(settings, has_login()) or settings.open):
+middleware = [
+    Middleware(ForwardedFor, proxies=proxies),
+    Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(address, settings), www_redirect=False),
+]
+if is_protected(settings, has_login()):
+    middleware.append(Middleware(Strangers))
+elif not settings.open:
     middleware.append(Middleware(LoopbackOnly))
+middleware.append(Middleware(DroppedFiles, settings=settings, held=HeldFiles(), file_bytes=largest_file))
 
 
 def to_functions(request: Request) -> RedirectResponse:

@@ -42,6 +42,9 @@ class Settings:
         "Numbers of the backbone: auto (measured once per function), float32, or bfloat16 where the machine has it.",
     )
     invoke_places: int = _setting(64, "Invokes over the HTTP API at the same time; further ones are told to wait.")
+    dropped_files_mb: int = _setting(
+        2000, "Memory for files that lie in the upload fields of open pages, all people together, in megabytes."
+    )
     batch_files: int = _setting(100, "Most images in one invoke/batch request of the HTTP API.")
     max_request_mb: int = _setting(256, "Largest request of several images to the HTTP API, in megabytes.")
     request_seconds: float = _setting(
@@ -51,6 +54,9 @@ class Settings:
     open: bool = _setting(False, "true: let everybody in without a password, on whatever address the server listens.")
     allowed_hosts: str = _setting(
         "", "Further host names under which the server answers, separated by commas; *.example.org takes subdomains."
+    )
+    trusted_proxies: str = _setting(
+        "", "Addresses and networks of reverse proxies, separated by commas; only their X-Forwarded-... headers count."
     )
 
     @property
