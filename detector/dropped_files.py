@@ -67,39 +67,42 @@ class DroppedFiles:
             await self._places.acquire()
         finally:
             self._waiting -= 1
+        arrival = _Arrival(receive, largest, self._seconds, self._reserve)
         try:
-            await self._take(scope, receive, send, largest if announced is None else announced)
+            # What has no announced length is given room as it comes.
+            if announced is not None:
+                arrival.reserve(announced)
+            await self._app(scope, arrival, send)
+        except HTTPException as refused:
+            await _refuse(refused.status_code, refused.detail)(scope, receive, send)
         finally:
+            self._arriving -= arrival.reserved
             self._places.release()
 
-    async def _take(self, scope: Scope, receive: Receive, send: Send, size: int) -> None:
-        if not self._has_room(size):
-            await _refuse(503, self._no_room())(scope, receive, send)
-            return
-        self._arriving += size
-        try:
-            await self._app(scope, _Arrival(receive, size, self._seconds), send)
-        finally:
-            self._arriving -= size
-
-    def _has_room(self, size: int) -> bool:
+    def _reserve(self, size: int) -> None:
         if self._held.byte_count() + self._arriving + size > self._limit:
             self._held.forget_closed()
-        return self._held.byte_count() + self._arriving + size <= self._limit
-
-    def _no_room(self) -> str:
-        return (
-            f"The server keeps at most {self._limit / 1e6:,.0f} MB of files that lie on open pages, and has no room "
-            "for this one. Take files off the page, or raise DETECTOR_DROPPED_FILES_MB."
-        )
+        if self._held.byte_count() + self._arriving + size > self._limit:
+            raise HTTPException(
+                503,
+                f"The server keeps at most {self._limit / 1e6:,.0f} MB of files that lie on open pages, and has no "
+                "room for this one. Take files off the page, or raise DETECTOR_DROPPED_FILES_MB.",
+            )
+        self._arriving += size
 
 
 class _Arrival:
-    """``receive`` of one request, bounded in bytes and time."""
+    """``receive`` of one request, bounded in bytes and time. What it raises Streamlit's application answers."""
 
-    def __init__(self, receive: Receive, size: int, seconds: float) -> None:
-        self._receive, self._size, self._seconds = receive, size, seconds
+    def __init__(self, receive: Receive, largest: int, seconds: float, reserve: Callable[[int], None]) -> None:
+        self._receive, self._largest, self._seconds, self._reserve = receive, largest, seconds, reserve
         self._start, self._received, self._complete = time.monotonic(), 0, False
+        self.reserved = 0
+
+    def reserve(self, size: int) -> None:
+        """Raises HTTPException."""
+        self._reserve(size)
+        self.reserved += size
 
     async def __call__(self) -> Message:
         # After the body this waits for the end of the connection.
@@ -114,8 +117,10 @@ class _Arrival:
         if message["type"] == "http.request":
             self._received += len(message.get("body", b""))
             self._complete = not message.get("more_body", False)
-            if self._received > self._size:
-                raise HTTPException(413, _too_large(self._size))
+            if self._received > self._largest:
+                raise HTTPException(413, _too_large(self._largest))
+            if self._received > self.reserved:
+                self.reserve(self._received - self.reserved)
         return message
 
 

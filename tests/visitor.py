@@ -27,12 +27,19 @@ class Visitor:
         The page, as in the browser's address.
     headers : mapping of str to str, optional
         What a proxy or a liar adds.
+    session_id : str, optional
+        Of a page that was open before, as a browser names it when its connection was cut.
     source : str, optional
         The address to come from; all of 127.0.0.0/8 is this machine.
     """
 
     def __init__(
-        self, address: str, path: str = "", headers: Mapping[str, str] | None = None, source: str = "127.0.0.1"
+        self,
+        address: str,
+        path: str = "",
+        headers: Mapping[str, str] | None = None,
+        session_id: str = "",
+        source: str = "127.0.0.1",
     ) -> None:
         self._address, host = address, urlsplit(address)
         assert host.port is not None
@@ -40,7 +47,7 @@ class Visitor:
         opening = connect(
             f"ws://localhost:{host.port}/_stcore/stream",
             sock=socket.create_connection(("127.0.0.1", host.port), source_address=(source, 0)),
-            subprotocols=["streamlit"],  # type: ignore[list-item]
+            subprotocols=["streamlit", *(["none", session_id] if session_id else [])],  # type: ignore[list-item]
             additional_headers=headers,
             max_size=None,
             open_timeout=_PATIENCE,
@@ -106,6 +113,11 @@ class Visitor:
             timeout=_PATIENCE,
             **options,
         )
+
+    def delete(self, file_id: str) -> requests.Response:
+        """Take a file off the page."""
+        path = upload_path(self.session_id, file_id)
+        return requests.delete(f"{self._address}{path}", headers=xsrf(self._address), timeout=_PATIENCE)
 
     def close(self) -> None:
         self._open.close()
