@@ -7,11 +7,14 @@ somebody has signed in only the script of the page knows (pages/_sign_in.py); it
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
+import anyio
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,7 +23,10 @@ CONNECTION_HEADER = "x-detector-connection"
 
 #: A message of the sign-in form has a few hundred bytes. Browsers that come back after a restart of the server send
 #: what their page had chosen, before they know that they have to sign in again.
-STRANGER_MESSAGE_BYTES = 256 * 1024
+STRANGER_MESSAGE_BYTES = 64 * 1024
+#: Open pages of strangers, each with a session in memory. One more and the oldest has to come again; refusing the new
+#: one would let whoever opens many keep the owner out.
+MOST_STRANGERS = 200
 
 _REFUSAL = "Files are taken only from people who have signed in. Reload the page, sign in and choose the file again."
 
@@ -32,12 +38,22 @@ class Pass:
     given_for: str
 
 
+@dataclass(frozen=True)
+class _Stranger:
+    """A connection; what to call when somebody has signed in on it, and when it has to go."""
+
+    widen: Callable[[], None]
+    leave: Callable[[], None]
+
+
 class SignedIn:
     """The sessions that may send files. One that has ended is forgotten, because its pass is."""
 
     def __init__(self) -> None:
         self._passes: WeakValueDictionary[str, Pass] = WeakValueDictionary()
-        self._narrow: dict[str, Callable[[], None]] = {}
+        self._strangers: dict[str, _Stranger] = {}
+        # People sign in from the threads of their pages.
+        self._lock = threading.Lock()
 
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._passes
@@ -52,18 +68,24 @@ class SignedIn:
         """
         made = Pass(given_for)
         self._passes[session_id] = made
-        widen = self._narrow.pop(connection or "", None)
-        if widen is not None:
-            widen()
+        known = self.forget(connection or "")
+        if known is not None:
+            known.widen()
         return made
 
-    def narrow(self, connection: str, widen: Callable[[], None]) -> None:
-        """A connection whose messages must be short; ``widen`` is called when somebody signs in on it."""
-        self._narrow[connection] = widen
+    def remember(self, connection: str, widen: Callable[[], None], leave: Callable[[], None]) -> None:
+        """A stranger has come."""
+        with self._lock:
+            self._strangers[connection] = _Stranger(widen, leave)
+            oldest = next(iter(self._strangers)) if len(self._strangers) > MOST_STRANGERS else ""
+        gone = self.forget(oldest)
+        if gone is not None:
+            gone.leave()
 
-    def forget(self, connection: str) -> None:
-        """The connection has ended."""
-        self._narrow.pop(connection, None)
+    def forget(self, connection: str) -> _Stranger | None:
+        """No stranger any more, or gone."""
+        with self._lock:
+            return self._strangers.pop(connection, None)
 
 
 #: Of this process: the server's middleware and the scripts of its pages both know it.
@@ -92,20 +114,30 @@ class Strangers:
         headers = [(name, value) for name, value in scope["headers"] if name.lower() != header]
         scope = {**scope, "headers": [*headers, (header, connection.encode())]}
         # A browser whose connection was cut names its session in the third place.
-        if not any(name in self._known for name in scope.get("subprotocols", ())[2:3]):
-            self._narrow(connection, receive)
-        try:
+        if any(name in self._known for name in scope.get("subprotocols", ())[2:3]):
             await self._app(scope, receive, send)
-        finally:
-            self._known.forget(connection)
+            return
+        with anyio.CancelScope() as stay:
+            self._known.remember(connection, _narrow(receive), stay.cancel)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._known.forget(connection)
+        if stay.cancelled_caught:
+            # Closed already by the page's own side.
+            with suppress(RuntimeError):
+                await send({"type": "websocket.close", "code": 1013, "reason": "Too many pages are open. Try again."})
 
-    def _narrow(self, connection: str, receive: Receive) -> None:
-        # An application is given messages that have arrived whole; what may arrive only uvicorn's protocol can bound.
-        frames: Any = getattr(getattr(receive, "__self__", None), "conn", None)
-        usual = getattr(frames, "max_message_size", None)
-        if usual is not None:
-            frames.max_message_size = min(usual, STRANGER_MESSAGE_BYTES)
-            self._known.narrow(connection, lambda: setattr(frames, "max_message_size", usual))
+
+def _narrow(receive: Receive) -> Callable[[], None]:
+    """Only short messages may arrive from now on; returns what ends that."""
+    # An application is given messages that have arrived whole; what may arrive at all only uvicorn's protocol bounds.
+    frames: Any = getattr(getattr(receive, "__self__", None), "conn", None)
+    usual = getattr(frames, "max_message_size", None)
+    if usual is None:
+        return lambda: None
+    frames.max_message_size = min(usual, STRANGER_MESSAGE_BYTES)
+    return lambda: setattr(frames, "max_message_size", usual)
 
 
 def upload_session(scope: Scope) -> str | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from detector.password import PasswordHash
+from detector.strangers import MOST_STRANGERS
 from tests.app_server import AppServer
 from tests.visitor import Visitor, upload_path, xsrf
 
@@ -25,6 +27,12 @@ SETTINGS = {
 MB = 1_000_000
 #: Less than one of the files that are sent, and less than the limit on what the server holds for those who may.
 LITTLE = 100 * MB
+
+#: Of somebody who would like to choose the name of the connection.
+HANDSHAKE = (
+    b"GET /_stcore/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\nX-Detector-Connection: mine\r\n\r\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -138,15 +146,10 @@ def test_long_messages_are_cut_off_before_sign_in_and_taken_after_it(
         stranger.run(some_widget="x" * 2 * MB)
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1009
-    handshake = (
-        b"GET /_stcore/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-        b"X-Detector-Connection: mine\r\n\r\n"
-    )
 
     def send(number: int) -> None:
         with line(server) as connection, suppress(OSError):
-            connection.sendall(handshake)
+            connection.sendall(HANDSHAKE)
             connection.recv(65536)
             # Half of one message, in one frame or in fragments.
             whole = struct.pack("!BBQI", 0x82, 0xFF, 80 * MB, 0)
@@ -160,6 +163,28 @@ def test_long_messages_are_cut_off_before_sign_in_and_taken_after_it(
     with ThreadPoolExecutor(10) as threads:
         list(threads.map(send, range(10)))
     assert max([memory(server), *sizes]) - before < LITTLE
+
+
+def test_of_too_many_strangers_the_oldest_goes_and_nobody_else(
+    server: AppServer, stranger: Visitor, member: Visitor
+) -> None:
+    """Kind: what a stranger makes the server keep has an end; here sessions. And nobody is kept out by them."""
+    before = memory(server)
+    with ExitStack() as open_pages:
+        for _ in range(MOST_STRANGERS + 50):
+            connection = open_pages.enter_context(line(server))
+            connection.sendall(HANDSHAKE)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 101")
+        with pytest.raises(ConnectionClosed) as caught:
+            stranger.run()
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1013
+        member.run()
+        assert member.put(b"\0" * 1000).status_code == 204
+        owner = Visitor(server.address)
+        assert owner.give(PASSWORD) == owner.titles[0]
+        owner.close()
+    assert memory(server) - before < LITTLE
 
 
 def test_somebody_who_comes_back_to_their_session_may_send_long_messages(server: AppServer, member: Visitor) -> None:
@@ -191,18 +216,20 @@ def test_the_head_of_a_request_has_a_largest_size(server: AppServer) -> None:
 
 
 def test_many_requests_and_long_bodies_on_one_connection_are_no_long_head(server: AppServer) -> None:
-    one = b"GET /_stcore/health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 50_000 + b"\r\n\r\n"
-    with line(server) as connection:
-        for _ in range(5):
-            connection.sendall(one)
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        connection.sendall(b"PUT /uploads/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for _ in range(20_000):
-            connection.sendall(b"3;a=b\r\nabc\r\n")
-        connection.sendall(b"0\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 403")
-        connection.sendall(one)
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=60)
+    first = None
+    for number in range(10):
+        if number % 2:
+            body, headers = iter([b"abc"] * 20_000), {"Transfer-Encoding": "chunked"}
+            connection.request("PUT", "/uploads/x", body, headers, encode_chunked=True)
+        else:
+            connection.request("GET", "/_stcore/health", headers={"X": "x" * 50_000})
+        answered = connection.getresponse()
+        answered.read()
+        assert answered.status == (403 if number % 2 else 200)
+        first = first or connection.sock
+        assert connection.sock is first
+    connection.close()
 
 
 def test_dropped_files_of_all_people_share_one_room_and_closed_pages_leave_it(
