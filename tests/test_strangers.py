@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import socket
 import struct
@@ -14,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from detector.password import PasswordHash
-from detector.strangers import MOST_STRANGERS
+from detector.strangers import MOST_STRANGERS, SignedIn
 from tests.app_server import AppServer
 from tests.visitor import Visitor, upload_path, xsrf
 
@@ -196,6 +197,20 @@ def test_somebody_who_comes_back_to_their_session_may_send_long_messages(server:
         assert again.titles
     finally:
         again.close()
+
+
+def test_a_pass_ends_with_its_session(server: AppServer) -> None:
+    known = SignedIn()
+    kept = known.let_in("session", "password", None)
+    assert "session" in known
+    del kept
+    gc.collect()
+    assert "session" not in known
+    member = Visitor(server.address)
+    member.give(PASSWORD)
+    assert member.put(b"\0" * 1000).status_code == 204
+    member.close()
+    assert member.put(b"\0" * 1000).status_code in (400, 403)
 
 
 def test_the_head_of_a_request_has_a_largest_size(server: AppServer) -> None:
