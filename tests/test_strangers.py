@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gc
 import http.client
+import json
 import socket
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import psutil
 import pytest
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 from websockets.exceptions import ConnectionClosed
 
 from detector.password import PasswordHash
 from detector.strangers import MOST_STRANGERS, SignedIn
-from tests.app_server import AppServer
+from tests.app_server import AppServer, end, start_app, wait_until_it_answers
+from tests.ports import free_port
 from tests.visitor import Visitor, upload_path, xsrf
 
 PASSWORD = "correct horse battery"
@@ -211,6 +215,27 @@ def test_a_pass_ends_with_its_session(server: AppServer) -> None:
     assert member.put(b"\0" * 1000).status_code == 204
     member.close()
     assert member.put(b"\0" * 1000).status_code in (400, 403)
+
+
+def test_whoever_came_by_the_login_of_an_organisation_may_send_files_too(tmp_path: Path) -> None:
+    secret, port = "x" * 40, free_port()
+    address = f"http://localhost:{port}"
+    secrets = tmp_path / "secrets.toml"
+    secrets.write_text(f'[auth]\nredirect_uri = "{address}/oauth2callback"\ncookie_secret = "{secret}"\n')
+    process = start_app(port, {"DETECTOR_DATA_DIR": str(tmp_path / "data")}, "--secrets.files", str(secrets))
+    try:
+        wait_until_it_answers(address, process)
+        given = xsrf(address)
+        user = create_signed_value(secret, "_streamlit_user", json.dumps({"origin": address, "is_logged_in": True}))
+        cookies = {"Cookie": f"{given['Cookie']}; _streamlit_user={user.decode()}"}
+        member = Visitor(address, headers=cookies, origin=address, token=given["X-Xsrftoken"])
+        assert member.put(b"\0" * 1000).status_code == 204
+        stranger = Visitor(address, headers={"Cookie": given["Cookie"]}, origin=address, token=given["X-Xsrftoken"])
+        assert stranger.put(b"\0" * 1000).status_code == 403
+        for each in (member, stranger):
+            each.close()
+    finally:
+        end(process)
 
 
 def test_the_head_of_a_request_has_a_largest_size(server: AppServer) -> None:

@@ -29,6 +29,8 @@ class Visitor:
         What a proxy or a liar adds.
     session_id : str, optional
         Of a page that was open before, as a browser names it when its connection was cut.
+    token, origin : str, optional
+        What a browser proves itself with when it names the user in its cookies.
     source : str, optional
         The address to come from; all of 127.0.0.0/8 is this machine.
     """
@@ -39,6 +41,8 @@ class Visitor:
         path: str = "",
         headers: Mapping[str, str] | None = None,
         session_id: str = "",
+        token: str = "none",
+        origin: str | None = None,
         source: str = "127.0.0.1",
     ) -> None:
         self._address, host = address, urlsplit(address)
@@ -47,8 +51,9 @@ class Visitor:
         opening = connect(
             f"ws://localhost:{host.port}/_stcore/stream",
             sock=socket.create_connection(("127.0.0.1", host.port), source_address=(source, 0)),
-            subprotocols=["streamlit", *(["none", session_id] if session_id else [])],  # type: ignore[list-item]
+            subprotocols=["streamlit", *([token, session_id] if session_id else [token])],  # type: ignore[list-item]
             additional_headers=headers,
+            origin=origin,  # type: ignore[arg-type]
             max_size=None,
             open_timeout=_PATIENCE,
         )
