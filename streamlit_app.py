@@ -18,13 +18,18 @@ from detector.api.last_word import LastWord
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes
 from detector.deletion import sweep_in_background
+from detector.dropped_files import DroppedFiles
 from detector.errors import DetectorError
 from detector.exposure import KnownHosts, LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.jobs import JobRunner
+from detector.proxies import ForwardedFor, TrustedProxies, leave_out_uvicorns_own
+from detector.request_heads import bound_heads
 from detector.settings import load_settings
 from detector.sockets import answer_at_once
+from detector.strangers import Strangers
 from detector.workspace import Workspace
 from pages._failures import show_failure
+from pages._held_files import HeldFiles, largest_file
 from pages._sign_in import has_login
 
 address = st.get_option("server.address") or ""
@@ -32,6 +37,7 @@ base = base_path(st.get_option("server.baseUrlPath"))
 try:
     settings = load_settings()
     require_protection(address, settings, has_login())
+    proxies = TrustedProxies.parse(settings.trusted_proxies)
     workspace = Workspace.open(settings)
 except DetectorError as error:
     print(error, file=sys.stderr)
@@ -40,6 +46,8 @@ if workspace.warning:
     print(workspace.warning, file=sys.stderr)
 
 
+leave_out_uvicorns_own()
+bound_heads()
 api = api_app(workspace)
 
 
@@ -60,11 +68,15 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
 # Around all others: theirs are answers as well.
 middleware = [
     Middleware(LastWord),
+    Middleware(ForwardedFor, proxies=proxies),
     Middleware(BelowBasePath, base=base),
     Middleware(KnownHosts, allowed_hosts=allowed_hosts(address, settings), base=base),
 ]
-if not (is_protected(settings, has_login()) or settings.open):
+if is_protected(settings, has_login()):
+    middleware.append(Middleware(Strangers))
+elif not settings.open:
     middleware.append(Middleware(LoopbackOnly))
+middleware.append(Middleware(DroppedFiles, settings=settings, held=HeldFiles(), file_bytes=largest_file))
 
 
 app = st.App(

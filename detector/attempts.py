@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections import OrderedDict, deque
@@ -86,6 +87,7 @@ class Attempts:
                 self._failures.pop()
 
     def _entry(self, client: str, now: float) -> _Client:
+        client = _one_person(client)
         entry = self._clients.setdefault(client, _Client())
         self._clients.move_to_end(client)
         while len(self._clients) > REMEMBERED_CLIENTS:
@@ -93,3 +95,14 @@ class Attempts:
         if entry.failures and now - entry.last > FORGET_SECONDS:
             entry.failures, entry.free_at = 0, 0.0
         return entry
+
+
+def _one_person(client: str) -> str:
+    # Whoever has one address of IPv6 has 2**64.
+    try:
+        address = ipaddress.IPv6Address(client)
+    except ValueError:
+        return client
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))

@@ -48,6 +48,9 @@ class Settings:
         512,
         "Memory for what is being sent to the HTTP API, in megabytes; what is over is told to wait before it is read.",
     )
+    dropped_files_mb: int = _setting(
+        2000, "Memory for files that lie in the upload fields of open pages, all people together, in megabytes."
+    )
     batch_files: int = _setting(100, "Most images in one invoke/batch request of the HTTP API.")
     max_request_mb: int = _setting(256, "Largest request of several images to the HTTP API, in megabytes.")
     request_seconds: float = _setting(
@@ -61,6 +64,9 @@ class Settings:
     open: bool = _setting(False, "true: let everybody in without a password, on whatever address the server listens.")
     allowed_hosts: str = _setting(
         "", "Further host names under which the server answers, separated by commas; *.example.org takes subdomains."
+    )
+    trusted_proxies: str = _setting(
+        "", "Addresses and networks of reverse proxies, separated by commas; only their X-Forwarded-... headers count."
     )
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from detector.errors import TooManyAttempts, WrongPassword
 from detector.password import PasswordGate
+from detector.strangers import CONNECTION_HEADER, Pass, signed_in
 from pages._state import workspace
 from pages._style import card
 
 _SIGNED_IN = "signed-in"
+_BY_LOGIN = "login"
 
 
 def require_sign_in() -> None:
@@ -18,10 +21,16 @@ def require_sign_in() -> None:
     if not stored and not login:
         return
     # Kept on the server, with the hash it was given for: closing the tab or changing the password ends it.
-    if stored and st.session_state.get(_SIGNED_IN) == stored:
+    kept: Pass | None = st.session_state.get(_SIGNED_IN)
+    if kept is not None and stored and kept.given_for == stored:
         return
     if login and st.user.is_logged_in:
+        if kept is None:
+            _let_in(_BY_LOGIN)
         return
+    st.session_state.pop(_SIGNED_IN, None)
+    # The pass must end with the state: no variable may keep it while the form is drawn.
+    del kept
     _, middle, _ = st.columns([1, 2, 1])
     with middle, card("sign-in"):
         st.title("AI Image Detector", anchor=False)
@@ -54,5 +63,13 @@ def _password_form(stored: str) -> None:
     except (WrongPassword, TooManyAttempts) as error:
         st.error(str(error))
         return
-    st.session_state[_SIGNED_IN] = stored
+    _let_in(stored)
     st.rerun()
+
+
+def _let_in(given_for: str) -> None:
+    context = get_script_run_ctx()
+    assert context is not None
+    st.session_state[_SIGNED_IN] = signed_in.let_in(
+        context.session_id, given_for, st.context.headers.get(CONNECTION_HEADER)
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from detector.attempts import (
     FORGET_SECONDS,
     FREE_FAILURES,
@@ -70,6 +72,23 @@ def test_guessing_from_many_addresses_is_slowed_for_all_but_those_who_were_right
     attempts.succeeded("owner")
     clock.now += GLOBAL_WINDOW_SECONDS + 1
     assert attempts.begin("another") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("addresses", "people"),
+    [
+        ([f"2001:db8:0:1::{number:x}" for number in range(12)], 1),
+        ([f"fe80::{number:x}%eth{number}" for number in range(12)], 1),
+        ([f"2001:db8:0:{number:x}::1" for number in range(12)], 12),
+        ([f"::ffff:192.0.2.{number}" for number in range(12)], 12),
+        ([f"192.0.2.{number}" for number in range(12)], 12),
+    ],
+)
+def test_one_network_of_ipv6_is_one_person(addresses: list[str], people: int) -> None:
+    """Kind: one person, many addresses. Whoever has one address of IPv6 has 2**64 of them."""
+    attempts = Attempts(Clock())
+    looked_at = sum(attempts.begin(address) == 0.0 for address in addresses)
+    assert looked_at == (12 if people == 12 else FREE_FAILURES + 1)
 
 
 def test_no_more_clients_are_remembered_than_the_limit() -> None:

@@ -69,6 +69,13 @@ def test_a_hash_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+def test_a_proxy_that_has_no_address_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    said = refusal(start(tmp_path, free_port(), "localhost", DETECTOR_TRUSTED_PROXIES="127.0.0.1, *"))
+    assert said.strip().splitlines()[-1].startswith("DETECTOR_TRUSTED_PROXIES names '*'; expected addresses")
+    assert "Traceback" not in said
+    assert not (tmp_path / "data").exists()
+
+
 def test_on_every_address_with_a_password_it_starts_and_answers_only_to_its_names(tmp_path: Path) -> None:
     stored = str(PasswordHash.make("correct horse battery"))
     settings = {"DETECTOR_PASSWORD_HASH": stored, "DETECTOR_ALLOWED_HOSTS": "detector.example.org, [2001:DB8::1]:80"}

@@ -17,7 +17,7 @@ from detector.password import PasswordHash
 from detector.storage import functions
 from pages._state import PAGES
 from tests.browser.conftest import Server
-from tests.factories import empty_function
+from tests.factories import empty_function, make_image
 
 pytestmark = pytest.mark.browser
 
@@ -105,6 +105,23 @@ def test_signing_in_opens_one_browser_and_no_other(chromium: Browser, page: Page
         assert "Confidential" not in other.content()
     finally:
         context.close()
+
+
+def test_file_fields_take_files_of_people_who_have_signed_in(page: Page, guarded: Server, tmp_path: Path) -> None:
+    """Kind: refused to strangers only. Files come by another way than the page, and that way asks who sends them."""
+    sent: list[int] = []
+    page.on("response", lambda answer: sent.append(answer.status) if "/upload_file/" in answer.url else None)
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(make_image(1))
+    page.goto(f"{guarded.address}/import?function={_only_function(guarded)}")
+    give(page, PASSWORD)
+    page.get_by_role("radio", name="Files", exact=True).click()
+    page.get_by_test_id("stFileUploader").locator('input[type="file"]').set_input_files(photo)
+    expect(page.get_by_text("photo.png").first).to_be_visible()
+    expect(page.get_by_text("1 file", exact=False).first).to_be_visible()
+    page.get_by_role("button", name="Start the import").click()
+    expect(page.get_by_text("1 imported", exact=False).first).to_be_visible()
+    assert sent == [204]
 
 
 def _bytes(frame: str | bytes) -> bytes:
