@@ -38,6 +38,7 @@ try:
     settings = load_settings()
     require_protection(address, settings, has_login())
     proxies = TrustedProxies.parse(settings.trusted_proxies)
+    hosts = allowed_hosts(address, settings)
     workspace = Workspace.open(settings)
 except DetectorError as error:
     print(error, file=sys.stderr)
@@ -70,7 +71,7 @@ middleware = [
     Middleware(LastWord),
     Middleware(ForwardedFor, proxies=proxies),
     Middleware(BelowBasePath, base=base),
-    Middleware(KnownHosts, allowed_hosts=allowed_hosts(address, settings), base=base),
+    Middleware(KnownHosts, allowed_hosts=hosts, base=base),
 ]
 if is_protected(settings, has_login()):
     middleware.append(Middleware(Strangers))

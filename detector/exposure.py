@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from detector.addresses import HEALTH
-from detector.errors import Unprotected
+from detector.errors import InvalidInput, Unprotected
 from detector.password import PasswordHash
 from detector.settings import Settings
 
@@ -59,8 +59,20 @@ def require_protection(address: str, settings: Settings, has_login: bool) -> Non
 
 
 def allowed_hosts(address: str, settings: Settings) -> list[str]:
-    """The names in a request's Host header that are ours; any other is a trick (DNS rebinding) or a mistake."""
+    """The names in a request's Host header that are ours; any other is a trick (DNS rebinding) or a mistake.
+
+    Raises
+    ------
+    InvalidInput
+        A name of the settings has a star elsewhere than before its first dot.
+    """
     further = [_host(name.strip()) for name in settings.allowed_hosts.split(",")]
+    for name in further:
+        if "*" in name[1:] or (name.startswith("*") and name != "*" and not name.startswith("*.")):
+            raise InvalidInput(
+                f"DETECTOR_ALLOWED_HOSTS names {name!r}; expected names such as detector.example.org or, with all its "
+                "subdomains, *.example.org. Correct or unset it."
+            )
     own = [] if address in _EVERY_ADDRESS else [_host(address)]
     return list(dict.fromkeys(["localhost", "127.0.0.1", "[::1]", *own, *(name for name in further if name)]))
 

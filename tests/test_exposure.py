@@ -64,6 +64,16 @@ def test_the_allowed_hosts_are_loopback_the_address_and_those_named() -> None:
         "b.example",
     ]
     assert allowed_hosts("2001:db8::1", Settings())[-1] == "[2001:db8::1]"
+    assert allowed_hosts("", Settings(allowed_hosts="*.example.org,*"))[-2:] == ["*.example.org", "*"]
+
+
+@pytest.mark.parametrize("name", ["*example.org", "a.*.example.org", "detector.*", "**", "*.*"])
+def test_a_star_elsewhere_than_before_the_first_dot_is_a_sentence(name: str) -> None:
+    """Kind: a wrong setting that ended the start with the assertion of a library."""
+    with pytest.raises(InvalidInput) as caught:
+        allowed_hosts("", Settings(allowed_hosts=f"a.example,{name}"))
+    assert "DETECTOR_ALLOWED_HOSTS" in str(caught.value)
+    assert repr(name) in str(caught.value)
 
 
 def test_a_name_may_be_given_with_its_port_and_an_ipv6_address_without_brackets() -> None:
