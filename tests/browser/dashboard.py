@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Locator, Page, expect
 
 #: Machines of CI are slow and loaded; what is there sooner is not waited for.
-PATIENCE = 15_000
+PATIENCE = 60_000
 WORK_SECONDS = 600
 
 
