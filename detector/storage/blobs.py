@@ -72,7 +72,7 @@ class Blobs:
             if error.errno not in _OF_ONE_FILE:
                 raise
             raise StoredFileDamaged(image_hash, error.strerror or "the disk reports an error") from error
-        # A hundredth of what decoding takes, and a flipped bit would else be trained on, shown and exported.
+        # A few hundredths of what decoding takes, and a flipped bit would else be trained on, shown and exported.
         if hashlib.sha256(data).hexdigest() != image_hash:
             raise StoredFileDamaged(image_hash)
         return data
