@@ -19,6 +19,7 @@ from detector.locked_test import (
     put_aside_source,
 )
 from detector.storage import samples
+from detector.storage.functions import number_names
 from detector.storage.models import ModelRow
 from detector.storage.samples import SampleFilter
 from detector.words import FEWEST_FOR_RATE, count, interval_of, rate_of, rate_of_images, share
@@ -121,10 +122,15 @@ def _nothing_moved(wanted: int, n: int) -> str:
 
 
 def _to_choose(function_id: str) -> dict[str, str]:
-    """File names by sample id, of labelled samples that are not aside; where names are equal, the label tells more."""
+    """File names by sample id, of labelled samples that are not aside, with their labels; equal ones are numbered.
+
+    The browser tells the chosen one by its text: of two cameras' IMG_0001.jpg it would be either.
+    """
     labels = {label.id: label.name for label in function_labels(function_id)}
-    return {
-        sample.id: f"{sample.file_name} ({labels[sample.label_id]})"
-        for sample in samples.find_samples(workspace().db, function_id, SampleFilter(annotated="any"), limit=500)
-        if sample.split == TRAIN and sample.label_id in labels
-    }
+    return number_names(
+        [
+            (sample.id, f"{sample.file_name} ({labels[sample.label_id]})")
+            for sample in samples.find_samples(workspace().db, function_id, SampleFilter(annotated="any"), limit=500)
+            if sample.split == TRAIN and sample.label_id in labels
+        ]
+    )

@@ -10,7 +10,7 @@ from detector.evaluation.results import STRESSES
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Facets, Gallery
 from detector.storage import imports
-from detector.storage.functions import Label
+from detector.storage.functions import Label, number_names
 from detector.words import count
 from pages._confidence_range import confidence_range
 from pages._gallery import TileSize
@@ -166,12 +166,18 @@ def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_
 
 
 def _batches(function_id: str, facets: Facets) -> dict[str, str]:
-    titles = {batch.id: batch.title for batch in imports.list_batches(workspace().db, function_id, limit=200)}
+    batches = imports.list_batches(workspace().db, function_id, limit=200)
+    numbered = number_names([(batch.id, batch.title) for batch in reversed(batches)])
+    titles = {batch.id: numbered[batch.id] for batch in batches}
     return _counted(titles | {NONE: "no import"}, facets.batch)
 
 
 def _counted(names: dict[str, str], counts: dict[str, int], keep: bool = False) -> dict[str, str]:
-    """Choices with their counts; those that no sample has are left out unless they are to ``keep``."""
+    """Choices with their counts; those that no sample has are left out unless they are to ``keep``.
+
+    No two read the same (a source may be called "no source"): the browser tells the chosen one by its text.
+    """
+    names = number_names(list(names.items()))
     return {value: f"{name} ({counts.get(value, 0):,})" for value, name in names.items() if keep or counts.get(value)}
 
 

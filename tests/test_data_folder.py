@@ -92,10 +92,10 @@ def test_a_damaged_database_is_a_sentence_on_every_command_and_at_the_start(root
     before = path.read_bytes()
     for command in COMMANDS:
         ran = ask(root, *command)
-        assert is_refusal(ran, "damaged", str(root / "data")), (command, ran)
+        assert is_refusal(ran, "is damaged", "ut back a copy", str(root / "data")), (command, ran)
     assert path.read_bytes() == before
     said = refusal(start_app(free_port(), {"DETECTOR_DATA_DIR": str(root / "data")}, stderr=subprocess.PIPE))
-    assert "damaged" in said.strip().splitlines()[-1]
+    assert "is damaged" in said.strip().splitlines()[-1]
     assert "Traceback" not in said
 
 
@@ -106,12 +106,12 @@ def test_damage_that_is_met_later_is_the_same_sentence(root: Path) -> None:
         connection.execute("UPDATE functions SET sweep_settings = '{\"a\": ' || char(1)")
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert is_refusal(ask(root, "functions"), "damaged", "PRAGMA integrity_check", str(root / "data"))
+    assert is_refusal(ask(root, "functions"), "is damaged", "PRAGMA integrity_check", str(root / "data"))
     assert ask(root, "keys", "list").code == 0
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE api_keys")
         connection.commit()
-    assert is_refusal(ask(root, "keys", "list"), "damaged", "no such table")
+    assert is_refusal(ask(root, "keys", "list"), "is damaged", "no such table")
 
 
 @pytest.mark.parametrize("lost", ["missing", "emptied", "missing, with its log", "emptied, with its log"])
@@ -280,11 +280,11 @@ def test_a_full_disk_is_a_sentence_and_what_was_stored_stays(small_disk: Path, t
     for command in (["train", str(tmp_path / "set"), *OFFLINE], ["keys", "create", "--name", "After"]):
         ran = run_here(data, *command)
         assert ran.code == 1
-        assert "disk" in ran.sentence
-        assert "full" in ran.sentence
+        assert "is full" in ran.sentence
+        assert "Make room" in ran.sentence
         assert "Traceback" not in ran.err
     new = run_here(small_disk / "new", "functions")
-    assert is_refusal(new, "full")
+    assert is_refusal(new, "is full", "Make room")
     filler.unlink()
     with contextlib.closing(sqlite3.connect(data / DATABASE)) as connection:
         assert connection.execute("SELECT name FROM api_keys").fetchall() == [("Before",)]

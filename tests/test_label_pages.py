@@ -12,6 +12,8 @@ from detector.storage import functions as stored
 from detector.storage import imports, jobs, samples
 from detector.workspace import Workspace
 from pages import _state
+from pages._locked_test import _to_choose
+from pages._review_filters import _counted
 from tests.app_server import CHECKOUT
 from tests.factories import add_images, empty_function, label_ids, labelled_function, make_image, workspace
 from tests.page_words import as_shown
@@ -160,3 +162,18 @@ def test_a_report_longer_than_its_table_says_so(ws: Workspace) -> None:
     assert "**1,233** rejected" in words(app)
     assert len(app.dataframe[0].value) == 1_000
     assert [item.label for item in app.get("download_button")] == ["Table (CSV)"]
+
+
+def test_two_choices_that_read_the_same_are_told_apart(ws: Workspace) -> None:
+    """The kind: the browser tells what was chosen by its text, so that of two imports of one name either was meant."""
+    assert _counted({"a": "cats.zip", "b": "no import", "~": "no import"}, {"a": 2, "b": 3, "~": 3}) == {
+        "a": "cats.zip (2)",
+        "b": "no import (3)",
+        "~": "no import (2) (3)",
+    }
+    function = empty_function(ws)
+    for camera, label in enumerate(("real", "real", "synthetic")):
+        add_images(ws, function, [("IMG_0001.png", make_image(camera, label), label)])
+    assert sorted(_to_choose(function.id).values()) == [
+        *("IMG_0001.png (real)", "IMG_0001.png (real) (2)", "IMG_0001.png (synthetic)")
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import sqlite3
 import threading
 import time
@@ -18,7 +19,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
-from detector.errors import DatabaseTooNew, DataFolderUnusable, StorageDamaged, StorageTrouble, StorageUnavailable
+from detector.errors import (
+    DatabaseTooNew,
+    DataFolderUnusable,
+    StorageDamaged,
+    StorageFull,
+    StorageTrouble,
+    StorageUnavailable,
+)
 from detector.storage.schema import meta, metadata
 from detector.storage.trouble import storage_trouble
 
@@ -89,6 +97,10 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
 BUSY_TIMEOUT_SECONDS = 60
 
 
+#: Bytes that SQLite needs beside its file to begin at all.
+_LEAST_ROOM = 256_000
+
+
 def new_id() -> str:
     """A random identifier of 16 characters, ``[a-f0-9]`` only."""
     return secrets.token_hex(8)
@@ -122,8 +134,10 @@ class Database:
     def __init__(self, url: str, may_be_new: Callable[[], None] = lambda: None) -> None:
         parsed = make_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
-        if self._sqlite and parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        in_a_file = self._sqlite and parsed.database and parsed.database != ":memory:"
+        self._file = Path(str(parsed.database)) if in_a_file else None
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
         self.engine = create_engine(parsed, connect_args={"check_same_thread": False} if self._sqlite else {})
         if self._sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -138,13 +152,13 @@ class Database:
         except BaseException:
             self.close()
             raise
-        if self._sqlite and parsed.database and Path(parsed.database).is_file():
-            event.listen(self.engine, "do_connect", _SameFile(parsed.database))
+        if self._file is not None and self._file.is_file():
+            event.listen(self.engine, "do_connect", _SameFile(self._file))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading; sees one consistent state. Raises StorageTrouble."""
-        with _troubles_named(), self.engine.connect() as connection:
+        with self._troubles_named(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -153,7 +167,7 @@ class Database:
 
         Raises StorageTrouble.
         """
-        with _troubles_named(), self._turn, self._writer.begin() as connection:
+        with self._troubles_named(), self._turn, self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -187,6 +201,23 @@ class Database:
         except StorageDamaged as error:
             return error.why
         return "" if found == "ok" else found
+
+    @contextmanager
+    def _troubles_named(self) -> Iterator[None]:
+        """Say in our words what SQLAlchemy and the drivers say in theirs, wherever it is about the database itself."""
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            found = storage_trouble(error) or _something_gone(error)
+            if found is None:
+                raise
+            if isinstance(found, StorageUnavailable) and self._file is not None and _is_full(self._file.parent):
+                # SQLite calls it an I/O error where there is no room for what lies beside its file.
+                found = StorageFull()
+            raise found from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            # A flipped bit within a value: SQLite keeps no checksums and hands it out.
+            raise StorageDamaged("a stored value cannot be read") from error
 
     def _create_or_migrate(self, may_be_new: Callable[[], None]) -> None:
         with self.write() as connection:
@@ -226,19 +257,11 @@ def _foreign(name: str | None) -> DataFolderUnusable:
     )
 
 
-@contextmanager
-def _troubles_named() -> Iterator[None]:
-    """Say in our words what SQLAlchemy and the drivers say in theirs, wherever it is about the database itself."""
+def _is_full(folder: Path) -> bool:
     try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        found = storage_trouble(error) or _something_gone(error)
-        if found is None:
-            raise
-        raise found from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        # A flipped bit within a value: SQLite keeps no checksums and hands it out.
-        raise StorageDamaged("a stored value cannot be read") from error
+        return shutil.disk_usage(folder).free < _LEAST_ROOM
+    except OSError:
+        return False
 
 
 def _something_gone(error: BaseException) -> StorageTrouble | None:
@@ -252,8 +275,8 @@ def _something_gone(error: BaseException) -> StorageTrouble | None:
 class _SameFile:
     """Makes every further connection: by itself SQLite would make a file that was taken away anew, empty."""
 
-    def __init__(self, name: str) -> None:
-        self._path = Path(name).resolve()
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
 
     def __call__(self, dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
         try:

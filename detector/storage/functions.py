@@ -202,15 +202,18 @@ def number_names(named: Sequence[tuple[str, str]]) -> dict[str, str]:
         No two values look the same: "Cats", "Cats (2)", and "Cats (3)" where another one was given the name "Cats (2)".
     """
     taken = {looks(name) for _, name in named}
-    seen: set[str] = set()
+    last: dict[str, int] = {}
     shown = {}
     for function_id, name in named:
-        number = 1
-        numbered = name
-        while looks(numbered) in seen or (number > 1 and looks(numbered) in taken):
-            number += 1
-            numbered = f"{name} ({number})"
-        seen.add(looks(numbered))
+        key, numbered = looks(name), name
+        if key in last:
+            number = last[key] + 1
+            while looks(numbered := f"{name} ({number})") in taken:
+                number += 1
+            last[key] = number
+        else:
+            last[key] = 1
+        taken.add(looks(numbered))
         shown[function_id] = numbered
     return shown
 
