@@ -164,4 +164,5 @@ def _first_complaint(errors: Sequence[Any]) -> str:
         return "The request's body is not the JSON object that is expected."
     # What was sent is not repeated: it may be a whole image, or a secret.
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return f"{where or 'The request'}: {first['msg']}."
+    # What our own checks say, pydantic begins with words of its own.
+    return f"{where or 'The request'}: {first['msg'].removeprefix('Value error, ')}."
