@@ -1,1 +1,4 @@
 """Build, judge and use detectors of AI-generated images. Plain Python: nothing here imports Streamlit."""
+
+#: The one place of the version: the package, ``--version`` and CHANGELOG.md follow it.
+__version__ = "0.1.0"
