@@ -51,6 +51,7 @@ def build(kind: str, sources: Path, folder: Path) -> Path:
 
 def install(wheel: Path, folder: Path) -> Path:
     """Install the wheel alone into ``folder``; what it needs is that of this environment."""
+    pytest.importorskip("pip", reason="pip is not in this environment")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(folder)]
     subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
     return folder
