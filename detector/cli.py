@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from detector import __version__
 from detector.access_commands import add_access_commands
 from detector.command_words import answer, backbone_option, json_option, progress_bar, say
 from detector.errors import InvalidInput
@@ -18,6 +19,7 @@ from detector.importing.entries import printable
 from detector.invoke_command import add_invoke_command
 from detector.label_commands import add_label_commands
 from detector.sentences import in_sentences, prepare_streams
+from detector.serve_command import add_serve_command
 from detector.settings import load_settings
 from detector.source_commands import add_source_commands
 from detector.storage import functions, jobs
@@ -45,10 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets ``run``, and ``opens_data`` where it needs no data folder."""
-    parser = argparse.ArgumentParser(prog="python -m detector", description="Build and use detectors of AI images.")
+    parser = argparse.ArgumentParser(prog=_called(), description="Build and use detectors of AI images.")
+    parser.add_argument("--version", action="version", version=f"ai-image-detector {__version__}")
     parser.set_defaults(opens_data=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    add_serve_command(commands)
     add_train_command(commands)
     add_invoke_command(commands)
 
@@ -91,6 +95,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_access_commands(commands)
     add_label_commands(commands)
     return parser
+
+
+def _called() -> str:
+    """The command as it was called, for its own help: installed it has a name."""
+    name = Path(sys.argv[0]).stem
+    return name if name == "ai-image-detector" else "python -m detector"
 
 
 def _sample(ws: Workspace, options: argparse.Namespace) -> int:

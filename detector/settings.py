@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,6 +15,40 @@ from detector.errors import InvalidInput
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
+def default_data_dir(checkout: Path, environment: Mapping[str, str], platform: str = sys.platform) -> Path:
+    """Where the data lies when nobody says where.
+
+    In a checkout: beside the code. Installed, the code lies in a folder that an update of the package replaces, and
+    commands are called from anywhere: so the folder that the system has for the data of a user's programs, the same
+    one whatever the working directory is.
+
+    Parameters
+    ----------
+    checkout : Path
+        The folder above this package.
+    environment : mapping of str to str
+        ``XDG_DATA_HOME`` and ``LOCALAPPDATA`` are read from it.
+    platform : str
+        As in ``sys.platform``.
+    """
+    if (checkout / "streamlit_app.py").is_file():
+        return checkout / "data"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        # The account of a service that has no home: it is started in a folder of its own.
+        return Path.cwd() / "ai-image-detector"
+    if platform == "win32":
+        folder = Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif platform == "darwin":
+        folder = home / "Library" / "Application Support"
+    else:
+        named = Path(environment.get("XDG_DATA_HOME", ""))
+        # The specification: a relative path is invalid and to be ignored.
+        folder = named if named.is_absolute() else home / ".local" / "share"
+    return folder / "ai-image-detector"
+
+
 def _setting(default: Any, help_text: str) -> Any:
     return field(default=default, metadata={"help": help_text})
 
@@ -22,7 +57,9 @@ def _setting(default: Any, help_text: str) -> Any:
 class Settings:
     """Settings, each read from ``DETECTOR_<NAME>`` and documented in the README (a test holds the two together)."""
 
-    data_dir: Path = _setting(CHECKOUT / "data", "Folder for the database, images, thumbnails and models.")
+    data_dir: Path = _setting(
+        default_data_dir(CHECKOUT, os.environ), "Folder for the database, images, thumbnails and models."
+    )
     database_url: str = _setting("", "SQLAlchemy URL of the database; empty: SQLite in the data folder.")
     backbone: str = _setting("auto", "Backbone of new functions when none is chosen: auto or a registry id.")
     clip_checkpoint: str = _setting(

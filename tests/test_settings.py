@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InvalidInput
-from detector.settings import CHECKOUT, Settings, load_settings
+from detector.settings import CHECKOUT, Settings, default_data_dir, load_settings
 from detector.workspace import Workspace
 
 
@@ -16,6 +16,30 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert load_settings({}) == Settings()
     assert load_settings({"DETECTOR_THREADS": "  "}) == Settings()
     assert Settings().data_dir == CHECKOUT / "data"
+
+
+def test_an_installed_package_keeps_its_data_where_the_system_keeps_a_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the code lies site-packages: an update, or a look into another environment, would lose the data."""
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    named = tmp_path / "named"
+    found = {
+        (platform, bool(environment)): default_data_dir(tmp_path / "site-packages", environment, platform)
+        for platform in ("linux", "darwin", "win32")
+        for environment in ({}, {"XDG_DATA_HOME": str(named), "LOCALAPPDATA": str(named)})
+    }
+    name = "ai-image-detector"
+    assert found == {
+        ("linux", False): tmp_path / ".local" / "share" / name,
+        ("linux", True): named / name,
+        ("darwin", False): tmp_path / "Library" / "Application Support" / name,
+        ("darwin", True): tmp_path / "Library" / "Application Support" / name,
+        ("win32", False): tmp_path / "AppData" / "Local" / name,
+        ("win32", True): named / name,
+    }
+    relative = default_data_dir(tmp_path / "site-packages", {"XDG_DATA_HOME": "relative"}, "linux")
+    assert relative == tmp_path / ".local" / "share" / name
 
 
 def test_every_setting_is_read_from_its_variable_in_its_type(tmp_path: Path) -> None:
