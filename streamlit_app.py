@@ -25,8 +25,8 @@ from detector.jobs import JobRunner
 from detector.proxies import ForwardedFor, TrustedProxies, leave_out_uvicorns_own
 from detector.request_heads import bound_heads
 from detector.settings import load_settings
-from detector.sockets import answer_at_once
 from detector.strangers import Strangers
+from detector.system.sockets import answer_at_once
 from detector.workspace import Workspace
 from pages._failures import show_failure
 from pages._held_files import HeldFiles, largest_file

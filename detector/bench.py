@@ -20,8 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from detector.formatting import count, duration
 from detector.storage.database import now
-from detector.words import count, duration
 from detector.workspace import Workspace
 
 #: Builds of fewer images say little: much of their time is the start.

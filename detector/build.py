@@ -16,7 +16,6 @@ from detector.backbones import Backbone, fetch_weights
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import NoModel, NotTrainable
 from detector.evaluation.thresholds import find_thresholds
-from detector.freed_memory import give_back_freed_memory
 from detector.grouping import sample_groups
 from detector.locked_test import score_locked_test
 from detector.progress import Pace, Report, silent
@@ -28,6 +27,7 @@ from detector.storage.models import ModelRow
 from detector.storage.predictions import PredictionRow
 from detector.storage.samples import TrainingRow
 from detector.storage.stored_rows import stored_rows
+from detector.system.memory import give_back_freed_memory
 from detector.tolerance import refresh_thresholds
 from detector.training.model_file import write_model
 from detector.training.options import SweepSettings

@@ -30,10 +30,10 @@ from detector.figures import (
     safe,
     shorten,
 )
+from detector.formatting import FEWEST_FOR_RATE, count, decimal, interval_of, percent, rate_of, share
 from detector.label_names import spelling_among
 from detector.palette import PAPER, Theme, label_ink
 from detector.training.metrics import ConfidenceHistogram, CrossValidation, LabelScore, wilson_interval
-from detector.words import FEWEST_FOR_RATE, count, decimal, interval_of, percent, rate_of, share
 
 #: Below so many samples a figure says that they are few.
 _FEW = 200

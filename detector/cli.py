@@ -15,6 +15,7 @@ from detector import __version__
 from detector.access_commands import add_access_commands
 from detector.command_words import answer, backbone_option, json_option, progress_bar, say
 from detector.errors import InvalidInput
+from detector.formatting import count, rate_of_images
 from detector.importing.entries import printable
 from detector.invoke_command import add_invoke_command
 from detector.label_commands import add_label_commands
@@ -24,7 +25,6 @@ from detector.settings import load_settings
 from detector.source_commands import add_source_commands
 from detector.storage import functions, jobs
 from detector.train_command import add_train_command, function_for, run_import_and_build, waiting_for_a_model
-from detector.words import count, rate_of_images
 from detector.workspace import Workspace
 
 
@@ -189,7 +189,7 @@ def _functions(ws: Workspace, options: argparse.Namespace) -> int:
 
 def _backbones(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.backbones import SPECS, availability
-    from detector.words import file_size
+    from detector.formatting import file_size
 
     rows = []
     for spec in SPECS.values():
@@ -217,7 +217,7 @@ def _backbones(ws: Workspace, options: argparse.Namespace) -> int:
 def _bench(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.backbones import SPECS, availability
     from detector.bench import in_words, measure
-    from detector.words import rate
+    from detector.formatting import rate
 
     rows: list[dict[str, Any]] = []
     for spec in SPECS.values():

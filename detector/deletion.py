@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 
 from detector.gallery.neighbours import delete_index
-from detector.priority import give_way
 from detector.storage import bin, functions, models
 from detector.storage.leavings import (
     forget_leavings,
@@ -16,6 +15,7 @@ from detector.storage.leavings import (
     remove_unused,
     unused_images,
 )
+from detector.system.priority import give_way
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -22,9 +22,9 @@ from detector.figures import (
     safe,
     shorten,
 )
+from detector.formatting import FEWEST_FOR_RATE, count, interval_of, percent, rate_of, rate_of_images, share
 from detector.palette import PAPER, Theme, label_ink
 from detector.training.metrics import wilson_interval
-from detector.words import FEWEST_FOR_RATE, count, interval_of, percent, rate_of, rate_of_images, share
 
 #: Rows of the figure of sources; the smallest sources are not drawn beyond it.
 MOST_SOURCES = 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 
+from detector.formatting import safe_cell
 from detector.gallery.export import BYTE_ORDER_MARK
 from detector.storage import imports
 from detector.storage.database import Database
-from detector.words import safe_cell
 
 #: What became of a file, in words, the worst first.
 OUTCOMES = {

@@ -12,8 +12,8 @@ from typing import Any
 
 from detector.command_words import answer, json_option, say
 from detector.errors import ImageError
+from detector.formatting import count
 from detector.storage import functions
-from detector.words import count
 from detector.workspace import Workspace
 
 _BATCH = 32

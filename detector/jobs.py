@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from detector.errors import DetectorError, JobCancelled, NotFound, StorageFull
 from detector.importing.batch import run_import
 from detector.importing.spool import spooled, sweep_spool, sweep_temporary
-from detector.priority import give_way
 from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
 from detector.storage.database import now
 from detector.storage.jobs import Job
 from detector.storage.trouble import may_pass, storage_trouble
+from detector.system.priority import give_way
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:

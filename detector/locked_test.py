@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from detector.errors import InvalidInput, NothingLeftToTrain
+from detector.formatting import count
 from detector.grouping import sample_groups
 from detector.jobs import request_build
 from detector.storage import embeddings, functions, models, samples
@@ -25,7 +26,6 @@ from detector.training.calibration import expected_calibration_error
 from detector.training.metrics import LabelScore, wilson_interval
 from detector.training.model_file import read_model
 from detector.training.readiness import MIN_SAMPLES
-from detector.words import count
 from detector.workspace import Workspace
 
 TRAIN, TEST = "train", "test"

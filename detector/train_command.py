@@ -11,9 +11,9 @@ from typing import Any
 
 from detector.command_words import backbone_option, json_option, progress_bar, say
 from detector.errors import InvalidInput, NotFound
+from detector.formatting import count, interval_of, rate_of_images
 from detector.storage import functions, imports, jobs, models, samples
 from detector.storage.functions import Function
-from detector.words import count, interval_of, rate_of_images
 from detector.workspace import Workspace
 
 _REJECTED_SHOWN = 20

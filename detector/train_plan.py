@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector.errors import InvalidInput
+from detector.formatting import count
 from detector.importing.entries import shown_path
 from detector.importing.guessing import (
     USUAL_LABELS,
@@ -30,7 +31,6 @@ from detector.importing.plan_words import unread_tables
 from detector.importing.table_columns import Matched, names_label
 from detector.label_names import label_key, spelling_among
 from detector.storage import functions
-from detector.words import count
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:

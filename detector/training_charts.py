@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from detector.figures import PLAIN, SIZE, axis_style, axis_title, faded, name_axes, new_figure, percent_axis, safe
+from detector.formatting import FEWEST_FOR_RATE, decimal, interval_of, rate_of, rate_of_images
 from detector.palette import PAPER, Theme
-from detector.words import FEWEST_FOR_RATE, decimal, interval_of, rate_of, rate_of_images
 
 if TYPE_CHECKING:
     # Only the type: the sweep brings torch, which a page that draws need not load.

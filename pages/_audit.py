@@ -8,9 +8,9 @@ from detector import evaluation_charts
 from detector.evaluation.duplicates import Duplicates
 from detector.evaluation.report import Audit
 from detector.evaluation.summary import large_sources
+from detector.formatting import count, rate_of, share
 from detector.gallery.filters import ANY
 from detector.palette import Theme
-from detector.words import count, rate_of, share
 from pages._figure import figure_card
 from pages._state import escape
 from pages._style import card

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from detector.formatting import percent
 from detector.palette import PAPER, Theme
-from detector.words import percent
 from pages._gallery_memory import GalleryMemory, Gesture, opened_of
 from pages._style import current_theme
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from detector.formatting import count
 from detector.source_tags import confirm_sources
 from detector.storage import samples
-from detector.words import count
 from pages._state import escape, workspace
 from pages._style import card
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import streamlit as st
 
+from detector.formatting import count, file_size
 from detector.importing.archive_names import ENCODINGS
 from detector.importing.pending import Pending, import_folders, pending_folder, pending_zip
 from detector.importing.spool import spool_files
-from detector.words import count, file_size
 from pages._state import IMAGE_TYPES, escape, largest_upload_mb, workspace
 from pages._zip_upload import zip_upload
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from detector.formatting import rate, time_left
 from detector.jobs import EVALUATE, IMPORT, as_known, is_preparation
 from detector.progress import says_amounts
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
-from detector.words import rate, time_left
 from pages._drawn import draw_anew
 from pages._state import escape, workspace
 

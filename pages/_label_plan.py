@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from detector.bench import in_words
+from detector.formatting import count
 from detector.importing.guessing import (
     LevelPreview,
     folder_levels,
@@ -27,7 +28,6 @@ from detector.importing.pending import Pending
 from detector.importing.plan_words import found_sentence, table_sentences, unread_tables
 from detector.importing.table_columns import Matched
 from detector.label_names import spelling_among
-from detector.words import count
 from pages._label_table import label_table
 from pages._state import escape, workspace
 

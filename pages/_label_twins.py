@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from detector.errors import DetectorError
+from detector.formatting import count
 from detector.jobs import annotated
 from detector.storage import samples
 from detector.storage.functions import Label
 from detector.storage.label_twins import merge_labels, spelling_note, twins_among
-from detector.words import count
 from pages._review_filters import show_anew
 from pages._state import escape, workspace
 from pages._style import card

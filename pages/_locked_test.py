@@ -8,6 +8,7 @@ from functools import partial
 import streamlit as st
 
 from detector.errors import NothingLeftToTrain
+from detector.formatting import FEWEST_FOR_RATE, count, interval_of, rate_of, rate_of_images, share
 from detector.locked_test import (
     TRAIN,
     LockedTestScore,
@@ -22,7 +23,6 @@ from detector.storage import samples
 from detector.storage.functions import number_names
 from detector.storage.models import ModelRow
 from detector.storage.samples import SampleFilter
-from detector.words import FEWEST_FOR_RATE, count, interval_of, rate_of, rate_of_images, share
 from pages._state import escape, function_labels, workspace
 from pages._style import card
 

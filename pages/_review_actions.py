@@ -12,6 +12,7 @@ from detector.addresses import from_page
 from detector.api.exports import Kind, export_path, selection_path
 from detector.deletion import empty_bin
 from detector.errors import NothingLeftToTrain
+from detector.formatting import count
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
 from detector.jobs import annotated
@@ -20,7 +21,6 @@ from detector.source_tags import set_source
 from detector.storage import annotating
 from detector.storage.bin import delete_samples, restore_samples
 from detector.storage.functions import Label
-from detector.words import count
 from pages._gallery import select
 from pages._review_filters import View
 from pages._state import escape, workspace

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from detector.evaluation.results import STRESSES
+from detector.formatting import count
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Facets, Gallery
 from detector.storage import imports
 from detector.storage.functions import Label, number_names
-from detector.words import count
 from pages._confidence_range import confidence_range
 from pages._gallery import TileSize
 from pages._state import workspace

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from detector.addresses import from_page
 from detector.api.signing import Kind, picture_path
 from detector.errors import NotFound
+from detector.formatting import percent
 from detector.gallery.detail import sample_detail
 from detector.gallery.neighbours import nearest
 from detector.palette import PAPER, Ink, Theme, label_inks
 from detector.storage import samples
 from detector.storage.functions import Label
 from detector.storage.samples import Sample
-from detector.words import percent
 from pages._gallery import LabelKey, Large, Near, Tile
 from pages._state import workspace
 

@@ -8,9 +8,9 @@ import streamlit as st
 
 from detector.backbones import get_spec
 from detector.errors import InvalidInput
+from detector.formatting import count, rate_of
 from detector.storage import functions
 from detector.storage.functions import FunctionSummary
-from detector.words import count, rate_of
 from pages._jobs import running_jobs
 from pages._state import PAGES, current_function, escape, names_another, workspace
 from pages._style import card

@@ -9,11 +9,11 @@ import streamlit as st
 from detector.evaluation.report import PARTS, Audit, read_audit
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import summarise, told_apart
+from detector.formatting import FEWEST_FOR_RATE, all_labels, count, decimal, rate_of
 from detector.jobs import EVALUATE, request_audit
 from detector.normalising import normalise_and_retrain, use_as_imported_and_retrain
 from detector.storage import jobs
 from detector.storage.models import ModelRow
-from detector.words import FEWEST_FOR_RATE, all_labels, count, decimal, rate_of
 from pages._state import escape, workspace
 from pages._style import card
 

@@ -11,10 +11,10 @@ from detector.addresses import DOCUMENTATION, base_path, of_browser
 from detector.api.authentication import issue_token
 from detector.api.examples import TOKEN, Examples
 from detector.errors import DetectorError
+from detector.formatting import ago, count
 from detector.storage import calls, functions, keys
 from detector.storage.functions import MAX_NAME
 from detector.storage.keys import ApiKey, NewKey
-from detector.words import ago, count
 from pages._first_field import focus_first_field
 from pages._state import NOT_THERE, PAGES, current_function, escape, go, heading, names_another, workspace
 from pages._style import card

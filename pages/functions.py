@@ -11,6 +11,7 @@ from detector.backbones import SPECS, resolve
 from detector.deletion import delete_function
 from detector.errors import DetectorError, NotFound
 from detector.evaluation.thresholds import how_many_images
+from detector.formatting import count, file_size, interval_of, rate_of
 from detector.importing.batch import sample_payload
 from detector.jobs import request_build, request_import
 from detector.label_names import typed_labels
@@ -19,7 +20,6 @@ from detector.samplesets.builtin import BUILTIN_NOTE
 from detector.storage import functions
 from detector.storage.database import new_id
 from detector.storage.functions import FunctionSummary
-from detector.words import count, file_size, interval_of, rate_of
 from pages._first_field import focus_first_field
 from pages._sidebar import but
 from pages._state import NOT_THERE, current_function, escape, go, heading, names_another, workspace

@@ -12,6 +12,17 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from detector.errors import ImageError, NoModel
 from detector.evaluation.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
+from detector.formatting import (
+    count,
+    duration,
+    interval,
+    limit,
+    percent,
+    percent_number,
+    rate_of_images,
+    safe_cell,
+    share,
+)
 from detector.imaging import decode_image
 from detector.importing.batch import Incoming, import_items
 from detector.invoke import Verdict, invoke, judge_anew
@@ -22,7 +33,6 @@ from detector.serving import what_is_missing
 from detector.storage import imports, models
 from detector.storage.models import ModelRow
 from detector.tolerance import set_tolerated, why_never_sure, with_thresholds
-from detector.words import count, duration, interval, limit, percent, percent_number, rate_of_images, safe_cell, share
 from pages._state import (
     IMAGE_TYPES,
     escape,

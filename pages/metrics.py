@@ -9,6 +9,7 @@ import streamlit as st
 from detector.evaluation.report import read_audit
 from detector.evaluation.summary import unseen_sources
 from detector.evaluation.thresholds import Thresholds
+from detector.formatting import ago, count, duration
 from detector.jobs import request_build
 from detector.palette import Theme
 from detector.sample_function import sample_limit_note
@@ -17,7 +18,6 @@ from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.tolerance import why_never_sure, with_thresholds
 from detector.training.metrics import CrossValidation
-from detector.words import ago, count, duration
 from pages._audit import duplicates_line, learning_card, sources_card, stress_card
 from pages._expert import expert_settings
 from pages._guessed_sources import guessed_sources

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from detector.formatting import count
 from detector.gallery.filters import NONE, UNSURE, GalleryFilter
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
@@ -14,7 +15,6 @@ from detector.storage import gallery_rows, models, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from detector.tolerance import why_never_sure
-from detector.words import count
 from pages._gallery import Gesture, gallery, taking
 from pages._label_twins import label_twins
 from pages._review_actions import KEY, Everything, actions, everything, give_label, undo

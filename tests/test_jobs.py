@@ -27,12 +27,12 @@ from detector.jobs import (
     run_job,
     run_pending,
 )
-from detector.priority import NICE
 from detector.storage import annotating, functions, imports, jobs, models, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
 from detector.storage.jobs import Job
 from detector.storage.schema import jobs as jobs_table
+from detector.system.priority import NICE
 from detector.workspace import Workspace
 from tests.factories import empty_function, images, label_ids, labelled_function, make_image, workspace, write_zip
 

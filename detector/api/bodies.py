@@ -26,9 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from detector.api.admission import FREE_BYTES, BodyMemory, Share
 from detector.api.wire import InvokeRequest, SampleFields, SampleRequest
 from detector.errors import BodiesBusy, InvalidInput
-from detector.freed_memory import LARGE_PIECE, give_back_freed_memory
 from detector.importing.posting import Post
 from detector.settings import Settings
+from detector.system.memory import LARGE_PIECE, give_back_freed_memory
 
 #: Bodies without an image: names, labels with metadata.
 SMALL_BODY_BYTES = 200_000

@@ -21,10 +21,10 @@ from detector.addresses import UPLOADS
 from detector.api.bodies import announced_length
 from detector.api.failures import said_over_the_network, status_of
 from detector.api.signing import function_of_upload, upload_name
+from detector.formatting import file_size
 from detector.importing.spool import begin_part
 from detector.storage.functions import find_live
 from detector.storage.trouble import storage_trouble
-from detector.words import file_size
 from detector.workspace import Workspace
 
 #: The least that an upload brings on average, in bytes a second: a tenth of the slowest line that people work with.

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from detector.errors import DownloadFailed, NotOnTheHub
+from detector.formatting import file_size, part_of_size, time_left
 from detector.progress import DOWNLOADING
-from detector.words import file_size, part_of_size, time_left
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata

@@ -33,9 +33,9 @@ from detector.backbones.registry import BackboneSpec
 from detector.backbones.views import DETAIL, PREPROCESSING_VERSION, WHOLE, PreparedViews, prepare_views
 from detector.backbones.without_python import without_python
 from detector.errors import InvalidInput
-from detector.freed_memory import keep_freed_memory
 from detector.imaging.normalise import Normalisation, normalised
-from detector.priority import give_way
+from detector.system.memory import keep_freed_memory
+from detector.system.priority import give_way
 
 log = logging.getLogger(__name__)
 

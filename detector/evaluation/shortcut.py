@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.formatting import share
 from detector.imaging import ImageFacts
 from detector.training.calibration import Floats, Ints
 from detector.training.folds import MAX_FOLDS, make_folds
 from detector.training.metrics import Z95, label_curves
-from detector.words import share
 
 #: The lower end of the interval from which on the files are said to give the label away.
 WARNING_FROM = 0.65

@@ -8,8 +8,7 @@ from detector.evaluation.report import Audit
 from detector.evaluation.results import SourceScore, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
 from detector.evaluation.thresholds import Thresholds, how_many_images
-from detector.training.metrics import CrossValidation, wilson_interval
-from detector.words import (
+from detector.formatting import (
     FEWEST_FOR_RATE,
     all_labels,
     decimal,
@@ -19,6 +18,7 @@ from detector.words import (
     rate_of_images,
     share,
 )
+from detector.training.metrics import CrossValidation, wilson_interval
 
 #: Below this many images a figure is a rough one, whatever it is.
 ROUGH_BELOW = 200

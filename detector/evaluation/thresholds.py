@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import InvalidInput
+from detector.formatting import limit
 from detector.training.calibration import Floats, Ints
-from detector.words import limit
 
 #: What is said where no label is sure enough.
 CANT_TELL = "can't tell"

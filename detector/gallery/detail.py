@@ -9,10 +9,10 @@ from typing import Any
 
 from detector.errors import StoredFileDamaged, StoredFileMissing
 from detector.evaluation.results import STRESSES
+from detector.formatting import day, file_size, moment
 from detector.storage import annotating, embeddings, evaluations, functions, models
 from detector.storage.annotating import HistoryEntry
 from detector.storage.sample_records import SampleRecord, find_record
-from detector.words import day, file_size, moment
 from detector.workspace import Workspace
 
 _BY = {

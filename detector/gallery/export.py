@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from detector.errors import StoredFileDamaged, StoredFileMissing
+from detector.formatting import safe_cell
 from detector.gallery.file_names import NameTaker, image_name, safe_name
 from detector.importing.labelling import NO_LABEL
 from detector.storage import functions
 from detector.storage.sample_records import SampleRecord, read_records
-from detector.words import safe_cell
 from detector.workspace import Workspace
 
 #: The table inside a ZIP.

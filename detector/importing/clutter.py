@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from detector.words import count
+from detector.formatting import count
 
 # All compared without case. Names that begin with a dot are hidden files and need no entry of their own: .DS_Store,
 # ._picture.jpg, .Spotlight-V100, .Trashes, .fseventsd, .thumbnails, .@__thumb, .picasa.ini, .ipynb_checkpoints, .git.

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from detector.formatting import count
 from detector.imaging.formats import IMAGE_ENDINGS
 from detector.importing.labelling import NO_LABEL, LabelPlan, Splits, assign, counted_folders, planned_counts
 from detector.importing.splits import FILLER_WORDS, pure_split, split_word, words_of
 from detector.label_names import label_key
-from detector.words import count
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from detector.formatting import count
 from detector.importing.guessing import folder_levels, image_paths, split_names
 from detector.importing.labelling import LabelPlan, assign, counted_folders, planned_counts
 from detector.importing.splits import pure_split
-from detector.words import count
 
 if TYPE_CHECKING:
     from detector.importing.pending import Pending

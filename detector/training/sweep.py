@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from detector.freed_memory import give_back_freed_memory
+from detector.system.memory import give_back_freed_memory
 from detector.training.calibration import Floats, Ints, mean_log_loss, probabilities
 from detector.training.one_core import each_on_one_core
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow

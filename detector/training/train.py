@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from detector.errors import InvalidInput, NotTrainable
-from detector.freed_memory import give_back_freed_memory
+from detector.system.memory import give_back_freed_memory
 from detector.training.calibration import Floats, Ints, fit_temperature, probabilities
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel

@@ -13,7 +13,7 @@ from PIL import Image
 from detector.backbones.network import Backbone
 from detector.backbones.offline import STATISTICS_BLOCKS, StatisticsNetwork, load_classifier, load_offline
 from detector.backbones.registry import OFFLINE, get_spec
-from detector.priority import NICE
+from detector.system.priority import NICE
 from tests.backbones.independence import assert_independent_of_companions_and_position
 from tests.backbones.pictures import picture
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from detector.formatting import interval, percent, share
 from detector.storage import functions, models, samples
 from detector.storage.samples import SampleFilter, Sort
-from detector.words import interval, percent, share
 from tests.browser.archives import cifake_files, folder_files, picture, write_archive
 from tests.browser.conftest import Server
 from tests.shared_data import require

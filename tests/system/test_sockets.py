@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from detector.settings import load_settings
-from detector.sockets import answer_at_once
 from detector.storage import functions
+from detector.system.sockets import answer_at_once
 from detector.workspace import Workspace
 from tests.api.server import Server
 
