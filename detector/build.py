@@ -15,18 +15,17 @@ import numpy as np
 from detector.backbones import Backbone, fetch_weights
 from detector.embedding import embed_missing, function_backbone
 from detector.errors import NoModel, NotTrainable
-from detector.evaluation.thresholds import find_thresholds
-from detector.grouping import sample_groups
+from detector.imaging.groups import sample_groups
 from detector.locked_test import score_locked_test
 from detector.progress import Pace, Report, silent
 from detector.review_scores import ReviewScores
 from detector.serving import ServingModel, load_serving_model, serving_backbone
 from detector.storage import annotating, embeddings, functions, models, predictions, samples
+from detector.storage.embedding_file import stored_rows
 from detector.storage.functions import Function, Label
 from detector.storage.models import ModelRow
 from detector.storage.predictions import PredictionRow
 from detector.storage.samples import TrainingRow
-from detector.storage.stored_rows import stored_rows
 from detector.system.memory import give_back_freed_memory
 from detector.tolerance import refresh_thresholds
 from detector.training.model_file import write_model
@@ -35,6 +34,7 @@ from detector.training.out_of_fold import OutOfFold
 from detector.training.readiness import missing_sentence
 from detector.training.reduction import REDUCE_ABOVE
 from detector.training.scaling import Embeddings
+from detector.training.thresholds import find_thresholds
 from detector.training.train import TrainedModel, TrainingData, train
 from detector.workspace import Workspace
 

@@ -31,8 +31,8 @@ from detector.figures import (
     shorten,
 )
 from detector.formatting import FEWEST_FOR_RATE, count, decimal, interval_of, percent, rate_of, share
-from detector.label_names import spelling_among
 from detector.palette import PAPER, Theme, label_ink
+from detector.storage.label_names import spelling_among
 from detector.training.metrics import ConfidenceHistogram, CrossValidation, LabelScore, wilson_interval
 
 #: Below so many samples a figure says that they are few.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from detector.gallery.neighbours import delete_index
-from detector.storage import bin, functions, models
+from detector.storage import functions, models, trash
 from detector.storage.leavings import (
     forget_leavings,
     last_uses,
@@ -37,7 +37,7 @@ def delete_function(ws: Workspace, function_id: str) -> None:
 def empty_bin(ws: Workspace, function_id: str) -> int:
     """Remove what lies in the bin of a function for good, as `delete_function` does; returns how many samples."""
     used = last_uses(ws.db, function_id, only_bin=True)
-    emptied = bin.empty_bin(ws.db, function_id)
+    emptied = trash.empty_bin(ws.db, function_id)
     _behind(lambda: _remove(ws, used))
     return emptied
 

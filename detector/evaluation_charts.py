@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 
 from detector.evaluation.power_law import accuracy_at
 from detector.evaluation.results import LearningCurve, SourceScore, StressScore
-from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.figures import (
     PLAIN,
     SIZE,
@@ -25,6 +24,7 @@ from detector.figures import (
 from detector.formatting import FEWEST_FOR_RATE, count, interval_of, percent, rate_of, rate_of_images, share
 from detector.palette import PAPER, Theme, label_ink
 from detector.training.metrics import wilson_interval
+from detector.training.thresholds import CANT_TELL, Thresholds
 
 #: Rows of the figure of sources; the smallest sources are not drawn beyond it.
 MOST_SOURCES = 16

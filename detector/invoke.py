@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.errors import ImageError
-from detector.evaluation.thresholds import CANT_TELL
 from detector.imaging import decode_image
 from detector.serving import ServingModel, load_serving_model, serving_backbone
 from detector.storage.embeddings import as_stored
+from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 
 from detector.errors import InvalidInput, NotFound
 from detector.formatting import count
-from detector.label_names import label_key
 from detector.storage import functions, jobs, samples
 from detector.storage.functions import Label
+from detector.storage.label_names import label_key
 from detector.storage.label_twins import merge_labels, spelling_note, twins_among
 from detector.workspace import Workspace
 

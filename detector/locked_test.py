@@ -17,7 +17,7 @@ import numpy as np
 
 from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.formatting import count
-from detector.grouping import sample_groups
+from detector.imaging.groups import sample_groups
 from detector.jobs import request_build
 from detector.storage import embeddings, functions, models, samples
 from detector.storage.models import ModelRow

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from detector.label_names import spelling_among
+from detector.storage.label_names import spelling_among
 
 Theme = Literal["light", "dark"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from detector.evaluation.thresholds import DEFAULT_TOLERATED, needed_samples
 from detector.formatting import count, limit
 from detector.samplesets.builtin import photograph_paths
 from detector.storage import functions
 from detector.storage.functions import Function
+from detector.training.thresholds import DEFAULT_TOLERATED, needed_samples
 from detector.workspace import Workspace
 
 SAMPLE_NAME = "Built-in sample (simulation)"

@@ -11,7 +11,6 @@ import numpy as np
 
 from detector.backbones import get_backbone
 from detector.errors import BackboneUnavailable, NoModel, NotFound
-from detector.evaluation.thresholds import Thresholds, never_validated
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
@@ -19,6 +18,7 @@ from detector.tolerance import thresholds_of
 from detector.training.linear_model import LinearModel
 from detector.training.model_file import read_model
 from detector.training.readiness import missing_sentence
+from detector.training.thresholds import Thresholds, never_validated
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:

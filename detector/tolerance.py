@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detector.evaluation.thresholds import Thresholds, check_tolerated, find_thresholds, images_needed, never_validated
-from detector.grouping import sample_groups
+from detector.imaging.groups import sample_groups
 from detector.storage import functions, models, samples
 from detector.storage.models import ModelRow
 from detector.training.out_of_fold import OutOfFold
+from detector.training.thresholds import Thresholds, check_tolerated, find_thresholds, images_needed, never_validated
 from detector.workspace import Workspace
 
 

@@ -29,8 +29,8 @@ from detector.importing.opening import open_source
 from detector.importing.pending import Pending, is_parquet_file
 from detector.importing.plan_words import unread_tables
 from detector.importing.table_columns import Matched, names_label
-from detector.label_names import label_key, spelling_among
 from detector.storage import functions
+from detector.storage.label_names import label_key, spelling_among
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from detector.importing.opening import open_source
 from detector.importing.pending import Pending
 from detector.importing.plan_words import found_sentence, table_sentences, unread_tables
 from detector.importing.table_columns import Matched
-from detector.label_names import spelling_among
+from detector.storage.label_names import spelling_among
 from pages._label_table import label_table
 from pages._state import escape, workspace
 

@@ -19,8 +19,8 @@ from detector.jobs import annotated
 from detector.locked_test import give_back, put_aside_samples
 from detector.source_tags import set_source
 from detector.storage import annotating
-from detector.storage.bin import delete_samples, restore_samples
 from detector.storage.functions import Label
+from detector.storage.trash import delete_samples, restore_samples
 from pages._gallery import select
 from pages._review_filters import View
 from pages._state import escape, workspace

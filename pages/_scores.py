@@ -6,11 +6,11 @@ import streamlit as st
 
 from detector import charts, evaluation_charts
 from detector.evaluation.summary import ROUGH_BELOW, Unseen, of_the_images, worst_unseen
-from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.formatting import FEWEST_FOR_RATE, count, decimal, interval_of, limit, percent, rate_of, share
-from detector.label_names import label_key, spelling_among
 from detector.palette import Theme, label_inks
+from detector.storage.label_names import label_key, spelling_among
 from detector.training.metrics import CrossValidation
+from detector.training.thresholds import CANT_TELL, Thresholds
 from pages._figure import figure_card
 from pages._state import escape, import_link
 from pages._style import card

@@ -10,16 +10,16 @@ from detector import bench
 from detector.backbones import SPECS, resolve
 from detector.deletion import delete_function
 from detector.errors import DetectorError, NotFound
-from detector.evaluation.thresholds import how_many_images
 from detector.formatting import count, file_size, interval_of, rate_of
 from detector.importing.batch import sample_payload
 from detector.jobs import request_build, request_import
-from detector.label_names import typed_labels
 from detector.sample_function import create_sample_function, sample_limit_note
 from detector.samplesets.builtin import BUILTIN_NOTE
 from detector.storage import functions
 from detector.storage.database import new_id
 from detector.storage.functions import FunctionSummary
+from detector.storage.label_names import typed_labels
+from detector.training.thresholds import how_many_images
 from pages._first_field import focus_first_field
 from pages._sidebar import but
 from pages._state import NOT_THERE, current_function, escape, go, heading, names_another, workspace

@@ -7,7 +7,6 @@ from functools import partial
 import streamlit as st
 
 from detector.errors import DetectorError
-from detector.evaluation.thresholds import how_many_images
 from detector.formatting import ago, count
 from detector.import_report import OUTCOMES, report_csv
 from detector.importing.batch import cifake_payload
@@ -17,6 +16,7 @@ from detector.samplesets.cifake import require_cifake
 from detector.storage import imports, jobs
 from detector.storage.functions import Function
 from detector.storage.imports import ImportBatch
+from detector.training.thresholds import how_many_images
 from pages._import_ways import from_files, from_folder, from_zip, given_files
 from pages._jobs import jobs_of
 from pages._label_plan import label_plan

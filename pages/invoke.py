@@ -11,7 +11,6 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from detector.errors import ImageError, NoModel
-from detector.evaluation.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
 from detector.formatting import (
     count,
     duration,
@@ -33,6 +32,7 @@ from detector.serving import what_is_missing
 from detector.storage import imports, models
 from detector.storage.models import ModelRow
 from detector.tolerance import set_tolerated, why_never_sure, with_thresholds
+from detector.training.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
 from pages._state import (
     IMAGE_TYPES,
     escape,

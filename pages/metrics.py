@@ -8,7 +8,6 @@ import streamlit as st
 
 from detector.evaluation.report import read_audit
 from detector.evaluation.summary import unseen_sources
-from detector.evaluation.thresholds import Thresholds
 from detector.formatting import ago, count, duration
 from detector.jobs import request_build
 from detector.palette import Theme
@@ -18,6 +17,7 @@ from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.tolerance import why_never_sure, with_thresholds
 from detector.training.metrics import CrossValidation
+from detector.training.thresholds import Thresholds
 from pages._audit import duplicates_line, learning_card, sources_card, stress_card
 from pages._expert import expert_settings
 from pages._guessed_sources import guessed_sources

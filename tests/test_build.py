@@ -20,7 +20,7 @@ from detector.gallery.selection import Gallery
 from detector.imaging import sha256_hex
 from detector.invoke import Verdict, invoke
 from detector.serving import load_serving_model
-from detector.storage import annotating, bin, embeddings, functions, models, samples
+from detector.storage import annotating, embeddings, functions, models, samples, trash
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.samples import Sample, SampleFilter
@@ -200,14 +200,14 @@ def test_labels_newer_than_the_model_are_counted_whatever_was_done_to_them(ws: W
     annotating.undo_last(ws.db, function.id)
     # The second sample has no label, the third has its old one again.
     assert newer() == 2
-    bin.delete_samples(ws.db, function.id, reals[:1])
+    trash.delete_samples(ws.db, function.id, reals[:1])
     assert newer() == 1
     build(ws, function.id)
     assert newer() == 0
     annotating.undo_last(ws.db, function.id)
     assert newer() == 1
     build(ws, function.id)
-    bin.restore_samples(ws.db, function.id, reals[:1])
+    trash.restore_samples(ws.db, function.id, reals[:1])
     assert newer() == 0
 
 
@@ -512,7 +512,7 @@ def test_fixed_settings_are_obeyed_and_make_a_new_version(ws: Workspace) -> None
 def test_deleted_samples_leave_the_training(ws: Workspace) -> None:
     function, first = _built(ws)
     gone = next(iter(_samples(ws, function).values()))
-    bin.delete_samples(ws.db, function.id, [gone.id])
+    trash.delete_samples(ws.db, function.id, [gone.id])
     second = build(ws, function.id).model
     assert second is not None
     assert second.sample_count == first.sample_count - 1

@@ -11,7 +11,7 @@ import pytest
 from detector.build import build
 from detector.deletion import delete_function, empty_bin, sweep_leavings
 from detector.importing.storing import store_image
-from detector.storage import bin, functions, imports, models, samples
+from detector.storage import functions, imports, models, samples, trash
 from detector.storage.imports import NewSample
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, labelled_function, make_image, workspace
@@ -87,7 +87,7 @@ def test_an_emptied_bin_takes_its_pictures_but_not_those_of_other_functions(ws: 
     function, other = labelled_function(ws, 2), empty_function(ws, "Other")
     add_images(ws, other, images(1))
     asked = samples.find_samples(ws.db, function.id)
-    bin.delete_samples(ws.db, function.id, [sample.id for sample in asked])
+    trash.delete_samples(ws.db, function.id, [sample.id for sample in asked])
     assert sweep_leavings(ws) == 0
     assert empty_bin(ws, function.id) == 4
     assert files(ws, "images") == hashes(ws, other.id)

@@ -8,8 +8,8 @@ import pytest
 
 from detector import evaluation_charts as charts
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
-from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.palette import Theme, label_ink
+from detector.training.thresholds import CANT_TELL, Thresholds
 
 LABELS = ("real", "synthetic")
 

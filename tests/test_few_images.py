@@ -15,12 +15,12 @@ from streamlit.testing.v1 import AppTest
 from detector import charts, evaluation_charts, training_charts
 from detector.build import build
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
-from detector.evaluation.thresholds import DEFAULT_TOLERATED, find_thresholds, how_many_images
 from detector.locked_test import put_aside_share
 from detector.sample_function import SAMPLE_NAME, SAMPLE_TOLERATED, find_sample_function
 from detector.storage import functions, jobs
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.sweep import SweepRow
+from detector.training.thresholds import DEFAULT_TOLERATED, find_thresholds, how_many_images
 from detector.workspace import Workspace
 from pages import _state
 from tests.app_server import CHECKOUT

@@ -16,10 +16,10 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from detector.build import build
 from detector.errors import ImageError
-from detector.evaluation.thresholds import CANT_TELL
 from detector.invoke import Verdict, invoke, judge_anew
 from detector.storage import functions, jobs, samples
 from detector.tolerance import set_tolerated
+from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
 from pages import _state
 from tests.app_server import CHECKOUT

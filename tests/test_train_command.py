@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from detector.storage import functions, imports, samples
-from detector.storage.bin import delete_samples, empty_bin
+from detector.storage.trash import delete_samples, empty_bin
 from tests.command_line import CHECKOUT, OFFLINE, Ran, environment, run, run_here
 from tests.factories import workspace, write_zip
 from tests.made_folders import made_image, make_folder

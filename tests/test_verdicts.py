@@ -6,11 +6,11 @@ import pytest
 
 from detector.build import build, put_back
 from detector.errors import InvalidInput
-from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.invoke import Verdict, invoke
 from detector.storage import functions, models
 from detector.tolerance import set_tolerated
 from detector.training.model_file import read_model
+from detector.training.thresholds import CANT_TELL, Thresholds
 from tests.factories import label_ids, labelled_function, make_image, workspace
 
 #: Nine images of another label vouch for a threshold at this share.

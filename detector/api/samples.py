@@ -38,8 +38,8 @@ from detector.api.wire import (
 )
 from detector.errors import Conflict, InvalidInput, NotFound
 from detector.storage import annotating, functions, samples
-from detector.storage.bin import delete_samples
 from detector.storage.samples import Position, SampleFilter, Sort
+from detector.storage.trash import delete_samples
 
 MAX_BATCH = 1000
 

@@ -30,8 +30,8 @@ from threadpoolctl import threadpool_limits
 
 from detector.backbones.bfloat16 import BY_WAY_OF_FLOAT32, calculates_bfloat16, rounded_products
 from detector.backbones.registry import BackboneSpec
+from detector.backbones.torchscript import without_python
 from detector.backbones.views import DETAIL, PREPROCESSING_VERSION, WHOLE, PreparedViews, prepare_views
-from detector.backbones.without_python import without_python
 from detector.errors import InvalidInput
 from detector.imaging.normalise import Normalisation, normalised
 from detector.system.memory import keep_freed_memory

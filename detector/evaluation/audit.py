@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from detector.errors import NotAuditable
+from detector.evaluation.audit_data import Material, load_material
 from detector.evaluation.duplicates import measure_duplicates
 from detector.evaluation.learning_curve import measure_learning_curve
-from detector.evaluation.material import Material, load_material
 from detector.evaluation.report import (
     DUPLICATES,
     LEARNING_CURVE,

@@ -21,7 +21,7 @@ from detector.training.metrics import Z95
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
-    from detector.evaluation.material import Material
+    from detector.evaluation.audit_data import Material
 
 #: Longer lists are cut: whoever has mended these asks again.
 MOST_LISTED = 200

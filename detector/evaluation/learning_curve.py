@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detector.evaluation.material import Material
+from detector.evaluation.audit_data import Material
 from detector.evaluation.power_law import accuracy_at
 from detector.evaluation.results import LearningCurve, LearningPoint
 from detector.progress import Report, silent

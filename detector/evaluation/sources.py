@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.evaluation.material import Material
+from detector.evaluation.audit_data import Material
 from detector.evaluation.results import Sources, SourceScore
 from detector.progress import Pace, Report, silent
 from detector.training.calibration import Ints

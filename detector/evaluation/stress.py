@@ -17,7 +17,7 @@ from detector.backbones import Backbone
 from detector.backbones.pipeline import embed_files
 from detector.backbones.views import WHOLE
 from detector.errors import ImageError, NotFound
-from detector.evaluation.material import Material
+from detector.evaluation.audit_data import Material
 from detector.evaluation.results import STRESSES, StressScore
 from detector.imaging import decode_image
 from detector.progress import Pace, Report, silent

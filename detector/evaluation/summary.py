@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from detector.evaluation.report import Audit
 from detector.evaluation.results import SourceScore, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
-from detector.evaluation.thresholds import Thresholds, how_many_images
 from detector.formatting import (
     FEWEST_FOR_RATE,
     all_labels,
@@ -19,6 +18,7 @@ from detector.formatting import (
     share,
 )
 from detector.training.metrics import CrossValidation, wilson_interval
+from detector.training.thresholds import Thresholds, how_many_images
 
 #: Below this many images a figure is a rough one, whatever it is.
 ROUGH_BELOW = 200

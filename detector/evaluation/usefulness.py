@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from detector.training.calibration import Floats
-from detector.training.one_core import on_one_core
+from detector.training.single_thread import on_one_core
 
 #: How many are chosen to be unlike one another; more than anybody labels between two trainings.
 DIVERSE = 300

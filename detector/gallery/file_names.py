@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from detector.imaging.formats import ENDINGS_BY_FORMAT, IMAGE_ENDINGS
 from detector.importing.clutter import is_clutter
-from detector.label_names import label_key
+from detector.storage.label_names import label_key
 
 #: Linux allows 255 bytes a name; unpacking puts folders before it, and Windows has 260 characters for all together.
 _MOST_BYTES = 160

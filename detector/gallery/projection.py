@@ -40,7 +40,7 @@ class Projection:
         # Here, not above: looking neighbours up needs no torch, and the server must not wait for it.
         import torch
 
-        from detector.training.one_core import on_one_core
+        from detector.training.single_thread import on_one_core
 
         centre = embeddings[:_LEARN_FROM].mean(axis=0, dtype=np.float64).astype(np.float32)
         rows = torch.from_numpy(embeddings[:_LEARN_FROM] - centre)
@@ -61,7 +61,7 @@ class Projection:
         """(n, d) float32 -> (n, p) float16 unit vectors: products of two rows come near their similarity."""
         import torch
 
-        from detector.training.one_core import on_one_core
+        from detector.training.single_thread import on_one_core
 
         rows, directions = torch.from_numpy(embeddings), torch.from_numpy(self.directions)
         # Centred afterwards: a centred copy of a large chunk would be as large.

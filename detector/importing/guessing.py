@@ -14,7 +14,7 @@ from detector.formatting import count
 from detector.imaging.formats import IMAGE_ENDINGS
 from detector.importing.labelling import NO_LABEL, LabelPlan, Splits, assign, counted_folders, planned_counts
 from detector.importing.splits import FILLER_WORDS, pure_split, split_word, words_of
-from detector.label_names import label_key
+from detector.storage.label_names import label_key
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from detector.errors import InvalidInput
 from detector.importing.entries import Entry
 from detector.importing.splits import Split, named_split, pure_split
-from detector.label_names import label_key
+from detector.storage.label_names import label_key
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row

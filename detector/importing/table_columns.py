@@ -11,7 +11,7 @@ from typing import Any, Self
 from detector.errors import InvalidInput
 from detector.importing.table_files import FileIndex
 from detector.importing.tables import LabelTable, ends_like_image
-from detector.label_names import label_key
+from detector.storage.label_names import label_key
 
 # The surest names first.
 _FILE_NAMES = (

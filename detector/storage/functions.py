@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import Conflict, InvalidInput, NotFound
-from detector.label_names import is_blank, label_key, looks
 from detector.storage.database import Database, new_id, now
 from detector.storage.known_labels import (
     KnownLabels,
@@ -18,6 +17,7 @@ from detector.storage.known_labels import (
     stored_spelling,
     without_controls,
 )
+from detector.storage.label_names import is_blank, label_key, looks
 from detector.storage.leavings import note_leavings
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision

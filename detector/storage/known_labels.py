@@ -7,7 +7,7 @@ from unicodedata import category, normalize
 
 from sqlalchemy import Connection, select
 
-from detector.label_names import label_key
+from detector.storage.label_names import label_key
 from detector.storage.schema import functions, labels
 
 

@@ -13,10 +13,10 @@ from unicodedata import is_normalized
 from sqlalchemy import case, delete, func, insert, literal, select, update
 
 from detector.errors import InvalidInput, NotFound
-from detector.label_names import label_key
 from detector.storage.annotating import MERGE, moment_of_change
 from detector.storage.database import Database, new_id
 from detector.storage.functions import Label, list_labels
+from detector.storage.label_names import label_key
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, jobs, labels, samples

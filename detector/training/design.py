@@ -19,8 +19,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from detector.training.one_core import on_one_core
 from detector.training.scaling import LARGE
+from detector.training.single_thread import on_one_core
 
 # On 2,000 images (2,912 features, 50 regressions) 32 directions need as few iterations as 100 or as all 2,000, and take
 # the least time to find and to use.

@@ -18,8 +18,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from detector.training.one_core import on_one_core
 from detector.training.scaling import LARGE, Embeddings, FeatureScaling
+from detector.training.single_thread import on_one_core
 
 #: Up to so many samples nothing is reduced.
 REDUCE_ABOVE = LARGE

@@ -10,7 +10,7 @@ import torch
 
 from detector.training.calibration import Floats, Ints
 from detector.training.options import VIEW_SETS
-from detector.training.prepared import PreparedSamples
+from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import Embeddings, row_chunks
 from detector.training.solver import SWEEP_TOLERANCE, solve
 from detector.training.sweep import prepare_choice, sample_weights

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from detector.training.design import Design
-from detector.training.one_core import on_one_core
 from detector.training.scaling import LARGE
+from detector.training.single_thread import on_one_core
 
 HISTORY = 6
 LINE_SEARCH_STEPS = 12

@@ -13,12 +13,12 @@ import torch
 
 from detector.system.memory import give_back_freed_memory
 from detector.training.calibration import Floats, Ints, mean_log_loss, probabilities
-from detector.training.one_core import each_on_one_core
+from detector.training.gram_cache import REMEMBERED, content_digest
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
 from detector.training.options import SweepSettings as SweepSettings  # callers of a sweep find its settings here too
-from detector.training.prepared import PreparedSamples, gram_of, prepare
-from detector.training.remembered import REMEMBERED, content_digest
+from detector.training.precomputed import PreparedSamples, gram_of, prepare
 from detector.training.scaling import LARGE, STANDARDISE, Embeddings, fit_scaling
+from detector.training.single_thread import each_on_one_core
 from detector.training.solver import LARGE_BLOCK_NUMBERS, solve
 
 # Up to so many samples each scaling is tried on a core of its own, with more all cores work on one after the other.

@@ -18,7 +18,7 @@ from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.options import DETAIL, WHOLE, Candidate, Options, SweepRow, SweepSettings, sweep_options
-from detector.training.prepared import PreparedSamples
+from detector.training.precomputed import PreparedSamples
 from detector.training.readiness import MIN_SAMPLES, missing_sentence
 from detector.training.scaling import LARGE, Embeddings, Rows, row_chunks
 from detector.training.solver import EXACT_TOLERANCE, solve

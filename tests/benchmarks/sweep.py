@@ -17,8 +17,8 @@ from detector.settings import Settings
 from detector.storage import embeddings, functions, models, samples
 from detector.training.calibration import mean_log_loss
 from detector.training.folds import make_folds
+from detector.training.gram_cache import REMEMBERED
 from detector.training.options import WHOLE, Options, SweepRow, SweepSettings, sweep_options
-from detector.training.remembered import REMEMBERED
 from detector.training.scaling import STANDARDISE
 from detector.training.sweep import sweep
 from detector.workspace import Workspace

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.evaluation.material import Material
+from detector.evaluation.audit_data import Material
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
 from detector.training.options import SweepSettings

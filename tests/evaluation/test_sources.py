@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from detector.evaluation.material import Material
+from detector.evaluation.audit_data import Material
 from detector.evaluation.results import Sources
 from detector.evaluation.sources import measure_sources
 from detector.training.options import SweepSettings

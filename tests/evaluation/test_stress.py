@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from detector.build import build
 from detector.embedding import function_backbone
-from detector.evaluation.material import load_material
+from detector.evaluation.audit_data import load_material
 from detector.evaluation.results import STRESSES, StressScore
 from detector.evaluation.stress import CHANGES, StressTest, choose_samples
 from detector.storage import functions

@@ -9,8 +9,8 @@ from detector.evaluation.report import PARTS, Audit
 from detector.evaluation.results import LearningCurve, Sources, SourceScore, StressScore
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import large_sources, summarise, unseen_sources, worst_unseen
-from detector.evaluation.thresholds import Thresholds
 from detector.training.metrics import cross_validation_metrics
+from detector.training.thresholds import Thresholds
 from tests.evaluation.materials import model_row
 
 

@@ -16,11 +16,11 @@ from detector.errors import NotFound
 from detector.formatting import day, moment
 from detector.gallery.detail import SampleDetail, sample_detail
 from detector.storage import annotating, embeddings, evaluations, functions, models, samples
-from detector.storage.bin import delete_samples
 from detector.storage.evaluations import Flip
 from detector.storage.functions import Function
 from detector.storage.sample_records import label_confidences
 from detector.storage.samples import SampleFilter
+from detector.storage.trash import delete_samples
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, label_ids, labelled_function, make_image, workspace
 

@@ -18,12 +18,12 @@ from detector.imaging import sha256_hex
 from detector.importing.batch import run_import, zip_payload
 from detector.importing.guessing import suggest_plan
 from detector.storage import annotating, functions, imports, predictions, samples
-from detector.storage.bin import delete_samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.models import add_model
 from detector.storage.predictions import PredictionRow, ReviewScore
 from detector.storage.samples import SampleFilter
+from detector.storage.trash import delete_samples
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, labelled_function, make_image, workspace
 

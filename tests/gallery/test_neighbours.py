@@ -11,7 +11,7 @@ from detector.build import build
 from detector.gallery.neighbours import Neighbour, nearest
 from detector.gallery.projection import DIMENSIONS, Projection
 from detector.settings import Settings
-from detector.storage import bin, embeddings, functions, samples
+from detector.storage import embeddings, functions, samples, trash
 from detector.storage.functions import Function
 from detector.workspace import Workspace
 from tests.factories import add_images, labelled_function, make_image, near_duplicate, workspace
@@ -65,17 +65,17 @@ def test_as_many_as_asked_for_and_no_more_than_there_are(ws: Workspace) -> None:
 
 def test_what_lies_in_the_bin_is_nobodys_neighbour_and_comes_back(ws: Workspace) -> None:
     function, ids = _built(ws)
-    bin.delete_samples(ws.db, function.id, [ids["twin.png"]])
+    trash.delete_samples(ws.db, function.id, [ids["twin.png"]])
     assert ids["twin.png"] not in {item.sample_id for item in nearest(ws, function.id, ids["real-0.png"], 500)}
     assert nearest(ws, function.id, ids["twin.png"])[0].sample_id == ids["real-0.png"]
-    bin.restore_samples(ws.db, function.id, [ids["twin.png"]])
+    trash.restore_samples(ws.db, function.id, [ids["twin.png"]])
     assert nearest(ws, function.id, ids["real-0.png"])[0].sample_id == ids["twin.png"]
 
 
 def test_what_was_removed_for_good_is_neither_asked_about_nor_found(ws: Workspace) -> None:
     function, ids = _built(ws)
-    bin.delete_samples(ws.db, function.id, [ids["twin.png"]])
-    bin.empty_bin(ws.db, function.id)
+    trash.delete_samples(ws.db, function.id, [ids["twin.png"]])
+    trash.empty_bin(ws.db, function.id)
     assert nearest(ws, function.id, ids["twin.png"]) == []
     found = nearest(ws, function.id, ids["real-0.png"])
     assert len(found) == 5

@@ -16,11 +16,11 @@ from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Gallery
 from detector.storage import annotating, functions, gallery_rows, predictions
 from detector.storage import samples as stored
-from detector.storage.bin import delete_samples, empty_bin, restore_samples
 from detector.storage.evaluations import Flip, write_part
 from detector.storage.functions import Function
 from detector.storage.predictions import PredictionRow, ReviewScore
 from detector.storage.schema import annotation_history, models, samples
+from detector.storage.trash import delete_samples, empty_bin, restore_samples
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, make_image, near_duplicate, workspace
 from tests.made_samples import made_function

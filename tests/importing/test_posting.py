@@ -9,7 +9,7 @@ import pytest
 
 from detector.errors import Conflict, InvalidInput, NotAnImage, NotFound
 from detector.importing.posting import Post, SamplePoster
-from detector.storage import bin, functions, imports, jobs, samples
+from detector.storage import functions, imports, jobs, samples, trash
 from tests.factories import empty_function, label_ids, make_image, workspace
 
 
@@ -57,7 +57,7 @@ def test_a_binned_sample_posted_again_is_a_new_one(tmp_path: Path) -> None:
     function = empty_function(ws)
     poster = SamplePoster(ws)
     first = poster.post(Post(function.id, make_image(1), label_name="real", external_id="a"))
-    bin.delete_samples(ws.db, function.id, [first])
+    trash.delete_samples(ws.db, function.id, [first])
     second = poster.post(Post(function.id, make_image(1), sample_sets=("x",)))
     found = samples.get_sample(ws.db, second)
     assert (found.label_id, found.external_id, found.sample_sets) == (None, None, ["x"])

@@ -8,8 +8,8 @@ import pytest
 
 from detector.storage import annotating, functions, samples
 from detector.storage.annotating import Undone
-from detector.storage.bin import delete_samples
 from detector.storage.functions import Function
+from detector.storage.trash import delete_samples
 from detector.workspace import Workspace
 from tests.factories import empty_function, label_ids, labelled_function, workspace
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.storage import bin, embeddings, samples
+from detector.storage import embeddings, samples, trash
 from detector.storage.functions import Function
 from detector.workspace import Workspace
 from tests.factories import empty_function, labelled_function, workspace
@@ -72,7 +72,7 @@ def test_only_what_is_neither_embedded_nor_failed_is_missing(ws: Workspace, func
     # A failure is written once, however often it is met.
     embeddings.write_embeddings(ws.db, KEY, [], [(two, "damaged")])
     [sample] = [row for row in samples.find_samples(ws.db, function.id) if row.image_hash == three]
-    bin.delete_samples(ws.db, function.id, [sample.id])
+    trash.delete_samples(ws.db, function.id, [sample.id])
     assert embeddings.missing_images(ws.db, function.id, KEY) == [four]
     assert len(embeddings.missing_images(ws.db, function.id, "another key")) == 3
 

@@ -10,7 +10,7 @@ from unicodedata import normalize
 import pytest
 
 from detector.errors import Conflict, InvalidInput, NotFound
-from detector.storage import annotating, bin, functions, predictions, samples
+from detector.storage import annotating, functions, predictions, samples, trash
 from detector.storage.predictions import PredictionRow
 from detector.workspace import Workspace
 from tests.factories import empty_function, label_ids, labelled_function, workspace
@@ -103,7 +103,7 @@ def test_the_list_counts_samples_and_annotations_but_not_deleted_ones(ws: Worksp
     function = labelled_function(ws, 3)
     ids = samples.matching_ids(ws.db, function.id, samples.SampleFilter())
     annotating.annotate(ws.db, ids[:1], None)
-    bin.delete_samples(ws.db, function.id, ids[1:2])
+    trash.delete_samples(ws.db, function.id, ids[1:2])
     [line] = functions.list_functions(ws.db)
     assert (line.sample_count, line.annotated_count, line.model_version, line.accuracy) == (5, 4, None, None)
     assert not line.busy

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from detector.errors import NotFound
-from detector.storage import annotating, bin, imports, samples
+from detector.storage import annotating, imports, samples, trash
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
 from detector.storage.schema import annotation_history
@@ -93,7 +93,7 @@ def test_a_deleted_sample_comes_back_with_its_annotation(ws: Workspace, function
     ids = label_ids(ws, function)
     item = new_sample(ws, make_image(1), "a.png", label_id=ids["real"])
     [first] = imports.add_samples(ws.db, function.id, _batch(ws, function), [item])
-    bin.delete_samples(ws.db, function.id, [first.sample_id])
+    trash.delete_samples(ws.db, function.id, [first.sample_id])
     batch = _batch(ws, function)
     [again] = imports.add_samples(ws.db, function.id, batch, [new_sample(ws, make_image(1), "b.png")])
     sample = samples.get_sample(ws.db, first.sample_id)
@@ -107,7 +107,7 @@ def test_a_deleted_sample_that_comes_back_under_another_label_is_reported(ws: Wo
     ids = label_ids(ws, function)
     item = new_sample(ws, make_image(1), "a.png", label_id=ids["real"])
     [first] = imports.add_samples(ws.db, function.id, _batch(ws, function), [item])
-    bin.delete_samples(ws.db, function.id, [first.sample_id])
+    trash.delete_samples(ws.db, function.id, [first.sample_id])
     batch = _batch(ws, function)
     other = new_sample(ws, make_image(1), "a.png", label_id=ids["synthetic"])
     [again] = imports.add_samples(ws.db, function.id, batch, [other])

@@ -11,7 +11,7 @@ from detector.errors import InvalidInput, NotFound
 from detector.gallery.detail import sample_detail
 from detector.invoke import invoke
 from detector.jobs import annotated, run_pending
-from detector.storage import annotating, bin, functions, imports, jobs, models, predictions, samples
+from detector.storage import annotating, functions, imports, jobs, models, predictions, samples, trash
 from detector.storage.functions import Function
 from detector.storage.label_twins import merge_labels, spelling_note, twins
 from detector.storage.predictions import PredictionRow
@@ -88,12 +88,12 @@ def test_a_merge_moves_every_sample_with_a_line_in_its_history(ws: Workspace) ->
     annotating.annotate(ws.db, moving[2:], None)
     annotating.annotate(ws.db, moving[2:], ids[NFD], by="api")
     samples.set_split(ws.db, function.id, moving[:1], "test")
-    bin.delete_samples(ws.db, function.id, moving[1:2])
+    trash.delete_samples(ws.db, function.id, moving[1:2])
     given = annotating.history(ws.db, moving[2])
     revision = functions_revision(ws, function)
     assert merge_labels(ws.db, ids[NFD], ids[NFC]) == 3
     assert functions_revision(ws, function) > revision
-    bin.restore_samples(ws.db, function.id, moving[1:2])
+    trash.restore_samples(ws.db, function.id, moving[1:2])
     after = {row.id: row for row in samples.find_samples(ws.db, function.id)}
     assert {after[key].label_id for key in moving} == {ids[NFC]}
     assert after[moving[0]].split == "test"

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from detector.errors import InvalidInput, NotFound
-from detector.storage import annotating, bin, imports, predictions, samples
+from detector.storage import annotating, imports, predictions, samples, trash
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.predictions import PredictionRow
@@ -84,7 +84,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
             if row.label_id is not None:
                 moment = float(chance.randrange(5))
                 connection.execute(update(table).where(table.c.id == row.id).values(annotated_at=moment))
-    bin.delete_samples(ws.db, function.id, [rows[7].id])
+    trash.delete_samples(ws.db, function.id, [rows[7].id])
     stranger = empty_function(ws, "Other")
     imports.add_samples(ws.db, stranger.id, None, [_row(3, None, "camera")])
     return Gallery(ws, function, ids, batches, batch_of)
@@ -256,15 +256,15 @@ def test_more_ids_than_one_statement_takes_are_annotated(ws: Workspace, function
     added = imports.add_samples(ws.db, function.id, None, items)
     ids = [item.sample_id for item in added]
     assert annotating.annotate(ws.db, ids, label_ids(ws, function)["real"]) == 5100
-    assert bin.delete_samples(ws.db, function.id, ids) == 5100
+    assert trash.delete_samples(ws.db, function.id, ids) == 5100
     assert samples.count_samples(ws.db, function.id) == 0
 
 
 def test_deleted_samples_are_gone_from_everywhere_and_cannot_be_annotated(ws: Workspace, function: Function) -> None:
     ids = label_ids(ws, function)
     sample = _add(ws, function, 1, ids["real"])
-    assert bin.delete_samples(ws.db, function.id, [sample, "none"]) == 1
-    assert bin.delete_samples(ws.db, function.id, [sample]) == 0
+    assert trash.delete_samples(ws.db, function.id, [sample, "none"]) == 1
+    assert trash.delete_samples(ws.db, function.id, [sample]) == 0
     with pytest.raises(NotFound):
         samples.get_sample(ws.db, sample)
     assert annotating.annotate(ws.db, [sample], ids["synthetic"]) == 0

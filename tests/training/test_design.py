@@ -8,7 +8,7 @@ import torch
 
 from detector.training import design
 from detector.training.design import DIRECTIONS, Design, gram_matrix
-from detector.training.prepared import prepare
+from detector.training.precomputed import prepare
 from detector.training.scaling import fit_scaling
 from tests.training.factories import clouds
 

@@ -12,7 +12,7 @@ import torch
 from detector.training import reduction
 from detector.training.folds import make_folds
 from detector.training.options import SweepSettings, sweep_options
-from detector.training.prepared import prepare
+from detector.training.precomputed import prepare
 from detector.training.reduction import DIRECTIONS, REDUCE_ABOVE, worth_reducing
 from detector.training.scaling import fit_scaling
 from detector.training.sweep import sweep

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from detector.training.calibration import mean_log_loss
 from detector.training.folds import make_folds
-from detector.training.prepared import prepare
+from detector.training.precomputed import prepare
 from detector.training.scaling import fit_scaling
 from detector.training.solver import EXACT_TOLERANCE, SWEEP_TOLERANCE, solve
 from detector.training.sweep import fold_weights, sample_weights

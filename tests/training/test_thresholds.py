@@ -8,7 +8,7 @@ from scipy.special import expit, softmax
 from scipy.stats import beta
 
 from detector.errors import InvalidInput
-from detector.evaluation.thresholds import (
+from detector.training.thresholds import (
     CANT_TELL,
     Thresholds,
     accused_at_most,

@@ -13,7 +13,7 @@ from torch import nn
 from detector.backbones import network
 from detector.backbones.network import Backbone
 from detector.backbones.offline import load_offline
-from detector.backbones.without_python import without_python
+from detector.backbones.torchscript import without_python
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="networks on a graphics card stay as they are")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import InvalidInput
-from detector.label_names import is_blank, label_key, looks, spelling_among, typed_labels
+from detector.storage.label_names import is_blank, label_key, looks, spelling_among, typed_labels
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detector.storage import samples
-from detector.storage.bin import bin_ids, delete_samples, empty_bin, restore_samples
+from detector.storage.trash import bin_ids, delete_samples, empty_bin, restore_samples
 from tests.factories import labelled_function, workspace
 
 

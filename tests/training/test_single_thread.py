@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from detector.training.one_core import each_on_one_core, on_one_core
+from detector.training.single_thread import each_on_one_core, on_one_core
 
 
 def test_only_the_small_thread_is_limited():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.training import remembered
+from detector.training import gram_cache
 from detector.training.folds import make_folds
+from detector.training.gram_cache import RememberedSamples, content_digest
 from detector.training.options import SweepSettings, sweep_options
-from detector.training.prepared import PreparedSamples
-from detector.training.remembered import RememberedSamples, content_digest
+from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import STANDARDISE
 from detector.training.sweep import SweepResult, prepare_choice, sweep
 
@@ -58,7 +58,7 @@ def test_the_oldest_go_when_there_is_no_room_and_large_sets_are_not_kept() -> No
     for number in (2, 1, 0):
         kept.get(content_digest(sets[number]), WHOLE, lambda number=number: asked.append(number) or made[number])
     assert asked == [0]
-    assert content_digest(_embeddings(1, remembered.MOST_SAMPLES + 1)) is None
+    assert content_digest(_embeddings(1, gram_cache.MOST_SAMPLES + 1)) is None
 
 
 def test_a_sweep_after_some_labels_were_changed_gives_what_it_gives_without_a_memory(monkeypatch) -> None:

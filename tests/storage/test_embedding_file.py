@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.storage import stored_rows as module
+from detector.storage import embedding_file as module
+from detector.storage.embedding_file import stored_rows
 from detector.storage.embeddings import read_embeddings, write_embeddings
 from detector.storage.imports import add_samples
-from detector.storage.stored_rows import stored_rows
 from detector.workspace import Workspace
 from tests.factories import empty_function, make_image, new_sample, workspace
 

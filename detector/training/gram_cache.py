@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detector.training.prepared import PreparedSamples
+from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import Embeddings
 
 #: Larger sets are not remembered: their Gram matrices are large, and most of their training is something else.

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from detector.errors import NotAuditable
-from detector.grouping import sample_groups
+from detector.imaging.groups import sample_groups
 from detector.serving import load_serving_model
 from detector.storage import embeddings, models, samples
 from detector.storage.models import ModelRow
@@ -18,7 +18,7 @@ from detector.training.calibration import Floats, Ints
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
 from detector.training.out_of_fold import OutOfFold
-from detector.training.prepared import PreparedSamples
+from detector.training.precomputed import PreparedSamples
 from detector.training.refit import Settings
 from detector.training.sweep import prepare_choice
 from detector.training.train import training_set_fingerprint
