@@ -12,8 +12,8 @@ from starlette.middleware import Middleware
 
 from detector.addresses import BelowBasePath, base_path, below, first_page_routes
 from detector.api.app import ApiRoute, api_app, stop_api
+from detector.api.error_responses import answers_beside_the_api
 from detector.api.exports import export_routes
-from detector.api.failures import answers_beside_the_api
 from detector.api.last_word import LastWord
 from detector.api.media import picture_routes
 from detector.api.uploads import upload_routes

@@ -6,7 +6,7 @@ import logging
 
 import streamlit as st
 
-from detector.api.failures import note_trouble, said_over_the_network
+from detector.api.error_responses import note_trouble, said_over_the_network
 from detector.errors import DetectorError, StorageTrouble
 from detector.storage.trouble import storage_trouble
 from pages._state import escape

@@ -18,10 +18,10 @@ from detector.addresses import DOCUMENTATION, of_request
 from detector.api import functions, invokes, labels, samples
 from detector.api.admission import BodyMemory
 from detector.api.authentication import token_router
-from detector.api.bodies import BoundedBodies
-from detector.api.failures import answer_errors
-from detector.api.recording import CallRecorder
-from detector.api.resources import signed_in
+from detector.api.call_log import CallRecorder
+from detector.api.dependencies import signed_in
+from detector.api.error_responses import answer_errors
+from detector.api.request_bodies import BoundedBodies
 from detector.errors import PostsBusy
 from detector.importing.posting import SamplePoster
 from detector.invoke_queue import InvokeQueue, Places

@@ -16,7 +16,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from detector.api.wire import Words
+from detector.api.schemas import Words
 from detector.storage import keys
 from detector.storage.database import Database, now
 from detector.workspace import Workspace

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from detector import deletion, jobs
-from detector.api.resources import AskFirst, TheFunction, Ws, errors, signed_in
-from detector.api.wire import (
+from detector.api.dependencies import AskFirst, TheFunction, Ws, errors, signed_in
+from detector.api.schemas import (
     Deleted,
     FunctionChange,
     FunctionMetrics,

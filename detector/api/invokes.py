@@ -15,10 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from detector.api.authentication import bearer, caller
-from detector.api.bodies import Picture, body_guard, read_picture, read_pictures
-from detector.api.failures import status_of
-from detector.api.resources import TheFunction, errors
-from detector.api.wire import InvokeRequest, InvokeResponse, Message, Text, Wire, Words, plain
+from detector.api.dependencies import TheFunction, errors
+from detector.api.error_responses import status_of
+from detector.api.request_bodies import Picture, body_guard, read_picture, read_pictures
+from detector.api.schemas import InvokeRequest, InvokeResponse, Message, Text, Wire, Words, plain
 from detector.errors import Conflict, ImageError
 from detector.importing.posting import Post, SamplePoster
 from detector.invoke import Verdict

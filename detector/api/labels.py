@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from detector import jobs
-from detector.api.failures import Refused
-from detector.api.resources import AskFirst, TheFunction, TheLabel, Ws, errors, signed_in
-from detector.api.wire import Deleted, LabelChange, LabelConflict, LabelRequest, LabelResponse, prefixed
+from detector.api.dependencies import AskFirst, TheFunction, TheLabel, Ws, errors, signed_in
+from detector.api.error_responses import Refused
+from detector.api.schemas import Deleted, LabelChange, LabelConflict, LabelRequest, LabelResponse, prefixed
 from detector.errors import Conflict
 from detector.storage import functions
 

@@ -12,9 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from detector import jobs
-from detector.api.bodies import read_post
-from detector.api.failures import Refused
-from detector.api.resources import (
+from detector.api.dependencies import (
     AskFirst,
     Poster,
     PostPlaces,
@@ -25,7 +23,9 @@ from detector.api.resources import (
     sample_response,
     signed_in,
 )
-from detector.api.wire import (
+from detector.api.error_responses import Refused
+from detector.api.request_bodies import read_post
+from detector.api.schemas import (
     Annotation,
     AnnotationRequest,
     Deleted,

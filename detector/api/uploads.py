@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from detector.addresses import UPLOADS
-from detector.api.bodies import announced_length
-from detector.api.failures import said_over_the_network, status_of
+from detector.api.error_responses import said_over_the_network, status_of
+from detector.api.request_bodies import announced_length
 from detector.api.signing import function_of_upload, upload_name
 from detector.formatting import file_size
 from detector.importing.spool import begin_part

@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detector.api.admission import FREE_BYTES, BodyMemory, Share
-from detector.api.wire import InvokeRequest, SampleFields, SampleRequest
+from detector.api.schemas import InvokeRequest, SampleFields, SampleRequest
 from detector.errors import BodiesBusy, InvalidInput
 from detector.importing.posting import Post
 from detector.settings import Settings

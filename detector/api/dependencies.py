@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from detector.addresses import of_request
 from detector.api.authentication import Caller, bearer, caller
+from detector.api.schemas import Message, SampleResponse, plain
 from detector.api.signing import picture_path
-from detector.api.wire import Message, SampleResponse, plain
 from detector.errors import NotFound
 from detector.importing.posting import SamplePoster
 from detector.invoke_queue import Places

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.api.bodies import decode_data_uri
+from detector.api.request_bodies import decode_data_uri
 from detector.errors import InvalidInput
 
 DATA = bytes(range(256)) + b"\xfb\xff\xfe" * 5
