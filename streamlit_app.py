@@ -10,23 +10,23 @@ from typing import Any
 import streamlit as st
 from starlette.middleware import Middleware
 
-from detector.addresses import BelowBasePath, base_path, below, first_page_routes
 from detector.api.app import ApiRoute, api_app, stop_api
-from detector.api.error_responses import answers_beside_the_api
-from detector.api.exports import export_routes
-from detector.api.last_word import LastWord
-from detector.api.media import picture_routes
-from detector.api.uploads import upload_routes
 from detector.deletion import sweep_in_background
-from detector.dropped_files import DroppedFiles
 from detector.errors import DetectorError
-from detector.exposure import KnownHosts, LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.jobs import JobRunner
-from detector.proxies import ForwardedFor, TrustedProxies, leave_out_uvicorns_own
-from detector.request_heads import bound_heads
 from detector.settings import load_settings
-from detector.strangers import Strangers
 from detector.system.sockets import answer_at_once
+from detector.web.addresses import BelowBasePath, base_path, below, first_page_routes
+from detector.web.bind_guard import KnownHosts, LoopbackOnly, allowed_hosts, is_protected, require_protection
+from detector.web.dropped_files import DroppedFiles
+from detector.web.exports import export_routes
+from detector.web.failures import answers_beside_the_api
+from detector.web.last_word import LastWord
+from detector.web.media import picture_routes
+from detector.web.proxies import ForwardedFor, TrustedProxies, leave_out_uvicorns_own
+from detector.web.request_heads import bound_heads
+from detector.web.strangers import Strangers
+from detector.web.uploads import upload_routes
 from detector.workspace import Workspace
 from pages._failures import show_failure
 from pages._held_files import HeldFiles, largest_file

@@ -11,8 +11,8 @@ from typing import Any
 
 from detector.command_words import answer, json_option, say
 from detector.errors import InvalidInput
-from detector.password import PasswordHash
 from detector.storage import keys
+from detector.web.password import PasswordHash
 from detector.workspace import Workspace
 
 

@@ -6,9 +6,9 @@ import logging
 
 import streamlit as st
 
-from detector.api.error_responses import note_trouble, said_over_the_network
 from detector.errors import DetectorError, StorageTrouble
 from detector.storage.trouble import storage_trouble
+from detector.web.failures import note_trouble, said_over_the_network
 from pages._state import escape
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 
 
 class HeldFiles:
-    """What `detector.dropped_files.DroppedFiles` asks."""
+    """What `detector.web.dropped_files.DroppedFiles` asks."""
 
     def byte_count(self) -> int:
         return sum(len(file.data) for files in list(_store().file_storage.values()) for file in list(files.values()))

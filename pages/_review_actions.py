@@ -8,8 +8,6 @@ from html import escape as escape_html
 
 import streamlit as st
 
-from detector.addresses import from_page
-from detector.api.exports import Kind, export_path, selection_path
 from detector.deletion import empty_bin
 from detector.errors import NothingLeftToTrain
 from detector.formatting import count
@@ -21,6 +19,8 @@ from detector.source_tags import set_source
 from detector.storage import annotating
 from detector.storage.functions import Label
 from detector.storage.trash import delete_samples, restore_samples
+from detector.web.addresses import from_page
+from detector.web.exports import Kind, export_path, selection_path
 from pages._gallery import select
 from pages._review_filters import View
 from pages._state import escape, workspace

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detector.addresses import from_page
-from detector.api.signing import Kind, picture_path
 from detector.errors import NotFound
 from detector.formatting import percent
 from detector.gallery.detail import sample_detail
@@ -14,6 +12,8 @@ from detector.palette import PAPER, Ink, Theme, label_inks
 from detector.storage import samples
 from detector.storage.functions import Label
 from detector.storage.samples import Sample
+from detector.web.addresses import from_page
+from detector.web.signing import Kind, picture_path
 from pages._gallery import LabelKey, Large, Near, Tile
 from pages._state import workspace
 

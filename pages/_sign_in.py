@@ -6,8 +6,8 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from detector.errors import TooManyAttempts, WrongPassword
-from detector.password import PasswordGate
-from detector.strangers import CONNECTION_HEADER, Pass, signed_in
+from detector.web.password import PasswordGate
+from detector.web.strangers import CONNECTION_HEADER, Pass, signed_in
 from pages._state import workspace
 from pages._style import card
 

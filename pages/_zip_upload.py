@@ -7,8 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from detector.addresses import from_page
-from detector.api.signing import upload_name, upload_path, upload_token
+from detector.web.addresses import from_page
+from detector.web.signing import upload_name, upload_path, upload_token
 from pages._state import workspace
 
 _HTML = """

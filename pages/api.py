@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from detector.addresses import DOCUMENTATION, base_path, of_browser
 from detector.api.authentication import issue_token
 from detector.api.examples import TOKEN, Examples
 from detector.errors import DetectorError
@@ -15,6 +14,7 @@ from detector.formatting import ago, count
 from detector.storage import calls, functions, keys
 from detector.storage.functions import MAX_NAME
 from detector.storage.keys import ApiKey, NewKey
+from detector.web.addresses import DOCUMENTATION, base_path, of_browser
 from pages._first_field import focus_first_field
 from pages._state import NOT_THERE, PAGES, current_function, escape, go, heading, names_another, workspace
 from pages._style import card

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from detector.password import PasswordHash
 from detector.storage import keys
+from detector.web.password import PasswordHash
 from tests.factories import workspace
 
 CHECKOUT = Path(__file__).resolve().parents[1]

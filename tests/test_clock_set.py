@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from detector.api.signing import upload_token
 from detector.gallery.selection import Gallery
 from detector.jobs import BUILD
 from detector.storage import jobs, models, samples
+from detector.web.signing import upload_token
 from tests.api.server import SETTINGS, Server
 from tests.factories import images
 

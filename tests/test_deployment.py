@@ -22,8 +22,8 @@ from packaging.utils import canonicalize_name
 from streamlit import config as streamlit_config
 
 from detector.cli import build_parser
-from detector.password import PasswordHash
 from detector.settings import Settings
+from detector.web.password import PasswordHash
 from tests.app_server import end, wait_until_it_answers
 from tests.ports import free_port
 

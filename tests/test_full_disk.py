@@ -12,7 +12,6 @@ from sqlalchemy import select
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.sync.client import connect
 
-from detector.api.signing import upload_token
 from detector.importing.batch import zip_payload
 from detector.importing.labelling import LabelPlan
 from detector.jobs import BUILD, EVALUATE, IMPORT, request_audit, request_import
@@ -21,6 +20,7 @@ from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
 from detector.storage.jobs import Job
 from detector.storage.schema import evaluations, images
+from detector.web.signing import upload_token
 from tests.api.server import SETTINGS, Caller, Server
 from tests.factories import empty_function, label_ids, make_image, png, write_zip
 from tests.faulty_disk import Disk, image_files, left_over, small_disk

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from detector.api.signing import upload_token
 from detector.importing.spool import KEPT_SECONDS, sweep_spool
 from detector.jobs import JobRunner
+from detector.web.signing import upload_token
 from tests.api.server import Server
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.password import PasswordHash
+from detector.web.password import PasswordHash
 from tests.app_server import START_SECONDS, end, start_app, wait_until_it_answers
 from tests.ports import free_port
 

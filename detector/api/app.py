@@ -14,7 +14,6 @@ from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from detector.addresses import DOCUMENTATION, of_request
 from detector.api import functions, invokes, labels, samples
 from detector.api.admission import BodyMemory
 from detector.api.authentication import token_router
@@ -25,6 +24,7 @@ from detector.api.request_bodies import BoundedBodies
 from detector.errors import PostsBusy
 from detector.importing.posting import SamplePoster
 from detector.invoke_queue import InvokeQueue, Places
+from detector.web.addresses import DOCUMENTATION, of_request
 from detector.workspace import Workspace
 
 PREFIXES = ("/v1", "/v0.9", "/connect")
@@ -96,7 +96,7 @@ class ApiRoute(BaseRoute):
     Parameters
     ----------
     base : str
-        What stands before the prefixes, as of `detector.addresses.base_path`.
+        What stands before the prefixes, as of `detector.web.addresses.base_path`.
     """
 
     def __init__(self, app: ASGIApp, base: str = "") -> None:

@@ -9,16 +9,16 @@ from fastapi import Depends, Path, Request, Response, Security
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
-from detector.addresses import of_request
 from detector.api.authentication import Caller, bearer, caller
 from detector.api.schemas import Message, SampleResponse, plain
-from detector.api.signing import picture_path
 from detector.errors import NotFound
 from detector.importing.posting import SamplePoster
 from detector.invoke_queue import Places
 from detector.storage import functions, samples
 from detector.storage.functions import Function, Label
 from detector.storage.samples import Sample
+from detector.web.addresses import of_request
+from detector.web.signing import picture_path
 from detector.workspace import Workspace
 
 

@@ -13,8 +13,8 @@ import pytest
 import requests
 from streamlit.testing.v1 import AppTest
 
-from detector.api.signing import export_token, picture_path
 from detector.storage import functions, samples
+from detector.web.signing import export_token, picture_path
 from pages import _state
 from tests.api.server import Server
 from tests.app_server import CHECKOUT

@@ -14,10 +14,10 @@ pytest.importorskip("playwright", reason="playwright is not installed (requireme
 
 from playwright.sync_api import Browser, Locator, expect
 
-from detector.api.signing import upload_token
 from detector.jobs import request_build
 from detector.storage import functions, imports, keys, samples
 from detector.storage.functions import Function
+from detector.web.signing import upload_token
 from tests.browser.conftest import Server
 from tests.browser.dashboard import Dashboard
 from tests.factories import LABELS, add_images, empty_function, images, make_image, write_zip

@@ -12,9 +12,9 @@ pytest.importorskip("playwright", reason="playwright is not installed (requireme
 
 from playwright.sync_api import Browser, Page, expect
 
-from detector.attempts import FREE_FAILURES
-from detector.password import PasswordHash
 from detector.storage import functions
+from detector.web.password import PasswordHash
+from detector.web.throttling import FREE_FAILURES
 from pages._state import PAGES
 from tests.browser.conftest import Server
 from tests.factories import empty_function, make_image

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from detector.addresses import PICTURES
-from detector.api.signing import picture_allowed
 from detector.errors import ImageError, NotFound, StorageTrouble, StoredFileDamaged, StoredFileMissing
 from detector.imaging import decode_image, inspect_image
 from detector.imaging.thumbnail import is_whole_thumbnail
 from detector.storage import imports, samples
+from detector.web.addresses import PICTURES
+from detector.web.signing import picture_allowed
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)

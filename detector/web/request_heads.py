@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from starlette.datastructures import Headers
+
 #: Between two pieces of a body, or before the first. A signed address of ours has up to 8 kB.
 MOST_BYTES = 64 * 1024
 
@@ -56,3 +58,11 @@ def _response() -> bytes:
         b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
         b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
     )
+
+
+def announced_length(headers: Headers) -> int | None:
+    """What a request says of its body's length: 0 where it has none, None where it does not say."""
+    if "transfer-encoding" in headers:
+        return None
+    length = headers.get("content-length", "0")
+    return int(length) if length.isascii() and length.isdecimal() else None

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from detector.addresses import BelowBasePath, base_path, below, first_page_routes, from_page, of_browser, of_request
+from detector.web.addresses import BelowBasePath, base_path, below, first_page_routes, from_page, of_browser, of_request
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = ("functions", "import", "review", "metrics", "invoke", "api")

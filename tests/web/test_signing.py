@@ -7,7 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from detector.api.signing import (
+from detector.storage.database import Database, now
+from detector.web.signing import (
     _sign,
     export_order,
     export_token,
@@ -16,7 +17,6 @@ from detector.api.signing import (
     upload_name,
     upload_token,
 )
-from detector.storage.database import Database, now
 from tests.factories import workspace
 
 HASH = "ab" * 32

@@ -21,8 +21,6 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from detector.api.exports import export_path, export_routes, selection_path
-from detector.api.signing import export_token
 from detector.gallery.filters import ANY, GalleryFilter, Order
 from detector.imaging import sha256_hex
 from detector.importing.spool import SELECTION_ENDING
@@ -31,6 +29,8 @@ from detector.storage.blobs import Blobs
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.samples import SampleFilter
+from detector.web.exports import export_path, export_routes, selection_path
+from detector.web.signing import export_token
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, labelled_function, make_image, workspace
 

@@ -17,14 +17,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from detector.addresses import UPLOADS
-from detector.api.error_responses import said_over_the_network, status_of
-from detector.api.request_bodies import announced_length
-from detector.api.signing import function_of_upload, upload_name
 from detector.formatting import file_size
 from detector.importing.spool import begin_part
 from detector.storage.functions import find_live
 from detector.storage.trouble import storage_trouble
+from detector.web.addresses import UPLOADS
+from detector.web.failures import said_over_the_network, status_of
+from detector.web.request_heads import announced_length
+from detector.web.signing import function_of_upload, upload_name
 from detector.workspace import Workspace
 
 #: The least that an upload brings on average, in bytes a second: a tenth of the slowest line that people work with.

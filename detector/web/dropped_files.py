@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detector.settings import Settings
-from detector.strangers import upload_session
+from detector.web.strangers import upload_session
 
 #: Files that arrive at the same time; a browser sends six. Further ones wait, unread.
 PLACES = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from detector.attempts import (
+from detector.web.throttling import (
     FORGET_SECONDS,
     FREE_FAILURES,
     GLOBAL_FAILURES,

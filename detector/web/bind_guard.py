@@ -9,10 +9,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from detector.addresses import HEALTH
 from detector.errors import InvalidInput, Unprotected
-from detector.password import PasswordHash
 from detector.settings import Settings
+from detector.web.addresses import HEALTH
+from detector.web.password import PasswordHash
 
 #: Addresses that are no name of a server: it listens on all it has.
 _EVERY_ADDRESS = ("", "0.0.0.0", "::", "[::]")
@@ -95,7 +95,7 @@ class KnownHosts(TrustedHostMiddleware):
     allowed_hosts : list of str
         As of `allowed_hosts`.
     base : str
-        What stands before the health address, as of `detector.addresses.base_path`.
+        What stands before the health address, as of `detector.web.addresses.base_path`.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: list[str], base: str) -> None:

@@ -11,8 +11,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from detector.addresses import PICTURES, UPLOADS
 from detector.storage.database import Database, now
+from detector.web.addresses import PICTURES, UPLOADS
 
 Kind = Literal["thumbnail", "image", "view"]
 

@@ -9,8 +9,8 @@ import secrets
 import threading
 from dataclasses import dataclass
 
-from detector.attempts import Attempts
 from detector.errors import InvalidInput, TooManyAttempts, WrongPassword
+from detector.web.throttling import Attempts
 
 MIN_LENGTH = 8
 MAX_LENGTH = 1024

@@ -12,9 +12,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from detector.errors import InvalidInput, Unprotected
-from detector.exposure import KnownHosts, LoopbackOnly, allowed_hosts, is_loopback, require_protection
-from detector.password import PasswordHash
 from detector.settings import Settings, load_settings
+from detector.web.bind_guard import KnownHosts, LoopbackOnly, allowed_hosts, is_loopback, require_protection
+from detector.web.password import PasswordHash
 
 HASH = str(PasswordHash.make("correct horse battery"))
 

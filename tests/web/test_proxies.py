@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from detector.attempts import FREE_FAILURES
 from detector.errors import InvalidInput
-from detector.exposure import LoopbackOnly
-from detector.password import PasswordHash
-from detector.proxies import ForwardedFor, TrustedProxies
+from detector.web.bind_guard import LoopbackOnly
+from detector.web.password import PasswordHash
+from detector.web.proxies import ForwardedFor, TrustedProxies
+from detector.web.throttling import FREE_FAILURES
 from tests.api.server import SETTINGS, Server
 from tests.factories import make_image
 from tests.visitor import Visitor

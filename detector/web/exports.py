@@ -15,8 +15,6 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Send
 
-from detector.addresses import EXPORTS
-from detector.api.signing import export_order, export_token
 from detector.errors import NotFound
 from detector.gallery.export import export_csv, export_zip
 from detector.gallery.file_names import safe_name
@@ -25,6 +23,8 @@ from detector.gallery.selection import matching_ids
 from detector.importing.spool import SELECTION_ENDING
 from detector.storage import functions
 from detector.storage.database import Database, new_id
+from detector.web.addresses import EXPORTS
+from detector.web.signing import export_order, export_token
 from detector.workspace import Workspace
 
 Kind = Literal["csv", "zip"]

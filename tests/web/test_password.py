@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from detector.attempts import FREE_FAILURES
 from detector.errors import InvalidInput, TooManyAttempts, WrongPassword
-from detector.password import MAX_LENGTH, PasswordGate, PasswordHash
+from detector.web.password import MAX_LENGTH, PasswordGate, PasswordHash
+from detector.web.throttling import FREE_FAILURES
 
 PASSWORD = "correct horse battery"
 

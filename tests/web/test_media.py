@@ -9,13 +9,13 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from detector.api import signing
-from detector.api.media import picture_routes
-from detector.api.signing import picture_path
 from detector.gallery.detail import sample_detail
 from detector.storage import functions, samples
 from detector.storage.database import now
 from detector.storage.schema import thumbnails
+from detector.web import signing
+from detector.web.media import picture_routes
+from detector.web.signing import picture_path
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, make_image, workspace
 

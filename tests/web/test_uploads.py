@@ -17,9 +17,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from detector.api.last_word import LastWord
-from detector.api.signing import upload_name, upload_token
-from detector.api.uploads import LEAST_SPEED, upload_routes
+from detector.web.last_word import LastWord
+from detector.web.signing import upload_name, upload_token
+from detector.web.uploads import LEAST_SPEED, upload_routes
 from detector.workspace import Workspace
 from tests.factories import workspace
 

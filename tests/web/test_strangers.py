@@ -17,8 +17,8 @@ import pytest
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 from websockets.exceptions import ConnectionClosed
 
-from detector.password import PasswordHash
-from detector.strangers import MOST_STRANGERS, SignedIn
+from detector.web.password import PasswordHash
+from detector.web.strangers import MOST_STRANGERS, SignedIn
 from tests.app_server import AppServer, end, start_app, wait_until_it_answers
 from tests.ports import free_port
 from tests.visitor import Visitor, upload_path, xsrf
