@@ -1,22 +1,23 @@
-"""``python -m detector``."""
+"""``python -m detector``, and the installed command."""
 
 import signal
 import sys
 
 
-def _run() -> int:
+def run() -> int:
+    """Run the command line on the arguments of this process; returns its exit code."""
     try:
         # Here, not above: it takes a second, in which somebody may think better of it.
-        from detector.cli import main
+        from detector.cli.main import main
 
-        return main()
+        code = main()
     except KeyboardInterrupt:
-        return 130
-
-
-if __name__ == "__main__":
-    code = _run()
+        code = 130
     if code == 130:
         # Python still waits for its threads; whoever cannot wait for that gets no traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run())

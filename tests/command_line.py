@@ -68,7 +68,7 @@ def run(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9",
 
 def run_here(data_dir: Path, *arguments: str | Path, **settings: str) -> Ran:
     """Run a command in this process, whose backbone is loaded already: for what a command does, not how it starts."""
-    from detector.cli import main
+    from detector.cli.main import main
 
     before = dict(os.environ)
     out, err = io.StringIO(), io.StringIO()

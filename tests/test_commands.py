@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.cli import build_parser
+from detector.cli.main import build_parser
 from tests.command_line import CHECKOUT, environment, run_here
 from tests.made_folders import make_folder
 

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from streamlit import config as streamlit_config
 
-from detector.cli import build_parser
+from detector.cli.main import build_parser
 from detector.settings import Settings
 from detector.web.password import PasswordHash
 from tests.app_server import end, wait_until_it_answers

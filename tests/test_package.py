@@ -86,7 +86,7 @@ def test_name_version_licence_and_command_are_told(wheel: Path) -> None:
     assert (told["Name"], told["Version"]) == ("ai-image-detector", detector.__version__)
     assert (told["License-Expression"], told["Requires-Python"]) == ("Apache-2.0", ">=3.11")
     assert metadata(wheel, "licenses/LICENSE") == (CHECKOUT / "LICENSE").read_text(encoding="utf-8")
-    assert "ai-image-detector = detector.cli:main" in metadata(wheel, "entry_points.txt")
+    assert "ai-image-detector = detector.__main__:run" in metadata(wheel, "entry_points.txt")
 
 
 def test_the_version_stands_in_one_place_and_the_changelog_tells_it() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from detector.cli.sources import _sources, add_source_commands
 from detector.errors import InvalidInput
 from detector.evaluation.audit import audit
 from detector.evaluation.report import read_audit
 from detector.jobs import BACKGROUND_LANES, EVALUATE, request_build, run_job, run_pending
-from detector.source_commands import _sources, add_source_commands
 from detector.source_tags import set_source
 from detector.storage import functions, jobs, models, samples
 from tests.factories import labelled_function, workspace

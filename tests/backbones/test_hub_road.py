@@ -537,7 +537,7 @@ registry.SPECS[registry.DEFAULT_CLIP] = registry.BackboneSpec(
     id=registry.DEFAULT_CLIP, title="Small CLIP", family="clip", architecture=Path(config).stem, pretrained="random",
     licence="none", download_bytes=1, image_size=32, description="", hub_repo=repo,
 )
-from detector.cli import main
+from detector.cli.main import main
 sys.argv[1:] = arguments
 sys.exit(main())
 """

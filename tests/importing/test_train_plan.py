@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from detector.cli.train import add_train_command
+from detector.cli.train_plan import plan_of
 from detector.errors import InvalidInput
 from detector.importing.entries import UploadSource
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import TableChoice, planned_counts
 from detector.importing.pending import pending_path
 from detector.importing.plan_words import plan_words
-from detector.train_command import add_train_command
-from detector.train_plan import plan_of
 from detector.workspace import Workspace
 from tests.factories import workspace, write_zip
 

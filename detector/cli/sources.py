@@ -6,7 +6,7 @@ import argparse
 from fnmatch import fnmatchcase
 from typing import Any
 
-from detector.command_words import answer, json_option, say
+from detector.cli.output import answer, json_option, say
 from detector.errors import InvalidInput
 from detector.formatting import count
 from detector.source_tags import confirm_sources, set_source

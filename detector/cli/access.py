@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from detector.command_words import answer, json_option, say
+from detector.cli.output import answer, json_option, say
 from detector.errors import InvalidInput
 from detector.storage import keys
 from detector.web.password import PasswordHash

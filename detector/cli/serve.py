@@ -8,7 +8,7 @@ from typing import Any
 
 from detector.settings import CHECKOUT
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def add_serve_command(commands: Any) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from detector.command_words import answer, json_option, say
+from detector.cli.output import answer, json_option, say
 from detector.errors import ImageError
 from detector.formatting import count
 from detector.storage import functions

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from detector import __version__
-from detector.access_commands import add_access_commands
-from detector.command_words import answer, backbone_option, json_option, progress_bar, say
+from detector.cli.access import add_access_commands
+from detector.cli.invoke import add_invoke_command
+from detector.cli.labels import add_label_commands
+from detector.cli.output import answer, backbone_option, json_option, progress_bar, say
+from detector.cli.sentences import in_sentences, prepare_streams
+from detector.cli.serve import add_serve_command
+from detector.cli.sources import add_source_commands
+from detector.cli.train import add_train_command, function_for, run_import_and_build, waiting_for_a_model
 from detector.errors import InvalidInput
 from detector.formatting import count, rate_of_images
 from detector.importing.entries import printable
-from detector.invoke_command import add_invoke_command
-from detector.label_commands import add_label_commands
-from detector.sentences import in_sentences, prepare_streams
-from detector.serve_command import add_serve_command
 from detector.settings import load_settings
-from detector.source_commands import add_source_commands
 from detector.storage import functions, jobs
-from detector.train_command import add_train_command, function_for, run_import_and_build, waiting_for_a_model
 from detector.workspace import Workspace
 
 

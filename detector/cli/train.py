@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from detector.command_words import backbone_option, json_option, progress_bar, say
+from detector.cli.output import backbone_option, json_option, progress_bar, say
 from detector.errors import InvalidInput, NotFound
 from detector.formatting import count, interval_of, rate_of_images
 from detector.storage import functions, imports, jobs, models, samples
@@ -67,10 +67,10 @@ def add_train_command(commands: Any) -> None:
 
 
 def _train(ws: Workspace, options: argparse.Namespace) -> int:
+    from detector.cli.train_plan import parquet_columns, plan_of
     from detector.importing.archive_names import ENCODINGS
     from detector.importing.pending import pending_path
     from detector.importing.plan_words import plan_words
-    from detector.train_plan import parquet_columns, plan_of
 
     if options.names is not None and options.names not in ENCODINGS:
         raise InvalidInput(f"There is no encoding {options.names!r} to choose. Choose one of {', '.join(ENCODINGS)}.")
