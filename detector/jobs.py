@@ -23,7 +23,7 @@ from detector.system.priority import give_way
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
-    from detector.build import BuildResult
+    from detector.pipeline.build import BuildResult
 
 log = logging.getLogger(__name__)
 
@@ -410,8 +410,8 @@ def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
 
 def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
     # Here, not above: it brings torch and scikit-learn, which a server that shows pages does not need yet.
-    from detector.build import build
-    from detector.embedding import embed_missing, function_backbone
+    from detector.pipeline.build import build
+    from detector.pipeline.embedding import embed_missing, function_backbone
 
     if is_preparation(job):
         backbone = function_backbone(ws, functions.get_function(ws.db, job.function_id), report)

@@ -10,7 +10,6 @@ from typing import Any
 
 import streamlit as st
 
-from detector.bench import in_words
 from detector.formatting import count
 from detector.importing.guessing import (
     LevelPreview,
@@ -27,6 +26,7 @@ from detector.importing.opening import open_source
 from detector.importing.pending import Pending
 from detector.importing.plan_words import found_sentence, table_sentences, unread_tables
 from detector.importing.table_columns import Matched
+from detector.pipeline.speed import in_words
 from detector.storage.label_names import spelling_among
 from pages._label_table import label_table
 from pages._state import escape, workspace

@@ -74,7 +74,7 @@ def _version(chosen: FunctionSummary, row: ModelRow, live: str | None) -> None:
         right.caption("live")
     elif right.button("Put back", key=f"put-back-{row.id}"):
         with st.spinner(f"Putting model {row.version} back"):
-            from detector.build import put_back
+            from detector.pipeline.build import put_back
 
             put_back(workspace(), chosen.function.id, row.id)
         st.rerun()

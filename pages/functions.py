@@ -6,13 +6,13 @@ from contextlib import suppress
 
 import streamlit as st
 
-from detector import bench
 from detector.backbones import SPECS, resolve
 from detector.deletion import delete_function
 from detector.errors import DetectorError, NotFound
 from detector.formatting import count, file_size, interval_of, rate_of
 from detector.importing.batch import sample_payload
 from detector.jobs import request_build, request_import
+from detector.pipeline import speed
 from detector.sample_function import create_sample_function, sample_limit_note
 from detector.samplesets.builtin import BUILTIN_NOTE
 from detector.storage import functions
@@ -52,7 +52,7 @@ def _describe_choice(choice: str, images: int) -> None:
     """What stands behind a choice, and how long it takes to look at so many images where that was ever measured."""
     backbone_id, sentence = _automatic_choice() if choice == "auto" else (choice, SPECS[choice].description)
     st.caption(escape(sentence))
-    if words := bench.in_words(workspace(), backbone_id, images):
+    if words := speed.in_words(workspace(), backbone_id, images):
         st.caption(f"Looking at images: {words}.")
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from detector.build import build
 from detector.deletion import delete_function, empty_bin, sweep_leavings
 from detector.importing.storing import store_image
+from detector.pipeline.build import build
 from detector.storage import functions, imports, models, samples, trash
 from detector.storage.imports import NewSample
 from detector.workspace import Workspace

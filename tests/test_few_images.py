@@ -13,9 +13,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from detector import charts, evaluation_charts, training_charts
-from detector.build import build
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
 from detector.locked_test import put_aside_share
+from detector.pipeline.build import build
 from detector.sample_function import SAMPLE_NAME, SAMPLE_TOLERATED, find_sample_function
 from detector.storage import functions, jobs
 from detector.training.metrics import CrossValidation, cross_validation_metrics

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.build import build
 from detector.errors import EmptyFile, ImageError, ImageTooManyPixels, NoModel, NotAnImage, NotFound
 from detector.imaging import sha256_hex
 from detector.invoke import Verdict, invoke
+from detector.pipeline.build import build
 from detector.serving import load_serving_model, what_is_missing
 from detector.storage import embeddings, functions, samples
 from detector.storage.functions import Function

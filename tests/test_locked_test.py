@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from detector.build import build, put_back
 from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.importing.batch import folder_payload, run_import
 from detector.importing.labelling import LabelPlan
@@ -20,6 +19,7 @@ from detector.locked_test import (
     put_aside_share,
     put_aside_source,
 )
+from detector.pipeline.build import build, put_back
 from detector.storage import annotating, functions, imports, models, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow

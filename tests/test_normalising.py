@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.build import build, put_back
 from detector.errors import InvalidInput
 from detector.evaluation.shortcut import FileFactsRow, shortcut_audit
 from detector.imaging.normalise import Normalisation, normalised
@@ -16,6 +15,7 @@ from detector.importing.labelling import LabelPlan
 from detector.invoke import Verdict, invoke
 from detector.jobs import run_pending
 from detector.normalising import file_facts, normalise_and_retrain, use_as_imported_and_retrain
+from detector.pipeline.build import build, put_back
 from detector.storage import embeddings, functions, imports, models, samples
 from tests.factories import empty_function, labelled_function, make_image, workspace
 from tests.shared_data import require

@@ -216,8 +216,8 @@ def _backbones(ws: Workspace, options: argparse.Namespace) -> int:
 
 def _bench(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.backbones import SPECS, availability
-    from detector.bench import in_words, measure
     from detector.formatting import rate
+    from detector.pipeline.speed import in_words, measure
 
     rows: list[dict[str, Any]] = []
     for spec in SPECS.values():

@@ -23,8 +23,8 @@ from detector.backbones.clip import load_clip
 from detector.backbones.network import Backbone
 from detector.backbones.offline import load_offline
 from detector.backbones.precision import bfloat16_in_hardware
-from detector.build import build
 from detector.invoke import Verdict, invoke
+from detector.pipeline.build import build
 from detector.storage import embeddings, functions
 from tests.backbones.pictures import picture
 from tests.backbones.small_clip import TIMM, TRANSFORMER, make_small_clip
@@ -179,7 +179,7 @@ def test_a_function_made_in_bfloat16_elsewhere_answers_and_learns_on(tmp_path: P
 
 _BUILD = """
 import json, sys
-from detector.build import build
+from detector.pipeline.build import build
 from detector.settings import load_settings
 from detector.workspace import Workspace
 with_embeddings = build(Workspace.open(load_settings()), sys.argv[1])

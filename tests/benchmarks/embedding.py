@@ -31,8 +31,8 @@ from detector.backbones.network import Backbone
 from detector.backbones.offline import STATISTICS_BLOCKS, load_classifier
 from detector.backbones.precision import bfloat16_in_hardware
 from detector.backbones.registry import OFFLINE, get_spec
-from detector.embedding import embed_missing, function_backbone
 from detector.imaging import decode_image
+from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.storage import functions, schema
 from detector.storage.functions import Function
 from detector.workspace import Workspace

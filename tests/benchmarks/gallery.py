@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from detector.backbones import OFFLINE, get_backbone
-from detector.build import predict_all
 from detector.gallery.columns import columns_of
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Gallery
+from detector.pipeline.build import predict_all
 from detector.storage import functions, models, samples
 from detector.storage.functions import Function
 from detector.training.linear_model import LinearModel

@@ -19,9 +19,9 @@ import psutil
 
 from detector.backbones import Backbone
 from detector.backbones.pipeline import embed_files
-from detector.build import build
-from detector.embedding import function_backbone
 from detector.imaging import decode_image
+from detector.pipeline.build import build
+from detector.pipeline.embedding import function_backbone
 from detector.storage import functions, keys
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure, median_ratio

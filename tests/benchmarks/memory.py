@@ -145,8 +145,8 @@ def _clip_checkpoint(folder: Path) -> Path:
 
 def _child(folder: Path, function_id: str, checkpoint: str) -> dict[str, float]:
     """One build, from an opened folder to the last prediction; its parts as the progress reports them."""
-    from detector.build import build
     from detector.gallery.columns import columns_of
+    from detector.pipeline.build import build
 
     ws = Workspace.open(Settings(data_dir=folder, precision="float32", clip_checkpoint=checkpoint))
     began: dict[str, float] = {}

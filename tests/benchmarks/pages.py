@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from detector.embedding import function_backbone
 from detector.jobs import request_build
+from detector.pipeline.embedding import function_backbone
 from detector.storage import jobs
 from detector.workspace import Workspace
 from tests.app_server import end, wait_until_it_answers

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.build import sample_groups
+from detector.pipeline.build import sample_groups
 from detector.settings import Settings
 from detector.storage import embeddings, functions, models, samples
 from detector.training.calibration import mean_log_loss

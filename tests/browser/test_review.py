@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from detector.build import build
 from detector.gallery.filters import GalleryFilter, Order
 from detector.gallery.selection import Gallery
+from detector.pipeline.build import build
 from detector.storage import functions, samples
 from detector.storage.functions import Function
 from detector.storage.schema import annotation_history

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from detector import jobs as background
-from detector.build import build
 from detector.errors import JobCancelled, NoModel, NotAuditable
 from detector.evaluation.audit import audit
 from detector.evaluation.report import PARTS, read_audit
 from detector.evaluation.results import STRESSES
 from detector.jobs import EVALUATE, JobRunner, request_audit, request_build, run_job, run_pending
+from detector.pipeline.build import build
 from detector.storage import annotating, evaluations, functions, jobs, models, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.build import build
 from detector.evaluation.audit_data import load_material
 from detector.evaluation.duplicates import Duplicates, measure_duplicates
+from detector.pipeline.build import build
 from tests.factories import add_images, empty_function, images, make_image, near_duplicate, workspace
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.build import build
 from detector.evaluation.label_issues import label_quality
+from detector.pipeline.build import build
 from detector.storage import annotating, functions, samples
 from tests.factories import (
     add_images,

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from detector.build import build
-from detector.embedding import function_backbone
 from detector.evaluation.audit_data import load_material
 from detector.evaluation.results import STRESSES, StressScore
 from detector.evaluation.stress import CHANGES, StressTest, choose_samples
+from detector.pipeline.build import build
+from detector.pipeline.embedding import function_backbone
 from detector.storage import functions
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, workspace

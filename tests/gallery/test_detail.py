@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.build import build
 from detector.errors import NotFound
 from detector.formatting import day, moment
 from detector.gallery.detail import SampleDetail, sample_detail
+from detector.pipeline.build import build
 from detector.storage import annotating, embeddings, evaluations, functions, models, samples
 from detector.storage.evaluations import Flip
 from detector.storage.functions import Function

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.build import build
 from detector.gallery.neighbours import Neighbour, nearest
 from detector.gallery.projection import DIMENSIONS, Projection
+from detector.pipeline.build import build
 from detector.settings import Settings
 from detector.storage import embeddings, functions, samples, trash
 from detector.storage.functions import Function

@@ -11,9 +11,9 @@ import numpy as np
 
 from detector.backbones import choose_precision, fetch_weights, get_backbone
 from detector.backbones.availability import AUTO
-from detector.bench import LEAST_IMAGES, note_rate
 from detector.errors import ImageError, StoredFileDamaged, StoredFileMissing
 from detector.formatting import count
+from detector.pipeline.speed import LEAST_IMAGES, note_rate
 from detector.progress import Pace, Report, silent
 from detector.storage import embeddings, functions, models
 from detector.storage.functions import Function

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from detector.backbones import Backbone, fetch_weights
-from detector.embedding import embed_missing, function_backbone
 from detector.errors import NoModel, NotTrainable
 from detector.imaging.groups import sample_groups
 from detector.locked_test import score_locked_test
+from detector.pipeline.embedding import embed_missing, function_backbone
+from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
-from detector.review_scores import ReviewScores
 from detector.serving import ServingModel, load_serving_model, serving_backbone
 from detector.storage import annotating, embeddings, functions, models, predictions, samples
 from detector.storage.embedding_file import stored_rows

@@ -1,0 +1,1 @@
+"""From samples to a live model: embedding, training, predictions and the orders of Review."""
