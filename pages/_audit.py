@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from detector import evaluation_charts
+from detector.charts import audit as audit_charts
+from detector.charts.palette import Theme
 from detector.evaluation.duplicates import Duplicates
 from detector.evaluation.report import Audit
 from detector.evaluation.summary import large_sources
 from detector.formatting import count, rate_of, share
 from detector.gallery.filters import ANY
-from detector.palette import Theme
 from pages._figure import figure_card
 from pages._state import escape
 from pages._style import card
@@ -40,7 +40,7 @@ def stress_card(audit: Audit, theme: Theme) -> None:
     of = "all" if first.n == first.of else f"chosen at random from {count(first.of)}"
     figure_card(
         _STRESS,
-        evaluation_charts.stress(audit.stress, theme),
+        audit_charts.stress(audit.stress, theme),
         f"Accuracy with its 95 % interval. Out-of-fold, {count(first.n, 'image')} each ({of}){_folds(audit)}. The "
         f"answer on {count(audit.flipped, 'image')} flips under at least one change.",
         "stress",
@@ -73,14 +73,14 @@ def sources_card(audit: Audit, labels: list[str], theme: Theme) -> None:
                 "sources never seen. Import each label from two sources at least."
             )
         return
-    drawn = evaluation_charts.drawn_sources(rows)
+    drawn = audit_charts.drawn_sources(rows)
     rest = f" The {count(len(drawn))} largest of {count(len(rows))} are drawn." if len(drawn) < len(rows) else ""
     untagged = f" {count(audit.sources.untagged, 'image')} without a source." if audit.sources.untagged else ""
     alone = [row.source for row in rows if row.accuracy_unseen is None]
     only = f" {', '.join(alone[:3])} cannot be left out: a label has no other source." if alone else ""
     figure_card(
         _SOURCES,
-        evaluation_charts.unseen_sources(rows, labels, theme),
+        audit_charts.unseen_sources(rows, labels, theme),
         f"Dot: judged by a model trained without that source, with its 95 % interval. Ring: with other images of it, "
         f"out-of-fold{_folds(audit)}. {count(sum(row.n for row in rows), 'image')}, one training a source."
         f"{_missed(audit)}{only}{rest}{untagged}",
@@ -115,7 +115,7 @@ def learning_card(audit: Audit, theme: Theme) -> None:
         return
     figure_card(
         title,
-        evaluation_charts.learning_curve(curve, theme),
+        audit_charts.learning_curve(curve, theme),
         f"{curve.sentence} Out-of-fold, {count(curve.measured, 'image')}, {count(curve.folds, 'fold')}, "
         f"{curve.repeats} repeats; the band holds 95 % of repeats.",
         "learning",

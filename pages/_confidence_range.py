@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from detector.palette import PAPER
+from detector.charts.palette import PAPER
 from pages._style import current_theme
 
 _HERE = Path(__file__).parent

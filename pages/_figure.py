@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from detector.figures import PLOTLY_CONFIG
+from detector.charts.style import PLOTLY_CONFIG
 from pages._state import escape
 from pages._style import card
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from detector.charts.palette import PAPER, Theme
 from detector.formatting import percent
-from detector.palette import PAPER, Theme
 from pages._gallery_memory import GalleryMemory, Gesture, opened_of
 from pages._style import current_theme
 
@@ -50,11 +50,11 @@ class Tile:
     label : str or None
         The annotation; ``None`` is shown as "no label".
     label_colour : str
-        ``#rrggbb`` for the label's word (`detector.palette.Ink.text`).
+        ``#rrggbb`` for the label's word (`detector.charts.palette.Ink.text`).
     prediction : str or None
         What the function says; ``None`` where there is no prediction yet.
     prediction_colour : str
-        ``#rrggbb`` of the bar (`detector.palette.Ink.fill`).
+        ``#rrggbb`` of the bar (`detector.charts.palette.Ink.fill`).
     confidence : float or None
         Of the prediction, 0 to 1: the filled part of the bar.
     differs : bool
@@ -97,7 +97,7 @@ class LabelKey:
     ----------
     id, name : str
     colour : str
-        ``#rrggbb`` for its word (`detector.palette.Ink.text`).
+        ``#rrggbb`` for its word (`detector.charts.palette.Ink.text`).
     """
 
     id: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from detector.charts.palette import PAPER, Ink, Theme, label_inks
 from detector.errors import NotFound
 from detector.formatting import percent
 from detector.gallery.detail import sample_detail
 from detector.gallery.neighbours import nearest
-from detector.palette import PAPER, Ink, Theme, label_inks
 from detector.storage import samples
 from detector.storage.functions import Label
 from detector.storage.samples import Sample

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from detector import charts, evaluation_charts
+from detector.charts import audit as audit_charts
+from detector.charts import validation as validation_charts
+from detector.charts.palette import Theme, label_inks
 from detector.evaluation.summary import ROUGH_BELOW, Unseen, of_the_images, worst_unseen
 from detector.formatting import FEWEST_FOR_RATE, count, decimal, interval_of, limit, percent, rate_of, share
-from detector.palette import Theme, label_inks
 from detector.storage.label_names import label_key, spelling_among
 from detector.training.metrics import CrossValidation
 from detector.training.thresholds import CANT_TELL, Thresholds
@@ -77,7 +78,7 @@ def verdicts(
     silent = "".join(f" {note}" for note in thresholds.notes)
     figure_card(
         title,
-        evaluation_charts.verdict_shares(thresholds, theme, names),
+        audit_charts.verdict_shares(thresholds, theme, names),
         f"Each bar is a label of yours, its parts are the verdicts, where at most {limit(thresholds.tolerated)} of "
         f"any other label may falsely be called so. Can't tell: {share(unsure, total)}.{silent} {measured(cv)}",
         "verdicts",
@@ -90,7 +91,7 @@ def price(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, name
     """The ROC curve, and where on it the function's verdicts lie."""
     figure_card(
         "How many are caught at which price",
-        charts.roc(cv, theme, names),
+        validation_charts.roc(cv, theme, names),
         f"{_at_the_tolerated_share(thresholds)}Each point is a threshold: the more is caught, the more is falsely "
         f"accused (ROC; area {decimal(cv.roc_auc)}). {measured(cv)}",
         "roc",
@@ -123,7 +124,7 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
     with left:
         figure_card(
             "When it says it, is it so",
-            charts.precision_recall(cv, theme, names),
+            validation_charts.precision_recall(cv, theme, names),
             "How often it is right when it says a label, against how many of that label it finds (precision, recall). "
             f"{measured(cv)}",
             "precision",
@@ -132,7 +133,7 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
         )
         figure_card(
             "What is taken for what",
-            charts.confusion(cv, theme, names),
+            validation_charts.confusion(cv, theme, names),
             f"Rows are your labels, columns what the function says (confusion matrix). {measured(cv)}",
             "confusion",
             "Every image is counted in one cell: the row is the label that you gave, the column the one that the "
@@ -140,7 +141,7 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
         )
         figure_card(
             "Each label with its interval",
-            charts.label_accuracy(cv, theme, names),
+            validation_charts.label_accuracy(cv, theme, names),
             f"The dot is the share given the right label, the line its 95 % interval. {measured(cv)}",
             "labels",
             "The fewer images were measured, the less exactly is the true share known. The line shows where it "
@@ -149,7 +150,7 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
     with right:
         figure_card(
             "Whether confidence can be believed",
-            charts.reliability(cv, theme),
+            validation_charts.reliability(cv, theme),
             f"On the dashed line it is right as often as it says (reliability{off}). {measured(cv)}",
             "reliability",
             "Of the images with confidence 90 %, about 90 of 100 should be right. Dots above the line: it is right "
@@ -157,7 +158,7 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
         )
         figure_card(
             "How sure it was",
-            charts.confidence_histogram(cv, theme, names),
+            validation_charts.confidence_histogram(cv, theme, names),
             "Right answers upwards, wrong ones downwards, by confidence; heights are square roots of the counts. "
             f"{measured(cv)}",
             "histogram",

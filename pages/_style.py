@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from detector.palette import PAPER, Theme
+from detector.charts.palette import PAPER, Theme
 
 
 def current_theme() -> Theme:

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from detector import training_charts
+from detector.charts import training as training_charts
+from detector.charts.palette import Theme
+from detector.charts.training import HistoryPoint
 from detector.formatting import ago, count, duration, rate_of
-from detector.palette import Theme
 from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.training.options import SweepRow
-from detector.training_charts import HistoryPoint
 from pages._figure import plot
 from pages._state import escape, workspace
 from pages._style import card

@@ -10,6 +10,7 @@ from html import escape as escape_html
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from detector.charts.palette import PAPER, label_inks
 from detector.errors import ImageError, NoModel
 from detector.formatting import (
     count,
@@ -26,7 +27,6 @@ from detector.imaging import decode_image
 from detector.importing.batch import Incoming, import_items
 from detector.invoke import Verdict, invoke, judge_anew
 from detector.jobs import request_build
-from detector.palette import PAPER, label_inks
 from detector.sample_function import sample_limit_note
 from detector.serving import what_is_missing
 from detector.storage import imports, models

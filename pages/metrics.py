@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from detector.charts.palette import Theme
 from detector.evaluation.report import read_audit
 from detector.evaluation.summary import unseen_sources
 from detector.formatting import ago, count, duration
 from detector.jobs import request_build
-from detector.palette import Theme
 from detector.sample_function import sample_limit_note
 from detector.storage import functions, models
 from detector.storage.functions import FunctionSummary

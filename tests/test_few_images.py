@@ -12,7 +12,9 @@ import plotly.graph_objects as go
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from detector import charts, evaluation_charts, training_charts
+from detector.charts import audit as audit_charts
+from detector.charts import training as training_charts
+from detector.charts import validation as validation_charts
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
 from detector.locked_test import put_aside_share
 from detector.pipeline.build import build
@@ -52,14 +54,14 @@ def figures(n: int) -> dict[str, go.Figure]:
     curve = LearningCurve(points, 5, 5, n, 5, None, None, "")
     history = training_charts.HistoryPoint(1, 0.8, n, (0.5, 0.9), True)
     return {
-        "labels": charts.label_accuracy(cv),
-        "confusion": charts.confusion(cv),
-        "roc": charts.roc(cv),
-        "precision": charts.precision_recall(cv),
-        "sources": evaluation_charts.unseen_sources([source("a", n, 0.8, 0.6), source("b", n, None, None)], NAMES),
-        "stress": evaluation_charts.stress([StressScore("webp", n, n, 0.8, (0.5, 0.9), 0.9, 0.1)]),
-        "verdicts": evaluation_charts.verdict_shares(find_thresholds(prob, y, NAMES, 0.3)),
-        "learning": evaluation_charts.learning_curve(curve),
+        "labels": validation_charts.label_accuracy(cv),
+        "confusion": validation_charts.confusion(cv),
+        "roc": validation_charts.roc(cv),
+        "precision": validation_charts.precision_recall(cv),
+        "sources": audit_charts.unseen_sources([source("a", n, 0.8, 0.6), source("b", n, None, None)], NAMES),
+        "stress": audit_charts.stress([StressScore("webp", n, n, 0.8, (0.5, 0.9), 0.9, 0.1)]),
+        "verdicts": audit_charts.verdict_shares(find_thresholds(prob, y, NAMES, 0.3)),
+        "learning": audit_charts.learning_curve(curve),
         "sweep": training_charts.sweep([row], n=n),
         "ranking": training_charts.sweep_ranking([row], n=n),
         "history": training_charts.training_history([history]),
@@ -85,7 +87,9 @@ def test_no_figure_quotes_a_rate_on_a_handful_of_images(name: str) -> None:
 def test_each_bin_of_the_reliability_figure_is_judged_by_its_own_images() -> None:
     """Kind: a rate on few images inside a figure of many."""
     cv, _, _ = measured(60)
-    for found, words in zip((b for b in cv.reliability if b.n), charts.reliability(cv).data[0].customdata, strict=True):
+    for found, words in zip(
+        (b for b in cv.reliability if b.n), validation_charts.reliability(cv).data[0].customdata, strict=True
+    ):
         assert (" % right" in words) == (found.n >= 30)
         if found.n < 30:
             assert f"{round(found.accuracy * found.n)} of {found.n} right" in words

@@ -18,7 +18,7 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from detector.palette import PAPER, label_inks
+from detector.charts.palette import PAPER, label_inks
 from pages._confidence_range import confidence_range
 from pages._gallery import Gesture, LabelKey, Large, Near, Tile, gallery, select, taking
 from pages._style import apply_style, current_theme

@@ -1,6 +1,6 @@
 """Plotly figures of how a model came about: what the sweep tried, and the models before it.
 
-Show them as those of `detector.charts`.
+Show them as those of `detector.charts.validation`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from detector.figures import PLAIN, SIZE, axis_style, axis_title, faded, name_axes, new_figure, percent_axis, safe
+from detector.charts.palette import PAPER, Theme
+from detector.charts.style import PLAIN, SIZE, axis_style, axis_title, faded, name_axes, new_figure, percent_axis, safe
 from detector.formatting import FEWEST_FOR_RATE, decimal, interval_of, rate_of, rate_of_images
-from detector.palette import PAPER, Theme
 
 if TYPE_CHECKING:
     # Only the type: the sweep brings torch, which a page that draws need not load.

@@ -1,4 +1,4 @@
-"""Plotly figures of an audit, and of verdicts: as pure as `detector.charts`."""
+"""Plotly figures of an audit, and of verdicts: as pure as `detector.charts.validation`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from detector.evaluation.power_law import accuracy_at
-from detector.evaluation.results import LearningCurve, SourceScore, StressScore
-from detector.figures import (
+from detector.charts.palette import PAPER, Theme, label_ink
+from detector.charts.style import (
     PLAIN,
     SIZE,
     SMALL,
@@ -21,8 +20,9 @@ from detector.figures import (
     safe,
     shorten,
 )
+from detector.evaluation.power_law import accuracy_at
+from detector.evaluation.results import LearningCurve, SourceScore, StressScore
 from detector.formatting import FEWEST_FOR_RATE, count, interval_of, percent, rate_of, rate_of_images, share
-from detector.palette import PAPER, Theme, label_ink
 from detector.training.metrics import wilson_interval
 from detector.training.thresholds import CANT_TELL, Thresholds
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from detector.charts.training import HistoryPoint, sweep, sweep_ranking, training_history
 from detector.training.metrics import wilson_interval
 from detector.training.sweep import SweepRow
-from detector.training_charts import HistoryPoint, sweep, sweep_ranking, training_history
 
 
 def row(views: str, c: float, log_loss: float, chosen: bool = False, weight: str = "none") -> SweepRow:
@@ -113,5 +113,5 @@ def test_a_history_without_any_measured_model_can_be_drawn() -> None:
 
 
 def test_drawing_does_not_load_torch() -> None:
-    program = "import sys, detector.charts, detector.training_charts; sys.exit('torch' in sys.modules)"
+    program = "import sys, detector.charts.validation, detector.charts.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

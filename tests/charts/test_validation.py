@@ -7,18 +7,18 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from detector import charts
-from detector.palette import PAPER, Theme, label_inks
+from detector.charts import validation as validation_charts
+from detector.charts.palette import PAPER, Theme, label_inks
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 
 Draw = Callable[[CrossValidation, Theme], go.Figure]
 EVERY: list[Draw] = [
-    charts.label_accuracy,
-    charts.confusion,
-    charts.roc,
-    charts.precision_recall,
-    charts.confidence_histogram,
-    charts.reliability,
+    validation_charts.label_accuracy,
+    validation_charts.confusion,
+    validation_charts.roc,
+    validation_charts.precision_recall,
+    validation_charts.confidence_histogram,
+    validation_charts.reliability,
 ]
 
 
@@ -41,7 +41,7 @@ def words(figure: go.Figure) -> str:
 
 
 def test_the_accuracy_of_a_label_stands_with_its_interval_and_count(cv: CrossValidation) -> None:
-    figure = charts.label_accuracy(cv)
+    figure = validation_charts.label_accuracy(cv)
     for trace, (name, score) in zip(figure.data, cv.labels.items(), strict=True):
         assert trace.name == name
         assert trace.x[0] == score.accuracy
@@ -52,7 +52,7 @@ def test_the_accuracy_of_a_label_stands_with_its_interval_and_count(cv: CrossVal
 
 
 def test_the_confusion_matrix_has_annotated_labels_as_rows_from_the_top(cv: CrossValidation) -> None:
-    figure = charts.confusion(cv)
+    figure = validation_charts.confusion(cv)
     assert tuple(tuple(row) for row in figure.data[0].z) == cv.confusion
     assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1]
     assert list(figure.layout.yaxis.ticktext) == ["real", "synthetic"]
@@ -63,7 +63,7 @@ def test_the_confusion_matrix_has_annotated_labels_as_rows_from_the_top(cv: Cros
 def test_two_labels_give_one_roc_curve_that_of_synthetic(synthetic: str) -> None:
     """In whatever case: the kind is names that are compared letter by letter."""
     cv = cross_validation([synthetic, "real"])
-    figure = charts.roc(cv)
+    figure = validation_charts.roc(cv)
     assert len(figure.data) == 1
     assert tuple(figure.data[0].x) == cv.curves[synthetic].false_positive_rate
     assert tuple(figure.data[0].y) == cv.curves[synthetic].true_positive_rate
@@ -74,19 +74,19 @@ def test_more_labels_give_a_curve_each_in_their_colour() -> None:
     names = ["real", "midjourney", "scan"]
     cv = cross_validation(names)
     inks = label_inks(names)
-    for figure in (charts.roc(cv), charts.precision_recall(cv)):
+    for figure in (validation_charts.roc(cv), validation_charts.precision_recall(cv)):
         assert [(trace.name, trace.line.color) for trace in figure.data] == [(name, inks[name].fill) for name in names]
 
 
 def test_colours_follow_the_function_and_not_the_model() -> None:
     cv = cross_validation(["real", "scan"])
     every = ["drawing", "real", "scan"]
-    drawn = charts.label_accuracy(cv, "light", every).data[1].marker.color
+    drawn = validation_charts.label_accuracy(cv, "light", every).data[1].marker.color
     assert drawn == label_inks(every)["scan"].fill != label_inks(["real", "scan"])["scan"].fill
 
 
 def test_precision_and_recall_are_those_measured(cv: CrossValidation) -> None:
-    figure = charts.precision_recall(cv)
+    figure = validation_charts.precision_recall(cv)
     assert tuple(figure.data[0].x) == cv.curves["synthetic"].recall
     assert tuple(figure.data[0].y[1:]) == cv.curves["synthetic"].precision[1:]
     assert f"{cv.curves['synthetic'].average_precision:.3f}" in words(figure)
@@ -98,7 +98,7 @@ def test_precision_begins_with_that_of_the_most_confident_samples() -> None:
     cv = cross_validation_metrics(
         np.column_stack([1 - score, score]), np.array([0, 1, 1, 0]), ["real", "synthetic"], folds=2
     )
-    assert charts.precision_recall(cv).data[0].y[0] == 0.0
+    assert validation_charts.precision_recall(cv).data[0].y[0] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_the_words_on_a_curve_stand_where_it_is_not(
     """Of a good function the wanted corner is empty; of one that is wrong all along the other one is."""
     score = np.array([0.1, 0.2, 0.8, 0.9])
     cv = cross_validation_metrics(np.column_stack([1 - score, score]), np.array(y), ["real", "synthetic"], folds=2)
-    for figure, corner in ((charts.roc(cv), roc), (charts.precision_recall(cv), precision)):
+    for figure, corner in ((validation_charts.roc(cv), roc), (validation_charts.precision_recall(cv), precision)):
         (key,) = [note for note in figure.layout.annotations if "4 samples" in note.text]
         assert (key.xanchor, key.yanchor) == corner
 
 
 def test_the_histogram_counts_right_upwards_and_wrong_downwards(cv: CrossValidation) -> None:
-    figure = charts.confidence_histogram(cv)
+    figure = validation_charts.confidence_histogram(cv)
     traces = {trace.name: trace for trace in figure.data}
     for name, histogram in cv.histograms.items():
         right, wrong = traces[f"{name}, right"], traces[f"{name}, wrong"]
@@ -129,7 +129,7 @@ def test_the_histogram_counts_right_upwards_and_wrong_downwards(cv: CrossValidat
 
 
 def test_reliability_shows_the_bins_that_hold_samples(cv: CrossValidation) -> None:
-    figure = charts.reliability(cv)
+    figure = validation_charts.reliability(cv)
     filled = [found for found in cv.reliability if found.n]
     assert len(filled) < len(cv.reliability)
     assert list(figure.data[0].x) == [found.confidence for found in filled]
@@ -147,7 +147,7 @@ def test_figures_are_transparent_without_a_legend_and_fit_the_window(
     assert figure.layout.showlegend is False
     assert figure.layout.height <= 400
     assert figure.layout.font.color == PAPER[theme].text
-    assert charts.PLOTLY_CONFIG["displayModeBar"] is False
+    assert validation_charts.PLOTLY_CONFIG["displayModeBar"] is False
 
 
 @pytest.mark.parametrize("draw", EVERY)

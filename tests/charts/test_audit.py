@@ -6,9 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from detector import evaluation_charts as charts
+from detector.charts import audit as charts
+from detector.charts.palette import Theme, label_ink
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
-from detector.palette import Theme, label_ink
 from detector.training.thresholds import CANT_TELL, Thresholds
 
 LABELS = ("real", "synthetic")

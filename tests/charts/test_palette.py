@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from detector.palette import DISTINCT_LABELS, PAPER, Theme, label_ink, label_inks
+from detector.charts.palette import DISTINCT_LABELS, PAPER, Theme, label_ink, label_inks
 
 CONFIG = Path(__file__).resolve().parents[1] / ".streamlit" / "config.toml"
 THEMES: tuple[Theme, ...] = ("light", "dark")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas  # noqa: F401
 import plotly.graph_objects as go
 
-from detector.palette import PAPER, Theme
+from detector.charts.palette import PAPER, Theme
 
 PLOTLY_CONFIG: dict[str, Any] = {
     "displayModeBar": False,

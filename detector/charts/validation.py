@@ -1,7 +1,7 @@
 """Plotly figures of a cross-validation: pure functions from metrics to figures, no widget, no state.
 
 Show them with ``st.plotly_chart(figure, theme=None, config=PLOTLY_CONFIG)``: without ``theme=None`` Streamlit paints
-over the colours. The figures of the sweep and of the training history are in `detector.training_charts`.
+over the colours. The figures of the sweep and of the training history are in `detector.charts.training`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from detector.figures import (
+from detector.charts.palette import PAPER, Theme, label_ink
+from detector.charts.style import (
     PLAIN,
     PLOTLY_CONFIG,
     SIZE,
@@ -31,7 +32,6 @@ from detector.figures import (
     shorten,
 )
 from detector.formatting import FEWEST_FOR_RATE, count, decimal, interval_of, percent, rate_of, share
-from detector.palette import PAPER, Theme, label_ink
 from detector.storage.label_names import spelling_among
 from detector.training.metrics import ConfidenceHistogram, CrossValidation, LabelScore, wilson_interval
 

@@ -1,0 +1,1 @@
+"""Figures of the Metrics page, and the colours and style that all of them share."""
