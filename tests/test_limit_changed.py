@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 from torch.nn.modules.module import register_module_forward_hook
 
 from detector.errors import ImageError
-from detector.invoke import Verdict, invoke, judge_anew
 from detector.pipeline.build import build
+from detector.serving.invoke import Verdict, invoke, judge_anew
 from detector.storage import functions, jobs, samples
 from detector.tolerance import set_tolerated
 from detector.training.thresholds import CANT_TELL

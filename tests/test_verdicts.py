@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InvalidInput
-from detector.invoke import Verdict, invoke
 from detector.pipeline.build import build, put_back
+from detector.serving.invoke import Verdict, invoke
 from detector.storage import functions, models
 from detector.tolerance import set_tolerated
 from detector.training.model_file import read_model

@@ -23,7 +23,7 @@ from detector.api.error_responses import answer_errors
 from detector.api.request_bodies import BoundedBodies
 from detector.errors import PostsBusy
 from detector.importing.posting import SamplePoster
-from detector.invoke_queue import InvokeQueue, Places
+from detector.serving.queue import InvokeQueue, Places
 from detector.web.addresses import DOCUMENTATION, of_request
 from detector.workspace import Workspace
 

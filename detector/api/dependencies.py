@@ -13,7 +13,7 @@ from detector.api.authentication import Caller, bearer, caller
 from detector.api.schemas import Message, SampleResponse, plain
 from detector.errors import NotFound
 from detector.importing.posting import SamplePoster
-from detector.invoke_queue import Places
+from detector.serving.queue import Places
 from detector.storage import functions, samples
 from detector.storage.functions import Function, Label
 from detector.storage.samples import Sample

@@ -21,8 +21,8 @@ from detector.api.request_bodies import Picture, body_guard, read_picture, read_
 from detector.api.schemas import InvokeRequest, InvokeResponse, Message, Text, Wire, Words, plain
 from detector.errors import Conflict, ImageError
 from detector.importing.posting import Post, SamplePoster
-from detector.invoke import Verdict
-from detector.invoke_queue import Answer, InvokeQueue
+from detector.serving.invoke import Verdict
+from detector.serving.queue import Answer, InvokeQueue
 from detector.storage import functions
 from detector.storage.database import now
 from detector.storage.functions import Function

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic.alias_generators import to_camel
 
 from detector.errors import NotFound
-from detector.invoke import Verdict
+from detector.serving.invoke import Verdict
 from detector.storage.functions import Function, Label
 from detector.storage.samples import Sample
 

@@ -31,7 +31,7 @@ def add_invoke_command(commands: Any) -> None:
 
 
 def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
-    from detector.invoke import invoke
+    from detector.serving.invoke import invoke
 
     function = functions.find_function(ws.db, options.function)
     failed = False

@@ -26,7 +26,7 @@ from detector.evaluation.sources import measure_sources
 from detector.evaluation.stress import StressTest
 from detector.normalising import file_facts
 from detector.progress import Report, silent
-from detector.serving import load_serving_model, serving_backbone
+from detector.serving.model import load_serving_model, serving_backbone
 from detector.storage import evaluations, samples
 from detector.storage.evaluations import Flip
 from detector.workspace import Workspace

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.errors import NotAuditable
 from detector.imaging.groups import sample_groups
-from detector.serving import load_serving_model
+from detector.serving.model import load_serving_model
 from detector.storage import embeddings, models, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow

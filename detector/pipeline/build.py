@@ -19,7 +19,7 @@ from detector.locked_test import score_locked_test
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
-from detector.serving import ServingModel, load_serving_model, serving_backbone
+from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.storage import annotating, embeddings, functions, models, predictions, samples
 from detector.storage.embedding_file import stored_rows
 from detector.storage.functions import Function, Label

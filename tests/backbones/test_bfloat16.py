@@ -23,8 +23,8 @@ from detector.backbones.clip import load_clip
 from detector.backbones.network import Backbone
 from detector.backbones.offline import load_offline
 from detector.backbones.precision import bfloat16_in_hardware
-from detector.invoke import Verdict, invoke
 from detector.pipeline.build import build
+from detector.serving.invoke import Verdict, invoke
 from detector.storage import embeddings, functions
 from tests.backbones.pictures import picture
 from tests.backbones.small_clip import TIMM, TRANSFORMER, make_small_clip

@@ -16,10 +16,10 @@ from detector.errors import BackboneUnavailable, NoModel, NotFound
 from detector.gallery.neighbours import nearest
 from detector.gallery.selection import Gallery
 from detector.imaging import sha256_hex
-from detector.invoke import Verdict, invoke
 from detector.pipeline.build import build, put_back, sample_groups
 from detector.pipeline.embedding import embed_missing, function_backbone
-from detector.serving import load_serving_model
+from detector.serving.invoke import Verdict, invoke
+from detector.serving.model import load_serving_model
 from detector.storage import annotating, embeddings, functions, models, samples, trash
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow

@@ -8,9 +8,9 @@ import pytest
 
 from detector.errors import InvalidInput, NotFound
 from detector.gallery.detail import sample_detail
-from detector.invoke import invoke
 from detector.jobs import annotated, run_pending
 from detector.pipeline.build import build
+from detector.serving.invoke import invoke
 from detector.storage import annotating, functions, imports, jobs, models, predictions, samples, trash
 from detector.storage.functions import Function
 from detector.storage.label_twins import merge_labels, spelling_note, twins

@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.errors import ImageError
 from detector.imaging import decode_image
-from detector.serving import ServingModel, load_serving_model, serving_backbone
+from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.storage.embeddings import as_stored
 from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace

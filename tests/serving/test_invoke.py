@@ -10,9 +10,9 @@ import pytest
 
 from detector.errors import EmptyFile, ImageError, ImageTooManyPixels, NoModel, NotAnImage, NotFound
 from detector.imaging import sha256_hex
-from detector.invoke import Verdict, invoke
 from detector.pipeline.build import build
-from detector.serving import load_serving_model, what_is_missing
+from detector.serving.invoke import Verdict, invoke
+from detector.serving.model import load_serving_model, what_is_missing
 from detector.storage import embeddings, functions, samples
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from detector.errors import Busy, ImageError, InvokeBusy
-from detector.invoke import Verdict, answer
-from detector.serving import load_serving_model, serving_backbone
+from detector.serving.invoke import Verdict, answer
+from detector.serving.model import load_serving_model, serving_backbone
 from detector.workspace import Workspace
 
 Answer = Verdict | ImageError
@@ -101,7 +101,7 @@ class InvokeQueue:
     def ask(
         self, function_id: str, images: Sequence[tuple[str, bytes]], model_id: str | None = None
     ) -> Future[list[Answer]]:
-        """Classify a few images (name, bytes) inside a `place`; see `detector.invoke.invoke` for answers and errors."""
+        """Classify a few images (name, bytes) inside a `place`; see `detector.serving.invoke.invoke` for answers and errors."""
         question = _Question(function_id, model_id, images)
         with self._changed:
             if self._stopped:

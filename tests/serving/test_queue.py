@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from detector.errors import ImageError, InvokeBusy, NoModel
-from detector.invoke import Verdict, invoke
-from detector.invoke_queue import InvokeQueue
 from detector.jobs import request_build, run_pending
+from detector.serving.invoke import Verdict, invoke
+from detector.serving.queue import InvokeQueue
 from tests.factories import empty_function, labelled_function, make_image, workspace
 
 
