@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from detector.datasets.builtin import photograph_paths
 from detector.formatting import count, limit
-from detector.samplesets.builtin import photograph_paths
 from detector.storage import functions
 from detector.storage.functions import Function
 from detector.training.thresholds import DEFAULT_TOLERATED, needed_samples

@@ -120,8 +120,8 @@ def _sample(ws: Workspace, options: argparse.Namespace) -> int:
 
 
 def _cifake(ws: Workspace, options: argparse.Namespace) -> int:
+    from detector.datasets.cifake import require_cifake
     from detector.importing.batch import cifake_payload
-    from detector.samplesets.cifake import require_cifake
 
     if options.per_label < 2:
         raise InvalidInput("Training needs at least 2 images a label. Give a larger --per-label.")

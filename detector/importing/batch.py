@@ -13,6 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from detector.datasets import SampleImage
+from detector.datasets.builtin import builtin_sample
+from detector.datasets.cifake import fetch_cifake
 from detector.errors import ImageError, InvalidInput, LabelUnusable, NotStored, StorageFull, StorageUnavailable
 from detector.importing.entries import printable
 from detector.importing.label_tables import read_rows
@@ -20,9 +23,6 @@ from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
 from detector.importing.opening import SOURCES, open_source, rows_of
 from detector.importing.storing import describe_image, store_bytes
 from detector.progress import Pace, Report, silent
-from detector.samplesets import SampleImage
-from detector.samplesets.builtin import builtin_sample
-from detector.samplesets.cifake import fetch_cifake
 from detector.storage import functions, imports
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.trouble import storage_trouble

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from detector.backbones.hub import REACHABILITY_DEADLINE, forget_reachability
+from detector.datasets.cifake import REPOSITORY, fetch_cifake, read_choice
 from detector.errors import DatasetUnavailable, InvalidInput
-from detector.samplesets.cifake import REPOSITORY, fetch_cifake, read_choice
 
 
 def small_image(fake: bool, number: int) -> bytes:

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from detector.datasets import SampleImage
 from detector.errors import InvalidInput
-from detector.samplesets import SampleImage
 
 BUILTIN_NOTE = (
     "This sample is a simulation: its real images are patches of photographs that come with Python packages, its "

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from detector.backbones.hub import forget_reachability
+from detector.datasets.cifake import REPOSITORY, cached_files, fetch_cifake
 from detector.errors import DatasetUnavailable, JobCancelled
 from detector.progress import says_amounts
-from detector.samplesets.cifake import REPOSITORY, cached_files, fetch_cifake
 from tests.command_line import OFFLINE, run, start
 from tests.hub_server import Hub, hub_server
 from tests.samplesets.test_cifake import write_set

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.backbones.availability import hub_reachable
+from detector.datasets import SampleImage
 from detector.errors import DatasetUnavailable, DownloadFailed, InvalidInput
-from detector.samplesets import SampleImage
 
 REPOSITORY = "dragonintelligence/CIFAKE-image-dataset"
 REACHABLE_SECONDS = 2.5

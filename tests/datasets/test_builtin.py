@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from detector.errors import InvalidInput
-from detector.samplesets import SampleImage
-from detector.samplesets.builtin import (
+from detector.datasets import SampleImage
+from detector.datasets.builtin import (
     BUILTIN_NOTE,
     JPEG_QUALITY,
     PATCH,
@@ -24,6 +23,7 @@ from detector.samplesets.builtin import (
     builtin_sample,
     photograph_paths,
 )
+from detector.errors import InvalidInput
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_synthetic_patches_carry_the_periodic_trace_of_their_source(sample: list
 
 def test_equal_arguments_give_equal_bytes_in_another_process() -> None:
     code = (
-        "import hashlib; from detector.samplesets.builtin import builtin_sample; "
+        "import hashlib; from detector.datasets.builtin import builtin_sample; "
         "print(hashlib.sha256(b''.join(i.data for i in builtin_sample(20, 3))).hexdigest())"
     )
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
