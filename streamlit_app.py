@@ -11,9 +11,9 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from detector.api.app import ApiRoute, api_app, stop_api
-from detector.deletion import sweep_in_background
 from detector.errors import DetectorError
 from detector.jobs import JobRunner
+from detector.operations.deletion import sweep_in_background
 from detector.settings import load_settings
 from detector.system.sockets import answer_at_once
 from detector.web.addresses import BelowBasePath, base_path, below, first_page_routes

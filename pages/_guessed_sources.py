@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.formatting import count
-from detector.source_tags import confirm_sources
+from detector.operations.sources import confirm_sources
 from detector.storage import samples
 from pages._state import escape, workspace
 from pages._style import card

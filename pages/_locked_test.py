@@ -9,7 +9,7 @@ import streamlit as st
 
 from detector.errors import NothingLeftToTrain
 from detector.formatting import FEWEST_FOR_RATE, count, interval_of, rate_of, rate_of_images, share
-from detector.locked_test import (
+from detector.operations.holdout import (
     TRAIN,
     LockedTestScore,
     accuracy_difference,

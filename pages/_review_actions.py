@@ -8,14 +8,14 @@ from html import escape as escape_html
 
 import streamlit as st
 
-from detector.deletion import empty_bin
 from detector.errors import NothingLeftToTrain
 from detector.formatting import count
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
 from detector.jobs import annotated
-from detector.locked_test import give_back, put_aside_samples
-from detector.source_tags import set_source
+from detector.operations.deletion import empty_bin
+from detector.operations.holdout import give_back, put_aside_samples
+from detector.operations.sources import set_source
 from detector.storage import annotating
 from detector.storage.functions import Label
 from detector.storage.trash import delete_samples, restore_samples

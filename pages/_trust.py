@@ -11,7 +11,7 @@ from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import summarise, told_apart
 from detector.formatting import FEWEST_FOR_RATE, all_labels, count, decimal, rate_of
 from detector.jobs import EVALUATE, request_audit
-from detector.normalising import normalise_and_retrain, use_as_imported_and_retrain
+from detector.operations.normalisation import normalise_and_retrain, use_as_imported_and_retrain
 from detector.storage import jobs
 from detector.storage.models import ModelRow
 from pages._state import escape, workspace

@@ -8,13 +8,13 @@ import streamlit as st
 
 from detector.backbones import SPECS, resolve
 from detector.datasets.builtin import BUILTIN_NOTE
-from detector.deletion import delete_function
 from detector.errors import DetectorError, NotFound
 from detector.formatting import count, file_size, interval_of, rate_of
 from detector.importing.batch import sample_payload
 from detector.jobs import request_build, request_import
+from detector.operations.deletion import delete_function
+from detector.operations.sample_function import create_sample_function, sample_limit_note
 from detector.pipeline import speed
-from detector.sample_function import create_sample_function, sample_limit_note
 from detector.storage import functions
 from detector.storage.database import new_id
 from detector.storage.functions import FunctionSummary

@@ -9,9 +9,9 @@ import streamlit as st
 from detector.datasets.cifake import require_cifake
 from detector.errors import DetectorError
 from detector.formatting import ago, count
-from detector.import_report import OUTCOMES, report_csv
 from detector.importing.batch import cifake_payload
 from detector.importing.pending import Pending
+from detector.importing.report import OUTCOMES, report_csv
 from detector.jobs import request_import
 from detector.storage import imports, jobs
 from detector.storage.functions import Function

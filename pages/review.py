@@ -11,10 +11,10 @@ from detector.formatting import count
 from detector.gallery.filters import NONE, UNSURE, GalleryFilter
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
+from detector.operations.false_accusations import why_never_sure
 from detector.storage import gallery_rows, models, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
-from detector.tolerance import why_never_sure
 from pages._gallery import Gesture, gallery, taking
 from pages._label_twins import label_twins
 from pages._review_actions import KEY, Everything, actions, everything, give_label, undo

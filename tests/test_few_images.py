@@ -16,9 +16,9 @@ from detector.charts import audit as audit_charts
 from detector.charts import training as training_charts
 from detector.charts import validation as validation_charts
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
-from detector.locked_test import put_aside_share
+from detector.operations.holdout import put_aside_share
+from detector.operations.sample_function import SAMPLE_NAME, SAMPLE_TOLERATED, find_sample_function
 from detector.pipeline.build import build
-from detector.sample_function import SAMPLE_NAME, SAMPLE_TOLERATED, find_sample_function
 from detector.storage import functions, jobs
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.sweep import SweepRow

@@ -15,10 +15,10 @@ from streamlit.testing.v1 import AppTest
 from torch.nn.modules.module import register_module_forward_hook
 
 from detector.errors import ImageError
+from detector.operations.false_accusations import set_tolerated
 from detector.pipeline.build import build
 from detector.serving.invoke import Verdict, invoke, judge_anew
 from detector.storage import functions, jobs, samples
-from detector.tolerance import set_tolerated
 from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
 from pages import _state
@@ -35,7 +35,7 @@ from pathlib import Path
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
 from detector.settings import load_settings
-from detector.tolerance import set_tolerated
+from detector.operations.false_accusations import set_tolerated
 from detector.workspace import Workspace
 ws = Workspace.open(load_settings())
 set_tolerated(ws, sys.argv[1], 0.3)

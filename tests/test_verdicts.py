@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InvalidInput
+from detector.operations.false_accusations import set_tolerated
 from detector.pipeline.build import build, put_back
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import functions, models
-from detector.tolerance import set_tolerated
 from detector.training.model_file import read_model
 from detector.training.thresholds import CANT_TELL, Thresholds
 from tests.factories import label_ids, labelled_function, make_image, workspace

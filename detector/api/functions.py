@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from detector import deletion, jobs
+from detector import jobs
 from detector.api.dependencies import AskFirst, TheFunction, Ws, errors, signed_in
 from detector.api.schemas import (
     Deleted,
@@ -19,6 +19,7 @@ from detector.api.schemas import (
 )
 from detector.backbones.availability import resolve
 from detector.errors import InvalidInput, NotFound
+from detector.operations import deletion
 from detector.storage import functions, models, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace

@@ -106,7 +106,7 @@ def _called() -> str:
 def _sample(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.backbones import resolve
     from detector.importing.batch import sample_payload
-    from detector.sample_function import create_sample_function, find_sample_function, sample_limit_note
+    from detector.operations.sample_function import create_sample_function, find_sample_function, sample_limit_note
 
     known = find_sample_function(ws)
     if known is not None:

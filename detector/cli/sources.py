@@ -9,7 +9,7 @@ from typing import Any
 from detector.cli.output import answer, json_option, say
 from detector.errors import InvalidInput
 from detector.formatting import count
-from detector.source_tags import confirm_sources, set_source
+from detector.operations.sources import confirm_sources, set_source
 from detector.storage import functions, samples
 from detector.storage.label_names import label_key
 from detector.workspace import Workspace

@@ -180,8 +180,8 @@ def waiting_for_a_model(ws: Workspace, function_id: str) -> bool:
 
 def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dict[str, float]) -> dict[str, Any]:
     """What ``train --json`` prints."""
-    from detector.locked_test import locked_test
-    from detector.tolerance import why_never_sure
+    from detector.operations.false_accusations import why_never_sure
+    from detector.operations.holdout import locked_test
 
     counts = samples.count_by(ws.db, function.id)
     batch = imports.batch_counts(ws.db, batch_id)

@@ -24,7 +24,7 @@ from detector.evaluation.results import STRESSES
 from detector.evaluation.shortcut import FileFactsRow, shortcut_audit
 from detector.evaluation.sources import measure_sources
 from detector.evaluation.stress import StressTest
-from detector.normalising import file_facts
+from detector.operations.normalisation import file_facts
 from detector.progress import Report, silent
 from detector.serving.model import load_serving_model, serving_backbone
 from detector.storage import evaluations, samples

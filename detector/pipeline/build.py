@@ -15,7 +15,8 @@ import numpy as np
 from detector.backbones import Backbone, fetch_weights
 from detector.errors import NoModel, NotTrainable
 from detector.imaging.groups import sample_groups
-from detector.locked_test import score_locked_test
+from detector.operations.false_accusations import refresh_thresholds
+from detector.operations.holdout import score_locked_test
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
@@ -27,7 +28,6 @@ from detector.storage.models import ModelRow
 from detector.storage.predictions import PredictionRow
 from detector.storage.samples import TrainingRow
 from detector.system.memory import give_back_freed_memory
-from detector.tolerance import refresh_thresholds
 from detector.training.model_file import write_model
 from detector.training.options import SweepSettings
 from detector.training.out_of_fold import OutOfFold

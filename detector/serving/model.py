@@ -11,10 +11,10 @@ import numpy as np
 
 from detector.backbones import get_backbone
 from detector.errors import BackboneUnavailable, NoModel, NotFound
+from detector.operations.false_accusations import thresholds_of
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
-from detector.tolerance import thresholds_of
 from detector.training.linear_model import LinearModel
 from detector.training.model_file import read_model
 from detector.training.readiness import missing_sentence

@@ -347,8 +347,8 @@ def set_training_note(db: Database, function_id: str, note: str) -> None:
 def delete_function(db: Database, function_id: str) -> None:
     """Delete the rows of a function: itself, its labels, samples, models and jobs. Raises NotFound.
 
-    What is left of it besides, files and images that no other function uses, goes with `detector.deletion`; that it is
-    to go is written down here, so that a crash in between forgets nothing.
+    What is left of it besides, files and images that no other function uses, goes with `detector.operations.deletion`;
+    that it is to go is written down here, so that a crash in between forgets nothing.
     """
     with db.write() as connection:
         note_leavings(connection, function_id)

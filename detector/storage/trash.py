@@ -43,7 +43,7 @@ def _move(db: Database, function_id: str, sample_ids: Sequence[str], deleted_at:
 def empty_bin(db: Database, function_id: str) -> int:
     """Remove the rows of what lies in the bin of a function; returns how many samples.
 
-    Images that no other sample uses go with `detector.deletion`.
+    Images that no other sample uses go with `detector.operations.deletion`.
     """
     with db.write() as connection:
         revision = next_revision(connection, function_id)

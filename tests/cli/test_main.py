@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from detector.backbones.hub import REACHABILITY_DEADLINE
-from detector.sample_function import SAMPLE_TOLERATED
+from detector.operations.sample_function import SAMPLE_TOLERATED
 from tests.command_line import OFFLINE, Ran, run, silent_hub, start
 from tests.made_folders import made_image, make_folder
 from tests.shared_data import require

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.deletion import delete_function, empty_bin, sweep_leavings
 from detector.importing.storing import store_image
+from detector.operations.deletion import delete_function, empty_bin, sweep_leavings
 from detector.pipeline.build import build
 from detector.storage import functions, imports, models, samples, trash
 from detector.storage.imports import NewSample

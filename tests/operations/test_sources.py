@@ -10,7 +10,7 @@ from detector.errors import InvalidInput
 from detector.evaluation.audit import audit
 from detector.evaluation.report import read_audit
 from detector.jobs import BACKGROUND_LANES, EVALUATE, request_build, run_job, run_pending
-from detector.source_tags import set_source
+from detector.operations.sources import set_source
 from detector.storage import functions, jobs, models, samples
 from tests.factories import labelled_function, workspace
 

@@ -13,7 +13,7 @@ from detector.imaging.normalise import Normalisation, normalised
 from detector.importing.batch import folder_payload, run_import
 from detector.importing.labelling import LabelPlan
 from detector.jobs import run_pending
-from detector.normalising import file_facts, normalise_and_retrain, use_as_imported_and_retrain
+from detector.operations.normalisation import file_facts, normalise_and_retrain, use_as_imported_and_retrain
 from detector.pipeline.build import build, put_back
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import embeddings, functions, imports, models, samples

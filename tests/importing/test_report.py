@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from detector.import_report import report_csv
+from detector.importing.report import report_csv
 from detector.storage import imports
 from tests.factories import add_images, empty_function, make_image, workspace
 

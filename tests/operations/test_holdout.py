@@ -9,7 +9,7 @@ from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.importing.batch import folder_payload, run_import
 from detector.importing.labelling import LabelPlan
 from detector.jobs import run_pending
-from detector.locked_test import (
+from detector.operations.holdout import (
     MANY_LOOKS,
     LockedTestScore,
     accuracy_difference,
