@@ -12,7 +12,6 @@ from starlette.middleware import Middleware
 
 from detector.api.app import ApiRoute, api_app, stop_api
 from detector.errors import DetectorError
-from detector.jobs import JobRunner
 from detector.operations.deletion import sweep_in_background
 from detector.settings import load_settings
 from detector.system.sockets import answer_at_once
@@ -27,6 +26,7 @@ from detector.web.proxies import ForwardedFor, TrustedProxies, leave_out_uvicorn
 from detector.web.request_heads import bound_heads
 from detector.web.strangers import Strangers
 from detector.web.uploads import upload_routes
+from detector.worker import JobRunner
 from detector.workspace import Workspace
 from pages._failures import show_failure
 from pages._held_files import HeldFiles, largest_file

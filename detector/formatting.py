@@ -193,6 +193,11 @@ def rate(per_second: float, noun: str = "images") -> str:
     return f"{per_second:.1f} {noun}/s" if per_second < 9.95 else f"{per_second:,.0f} {noun}/s"
 
 
+#: Excel reads a CSV file without it in the letters of the machine's country, and makes nonsense of every name that is
+#: not ASCII. pandas, R, LibreOffice and databases skip it; Python's csv wants the encoding "utf-8-sig".
+BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+
+
 def safe_cell(value: object) -> object:
     """A value for a CSV file; text that a spreadsheet would run as a formula gets an apostrophe before it (OWASP)."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):

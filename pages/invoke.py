@@ -26,10 +26,11 @@ from detector.formatting import (
 from detector.imaging import decode_image
 from detector.importing.batch import Incoming, import_items
 from detector.jobs import request_build
-from detector.operations.false_accusations import set_tolerated, why_never_sure, with_thresholds
+from detector.operations.false_accusations import set_tolerated
 from detector.operations.sample_function import sample_limit_note
 from detector.serving.invoke import Verdict, invoke, judge_anew
 from detector.serving.model import what_is_missing
+from detector.serving.thresholds import why_never_sure, with_thresholds
 from detector.storage import imports, models
 from detector.storage.models import ModelRow
 from detector.training.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds

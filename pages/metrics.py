@@ -11,8 +11,8 @@ from detector.evaluation.report import read_audit
 from detector.evaluation.summary import unseen_sources
 from detector.formatting import ago, count, duration
 from detector.jobs import request_build
-from detector.operations.false_accusations import why_never_sure, with_thresholds
 from detector.operations.sample_function import sample_limit_note
+from detector.serving.thresholds import why_never_sure, with_thresholds
 from detector.storage import functions, models
 from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow

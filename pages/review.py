@@ -11,7 +11,7 @@ from detector.formatting import count
 from detector.gallery.filters import NONE, UNSURE, GalleryFilter
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
-from detector.operations.false_accusations import why_never_sure
+from detector.serving.thresholds import why_never_sure
 from detector.storage import gallery_rows, models, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label

@@ -17,10 +17,11 @@ from sqlalchemy import func, select
 from detector.errors import DetectorError
 from detector.importing.batch import zip_payload
 from detector.importing.labelling import LabelPlan
-from detector.jobs import IMPORT, request_import, run_job
+from detector.jobs import IMPORT, request_import
 from detector.settings import Settings
 from detector.storage import imports, jobs
 from detector.storage.schema import images, samples, thumbnails
+from detector.worker import run_job
 from detector.workspace import Workspace
 from tests.factories import empty_function, make_image, write_zip
 from tests.faulty_disk import image_files, left_over

@@ -12,13 +12,14 @@ from detector.backbones.registry import OFFLINE
 from detector.errors import BackboneUnavailable, ImageError
 from detector.importing.batch import folder_payload
 from detector.importing.labelling import LabelPlan
-from detector.jobs import request_build, request_import, run_pending
+from detector.jobs import request_build, request_import
 from detector.pipeline.build import BuildResult
 from detector.progress import Report, silent
 from detector.serving.invoke import Verdict, invoke
 from detector.settings import Settings
 from detector.storage import functions, jobs, models, samples
 from detector.storage.functions import Function
+from detector.worker import run_pending
 from detector.workspace import Workspace
 from tests.backbones.small_clip import SmallClip, make_small_clip
 from tests.made_folders import made_image, make_folder

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from detector.jobs import run_pending
 from detector.storage import jobs, samples
 from detector.storage.functions import Function
 from detector.storage.schema import samples as samples_table
+from detector.worker import run_pending
 from detector.workspace import Workspace
 from pages import _state
 from pages._zip_upload import Upload, arrived_at

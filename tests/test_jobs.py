@@ -16,23 +16,14 @@ from sqlalchemy import update
 from detector.errors import ArchiveError, JobCancelled
 from detector.importing.batch import folder_payload, zip_payload
 from detector.importing.labelling import LabelPlan
-from detector.jobs import (
-    BUILD,
-    EVALUATE,
-    IMPORT,
-    JobRunner,
-    annotated,
-    request_build,
-    request_import,
-    run_job,
-    run_pending,
-)
+from detector.jobs import BUILD, EVALUATE, IMPORT, annotated, request_build, request_import
 from detector.storage import annotating, functions, imports, jobs, models, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
 from detector.storage.jobs import Job
 from detector.storage.schema import jobs as jobs_table
 from detector.system.priority import NICE
+from detector.worker import JobRunner, run_job, run_pending
 from detector.workspace import Workspace
 from tests.factories import empty_function, images, label_ids, labelled_function, make_image, workspace, write_zip
 
@@ -278,7 +269,7 @@ def test_pages_go_before_jobs_and_the_threads_that_jobs_start(
         started_by_it.start()
         started_by_it.join()
 
-    monkeypatch.setattr("detector.jobs.run_job", started)
+    monkeypatch.setattr("detector.worker.run_job", started)
     request_build(ws, function.id)
     runner = JobRunner(ws)
     runner.start()

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from detector.importing.spool import KEPT_SECONDS, sweep_spool
-from detector.jobs import JobRunner
 from detector.web.signing import upload_token
+from detector.worker import JobRunner
 from tests.api.server import Server
 
 

@@ -9,8 +9,8 @@ import streamlit as st
 from streamlit.proto.FileUploader_pb2 import FileUploader
 from streamlit.testing.v1 import AppTest
 
-from detector.gallery.file_names import image_name
 from detector.imaging.formats import ENDINGS_BY_FORMAT, FORMATS, IMAGE_ENDINGS
+from detector.importing.file_names import image_name
 from pages._state import IMAGE_TYPES
 
 

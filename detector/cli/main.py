@@ -133,7 +133,7 @@ def _cifake(ws: Workspace, options: argparse.Namespace) -> int:
 def _audit(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.evaluation.audit import audit
     from detector.evaluation.summary import summarise
-    from detector.jobs import run_pending
+    from detector.worker import run_pending
 
     function = functions.find_function(ws.db, options.function)
     jobs.requeue_orphans(ws.db)

@@ -127,7 +127,8 @@ def run_import_and_build(
     passed_over: str = "",
 ) -> int:
     """Import by a payload, build, and print what became of it; returns the exit code."""
-    from detector.jobs import IMPORT, request_build, request_import, run_pending
+    from detector.jobs import IMPORT, request_build, request_import
+    from detector.worker import run_pending
 
     start = time.monotonic()
     jobs.requeue_orphans(ws.db)
@@ -180,8 +181,8 @@ def waiting_for_a_model(ws: Workspace, function_id: str) -> bool:
 
 def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dict[str, float]) -> dict[str, Any]:
     """What ``train --json`` prints."""
-    from detector.operations.false_accusations import why_never_sure
     from detector.operations.holdout import locked_test
+    from detector.serving.thresholds import why_never_sure
 
     counts = samples.count_by(ws.db, function.id)
     batch = imports.batch_counts(ws.db, batch_id)

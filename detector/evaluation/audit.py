@@ -10,16 +10,7 @@ from detector.errors import NotAuditable
 from detector.evaluation.audit_data import Material, load_material
 from detector.evaluation.duplicates import measure_duplicates
 from detector.evaluation.learning_curve import measure_learning_curve
-from detector.evaluation.report import (
-    DUPLICATES,
-    LEARNING_CURVE,
-    PARTS,
-    SHORTCUT,
-    SOURCES,
-    Audit,
-    read_audit,
-    stress_part,
-)
+from detector.evaluation.report import PARTS, Audit, read_audit, stress_part
 from detector.evaluation.results import STRESSES
 from detector.evaluation.shortcut import FileFactsRow, shortcut_audit
 from detector.evaluation.sources import measure_sources
@@ -28,7 +19,7 @@ from detector.operations.normalisation import file_facts
 from detector.progress import Report, silent
 from detector.serving.model import load_serving_model, serving_backbone
 from detector.storage import evaluations, samples
-from detector.storage.evaluations import Flip
+from detector.storage.evaluations import DUPLICATES, LEARNING_CURVE, SHORTCUT, SOURCES, Flip
 from detector.workspace import Workspace
 
 

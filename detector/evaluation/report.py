@@ -10,10 +10,9 @@ from detector.evaluation.results import STRESSES, LearningCurve, Sources, Stress
 from detector.evaluation.shortcut import ShortcutAudit
 from detector.storage import evaluations, imports
 from detector.storage.database import Database
+from detector.storage.evaluations import DUPLICATES, LEARNING_CURVE, SHORTCUT, SOURCES
 from detector.storage.imports import ImportRow
 from detector.storage.models import ModelRow
-
-SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE = "shortcut", "duplicates", "sources", "learning_curve"
 
 
 def stress_part(stress: str) -> str:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from detector.errors import StoredFileDamaged, StoredFileMissing
-from detector.formatting import safe_cell
-from detector.gallery.file_names import NameTaker, image_name, safe_name
+from detector.formatting import BYTE_ORDER_MARK, safe_cell
+from detector.importing.file_names import NameTaker, image_name, safe_name
 from detector.importing.labelling import NO_LABEL
 from detector.storage import functions
 from detector.storage.sample_records import SampleRecord, read_records
@@ -29,10 +29,6 @@ _ZIP_COLUMNS = ("path", "problem")
 
 # Handed on in pieces of about this size: each costs a change of threads and a write to the network.
 _PIECE = 256 * 1024
-
-#: Excel reads a CSV file without it in the letters of the machine's country, and makes nonsense of every name that is
-#: not ASCII. pandas, R, LibreOffice and databases skip it; Python's csv wants the encoding "utf-8-sig".
-BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
 def export_csv(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> Generator[bytes, None, None]:

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from detector.errors import NotFound
 from detector.gallery.projection import Projection
 from detector.storage import embeddings
+from detector.storage.embeddings import neighbours_file
 from detector.storage.schema import samples
 from detector.workspace import Workspace
 
@@ -88,12 +89,7 @@ def store_index(
 ) -> None:
     """Replace the index of a function; every process takes the new one with its next question."""
     names = np.array([name.encode("ascii") for name in sample_ids])
-    ws.blobs.put(_path(function_id), NeighbourIndex(backbone_key, names, compact, projection).to_bytes())
-
-
-def delete_index(ws: Workspace, function_id: str) -> None:
-    """Remove the index of a function that is gone; nothing happens where there is none."""
-    ws.blobs.delete(_path(function_id))
+    ws.blobs.put(neighbours_file(function_id), NeighbourIndex(backbone_key, names, compact, projection).to_bytes())
 
 
 def nearest(ws: Workspace, function_id: str, sample_id: str, n: int = 5) -> list[Neighbour]:
@@ -157,10 +153,6 @@ def _hashes(ws: Workspace, asked: str, ids: Sequence[str]) -> dict[str, str]:
         return {row.id: row.image_hash for row in rows if row.deleted_at is None or row.id == asked}
 
 
-def _path(function_id: str) -> str:
-    return f"neighbours/{function_id}.safetensors"
-
-
 _cache: OrderedDict[tuple[str, str], tuple[str, NeighbourIndex]] = OrderedDict()
 _lock = threading.Lock()
 
@@ -169,11 +161,11 @@ def _load(ws: Workspace, function_id: str) -> NeighbourIndex | None:
     """The index of a function, from memory while its file is the same; None where none was written yet."""
     key = (str(ws.settings.data_dir), function_id)
     try:
-        version = ws.blobs.version(_path(function_id))
+        version = ws.blobs.version(neighbours_file(function_id))
         with _lock:
             if key not in _cache or _cache[key][0] != version:
                 try:
-                    index = NeighbourIndex.from_bytes(ws.blobs.get(_path(function_id)))
+                    index = NeighbourIndex.from_bytes(ws.blobs.get(neighbours_file(function_id)))
                 except (SafetensorError, KeyError, ValueError) as error:
                     # A damaged file; the next predictions write another one.
                     log.warning("the index of function %s cannot be read: %s", function_id, error)

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from detector.errors import ArchiveError, EntryUnreadable, ImageTooManyBytes, InvalidInput
-from detector.gallery.file_names import NameTaker, safe_name
 from detector.imaging.formats import sniff_format
 from detector.importing.entries import Entry, ZipLimits
+from detector.importing.file_names import NameTaker, safe_name
 from detector.importing.labelling import NO_LABEL
 from detector.importing.parquet_layout import DAMAGE, ParquetColumns, ParquetLayout, PictureGroup, is_parquet
 from detector.importing.splits import split_word

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from detector.formatting import safe_cell
-from detector.gallery.export import BYTE_ORDER_MARK
+from detector.formatting import BYTE_ORDER_MARK, safe_cell
 from detector.storage import imports
 from detector.storage.database import Database
 

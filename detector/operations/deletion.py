@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from detector.gallery.neighbours import delete_index
 from detector.storage import functions, models, trash
+from detector.storage.embeddings import neighbours_file
 from detector.storage.leavings import (
     forget_leavings,
     last_uses,
@@ -60,7 +60,7 @@ def sweep_leavings(ws: Workspace) -> int:
     for left in list_leavings(ws.db):
         for model_id in left.model_ids:
             models.delete_model_files(ws.blobs, model_id)
-        delete_index(ws, left.function_id)
+        ws.blobs.delete(neighbours_file(left.function_id))
         forget_leavings(ws.db, left.key)
     return remove_unused(ws.db, ws.blobs, unused_images(ws.db), {})
 
@@ -70,7 +70,7 @@ def _remove(ws: Workspace, used: dict[str, float], function_id: str | None = Non
         if left.function_id == function_id:
             for model_id in left.model_ids:
                 models.delete_model_files(ws.blobs, model_id)
-            delete_index(ws, function_id)
+            ws.blobs.delete(neighbours_file(function_id))
             # A job that was in the middle may write its files once more: those go at the next start.
             if not left.busy:
                 forget_leavings(ws.db, left.key)

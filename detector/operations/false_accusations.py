@@ -1,14 +1,10 @@
-"""The share of false accusations that a function's owner tolerates, and the thresholds that follow for its models."""
+"""The share of false accusations that a function's owner tolerates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from detector.imaging.groups import sample_groups
-from detector.storage import functions, models, samples
-from detector.storage.models import ModelRow
-from detector.training.out_of_fold import OutOfFold
-from detector.training.thresholds import Thresholds, check_tolerated, find_thresholds, images_needed, never_validated
+from detector.serving.thresholds import refresh_thresholds
+from detector.storage import functions, models
+from detector.training.thresholds import check_tolerated
 from detector.workspace import Workspace
 
 
@@ -24,55 +20,3 @@ def set_tolerated(ws: Workspace, function_id: str, tolerated: float) -> None:
     functions.set_tolerated(ws.db, function_id, check_tolerated(tolerated))
     for row in models.list_models(ws.db, function_id):
         refresh_thresholds(ws, row)
-
-
-def refresh_thresholds(ws: Workspace, row: ModelRow) -> None:
-    """Bring a model's stored thresholds in line with what its function tolerates now."""
-    tolerated = functions.get_function(ws.db, row.function_id).tolerated
-    stored = row.thresholds
-    # What was stored before different images were counted is made anew once.
-    if stored is None or stored["tolerated"] != tolerated or not stored.get("different"):
-        found = thresholds_of(ws, row, tolerated)
-        models.set_thresholds(ws.db, row.id, found.to_json() if found else None)
-
-
-def with_thresholds(ws: Workspace, row: ModelRow) -> ModelRow:
-    """The model with thresholds for what its function tolerates now."""
-    refresh_thresholds(ws, row)
-    return models.get_model(ws.db, row.id)
-
-
-def why_never_sure(ws: Workspace, row: ModelRow) -> str:
-    """Why a model's verdict is can't tell for every image, with the images that it has and needs; else empty."""
-    row = with_thresholds(ws, row)
-    if row.thresholds is not None:
-        return Thresholds.from_json(row.thresholds).too_few()
-    groups: dict[str, set[str]] = {label_id: set() for label_id in row.label_ids}
-    rows = samples.training_rows(ws.db, row.function_id)
-    for item, group in zip(rows, sample_groups(rows), strict=True):
-        if item.split == "train" and item.label_id in groups:
-            groups[item.label_id].add(group)
-    different = {name: len(groups[label_id]) for label_id, name in zip(row.label_ids, row.label_names, strict=True)}
-    tolerated = functions.get_function(ws.db, row.function_id).tolerated
-    return never_validated(images_needed(different, tolerated, len(different)))
-
-
-def thresholds_of(
-    ws: Workspace, row: ModelRow, tolerated: float, columns: Sequence[int] | None = None
-) -> Thresholds | None:
-    """Thresholds of a model from its own out-of-fold file; None where it has none, and so nothing to go by.
-
-    Parameters
-    ----------
-    columns : sequence of int, optional
-        Only these of the model's labels, where others were deleted since.
-    """
-    data = models.out_of_fold_file(ws.blobs, row.id)
-    if data is None:
-        return None
-    known = OutOfFold.from_bytes(data)
-    chosen = list(range(len(row.label_names))) if columns is None else list(columns)
-    if len(chosen) < len(row.label_names):
-        known = known.restrict(chosen)
-    names = [row.label_names[column] for column in chosen]
-    return find_thresholds(known.probabilities, known.labels, names, tolerated, known.groups.tolist())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detector.evaluation.report import SOURCES
 from detector.jobs import request_audit
 from detector.storage import evaluations, functions, samples
 from detector.workspace import Workspace
@@ -27,6 +26,6 @@ def set_source(ws: Workspace, function_id: str, sample_ids: Sequence[str], sourc
     changed = samples.set_source(ws.db, function_id, sample_ids, source)
     live = functions.get_function(ws.db, function_id).live_model_id
     if changed and live is not None:
-        evaluations.delete_part(ws.db, live, SOURCES)
+        evaluations.delete_part(ws.db, live, evaluations.SOURCES)
         request_audit(ws, function_id, live)
     return changed

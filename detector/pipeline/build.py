@@ -15,12 +15,12 @@ import numpy as np
 from detector.backbones import Backbone, fetch_weights
 from detector.errors import NoModel, NotTrainable
 from detector.imaging.groups import sample_groups
-from detector.operations.false_accusations import refresh_thresholds
 from detector.operations.holdout import score_locked_test
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
+from detector.serving.thresholds import refresh_thresholds
 from detector.storage import annotating, embeddings, functions, models, predictions, samples
 from detector.storage.embedding_file import stored_rows
 from detector.storage.functions import Function, Label

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.backbones import get_backbone
 from detector.errors import BackboneUnavailable, NoModel, NotFound
-from detector.operations.false_accusations import thresholds_of
+from detector.serving.thresholds import thresholds_of
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow

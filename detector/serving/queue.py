@@ -101,7 +101,7 @@ class InvokeQueue:
     def ask(
         self, function_id: str, images: Sequence[tuple[str, bytes]], model_id: str | None = None
     ) -> Future[list[Answer]]:
-        """Classify a few images (name, bytes) inside a `place`; for answers and errors see `detector.serving.invoke`."""
+        """Classify a few images (name, bytes) inside a `place`; answers and errors as of `serving.invoke`."""
         question = _Question(function_id, model_id, images)
         with self._changed:
             if self._stopped:

@@ -14,6 +14,11 @@ _CHUNK = 2000
 _LARGEST_FLOAT16 = 6e4
 
 
+def neighbours_file(function_id: str) -> str:
+    """Name in the blob store of the index by which a function's most similar samples are found."""
+    return f"neighbours/{function_id}.safetensors"
+
+
 def as_stored(values: np.ndarray) -> np.ndarray:
     """``values`` as the store will give them back.
 

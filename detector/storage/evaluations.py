@@ -11,6 +11,9 @@ from sqlalchemy import delete, distinct, func, insert, select
 from detector.storage.database import Database, now
 from detector.storage.schema import evaluations, sample_flips
 
+#: Parts of an audit by the names under which they are stored.
+SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE = "shortcut", "duplicates", "sources", "learning_curve"
+
 
 @dataclass(frozen=True)
 class Flip:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import Conflict, InvalidInput, NotFound
 from detector.storage.database import Database, new_id, now
+from detector.storage.evaluations import SHORTCUT
 from detector.storage.known_labels import (
     KnownLabels,
     hold_labels,
@@ -255,7 +256,7 @@ def list_functions(db: Database) -> list[FunctionSummary]:
         }
         running = set(connection.scalars(busy))
         audits = select(evaluations.c.model_id, evaluations.c.result).where(
-            evaluations.c.part == "shortcut", evaluations.c.model_id.in_(select(functions.c.live_model_id))
+            evaluations.c.part == SHORTCUT, evaluations.c.model_id.in_(select(functions.c.live_model_id))
         )
         # None where there are too few samples to ask.
         warned = {row.model_id for row in connection.execute(audits) if (row.result["shortcut"] or {}).get("warning")}

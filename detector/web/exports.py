@@ -17,9 +17,9 @@ from starlette.types import Send
 
 from detector.errors import NotFound
 from detector.gallery.export import export_csv, export_zip
-from detector.gallery.file_names import safe_name
 from detector.gallery.filters import GalleryFilter, Order
 from detector.gallery.selection import matching_ids
+from detector.importing.file_names import safe_name
 from detector.importing.spool import SELECTION_ENDING
 from detector.storage import functions
 from detector.storage.database import Database, new_id

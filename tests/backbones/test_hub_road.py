@@ -27,10 +27,11 @@ from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSp
 from detector.errors import BackboneUnavailable, DownloadFailed, JobCancelled
 from detector.importing.batch import folder_payload
 from detector.importing.labelling import LabelPlan
-from detector.jobs import request_build, request_import, run_pending
+from detector.jobs import request_build, request_import
 from detector.progress import says_amounts
 from detector.settings import Settings
 from detector.storage import functions, jobs
+from detector.worker import run_pending
 from detector.workspace import Workspace
 from tests.backbones.small_clip import make_small_clip
 from tests.command_line import CHECKOUT, environment, run

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detector import jobs
+from detector import worker
 from detector.backbones.registry import OFFLINE
 from detector.importing.batch import zip_payload
 from detector.importing.guessing import suggest_plan
@@ -70,7 +70,7 @@ def _zip_to_detector(folder: Path) -> dict[str, float]:
     function, payload = _function_and_zip(ws)
     start = time.perf_counter()
     jobs.request_import(ws, function.id, payload, "zip")
-    result = jobs.run_pending(ws, function.id)
+    result = worker.run_pending(ws, function.id)
     seconds = time.perf_counter() - start
     _check_finished(ws, function)
     assert result is not None
@@ -86,7 +86,7 @@ def _retrain(folder: Path) -> list[float]:
     ws = Workspace.open(Settings(data_dir=folder))
     function, payload = _function_and_zip(ws)
     jobs.request_import(ws, function.id, payload, "zip")
-    jobs.run_pending(ws, function.id)
+    worker.run_pending(ws, function.id)
     took = []
     rng = np.random.default_rng(0)
     label_ids = [label.id for label in functions.list_labels(ws.db, function.id)]
@@ -100,7 +100,7 @@ def _retrain(folder: Path) -> list[float]:
         for ids, label in zip(changing, reversed(label_ids), strict=True):
             annotating.annotate(ws.db, ids.tolist(), label)
         jobs.annotated(ws, function.id)
-        jobs.run_pending(ws, function.id)
+        worker.run_pending(ws, function.id)
         took.append(time.perf_counter() - start)
         assert functions.get_function(ws.db, function.id).live_model_id != before
         _check_finished(ws, function)

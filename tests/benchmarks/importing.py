@@ -19,11 +19,12 @@ from sqlalchemy import func, select, text
 from detector.backbones.registry import OFFLINE
 from detector.importing.batch import zip_payload
 from detector.importing.labelling import LabelPlan
-from detector.jobs import IMPORT, request_import, run_job
+from detector.jobs import IMPORT, request_import
 from detector.settings import Settings
 from detector.storage import functions, imports, jobs
 from detector.storage.imports import ImportCounts
 from detector.storage.schema import images, thumbnails
+from detector.worker import run_job
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.machine import peak_bytes

@@ -9,10 +9,11 @@ from detector.errors import JobCancelled, NoModel, NotAuditable
 from detector.evaluation.audit import audit
 from detector.evaluation.report import PARTS, read_audit
 from detector.evaluation.results import STRESSES
-from detector.jobs import EVALUATE, JobRunner, request_audit, request_build, run_job, run_pending
+from detector.jobs import EVALUATE, request_audit, request_build
 from detector.pipeline.build import build
 from detector.storage import annotating, evaluations, functions, jobs, models, samples
 from detector.storage.functions import Function
+from detector.worker import JobRunner, run_job, run_pending
 from detector.workspace import Workspace
 from tests.command_line import run
 from tests.factories import add_images, empty_function, images, labelled_function, make_image, workspace

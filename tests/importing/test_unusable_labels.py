@@ -9,10 +9,11 @@ import pytest
 from detector.errors import InvalidInput
 from detector.importing.batch import zip_payload
 from detector.importing.labelling import LabelPlan, TableChoice
-from detector.jobs import IMPORT, request_import, run_job
+from detector.jobs import IMPORT, request_import
 from detector.storage import functions, imports, jobs, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
+from detector.worker import run_job
 from detector.workspace import Workspace
 from tests.factories import empty_function, make_image, workspace, write_zip
 from tests.faulty_disk import image_files

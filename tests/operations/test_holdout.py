@@ -8,7 +8,6 @@ import pytest
 from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.importing.batch import folder_payload, run_import
 from detector.importing.labelling import LabelPlan
-from detector.jobs import run_pending
 from detector.operations.holdout import (
     MANY_LOOKS,
     LockedTestScore,
@@ -25,6 +24,7 @@ from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
 from detector.training.model_file import read_model
 from detector.training.out_of_fold import OutOfFold
+from detector.worker import run_pending
 from detector.workspace import Workspace
 from tests.factories import (
     add_images,

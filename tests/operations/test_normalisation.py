@@ -12,11 +12,11 @@ from detector.evaluation.shortcut import FileFactsRow, shortcut_audit
 from detector.imaging.normalise import Normalisation, normalised
 from detector.importing.batch import folder_payload, run_import
 from detector.importing.labelling import LabelPlan
-from detector.jobs import run_pending
 from detector.operations.normalisation import file_facts, normalise_and_retrain, use_as_imported_and_retrain
 from detector.pipeline.build import build, put_back
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import embeddings, functions, imports, models, samples
+from detector.worker import run_pending
 from tests.factories import empty_function, labelled_function, make_image, workspace
 from tests.shared_data import require
 

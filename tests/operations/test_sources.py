@@ -9,9 +9,10 @@ from detector.cli.sources import _sources, add_source_commands
 from detector.errors import InvalidInput
 from detector.evaluation.audit import audit
 from detector.evaluation.report import read_audit
-from detector.jobs import BACKGROUND_LANES, EVALUATE, request_build, run_job, run_pending
+from detector.jobs import EVALUATE, request_build
 from detector.operations.sources import set_source
 from detector.storage import functions, jobs, models, samples
+from detector.worker import BACKGROUND_LANES, run_job, run_pending
 from tests.factories import labelled_function, workspace
 
 

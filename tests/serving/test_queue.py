@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from detector.errors import ImageError, InvokeBusy, NoModel
-from detector.jobs import request_build, run_pending
+from detector.jobs import request_build
 from detector.serving.invoke import Verdict, invoke
 from detector.serving.queue import InvokeQueue
+from detector.worker import run_pending
 from tests.factories import empty_function, labelled_function, make_image, workspace
 
 

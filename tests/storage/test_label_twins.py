@@ -8,13 +8,14 @@ import pytest
 
 from detector.errors import InvalidInput, NotFound
 from detector.gallery.detail import sample_detail
-from detector.jobs import annotated, run_pending
+from detector.jobs import annotated
 from detector.pipeline.build import build
 from detector.serving.invoke import invoke
 from detector.storage import annotating, functions, imports, jobs, models, predictions, samples, trash
 from detector.storage.functions import Function
 from detector.storage.label_twins import merge_labels, spelling_note, twins
 from detector.storage.predictions import PredictionRow
+from detector.worker import run_pending
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, labelled_function, make_image, workspace
 

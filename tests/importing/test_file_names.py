@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.gallery.file_names import NameTaker, image_name, safe_name
 from detector.importing.clutter import is_clutter
 from detector.importing.entries import shown_path
+from detector.importing.file_names import NameTaker, image_name, safe_name
 
 
 @pytest.mark.parametrize(
