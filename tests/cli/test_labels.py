@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detector.storage import functions, jobs, samples
 from tests.command_line import run
-from tests.factories import label_ids, labelled_function, workspace
+from tests.factories import empty_function, label_ids, labelled_function, workspace
 from tests.storage.test_label_twins import NFC, NFD, with_twins
 
 
@@ -96,3 +96,18 @@ def test_a_function_without_labels_says_where_they_come_from(tmp_path: Path) -> 
     done = run(tmp_path, "labels", function.name)
     assert (done.code, done.out) == (0, "")
     assert "import" in done.sentence
+
+
+def test_a_name_that_several_functions_have_is_refused_and_the_number_or_the_id_says_which(tmp_path: Path) -> None:
+    """The kind: of two functions of one name the newest was read, trained or changed without a word."""
+    ws = workspace(tmp_path)
+    first, second = empty_function(ws, "Cats"), empty_function(ws, "Cats", ["a", "b"])
+    ws.close()
+    for command in (("labels", "Cats"), ("sources", "Cats"), ("invoke", "Cats", tmp_path)):
+        refused = run(tmp_path, *command)
+        assert (refused.code != 0, refused.out) == (True, "")
+        assert first.id in refused.sentence
+        assert second.id in refused.sentence
+    by_number, by_id = (json.loads(run(tmp_path, "labels", name, "--json").out) for name in ("Cats (2)", first.id))
+    assert [row["name"] for row in by_number] == ["a", "b"]
+    assert [row["name"] for row in by_id] == ["real", "synthetic"]
