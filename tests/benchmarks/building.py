@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detector import worker
+from detector import jobs, worker
 from detector.backbones.registry import OFFLINE
 from detector.importing.batch import zip_payload
 from detector.importing.guessing import suggest_plan

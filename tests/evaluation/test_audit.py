@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detector import jobs as background
+from detector import worker as background
 from detector.errors import JobCancelled, NoModel, NotAuditable
 from detector.evaluation.audit import audit
 from detector.evaluation.report import PARTS, read_audit
