@@ -19,7 +19,7 @@ from detector.errors import DatasetUnavailable, JobCancelled
 from detector.progress import says_amounts
 from tests.command_line import OFFLINE, run, start
 from tests.hub_server import Hub, hub_server
-from tests.samplesets.test_cifake import write_set
+from tests.datasets.test_cifake import write_set
 
 CLIENT = "huggingface_hub.constants"
 TEST, TRAIN = "data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"
