@@ -15,17 +15,17 @@ from pages._figure import figure_card
 from pages._state import escape
 from pages._style import card
 
-_SOURCES = "Seen against never seen"
+_SOURCES = "Known sources vs. unseen sources"
 _EXPLAIN_SOURCES = (
     "A source is a generator or a collection. New generators appear all the time, so what counts is how the function "
     "does on one that it does not know. Each source in turn is left out of the training altogether and then judged. "
-    "The further the dot lies left of the ring, the less the function has understood beyond that source."
+    "The further the dot lies to the left of the ring, the worse the function does on sources it does not know."
 )
-_STRESS = "After the picture has travelled"
+_STRESS = "After re-saving, resizing or messaging"
 _EXPLAIN_STRESS = (
-    "Pictures on the web have been saved again, shrunk and cut. Here copies of your images were treated so, and judged "
-    "by models that had seen neither the image nor its copy. Messenger: at most 1,280 pixels, JPEG quality 70. Centre "
-    "crop: four fifths of each side."
+    "Pictures on the web have been saved again, shrunk and cut. Here copies of your images were treated the same way "
+    "and judged by models that had seen neither the image nor its copy. Messenger: at most 1,280 pixels, JPEG quality "
+    "70. Centre crop: four fifths of each side."
 )
 
 
@@ -34,15 +34,15 @@ def stress_card(audit: Audit, theme: Theme) -> None:
     if not audit.stress:
         with card("stress"):
             st.markdown(f"**{_STRESS}**", help=_EXPLAIN_STRESS)
-            st.caption("Comes when the examination of the model has gone so far.")
+            st.caption("Not measured yet; it appears here when the audit gets to it.")
         return
     first = audit.stress[0]
     of = "all" if first.n == first.of else f"chosen at random from {count(first.of)}"
     figure_card(
         _STRESS,
         audit_charts.stress(audit.stress, theme),
-        f"Accuracy with its 95 % interval. Out-of-fold, {count(first.n, 'image')} each ({of}){_folds(audit)}. The "
-        f"answer on {count(audit.flipped, 'image')} flips under at least one change.",
+        f"Accuracy with its 95 % interval. Out-of-fold, {count(first.n, 'image')} each ({of}){_folds(audit)}. For "
+        f"{count(audit.flipped, 'image')} the answer changes after at least one of these.",
         "stress",
         _EXPLAIN_STRESS,
         below=lambda: _flipping(audit),
@@ -69,12 +69,12 @@ def sources_card(audit: Audit, labels: list[str], theme: Theme) -> None:
         with card("sources"):
             st.markdown(f"**{_SOURCES}**", help=_EXPLAIN_SOURCES)
             st.caption(
-                "A label whose images all come from one source cannot do without it, so nothing can be said about "
-                "sources never seen. Import each label from two sources at least."
+                "Unseen sources cannot be tested yet: no source can be left out, because all images of some label come "
+                "from it. Import each label from at least two sources."
             )
         return
     drawn = audit_charts.drawn_sources(rows)
-    rest = f" The {count(len(drawn))} largest of {count(len(rows))} are drawn." if len(drawn) < len(rows) else ""
+    rest = f" The {count(len(drawn))} largest of {count(len(rows))} are shown." if len(drawn) < len(rows) else ""
     untagged = f" {count(audit.sources.untagged, 'image')} without a source." if audit.sources.untagged else ""
     alone = [row.source for row in rows if row.accuracy_unseen is None]
     only = f" {', '.join(alone[:3])} cannot be left out: a label has no other source." if alone else ""
@@ -82,7 +82,7 @@ def sources_card(audit: Audit, labels: list[str], theme: Theme) -> None:
         _SOURCES,
         audit_charts.unseen_sources(rows, labels, theme),
         f"Dot: judged by a model trained without that source, with its 95 % interval. Ring: with other images of it, "
-        f"out-of-fold{_folds(audit)}. {count(sum(row.n for row in rows), 'image')}, one training a source."
+        f"out-of-fold{_folds(audit)}. {count(sum(row.n for row in rows), 'image')}, one training per source."
         f"{_missed(audit)}{only}{rest}{untagged}",
         "sources",
         _EXPLAIN_SOURCES,
@@ -104,9 +104,9 @@ def learning_card(audit: Audit, theme: Theme) -> None:
     assert curve is not None
     title = "How much data is enough"
     explain = (
-        "The function is trained on fewer and fewer of your images, several times with other ones. A curve that still "
-        "rises at the right says that more images help; a flat one says that other things do: better labels, more "
-        "sources, another backbone."
+        "The function is trained on fewer and fewer of your images, several times with different ones. A curve that "
+        "still rises at the right says that more images help; a flat one says that other things do: better labels, "
+        "more sources, another backbone."
     )
     if not curve.points:
         with card("learning"):
@@ -131,8 +131,8 @@ def duplicates_line(audit: Audit) -> None:
     with card("duplicates"):
         st.markdown(
             "**Near-duplicates**",
-            help="Two pictures that are nearly the same always share a fold. Otherwise the model would be asked about "
-            "pictures whose twins it has learned by heart, and the figures would be too good.",
+            help="Two pictures that are nearly the same always share a fold. Otherwise the model would be tested on "
+            "pictures whose twins it has learned by heart, and the figures would look too good.",
         )
         if found.groups:
             _near_duplicates(found)
@@ -146,13 +146,13 @@ def duplicates_line(audit: Audit) -> None:
 def _near_duplicates(found: Duplicates) -> None:
     words = f"{share(found.samples, found.n)} images have a near-duplicate ({count(found.groups, 'group')})."
     if found.accuracy_grouped is not None and found.accuracy_ungrouped is not None:
-        words += f" They are kept in one fold: {rate_of(found.accuracy_grouped, found.n)} right."
+        words += f" Each group is kept in one fold: {rate_of(found.accuracy_grouped, found.n)} right."
         if found.measurable:
             words += (
-                f" Dealt out freely it would have been {rate_of(found.accuracy_ungrouped, found.n)}, which flatters."
+                f" Without this, the score would look better than it is: {rate_of(found.accuracy_ungrouped, found.n)}."
             )
         else:
-            words += " Dealt out freely, there is no measurable difference."
+            words += " Without this, there would be no measurable difference."
     st.caption(escape(words))
     if found.contradictions:
         n = found.contradiction_count

@@ -25,8 +25,8 @@ def guessed_sources(function_id: str) -> None:
         st.caption(
             escape(
                 f"{count(len(names), 'source was', 'sources were')} guessed from folder names: {shown}. If a folder is "
-                "something else, such as a subject or a number, leave it or change it in Review: what is said about "
-                "sources never seen is only as good as they are."
+                "something else, such as a subject or a number, leave it or change it in Review: the figures on "
+                "sources never seen are only as good as these names."
             )
         )
         if st.button("Yes, they are" if len(names) > 1 else "Yes, it is", key=f"confirm-sources-{function_id}"):

@@ -129,7 +129,7 @@ def given_files(function_id: str) -> GivenFiles:
 def from_folder(function_id: str) -> Pending | None:
     """A folder of the server, where that is allowed."""
     if not workspace().settings.import_root:
-        st.info("Reading folders of the server is off. Whoever runs it can set DETECTOR_IMPORT_ROOT to allow one.")
+        st.info("Importing folders of the server is off. The server's owner can allow one with DETECTOR_IMPORT_ROOT.")
         return None
     wanted = st.selectbox(
         "Folder, below the one that the server allows",

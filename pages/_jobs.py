@@ -65,7 +65,7 @@ def job_line(job: Job, function_id: str | None) -> None:
         if job.kind == EVALUATE:
             # Nobody waits for it; the Metrics page says that it is to come.
             return
-        waiting = "The import waits for its turn" if job.kind == IMPORT else "Training starts in a moment"
+        waiting = "The import is queued" if job.kind == IMPORT else "Training starts in a moment"
         st.caption(escape(f"{waiting}{other}"))
         return
     st.progress(min(job.done / job.total, 1.0) if job.total else 0.0)

@@ -54,7 +54,7 @@ def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id:
     with st.expander("Source, and how many"):
         plan = _source(pending, levels, plan, guess, key)
         limited = st.number_input(
-            "At most this many images a label, chosen at random (0: all)", 0, step=100, key=f"{key}-per-label"
+            "At most this many images per label, chosen at random (0: all)", 0, step=100, key=f"{key}-per-label"
         )
     plan = _splits(pending, replace(plan, per_label=int(limited) or None), said, key)
     rows = said.rows if said is not None else pending.rows

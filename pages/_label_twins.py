@@ -40,7 +40,7 @@ def _sentence(group: Sequence[Label], counts: Mapping[str, int]) -> str:
     numbers = [f"{counts.get(label.id, 0):,}" for label in group]
     images = f"{', '.join(numbers[:-1])} and {numbers[-1]} images"
     spellings = "two" if len(group) == 2 else str(len(group))
-    return f"{names} are one name in {spellings} spellings: {images}, which are trained against each other."
+    return f"{names} are one name in {spellings} spellings: {images}, which are trained as different labels."
 
 
 def _shown(label: Label) -> str:
@@ -55,7 +55,7 @@ def _confirm(function_id: str, gone: Sequence[Label], kept: Label, counts: Mappi
     st.markdown(
         escape(
             f"{images} labelled {names} will be labelled {_shown(kept)}, those in the bin too, and the label {names} "
-            "goes. This cannot be undone."
+            "is deleted. This cannot be undone."
         )
     )
     if not st.button("Merge", type="primary"):
@@ -75,6 +75,8 @@ def _confirm(function_id: str, gone: Sequence[Label], kept: Label, counts: Mappi
         # Without any sample too: what there is to be said has changed.
         if merged:
             annotated(workspace(), function_id)
-    st.session_state["review-said"] = f"{count(sum(merged), 'sample')} {kept.name} now. A new model follows by itself."
+    st.session_state["review-said"] = (
+        f"{count(sum(merged), 'sample')} labelled {kept.name}. A new model follows by itself."
+    )
     st.session_state.pop("review-page", None)
     st.rerun()

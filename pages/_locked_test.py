@@ -33,8 +33,8 @@ def locked_test_card(function_id: str, live: ModelRow) -> None:
     with card("locked-test"):
         st.markdown(
             "**Locked test set**",
-            help="Images put aside before training. Nothing is chosen by them, so their figure flatters least. Each "
-            "model version is scored on them once; whoever keeps choosing by that figure uses them up.",
+            help="Images put aside before training. These images never influence training, so this is the most honest "
+            "score. Each model version is scored on them once; choosing versions by this score wears it out.",
         )
         if live.locked_test is not None:
             _score(LockedTestScore.from_json(live.locked_test), live)
@@ -53,16 +53,18 @@ def locked_test_card(function_id: str, live: ModelRow) -> None:
 def _score(score: LockedTestScore, live: ModelRow) -> None:
     st.html(f'<div class="figure">{rate_of(score.accuracy, score.n)}</div>')
     bounds = interval_of(score.interval, score.n, "", " · ")
-    st.caption(f"{share(score.correct, score.n)} right · {bounds}model {live.version} · look {score.look}")
+    st.caption(
+        f"{share(score.correct, score.n)} right · {bounds}model {live.version} · evaluation {score.look} on this set"
+    )
     validation = live.cross_validation
     if validation:
         right = round(validation["accuracy"] * validation["n"])
         difference, low, high = accuracy_difference(score.correct, score.n, right, validation["n"])
-        chance = "chance explains" if low <= 0 <= high else "chance hardly explains"
-        words = f"{chance.capitalize()} the difference."
+        chance = "small enough to be chance" if low <= 0 <= high else "probably more than chance"
+        words = f"The difference is {chance}."
         if min(score.n, validation["n"]) >= FEWEST_FOR_RATE:
             points = f"{100 * difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
-            words = f"The difference is {points}, which {chance}."
+            words = f"The difference is {points}, {chance}."
         st.caption(f"Cross-validated: {rate_of_images(validation['accuracy'], validation['n'], 'image')}. {words}")
     if score.left_out:
         st.caption(f"{count(score.left_out, 'image')} left out: the model has seen them or near-duplicates of them.")

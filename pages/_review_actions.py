@@ -39,8 +39,11 @@ def give_label(function_id: str, sample_ids: Sequence[str], label: Label | None)
     changed = annotating.annotate(workspace().db, sample_ids, label.id if label else None)
     if changed:
         annotated(workspace(), function_id)
-    given = f"{label.name} now" if label else "without a label now"
-    return f"{count(changed, 'sample')} {given}. A new model follows by itself." if changed else "Nothing to change."
+    if not changed:
+        return "Nothing to change."
+    labelled = count(changed, "sample")
+    given = f"{labelled} labelled {label.name}." if label else f"Label removed from {labelled}."
+    return f"{given} A new model follows by itself."
 
 
 def undo(function_id: str) -> str:
@@ -50,7 +53,7 @@ def undo(function_id: str) -> str:
         return "There is nothing to undo."
     if undone.changed:
         annotated(workspace(), function_id)
-    return f"The last change is undone: {count(undone.changed, 'sample')} as before."
+    return f"The last change was undone: {count(undone.changed, 'sample')} as before."
 
 
 @dataclass
@@ -136,7 +139,9 @@ def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]],
         by_key = n > 0 and everything().asked == (label.id if label else "")
         if not (pressed or by_key):
             continue
-        words = f"give {count(n, 'sample')} the label {name}" if label else f"take the label of {count(n, 'sample')}"
+        words = (
+            f"give {count(n, 'sample')} the label {name}" if label else f"remove the label from {count(n, 'sample')}"
+        )
 
         def give(chosen: list[str], label: Label | None = label) -> str:
             return give_label(function_id, chosen, label)
@@ -155,17 +160,17 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
 
         def give_source(chosen: list[str]) -> str:
             changed = set_source(workspace(), function_id, chosen, wanted)
-            return f"{count(changed, 'sample')} with the source {wanted} now."
+            return f"Source of {count(changed, 'sample')} set to {wanted}."
 
         def remove_source(chosen: list[str]) -> str:
             changed = set_source(workspace(), function_id, chosen, None)
-            return f"{count(changed, 'sample')} without a source now."
+            return f"Source removed from {count(changed, 'sample')}."
 
         if st.button("Set source", width="stretch", key=f"do-set-source-{function_id}", disabled=not wanted):
             _do(f"set the source of {count(n, 'sample')} to {wanted}", ids, give_source, n)
         if st.button("Remove source", width="stretch", key=f"do-remove-source-{function_id}"):
             # However few: undo brings back labels only.
-            _confirm(f"remove the source of {count(n, 'sample')}. Undo cannot bring it back", ids, remove_source)
+            _confirm(f"remove the source from {count(n, 'sample')}. Undo cannot bring it back", ids, remove_source)
         for words, put in (("Move to the locked test set", put_aside_samples), ("Move back to training", give_back)):
             if st.button(words, width="stretch", key=f"do-{put.__name__}-{function_id}"):
 
@@ -177,27 +182,27 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
                     following = " A new model follows by itself." if moved else ""
                     return f"{count(moved, 'sample')} moved.{following}"
 
-                _do(f"{words.lower()}: {count(n, 'sample')}", ids, move, n)
+                _do(f"move {count(n, 'sample')} {words.removeprefix('Move ')}", ids, move, n)
         if st.button(
             "Delete",
             width="stretch",
             key=f"do-delete-{function_id}",
-            help="Puts them into the bin, from where they can come back.",
+            help="Moves them to the bin, from where they can be restored.",
         ):
 
             def delete(chosen: list[str]) -> str:
                 gone = delete_samples(workspace().db, function_id, chosen)
                 annotated(workspace(), function_id)
-                return f"{count(gone, 'sample')} in the bin now."
+                return f"{count(gone, 'sample')} moved to the bin."
 
-            _do(f"put {count(n, 'sample')} into the bin", ids, delete, n)
+            _do(f"move {count(n, 'sample')} to the bin", ids, delete, n)
 
 
 def _binned(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
     def restore(chosen: list[str]) -> str:
         back = restore_samples(workspace().db, function_id, chosen)
         annotated(workspace(), function_id)
-        return f"{count(back, 'sample')} back."
+        return f"{count(back, 'sample')} restored."
 
     if st.button("Restore", disabled=not n, key=f"do-restore-{function_id}"):
         _do(f"restore {count(n, 'sample')}", ids, restore, n)

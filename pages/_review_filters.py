@@ -126,7 +126,7 @@ def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_
             "Verdict", where.verdict, _counted(names | {UNSURE: "can't tell"}, facets.verdict), f"verdict-{keys}", None
         )
         flips = _choice(
-            "Verdict flips after",
+            "Verdict changes after",
             where.flips,
             _counted({ANY: "any change"} | STRESSES, facets.flips),
             f"flips-{keys}",

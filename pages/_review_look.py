@@ -63,8 +63,8 @@ class Look:
             measured = "out-of-fold" if detail.out_of_fold else "not validated"
             says = f"Says {detail.prediction}, {percent(detail.confidence)}, {measured}."
         if detail.failure is not None:
-            says = f"Could not be looked at: {detail.failure}"
-        flips = [("Verdict flips after", ", ".join(f"{change} ({label})" for change, label in detail.flips))]
+            says = f"Could not be read: {detail.failure}"
+        flips = [("Verdict changes after", ", ".join(f"{change} ({label})" for change, label in detail.flips))]
         return Large(
             id=detail.id,
             image_url=_picture("view", detail.image_hash),

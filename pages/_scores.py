@@ -16,8 +16,9 @@ from pages._figure import figure_card
 from pages._state import escape, import_link
 from pages._style import card
 
-#: Not "called": what is called so is the verdict, which may also be can't tell.
-_NEARER = {"synthetic": "AI images nearer to synthetic", "real": "Real photos nearer to real"}
+#: Before the limit: the verdict may also be can't tell.
+_RECOGNISED = "recognised (before the limit on false accusations)"
+_WHOSE = {"synthetic": "AI images", "real": "Real photos"}
 
 
 def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
@@ -29,7 +30,7 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
     for column, name in zip(columns, names, strict=False):
         score = cv.labels[name]
         with column, card(f"label-{name}", height="stretch"):
-            st.caption(escape(_NEARER.get(label_key(name), f"{name} nearest to {name}")))
+            st.caption(escape(f"{_WHOSE.get(label_key(name), name)} {_RECOGNISED}"))
             st.html(f'<div class="figure" style="color:{inks[name].text}">{rate_of(score.accuracy, score.n)}</div>')
             st.caption(f"{share(score.correct, score.n)}{interval_of(score.interval, score.n, ' · ')}")
     with columns[-1], card("all", height="stretch"):
@@ -39,7 +40,7 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
             st.caption(f"{count(cv.n, 'image')}{interval_of(cv.interval, cv.n, ' · ')}")
         else:
             generators = "generators" if label_key(never.label) == "synthetic" else f"{never.label} sources"
-            st.caption(escape(f"On {generators} never seen"))
+            st.caption(escape(f"Recognised on {generators} never seen"))
             words = rate_of(never.accuracy, never.n)
             st.html(f'<div class="figure" style="color:{inks[never.label].text}">{words}</div>')
             bounds = interval_of(never.interval, never.n, " · ")
@@ -47,9 +48,9 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
     for name, score in cv.labels.items():
         if score.accuracy < 0.6 and cv.is_rare(name):
             st.warning(
-                f"Only {of_the_images(score.accuracy, score.n)} labelled {escape(name)} were given it: just "
-                f"{share(score.n, cv.n)} images {'has' if score.n == 1 else 'have'} that label, so saying it seldom "
-                "pays. Import more of them."
+                f"Only {of_the_images(score.accuracy, score.n)} labelled {escape(name)} were recognised. The model "
+                f"rarely picks this label because it has few examples: {share(score.n, cv.n)} images. Import more of "
+                "them."
             )
 
 
@@ -59,11 +60,11 @@ def verdicts(
     """How often the function commits itself, by label, at the tolerated share of false accusations."""
     if thresholds is None:
         return
-    title = "How often it commits itself"
+    title = "How often it names a label"
     explain = (
-        "The figures above give every image the label that it is nearer to, however close the call. The verdict in "
-        "Invoke and in the API is stricter: a label is said only where hardly any image of another label is that sure. "
-        "You say on the Invoke page what share may be falsely accused; the threshold follows, on the safe side. "
+        "The figures above give every image its most probable label, however close the call. The verdict in Invoke and "
+        "in the API is stricter: it names a label only where hardly any image of another label scores that high. You "
+        "set the limit on false accusations on the Invoke page; the threshold follows from it, on the safe side. "
         "Everything in between is can't tell."
     )
     if not thresholds.above:
@@ -79,8 +80,9 @@ def verdicts(
     figure_card(
         title,
         audit_charts.verdict_shares(thresholds, theme, names),
-        f"Each bar is a label of yours, its parts are the verdicts, where at most {limit(thresholds.tolerated)} of "
-        f"any other label may falsely be called so. Can't tell: {share(unsure, total)}.{silent} {measured(cv)}",
+        "Each bar is one of your labels, its parts are the verdicts. A label may wrongly be given to at most "
+        f"{limit(thresholds.tolerated)} of the images of any other label. Can't tell: {share(unsure, total)}.{silent} "
+        f"{measured(cv)}",
         "verdicts",
         explain,
         below=(lambda: import_link(function_id)) if thresholds.notes else None,
@@ -89,15 +91,18 @@ def verdicts(
 
 def price(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, names: list[str]) -> None:
     """The ROC curve, and where on it the function's verdicts lie."""
+    title = "Caught vs. wrongly accused"
+    if {label_key(name) for name in cv.label_names} == {"real", "synthetic"}:
+        title = "AI images caught vs. photos wrongly accused"
     figure_card(
-        "How many are caught at which price",
+        title,
         validation_charts.roc(cv, theme, names),
-        f"{_at_the_tolerated_share(thresholds)}Each point is a threshold: the more is caught, the more is falsely "
+        f"{_at_the_tolerated_share(thresholds)}Each point is a threshold: the more are caught, the more are wrongly "
         f"accused (ROC; area {decimal(cv.roc_auc)}). {measured(cv)}",
         "roc",
-        "The function gives every image a confidence. Where you draw the line is a trade: a low one catches more AI "
-        "images and accuses more real photos. The curve shows every such trade. The area under it (ROC AUC) is 1 for a "
-        "perfect function and 0.5 for a coin.",
+        "The function gives every image a confidence. Where you draw the line is a trade-off: a low one catches more "
+        "AI images and accuses more real photos. The curve shows every such trade-off. The area under it (ROC AUC) is "
+        "1 for a perfect function and 0.5 for guessing.",
     )
 
 
@@ -111,7 +116,7 @@ def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
         return ""
     counts = thresholds.counts[wanted]
     return (
-        f"With at most {limit(thresholds.tolerated)} of {other} falsely called {wanted}, "
+        f"With at most {limit(thresholds.tolerated)} of {other} wrongly called {wanted}, "
         f"{share(counts[wanted], sum(counts.values()))} of {wanted} are caught. "
     )
 
@@ -123,38 +128,38 @@ def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None
     left, right = st.columns(2)
     with left:
         figure_card(
-            "When it says it, is it so",
+            "When it names a label, is it right?",
             validation_charts.precision_recall(cv, theme, names),
-            "How often it is right when it says a label, against how many of that label it finds (precision, recall). "
-            f"{measured(cv)}",
+            "How often it is right when it names a label, against how many images of that label it finds (precision, "
+            f"recall). {measured(cv)}",
             "precision",
-            "Precision: of the images that it calls so, the share that is so. Recall: of the images that are so, the "
-            "share that it finds. Raising one costs some of the other.",
+            "Precision: of the images that get a label, the share that really has it. Recall: of the images that "
+            "really have a label, the share that gets it. Raising one costs some of the other.",
         )
         figure_card(
-            "What is taken for what",
+            "Which labels get confused",
             validation_charts.confusion(cv, theme, names),
             f"Rows are your labels, columns what the function says (confusion matrix). {measured(cv)}",
             "confusion",
             "Every image is counted in one cell: the row is the label that you gave, the column the one that the "
-            "function says. All that is right lies on the diagonal.",
+            "function gives. Right answers lie on the diagonal.",
         )
         figure_card(
             "Each label with its interval",
             validation_charts.label_accuracy(cv, theme, names),
             f"The dot is the share given the right label, the line its 95 % interval. {measured(cv)}",
             "labels",
-            "The fewer images were measured, the less exactly is the true share known. The line shows where it "
+            "The fewer images were measured, the less exactly the true share is known. The line shows where it "
             "plausibly lies: lines made this way hold the true share 95 times in 100.",
         )
     with right:
         figure_card(
-            "Whether confidence can be believed",
+            "Can you trust its confidence?",
             validation_charts.reliability(cv, theme),
             f"On the dashed line it is right as often as it says (reliability{off}). {measured(cv)}",
             "reliability",
             "Of the images with confidence 90 %, about 90 of 100 should be right. Dots above the line: it is right "
-            "more often than it says; below: it promises too much.",
+            "more often than it says; below: it is too confident.",
         )
         figure_card(
             "How sure it was",

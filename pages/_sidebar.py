@@ -58,7 +58,7 @@ def _function_card(chosen: FunctionSummary | None) -> None:
             on_change=_switch,
             args=(key,),
         )
-        st.caption(summary_line(chosen) if chosen is not None else "The one in the address is not there.")
+        st.caption(summary_line(chosen) if chosen is not None else "The one in the address does not exist.")
 
 
 def summary_line(item: FunctionSummary) -> str:
@@ -76,7 +76,7 @@ def but(item: FunctionSummary) -> str:
     """Why an accuracy says little, to stand behind it; empty where nothing speaks against it."""
     if not item.shortcut:
         return ""
-    return ", but detail or compression gives it away" if item.normalised else ", but the files give it away"
+    return ", but detail or compression reveals the label" if item.normalised else ", but the files reveal the label"
 
 
 def _switch(key: str) -> None:

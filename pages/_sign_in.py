@@ -34,7 +34,7 @@ def require_sign_in() -> None:
     _, middle, _ = st.columns([1, 2, 1])
     with middle, card("sign-in"):
         st.title("AI Image Detector", anchor=False)
-        st.caption("Sign in to go on. Whoever runs this server knows the way in.")
+        st.caption("Sign in to continue. Ask the server's owner for access.")
         if stored:
             _password_form(stored)
         if login and st.button("Sign in with your account", type="secondary" if stored else "primary"):

@@ -37,7 +37,7 @@ def largest_upload_mb() -> int:
 
 
 #: What stands in place of a function that the address names and that is not there.
-NOT_THERE = "The function that this address names is not there: it was deleted, or the address is not complete."
+NOT_THERE = "The function in this address does not exist: it was deleted, or the address is incomplete."
 
 
 def current_function() -> FunctionSummary | None:

@@ -20,8 +20,8 @@ from pages._style import card
 _WHY = (
     "A model learns whatever tells the labels apart. If all real photos are JPEG and all AI images PNG, it need not "
     "look at the picture at all, and it will fail on the first AI image that somebody saved as JPEG. So a second, "
-    "simple model is shown the facts of the files only, without a single pixel. Where that one succeeds, nobody knows "
-    "what the detector has learned.\n\n"
+    "simple model is shown only the properties of the files, without a single pixel. Where that one succeeds, nobody "
+    "knows what the detector has learned.\n\n"
     "**ROC AUC** is 0.5 for guessing and 1 for a perfect answer. The warning appears when the lower end of its 95 % "
     "interval is at least 0.65.\n\n"
     "**Normalising** re-encodes every image in memory to one size, format and quality before the model sees it, those "
@@ -64,12 +64,12 @@ def _words(found: ShortcutAudit, live: ModelRow) -> str:
             "<p><b>Be careful: the pictures differ in more than what they show.</b> All files have one size, format "
             f"and quality now, and still how well each picture compresses tells {measured}. What is left is in the "
             "pictures themselves: how much fine detail they have, or traces of an earlier compression or resizing. "
-            f"The detector may be going by that. Import images of {labels} from like sources: like motifs, sizes and "
-            f"compression.</p><ul>{rows}</ul>"
+            f"The detector may be going by that. Import images of {labels} from similar sources: similar subjects, "
+            f"sizes and compression.</p><ul>{rows}</ul>"
         )
     names = f", {' and '.join(fact.title for fact in telling[:2])} above all," if telling else ""
     return (
-        f"<p><b>Be careful: the files give the answer away.</b> Facts of the files alone{escape_html(names)} tell "
+        f"<p><b>Be careful: file properties alone reveal the label.</b> They{escape_html(names)} tell "
         f"{measured}. The detector may be reading the file and not the picture, so the figures below say little.</p>"
         f"<ul>{rows}</ul>"
     )

@@ -24,7 +24,7 @@ def sweep(live: ModelRow, theme: Theme) -> None:
         st.markdown(
             "**Which settings won**",
             help="Training has a few settings that nobody knows in advance. All sensible combinations are tried on the "
-            "same folds; the one that gives the right labels the highest probability (the lowest log loss) is taken.",
+            "same folds; the one that gives the right labels the highest probability (the lowest log loss) wins.",
         )
         rows = [SweepRow(**row) for row in live.sweep]
         left, right = st.columns(2)
@@ -46,15 +46,15 @@ def versions_card(chosen: FunctionSummary, versions: list[ModelRow], theme: Them
             "**Versions**",
             help="Each training makes a new version; none is lost. The dot is the share given the right label in its "
             "cross-validation, the line the range in which the true share plausibly lies. Versions that were measured "
-            "on other images or labels cannot be compared by a point or two. Putting one back makes it the one that "
-            "Invoke and the API use.",
+            "on other images or labels cannot be compared by a point or two. Invoke and the API use the live "
+            "version.",
         )
         if sum(row.cross_validation is not None for row in versions) > 1:
             points = [_history_point(row, live) for row in reversed(versions)]
             plot(training_charts.training_history(points, theme), "history")
             st.caption(
                 "Cross-validated accuracy of each version with its 95 % interval, out-of-fold; its images and folds "
-                "stand in the list. Samples and labels may differ."
+                "are in the list. Samples and labels may differ."
             )
         for row in versions[:12]:
             _version(chosen, row, live)
@@ -72,8 +72,8 @@ def _version(chosen: FunctionSummary, row: ModelRow, live: str | None) -> None:
     )
     if row.id == live:
         right.caption("live")
-    elif right.button("Put back", key=f"put-back-{row.id}"):
-        with st.spinner(f"Putting model {row.version} back"):
+    elif right.button("Make live again", key=f"put-back-{row.id}"):
+        with st.spinner(f"Making model {row.version} live again"):
             from detector.pipeline.build import put_back
 
             put_back(workspace(), chosen.function.id, row.id)

@@ -14,7 +14,7 @@ from pages._state import workspace
 _HTML = """
 <div class="zone" tabindex="0" role="button" aria-label="Choose a ZIP archive">
   <div class="idle"><strong>Drop a ZIP here</strong> or choose one. It goes straight to disk.
-    A parquet file of images will do as well.</div>
+    A parquet file of images works as well.</div>
   <div class="busy" hidden>
     <div class="words" aria-live="polite"></div>
     <div class="bar"><div class="filled"></div></div>

@@ -60,7 +60,7 @@ def _show_secret(made: NewKey) -> None:
     st.code(made.id, language=None, wrap_lines=True)
     st.caption("Client secret")
     st.code(made.secret, language=None, wrap_lines=True)
-    st.markdown("The secret is shown this once and stored only as a hash.")
+    st.markdown("The secret is shown only this once and stored only as a hash.")
     if st.button("Done", type="primary", on_click=_forget_secret):
         st.rerun()
 
@@ -68,8 +68,7 @@ def _show_secret(made: NewKey) -> None:
 @st.dialog("Revoke key", on_dismiss="rerun")
 def _revoke(key: ApiKey) -> None:
     st.markdown(
-        f"Programs that use **{escape(key.name)}** are refused from the next call on, with its tokens. "
-        "This cannot be undone."
+        f"Programs that use **{escape(key.name)}** are refused from now on, and its tokens end. This cannot be undone."
     )
     if st.button("Revoke for good", type="primary"):
         keys.revoke_key(workspace().db, key.id)
@@ -82,13 +81,13 @@ def _keys() -> None:
         if st.button("Create a key", type="secondary" if in_force else "primary"):
             _create()
     if not in_force:
-        st.markdown("A program needs a key to call this server. There is none in force yet.")
+        st.markdown("A program needs a key to call this server. There is no active key yet.")
     for key in in_force:
         with st.container(horizontal=True, vertical_alignment="center", key=f"key-{key.id}"):
             with st.container(gap=None, width="stretch"):
                 st.markdown(f"**{escape(key.name)}**")
                 st.caption(f"{key.id} · made {ago(datetime.fromtimestamp(key.created_at, UTC))}")
-            if st.button("Token", key=f"token-{key.id}", help="Makes a token in this key's name, good for a day."):
+            if st.button("Token", key=f"token-{key.id}", help="Makes a token in this key's name, valid for a day."):
                 st.session_state[_TOKEN] = (key.id, issue_token(workspace().db, key.id))
             if st.button("Revoke", key=f"revoke-{key.id}"):
                 _revoke(key)
@@ -109,9 +108,9 @@ def _token() -> str:
 def _examples(function_id: str, name: str, token: str) -> None:
     st.subheader("Examples", anchor=False)
     if token == TOKEN:
-        st.caption("Press *Token* beside a key and it is filled in here." if in_force else "Create a key first.")
+        st.caption("Press *Token* next to a key and it is filled in here." if in_force else "Create a key first.")
     else:
-        st.caption("The token in these examples is good for a day, or until its key is revoked.")
+        st.caption("The token in these examples is valid for a day, or until its key is revoked.")
         st.code(token, language=None, wrap_lines=True)
     ready = Examples(_address(), function_id, token, *([in_force[0].id] if in_force else []))
     requests, curl, nyckel = st.tabs(["Python requests", "curl", "nyckel client"])

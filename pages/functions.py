@@ -41,7 +41,7 @@ _TYPICAL_IMAGES = 2000
 _NEXT_ID = "id-of-new-function"
 
 
-@st.cache_data(ttl=60, show_spinner="Checking which backbones can be had")
+@st.cache_data(ttl=60, show_spinner="Checking which backbones are available")
 def _automatic_choice() -> tuple[str, str]:
     """The backbone's id, and why."""
     chosen = resolve("auto", workspace().settings)
@@ -58,7 +58,7 @@ def _describe_choice(choice: str, images: int) -> None:
 
 def _describe(choice: str) -> str:
     if choice == "auto":
-        return "Automatic: CLIP where its weights can be had, else the offline backbone"
+        return "Automatic: CLIP where its weights are available, else the offline backbone"
     spec = SPECS[choice]
     size = f"{file_size(spec.download_bytes)} once" if spec.family == "clip" else "comes with the installation"
     research = " · research use only" if spec.research_only else ""
@@ -143,7 +143,7 @@ def _rename(item: FunctionSummary) -> None:
 @st.dialog("Delete function", on_dismiss="rerun")
 def _delete(item: FunctionSummary) -> None:
     st.markdown(
-        f"**{escape(item.shown)}** goes with its {count(item.sample_count, 'sample')}, "
+        f"**{escape(item.shown)}** is deleted with its {count(item.sample_count, 'sample')}, "
         f"{count(item.annotated_count, 'label')} given by hand or import, and all its models. This cannot be undone."
     )
     if st.button("Delete for good", type="primary", key=f"delete-for-good-{item.function.id}"):

@@ -42,7 +42,7 @@ def _cifake(function_id: str) -> None:
         "**CIFAKE** holds 60,000 photographs of CIFAR-10 and 60,000 images of Stable Diffusion 1.4, 32 x 32 pixels "
         "each. It is fetched from the Hugging Face hub."
     )
-    per_label = st.number_input("Images a label, chosen at random", 10, 60_000, 1000, step=100)
+    per_label = st.number_input("Images per label, chosen at random", 10, 60_000, 1000, step=100)
     if st.button("Fetch and import", type="primary", key=f"fetch-{function_id}"):
         with st.spinner("Looking for the hub"):
             require_cifake(workspace().settings.data_dir / "cifake")
@@ -57,7 +57,7 @@ def _start(function: Function, pending: Pending, way: str) -> None:
     if plan is None:
         return
     relabel = chosen.sample_count > 0 and st.checkbox(
-        "Images that are here under another label get the new one", key=f"relabel-{pending.path.name}"
+        "Images already here under another label get the new one", key=f"relabel-{pending.path.name}"
     )
     if st.button("Start the import", type="primary", key=f"start-{function_id}"):
         request_import(

@@ -53,14 +53,14 @@ _PREVIEW = (1200, 1200)
 def _at_this_confidence(model: ModelRow, confidence: float) -> str:
     """How often the model was right at about this confidence, on images that it had not seen."""
     if model.cross_validation is None:
-        return "This model is not validated: how far its confidence can be believed is not known."
+        return "This model has not been validated, so its confidence has not been checked."
     for item in model.cross_validation["reliability"]:
         if item["n"] and item["low"] <= confidence <= item["high"]:
             return (
                 f"At confidence {interval((item['low'], item['high']), 0)} model {model.version} was "
                 f"right on {rate_of_images(item['accuracy'], item['n'], 'image')} that it had not seen."
             )
-    return f"Model {model.version} was never this confident in cross-validation, so there is no figure to hold it to."
+    return f"Model {model.version} was never this confident in cross-validation, so that could not be checked."
 
 
 def _bars(verdict: Verdict, inks: dict[str, str]) -> str:
@@ -85,10 +85,12 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
         st.image(picture, width="stretch")
         st.caption(f"{escape(name)} · {duration(verdict.seconds)}")
     with right, card("verdict"):
-        st.caption("The function says" if verdict.sure else "The function says it")
+        st.caption("Verdict")
         ink = inks[verdict.label].text if verdict.sure else PAPER[current_theme()].neutral.text
         st.html(f'<div class="verdict" style="color:{ink}">{escape_html(verdict.verdict)}</div>')
-        leaning = "" if verdict.sure else f"It leans to {escape(verdict.label)}, but not surely enough. "
+        leaning = (
+            "" if verdict.sure else f"Leaning towards {escape(verdict.label)}, but not confident enough to say so. "
+        )
         st.markdown(
             f"{leaning}Confidence {percent(verdict.confidence)}, calibrated. "
             f"{_at_this_confidence(model, verdict.confidence)}"
@@ -118,7 +120,7 @@ def _add(files: list[tuple[str, bytes]]) -> None:
     request_build(ws, function_id)
     found = imports.batch_counts(ws.db, batch)
     said = [f"{count(found.imported, 'image')} added to the samples, without a label." if found.imported else ""]
-    said.append(f"{count(found.present, 'image is', 'images are')} among the samples already." if found.present else "")
+    said.append(f"{count(found.present, 'image is', 'images are')} already among the samples." if found.present else "")
     st.toast(" ".join(filter(None, said)))
 
 
@@ -128,10 +130,10 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
     for (name, _), answer in zip(files, answers, strict=True):
         row: dict[str, object] = {"File": name}
         if isinstance(answer, ImageError):
-            row |= {"Says": "", "Leans to": "", "Confidence": None, "Problem": str(answer)}
+            row |= {"Says": "", "Leaning towards": "", "Confidence": None, "Problem": str(answer)}
         else:
             scores = {score.label: score.confidence for score in answer.scores}
-            row |= {"Says": answer.verdict, "Leans to": answer.label, "Confidence": answer.confidence}
+            row |= {"Says": answer.verdict, "Leaning towards": answer.label, "Confidence": answer.confidence}
             row |= {label: scores.get(label) for label in labels} | {"Problem": ""}
         rows.append(row)
     said = {verdict: sum(row["Says"] == verdict for row in rows) for verdict in (*labels, CANT_TELL)}
@@ -142,7 +144,7 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
     if reasons:
         _too_few(" ".join(reasons))
     inks = label_inks(labels, current_theme())
-    columns = ["File", "Says", "Leans to", "Confidence", *labels]
+    columns = ["File", "Says", "Leaning towards", "Confidence", *labels]
     if any(row["Problem"] for row in rows):
         columns.append("Problem")
     # Shown in percent, kept as fractions: the widget's own percent format has no space before the sign. What is not
@@ -163,7 +165,7 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         column_config={"Confidence": st.column_config.NumberColumn(format="%.1f %%"), **bars},
     )
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["File", "Says", "Leans to", "Confidence", *labels, "Problem"])
+    writer = csv.DictWriter(text, ["File", "Says", "Leaning towards", "Confidence", *labels, "Problem"])
     writer.writeheader()
     writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
     # With the mark that the exports have, too: without it Excel garbles names that are not ASCII.
@@ -172,16 +174,17 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
 
 def _tolerance(model: ModelRow, tolerated: float) -> None:
     """How often it may accuse falsely, and how often it will then say nothing."""
-    with st.expander(f"At most {limit(tolerated)} of the images of any label may falsely be given another"):
+    with st.expander(f"False-accusation limit: at most {limit(tolerated)} wrongly labelled"):
         wanted = st.number_input(
-            "Tolerated share, in percent",
+            "False-accusation limit, in percent",
             100 * LEAST_TOLERATED,
             100 * MOST_TOLERATED,
             100 * tolerated,
             step=0.5,
             format="%.1f",
             key=f"tolerated-{function_id}",
-            help="The less is tolerated, the more often the function can't tell. No training is needed.",
+            help="A label may wrongly be given to at most this share of the images of any other label. A lower limit "
+            'means more "can\'t tell" answers. No training is needed.',
             width=220,
         )
         if abs(wanted / 100 - tolerated) > 1e-9:

@@ -30,16 +30,16 @@ from pages._trust import banner, summary
 from pages._versions import sweep, versions_card
 
 _EXPLAIN = (
-    "**Cross-validation.** The labelled samples are dealt into folds. Each fold is judged by a model that was trained "
+    "**Cross-validation.** The labelled samples are split into folds. Each fold is judged by a model that was trained "
     "on the others only, so every figure here is about images that the model had not seen. Near-duplicates always stay "
     "together in one fold.\n\n"
-    "**Nearer to** a label: it is the more probable one, however close the call. The verdict in Invoke and in the API "
-    "is stricter and may be can't tell.\n\n"
+    "**Recognised** means that the right label is the most probable one, however close the call. The verdict in Invoke "
+    "and in the API is stricter and may be can't tell.\n\n"
     "**Interval.** The range in which the true share plausibly lies, given how few or many images were measured: made "
     "this way, it holds the true share 95 times in 100.\n\n"
     "**Confidence** is calibrated: of the images with confidence 90 %, about 90 of 100 should be right.\n\n"
     "**What it does not say.** How it does on generators and cameras that are not among your images: the figure of "
-    "sources never seen comes nearest to that."
+    "sources never seen comes closest to that."
 )
 _IMAGENET = (
     "**Offline backbone.** It was trained on ImageNet: real images that come from ImageNet are easier for it than "
@@ -48,7 +48,7 @@ _IMAGENET = (
 
 
 def _empty(chosen: FunctionSummary) -> None:
-    heading("Metrics", f"How good {chosen.shown} is will stand here, measured on images it had not seen.")
+    heading("Metrics", f"Here you will see how good {chosen.shown} is, measured on images it had not seen.")
     if chosen.busy:
         with card("running"):
             jobs_of(chosen.function.id)

@@ -92,7 +92,7 @@ def _said_by(found: Gallery) -> str:
     words = f" · predictions are out-of-fold, from model {found.verdicts.version}"
     changed = found.changed_since
     if changed:
-        words += f" · {count(changed, 'label')} newer than it"
+        words += f" · {count(changed, 'label')} changed since"
     if is_training(workspace(), function_id):
         words += " · a new model is on its way"
     return words
@@ -118,7 +118,7 @@ st.title("Review", anchor=False)
 line = st.empty()
 label_twins(function_id, labels)
 if not len(found.columns):
-    line.markdown(":gray[Here you will see every image with its label and what the model says of it.]")
+    line.markdown(":gray[Here you will see every image with its label and what the model says about it.]")
     if st.button("Import images", type="primary"):
         go("import_images.py", function_id)
     st.stop()
@@ -129,8 +129,8 @@ if gone := not_there(found, function_id, from_address().where, labels):
     # What is left of the filters would be shown as if it were what was asked for.
     words = " and ".join(dict.fromkeys(f"the {word}" for word in gone.values()))
     line.warning(
-        f"{words[0].upper()}{words[1:]} that this address names {'is' if len(set(gone.values())) == 1 else 'are'} not "
-        "there: deleted since, or the address is not complete."
+        f"{words[0].upper()}{words[1:]} in this address {'does' if len(set(gone.values())) == 1 else 'do'} not exist: "
+        "deleted since, or the address is incomplete."
     )
     left = replace(from_address(), where=from_address().where.without(*gone))
     st.button("Show without it", type="primary", on_click=_go_to, args=(function_id, left))
@@ -170,7 +170,7 @@ with bar:
     actions(found, function_id, view, labels, state.selected, stacks)
     if stale:
         st.button(
-            "Some no longer belong here: show anew",
+            "Some no longer belong here: refresh",
             type="tertiary",
             on_click=lambda: st.session_state.pop("review-page", None),
         )

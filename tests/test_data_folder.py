@@ -129,7 +129,7 @@ def test_a_database_that_is_gone_is_not_made_anew_beside_what_it_described(root:
         ran = ask(root, *command)
         assert is_refusal(ran, lost.split(",")[0].replace("emptied", "empty (0 bytes)"), "move the folder", str(data))
     said = refusal(start_app(free_port(), {"DETECTOR_DATA_DIR": str(data)}, stderr=subprocess.PIPE))
-    assert "To begin anew, move the folder" in said.strip().splitlines()[-1]
+    assert "To start over, move the folder" in said.strip().splitlines()[-1]
     assert path.exists() == lost.startswith("emptied")
     assert not path.exists() or not path.stat().st_size
     assert not lost.endswith("log") or log.read_bytes() == b"what was committed last"

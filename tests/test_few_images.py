@@ -132,7 +132,7 @@ def test_pages_and_commands_say_counts_of_a_function_of_few_images(ws: Workspace
     function = labelled_function(ws, 12)
     put_aside_share(ws, function.id, 0.25)
     build(ws, function.id)
-    needed = "9 of the 149 different images needed of each label (near-duplicates count once)"
+    needed = "149 different images of each label (you have 9 of each; near-duplicates count once)"
     metrics = page("metrics.py", function.id)
     words = said(metrics)
     rates = RATE.findall(words.replace("a limit of 2 % false", "").replace("its 95 % interval", ""))
@@ -140,7 +140,7 @@ def test_pages_and_commands_say_counts_of_a_function_of_few_images(ws: Workspace
     assert not explained, (explained, words)
     assert words.count(needed) == 2
     assert re.search(r"[6-9] of 9", words)
-    assert "of 6 right · model 1 · look 1" in words
+    assert "of 6 right · model 1 · evaluation 1 on this set" in words
     assert [button for button in metrics.button if button.label == "Import more images"]
 
     invoke = page("invoke.py", function.id)
@@ -201,5 +201,5 @@ def test_near_duplicates_alone_say_how_many_different_images_they_are(ws: Worksp
     build(ws, function.id)
     for name in ("metrics.py", "invoke.py"):
         app = page(name, function.id)
-        assert "1 of the 149 different images needed of each label" in said(app), name
+        assert "149 different images of each label (you have 1 of each;" in said(app), name
         assert [button for button in app.button if button.label == "Import more images"]

@@ -225,6 +225,6 @@ def test_images_under_another_label_are_kept_or_get_the_new_one(ws: Workspace, t
     add_images(ws, function, [(f"{n}.png", make_image(n), "real") for n in range(3)])
     files = {f"synthetic/{n}.png": make_image(n) for n in range(3)} | {"real/9.png": make_image(9)}
     app = page_with(ws, function, write_zip(tmp_path / "a.zip", files))
-    named(app.checkbox, "Images that are here under another label").check().run()
+    named(app.checkbox, "Images already here under another label").check().run()
     assert start(ws, app, function)["relabel"]
     assert {key[0]: n for key, n in counted(ws, function).items()} == {"real": 1, "synthetic": 3}

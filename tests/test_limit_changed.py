@@ -168,7 +168,7 @@ def test_scores_survive_a_deleted_label_and_not_another_model(ws: Workspace) -> 
     set_tolerated(ws, function.id, 0.02)
     [few, _] = invoke(ws, function.id, images)
     assert isinstance(few, Verdict)
-    assert few.reason.startswith("Its verdict is can't tell for every image yet: at a limit of 2 % false accusations")
+    assert few.reason.startswith('So far it can only answer "can\'t tell": a limit of 2 % false accusations')
 
 
 def test_an_image_that_is_a_sample_already_is_not_said_to_be_added(ws: Workspace) -> None:
@@ -176,7 +176,7 @@ def test_an_image_that_is_a_sample_already_is_not_said_to_be_added(ws: Workspace
     function = labelled_function(ws, 4)
     build(ws, function.id)
     app = uploader_with(ws, function.id, [("new.png", make_image(500), "image/png")])
-    for words in ("1 image added to the samples, without a label.", "1 image is among the samples already."):
+    for words in ("1 image added to the samples, without a label.", "1 image is already among the samples."):
         next(button for button in app.button if button.label == "Add to samples").click().run()
         assert [toast.value for toast in app.toast] == [words]
     assert samples.count_samples(ws.db, function.id) == 9

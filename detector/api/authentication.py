@@ -27,7 +27,7 @@ TOKEN_SECONDS = 86_400
 #: a broken program from asking in a tight loop.
 WRONG_PAIR_SECONDS = 0.3
 
-_WRONG_PAIR = "The client id and secret are not those of a key that is in force. Make a key on the API page."
+_WRONG_PAIR = "The client id and secret are not those of an active key. Make a key on the API page."
 _NO_TOKEN = (
     "This call needs the header 'Authorization: Bearer <token>'. Get a token on the API page or from /connect/token."
 )

@@ -148,7 +148,7 @@ def resolve(choice: str, settings: Settings) -> Resolution:
         found = availability(spec, settings)
         if found.available:
             return Resolution(spec, f"{spec.title} is the automatic choice. {found.sentence}")
-        reasons.append(f"{spec.title} cannot be had: {found.why}.")
+        reasons.append(f"{spec.title} is not available: {found.why}.")
     spec = get_spec(OFFLINE)
     return Resolution(spec, f"{spec.title} is the automatic choice. {' '.join(reasons)}")
 
@@ -265,7 +265,7 @@ def _load(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
         if spec.id in checkpoints(settings) or not drop_if_damaged(file):
             raise
         why = "its weights were damaged in the hub's local cache and have been removed"
-        raise BackboneUnavailable(spec.id, why, "Try again: they are downloaded anew.") from error
+        raise BackboneUnavailable(spec.id, why, "Try again: they are downloaded again.") from error
 
 
 def _weights_file(spec: BackboneSpec, settings: Settings) -> Path:

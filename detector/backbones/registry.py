@@ -180,7 +180,7 @@ _BUILT_IN = (
         licence="Apache-2.0",
         download_bytes=0,
         image_size=256,
-        description="Installed with the app, needs no network. Trained on ImageNet, so ImageNet photos flatter it.",
+        description="Installed with the app, needs no network. Trained on ImageNet: on those photos it looks too good.",
         mean=(0.498, 0.498, 0.498),
         std=(0.502, 0.502, 0.502),
     ),

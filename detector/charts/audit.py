@@ -137,7 +137,7 @@ def stress(scores: Sequence[StressScore], theme: Theme = "light") -> go.Figure:
         *(
             f"{score.title}: {rate_of_images(score.accuracy, score.n, 'image')}"
             f"{interval_of(score.interval, score.n, ', 95 % interval ')}"
-            f"<br>{rate_of(score.flipped, score.n)} of the verdicts are other ones"
+            f"<br>{rate_of(score.flipped, score.n)} of the verdicts changed"
             for score in scores
         ),
     ]
@@ -319,5 +319,5 @@ def learning_curve(curve: LearningCurve, theme: Theme = "light") -> go.Figure:
     )
     room = max(0.02, max(high) - min(low))
     percent_axis(figure, "y", [max(-0.01, min(low) - 0.1 * room), min(1.02, max(high) + 0.18 * room)], theme)
-    name_axes(figure, theme, "images trained on", "accuracy")
+    name_axes(figure, theme, "training images", "accuracy")
     return figure

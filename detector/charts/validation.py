@@ -216,9 +216,9 @@ def roc(cv: CrossValidation, theme: Theme = "light", labels: Sequence[str] | Non
     _key(figure, key, cv, theme, labels, [(-0.01, 1.01), (-0.01, 1.02)], "bottom right")
     if len(names) == 1:
         other = next(name for name in cv.label_names if name != names[0])
-        name_axes(figure, theme, f"{other} falsely called {names[0]}", f"{names[0]} caught")
+        name_axes(figure, theme, f"{other} wrongly called {names[0]}", f"{names[0]} caught")
     else:
-        name_axes(figure, theme, "others falsely called so", "of the label caught")
+        name_axes(figure, theme, "others wrongly called so", "of the label caught")
     percent_axis(figure, "x", [-0.01, 1.01], theme)
     percent_axis(figure, "y", [-0.01, 1.02], theme)
     return figure

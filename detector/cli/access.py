@@ -21,7 +21,7 @@ def add_access_commands(commands: Any) -> None:
     nouns = commands.add_parser("keys", help="make, list and revoke keys of the HTTP API").add_subparsers(
         required=True, metavar="create|list|revoke"
     )
-    create = nouns.add_parser("create", help="make a key; its secret is shown this once")
+    create = nouns.add_parser("create", help="make a key; its secret is shown only this once")
     create.add_argument("--name", required=True, help="what the key is for")
     json_option(create, "print the key as JSON")
     create.set_defaults(run=_create)
@@ -69,7 +69,7 @@ def _list(ws: Workspace, options: argparse.Namespace) -> int:
     if not rows:
         print("There are no keys yet. Make one with: python -m detector keys create --name NAME", file=sys.stderr)
     for row in rows:
-        state = f"revoked {row['revokedAt']}" if row["revokedAt"] else "in force"
+        state = f"revoked {row['revokedAt']}" if row["revokedAt"] else "active"
         print(f"{row['clientId']}  {row['name']}  made {row['createdAt']}  {state}")
     return 0
 

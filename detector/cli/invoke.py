@@ -1,4 +1,4 @@
-"""``invoke``: images and folders of this machine -> one JSON line a file."""
+"""``invoke``: images and folders of this machine -> one JSON line per file."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _BEGINNING = 64
 
 def add_invoke_command(commands: Any) -> None:
     """Add ``invoke`` to the parser's commands."""
-    invoke = commands.add_parser("invoke", help="classify images, one JSON line a file")
+    invoke = commands.add_parser("invoke", help="classify images, one JSON line per file")
     invoke.add_argument("function", help="name or id")
     invoke.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="image files or folders")
-    json_option(invoke, "one JSON line a file, which is what is printed anyway")
+    json_option(invoke, "one JSON line per file, which is what is printed anyway")
     invoke.set_defaults(run=_invoke)
 
 

@@ -56,7 +56,7 @@ def _list(ws: Workspace, function_id: str, options: argparse.Namespace) -> int:
         print(f"{label.id}  {label.name}{note}  {count(counts.get(label.id, 0), 'sample')}{twin}")
     if others:
         print(
-            f"Labels of one name are trained against each other. Make them one with: "
+            "Spellings of one name are trained as different labels. Merge them with: "
             f"python -m detector labels {function_id} --merge ID --into ID",
             file=sys.stderr,
         )

@@ -65,11 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
     json_option(listing)
     listing.set_defaults(run=_functions)
 
-    backbones = commands.add_parser("backbones", help="list the backbones and whether they are at hand")
+    backbones = commands.add_parser("backbones", help="list the backbones and whether they are available")
     json_option(backbones)
     backbones.set_defaults(run=_backbones)
 
-    bench = commands.add_parser("bench", help="measure how many images a second each backbone looks at here")
+    bench = commands.add_parser("bench", help="measure how many images per second each backbone processes here")
     json_option(bench)
     bench.set_defaults(run=_bench)
 
@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     sample.set_defaults(run=_sample)
 
     cifake = commands.add_parser("cifake", help="fetch CIFAKE images from the Hugging Face hub and train on them")
-    cifake.add_argument("--per-label", type=int, default=1000, help="images a label (default: 1000)")
+    cifake.add_argument("--per-label", type=int, default=1000, help="images per label (default: 1000)")
     cifake.add_argument("--seed", type=int, default=0)
     backbone_option(cifake)
     json_option(cifake, "print the result as JSON")
@@ -124,7 +124,7 @@ def _cifake(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.importing.batch import cifake_payload
 
     if options.per_label < 2:
-        raise InvalidInput("Training needs at least 2 images a label. Give a larger --per-label.")
+        raise InvalidInput("Training needs at least 2 images per label. Give a larger --per-label.")
     require_cifake(ws.settings.data_dir / "cifake")
     function = function_for(ws, "CIFAKE", options.backbone, ("real", "synthetic"))
     return run_import_and_build(ws, function, cifake_payload(options.per_label, options.seed), "cifake", options.json)

@@ -96,7 +96,7 @@ def in_sentences(run: Callable[[list[Workspace]], int]) -> int:
             raise SystemExit(_say_lost(lost)) from None
         raise
     except KeyboardInterrupt:
-        _say("Stopped. Start the same command again to go on where it was.")
+        _say("Stopped. Start the same command again to resume.")
         code = INTERRUPTED
     except _AnswerLost as error:
         return _say_lost(error)

@@ -27,9 +27,7 @@ def add_source_commands(commands: Any) -> None:
         metavar="NAME",
         help="say that guessed sources are collections or generators: those named, or all",
     )
-    sources.add_argument(
-        "--set", metavar="SOURCE", help="give samples this source; nothing between quotes takes it away"
-    )
+    sources.add_argument("--set", metavar="SOURCE", help="give samples this source; nothing between quotes removes it")
     sources.add_argument("--of", metavar="SOURCE", help="with --set: samples that have this source now; '' for none")
     sources.add_argument("--label", metavar="LABEL", help="with --set: samples with this label")
     sources.add_argument("--files", metavar="PATTERN", help="with --set: samples whose file fits, such as 'sdxl/*'")

@@ -98,7 +98,9 @@ class _Examination:
             material.label_names,
             max(chosen["folds"], 2),
             chosen["seed"],
-            lambda done, total: report("evaluate", done, total, "Asking whether the files give the label away", None),
+            lambda done, total: report(
+                "evaluate", done, total, "Checking whether file properties reveal the label", None
+            ),
         )
         return found.to_json() if found else None
 

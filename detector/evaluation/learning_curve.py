@@ -96,7 +96,7 @@ def _curve(material: Material, sizes: Floats, accuracy: Floats) -> LearningCurve
 def _sentence(step: int, gain: float, bounds: tuple[float, float]) -> str:
     low, points, high = (round(100 * max(share, 0.0), 1) for share in (bounds[0], gain, bounds[1]))
     if points == 0:
-        return f"Another {step:,} images of the same kind would bring nothing that can be measured."
+        return f"Another {step:,} images of the same kind would bring no measurable gain."
     verb = "would bring" if gain >= WORTH_NAMING else "would hardly help:"
     return (
         f"Another {step:,} images of the same kind {verb} about {points:g} point{'' if points == 1 else 's'} "
@@ -105,7 +105,7 @@ def _sentence(step: int, gain: float, bounds: tuple[float, float]) -> str:
 
 
 def _too_few(n: int) -> str:
-    return f"{n:,} labelled images are too few to say what more would bring; from about {4 * SMALLEST} on it can be."
+    return f"{n:,} labelled images are too few to say what more would bring; that takes about {4 * SMALLEST}."
 
 
 def _sizes(most: int) -> list[int]:

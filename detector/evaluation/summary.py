@@ -121,9 +121,9 @@ def summarise(audit: Audit) -> list[str]:
     stored = audit.model.cross_validation
     if stored is None:
         return [
-            f"Nobody can say how good model {audit.model.version} is: there are too few different images to hold some "
-            "of them back for judging it.",
-            "On what it is weak is not known either.",
+            f"How good model {audit.model.version} is cannot be measured yet: there are too few different images to "
+            "hold some of them back for testing.",
+            "Its weak spots are not known either.",
             f"Next: label more different images with each label. {how_many_images()}",
         ]
     cv = CrossValidation.from_json(stored)
@@ -157,11 +157,11 @@ def told_apart(shortcut: ShortcutAudit) -> str:
 
 def _files_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
     telling = [fact.title for fact in shortcut.telling]
-    facts = f"{telling[0]} and other facts of the file tell" if len(telling) > 1 else "facts of the file tell"
+    facts = f"{telling[0]} and other properties of the file tell" if len(telling) > 1 else "properties of the file tell"
     if len(telling) == 1:
         facts = f"{telling[0]} alone tells"
     return [
-        f"How good it is cannot be said: {_figure(cv)}, but the files alone give the label away.",
+        f"This score cannot be trusted yet: {_figure(cv)}, but file properties alone reveal the label.",
         f"It may be reading the file and not the picture: {facts} {told_apart(shortcut)} apart with a ROC AUC of "
         f"{decimal(shortcut.roc_auc, 2)}.",
         f"Next: normalise and retrain, so that all files look alike, or import images of {all_labels(len(cv.labels))} "
@@ -172,11 +172,11 @@ def _files_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
 def _pictures_differ(cv: CrossValidation, shortcut: ShortcutAudit) -> list[str]:
     """After normalising: all files are alike, so that whatever they still tell comes from the pixels."""
     return [
-        f"How good it is remains uncertain: {_figure(cv)}, but the pictures differ in more than what they show.",
+        f"This score remains uncertain: {_figure(cv)}, but the pictures differ in more than what they show.",
         f"All files are alike now, yet how well each picture compresses tells {told_apart(shortcut)} apart with a ROC "
         f"AUC of {decimal(shortcut.roc_auc, 2)}: it comes from fine detail, or from traces of earlier compression.",
-        f"Next: import images of {all_labels(len(cv.labels))} from like sources, with like motifs, sizes and "
-        "compression before they reach you; normalising again cannot take this away.",
+        f"Next: import images of {all_labels(len(cv.labels))} from similar sources, with similar subjects, sizes and "
+        "compression before they reach you; normalising again cannot remove this.",
     ]
 
 
@@ -230,14 +230,14 @@ def _never_commits(audit: Audit) -> str:
 
 def _not_known(cv: CrossValidation) -> str:
     if cv.n < ROUGH_BELOW:
-        return "So few images cannot tell on what it is weak."
-    return "On what it is weak cannot be told as long as it hardly does better than that."
+        return "Weak spots cannot be identified with so few images."
+    return "Weak spots cannot be identified until it clearly beats guessing."
 
 
 def _instead_of_guessing(cv: CrossValidation) -> str:
     rare = [name for name in cv.label_names if cv.is_rare(name)]
     if rare:
-        return f"import more images labelled {' and '.join(rare)}: there are few of them beside the others."
+        return f"import more images labelled {' and '.join(rare)}: there are few of them compared with the others."
     enough = f" {how_many_images()}" if cv.n < ROUGH_BELOW else ""
     return f"check in Review whether the labels are right, label more images, or try another backbone.{enough}"
 
@@ -286,7 +286,7 @@ def _weaknesses(audit: Audit, cv: CrossValidation) -> list[_Weakness]:
             f"It misses {of_the_images(1 - cv.labels[weakest].accuracy, cv.labels[weakest].n)} labelled {weakest}, "
             "more than of any other label.",
             f"import more images labelled {weakest}"
-            + (": there are few of them beside the others." if cv.is_rare(weakest) else "."),
+            + (": there are few of them compared with the others." if cv.is_rare(weakest) else "."),
         )
     )
     return found

@@ -328,7 +328,7 @@ def _damaged(name: str) -> ArchiveError:
 def _too_large() -> str:
     return (
         f"its row group takes more than {MAX_GROUP_BYTES / 1e9:,.0f} GB unpacked; write the file again with fewer rows "
-        "a group"
+        "per group"
     )
 
 

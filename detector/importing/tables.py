@@ -480,7 +480,7 @@ def _mapped(text: str, name: str) -> list[Mapping[str, Any]]:
 
 def _refuse(name: str, why: str) -> NoReturn:
     raise InvalidInput(
-        f'{name} cannot be read: {why}. Write one object a line, such as {{"file": "a.jpg", "label": "real"}}.'
+        f'{name} cannot be read: {why}. Write one object per line, such as {{"file": "a.jpg", "label": "real"}}.'
     )
 
 

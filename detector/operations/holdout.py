@@ -312,6 +312,6 @@ def _warning(looks: int, n: int) -> str:
 
     luck = float(ndtri((looks - 0.375) / (looks + 0.25))) * 0.5 / math.sqrt(n)
     return (
-        f"{count(looks, 'model version')} were scored on this locked test set. Whoever keeps the best of them takes "
-        f"luck for skill, by up to {100 * luck:.1f} points: it has become a training set. Put other images aside."
+        f"{count(looks, 'model version')} were scored on this locked test set. Choosing the best of them can "
+        f"overstate accuracy by up to {100 * luck:.1f} points. Put new images aside."
     )

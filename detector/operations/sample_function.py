@@ -38,8 +38,8 @@ def create_sample_function(ws: Workspace, backbone_id: str, backbone_reason: str
 def sample_limit_note() -> str:
     """Why its limit of false accusations is another than that of a user's own function."""
     return (
-        f"It starts with a limit of {limit(SAMPLE_TOLERATED)} false accusations: its images are patches of "
-        f"{count(len(photograph_paths()), 'photograph')}, patches of one photograph count as one different image, and "
-        f"a limit of {limit(DEFAULT_TOLERATED)}, with which a function of your own starts, takes "
-        f"{needed_samples(DEFAULT_TOLERATED):,} different images of each label."
+        f"It starts with a limit of {limit(SAMPLE_TOLERATED)} false accusations. Its images are patches of "
+        f"{count(len(photograph_paths()), 'photograph')}, and all patches of one photograph count as one image. Your "
+        f"own functions start with {limit(DEFAULT_TOLERATED)}, which needs {needed_samples(DEFAULT_TOLERATED):,} "
+        "different images of each label."
     )

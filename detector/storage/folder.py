@@ -47,14 +47,14 @@ def require_database(data_dir: Path, url: str) -> None:
         log = path.with_name(path.name + ending)
         if _size(log):
             raise DatabaseMissing(
-                f"The database {path} {state}, but {log.name} beside it holds what was stored last. Put the database "
-                "back from where it went, or from a copy, and keep that file: SQLite would delete it. To begin anew, "
+                f"The database {path} {state}, but {log.name} next to it holds what was stored last. Put the database "
+                "back from where it went, or from a copy, and keep that file: SQLite would delete it. To start over, "
                 f"move the folder {data_dir} away."
             )
     if (kinds := _lies_there(data_dir)) is not None:
         raise DatabaseMissing(
             f"The database {path} {state}, but {data_dir / BLOBS} holds {kinds} that it described. Put a copy of the "
-            f"database back. To begin anew, move the folder {data_dir} away."
+            f"database back. To start over, move the folder {data_dir} away."
         )
 
 
@@ -69,7 +69,7 @@ def require_no_leftovers(data_dir: Path, url: str) -> None:
         own = ""
     raise DatabaseMissing(
         f"The database {name} has no tables, but {data_dir / BLOBS} holds {kinds} that another one described.{own} Put "
-        "a copy of that database back, or, to begin anew, name an empty data folder in DETECTOR_DATA_DIR."
+        "a copy of that database back, or, to start over, name an empty data folder in DETECTOR_DATA_DIR."
     )
 
 

@@ -23,6 +23,9 @@ from detector.training.calibration import Floats, Ints
 #: What is said where no label is sure enough.
 CANT_TELL = "can't tell"
 
+#: What is said of a function that has no other answer yet.
+ONLY_CANT_TELL = 'So far it can only answer "can\'t tell"'
+
 DEFAULT_TOLERATED = 0.02
 LEAST_TOLERATED, MOST_TOLERATED = 0.001, 0.5
 
@@ -86,13 +89,12 @@ class Thresholds:
         """Why a label (None: every label) is never said yet, and what to do; empty where it may be said."""
         if (self.above if label is None else label in self.above) or len(self.label_names) < 2:
             return ""
-        what = "Its verdict is can't tell for every image yet" if label is None else f"It never says {label} yet"
         lacking = {name: n for name, n in self.lacking.items() if name != label}
-        return (
-            f"{what}: at a limit of {limit(self.tolerated)} false accusations it has "
-            f"{images_needed(lacking, self.tolerated, len(self.label_names))}. Import more images, or tolerate more "
-            "on the Invoke page."
-        )
+        if label is None:
+            what, needed = ONLY_CANT_TELL, images_needed(lacking, self.tolerated, len(self.label_names))
+        else:
+            what, needed = f'It cannot say "{label}" yet', images_needed(lacking, self.tolerated, of="each other label")
+        return f"{what}: {needed}. Import more images, or raise the limit on the Invoke page."
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -108,7 +110,7 @@ def check_tolerated(tolerated: float) -> float:
     """The share itself. Raises InvalidInput where it is none that can be kept."""
     if not LEAST_TOLERATED <= tolerated <= MOST_TOLERATED:
         raise InvalidInput(
-            f"The tolerated share of false accusations is {tolerated:g}; expected {LEAST_TOLERATED:g} to "
+            f"The limit on false accusations is {tolerated:g}; expected {LEAST_TOLERATED:g} to "
             f"{MOST_TOLERATED:g}, such as {DEFAULT_TOLERATED:g} for 2 %."
         )
     return tolerated
@@ -119,31 +121,36 @@ def needed_samples(tolerated: float, confidence: float = CONFIDENCE) -> int:
     return math.ceil(math.log(1 - confidence) / math.log1p(-tolerated))
 
 
-def images_needed(different: Mapping[str, int], tolerated: float, label_count: int = 2) -> str:
-    """ "15 of the 149 different images needed of each label (near-duplicates count once)".
+def images_needed(different: Mapping[str, int], tolerated: float, label_count: int = 0, of: str = "each label") -> str:
+    """ "a limit of 2 % false accusations needs 149 different images of each label (you have 15 of each; ...)".
 
     Parameters
     ----------
     different : how many different images the labels that lack some have; empty where it was never counted
     tolerated : float
     label_count : int
-        Labels of the function: with all of them lacking as many, they are not named one by one.
+        Labels of the function: with all of them having as many, they are not named one by one.
+    of : str
+        The labels that need them.
     """
-    needed = f"{needed_samples(tolerated):,} different images needed"
     if not different:
-        return f"fewer than the {needed} of each label (near-duplicates count once)"
-    if len(different) == label_count and len(set(different.values())) == 1:
-        return f"{next(iter(different.values())):,} of the {needed} of each label (near-duplicates count once)"
-    first, *others = [f"{n:,} of the {needed} of {name}" for name, n in different.items()]
-    return f"{' and '.join([first, *others])} (near-duplicates count once)"
+        have = "fewer"
+    elif len(different) == label_count and len(set(different.values())) == 1:
+        have = f"{next(iter(different.values())):,} of each"
+    else:
+        have = " and ".join(f"{n:,} of {name}" for name, n in different.items())
+    return (
+        f"a limit of {limit(tolerated)} false accusations needs {needed_samples(tolerated):,} different images of {of} "
+        f"(you have {have}; near-duplicates count once)"
+    )
 
 
 def never_validated(needed: str = "") -> str:
     """Why a model that is not validated never says a label; ``needed`` from `images_needed`, where that was counted."""
-    has = f" It has {needed}." if needed else ""
+    has = f" {needed[0].upper()}{needed[1:]}." if needed else ""
     return (
-        "Its verdict is can't tell for every image yet: it is not validated, so nothing vouches for any threshold."
-        f"{has} Import more different images."
+        f"{ONLY_CANT_TELL}: the model has not been validated, so no threshold can be trusted.{has} Import more "
+        "different images."
     )
 
 
@@ -156,8 +163,8 @@ def how_many_images(tolerated: float = DEFAULT_TOLERATED) -> str:
             f"{limit(tolerated)} false accusations where {needed} of each are different images."
         )
     return (
-        f"{FIRST_MODEL} images of each label give a first model; from {needed:,} different images of each label on it "
-        f"can be sure at a limit of {limit(tolerated)} false accusations."
+        f"{FIRST_MODEL} images of each label give a first model; with at least {needed:,} different images of each "
+        f"label it can be sure at a limit of {limit(tolerated)} false accusations."
     )
 
 

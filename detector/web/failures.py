@@ -56,11 +56,11 @@ def status_of(error: BaseException) -> int:
 def said_over_the_network(error: DetectorError) -> str:
     """The sentence of an error for whoever is not at the machine: a database's own words may hold paths and hosts."""
     if isinstance(error, StorageDamaged):
-        return "The database is damaged. Whoever runs this server finds what to do in its log."
+        return "The database is damaged. The server's log says what to do."
     if isinstance(error, StorageUnavailable):
         return (
-            "What is stored here cannot be written or read just now. Try again in a moment; if it stays so, whoever "
-            "runs this server finds the reason in its log."
+            "What is stored here cannot be written or read just now. Try again in a moment; if it stays so, "
+            "the server's log has the reason."
         )
     return str(error)
 

@@ -685,7 +685,7 @@ def test_an_image_is_taken_in_every_form_and_gets_one_verdict(caller: Caller, tr
     assert set(verdict) == {"labelName", "labelId", "confidence", "modelId", "verdict", "verdictReason"}
     assert verdict["verdict"] == "can't tell"
     # Kind: can't tell for lack of images, without how many there are and how many it takes.
-    assert "4 of the 149 different images needed of each label" in verdict["verdictReason"]
+    assert "149 different images of each label (you have 4 of each;" in verdict["verdictReason"]
     assert re.fullmatch("model_[a-z0-9]+", verdict["modelId"])
 
 

@@ -76,9 +76,7 @@ def test_a_damaged_table_is_503_in_the_api_and_a_sentence_for_pictures_exports_a
     _state.workspace.clear()
     app = AppTest.from_file(str(CHECKOUT / "pages" / "_dashboard.py"), default_timeout=60).run()
     assert not app.exception
-    assert [item.value for item in app.error] == [
-        "The database is damaged. Whoever runs this server finds what to do in its log."
-    ]
+    assert [item.value for item in app.error] == ["The database is damaged. The server's log says what to do."]
     _state.workspace.clear()
     assert number(server.data, "SELECT COUNT(*) FROM samples") == 1
 

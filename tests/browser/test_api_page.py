@@ -46,7 +46,7 @@ def test_the_example_copied_from_the_page_prints_a_verdict_until_its_key_is_revo
     page.get_by_label("Name", exact=True).fill("Nightly import")
     dashboard.press("Create key")
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("shown this once")
+    expect(dialog).to_contain_text("shown only this once")
     client_id, secret = (text.strip() for text in dialog.locator("code").all_inner_texts())
     assert keys.check_secret(server.workspace.db, client_id, secret) is not None
     dashboard.press("Done")
@@ -75,7 +75,7 @@ def test_the_example_copied_from_the_page_prints_a_verdict_until_its_key_is_revo
     # Revoked: the same program is refused at once.
     dashboard.press("Revoke")
     dashboard.press("Revoke for good")
-    expect(dashboard.main).to_contain_text("There is none in force yet")
+    expect(dashboard.main).to_contain_text("There is no active key yet")
     refused = _run(program, tmp_path)
     assert "labelName" not in refused
     assert "message" in refused

@@ -199,7 +199,7 @@ def test_pages_pictures_uploads_exports_and_examples_work_below_a_path(
     dashboard.open("Invoke")
     (tmp_path / "image.jpg").write_bytes(make_image(100, "real"))
     dashboard.give_files(tmp_path / "image.jpg")
-    dashboard.sees("The function says", "Confidence")
+    dashboard.sees("Verdict", "Confidence")
 
     # Whoever comes without a slash, or with the name of the first page, is led there.
     for short in ("", "/functions"):

@@ -126,7 +126,7 @@ def test_a_function_deleted_while_its_page_is_open_is_not_followed_by_another(
     expect(start).to_be_visible()
     before = samples.count_samples(ws.db, named.id)
     functions.delete_function(ws.db, gone.id)
-    dashboard.sees("The function that this address names is not there")
+    dashboard.sees("The function in this address does not exist")
     expect(start).to_have_count(0)
     assert samples.count_samples(ws.db, named.id) == before
     assert not any(batch.title == "late.zip" for batch in imports.list_batches(ws.db, named.id))
@@ -144,7 +144,7 @@ def test_a_link_to_no_function_shows_no_other_one(dashboard: Dashboard, named: F
     wrong = ("nothing", "..%2F..%2Fetc", "x" * 600, "%27%20or%201=1", named.id.upper(), f"{named.id}%20")
     for path, name in (*((path, "0123456789abcdef") for path in PAGES), *(("metrics", name) for name in wrong)):
         _visit(dashboard, path, function=name)
-        dashboard.sees("The function that this address names is not there")
+        dashboard.sees("The function in this address does not exist")
         if path:
             assert "evil.example" not in dashboard.words
         expect(_choice(dashboard)).to_have_attribute("placeholder", "Choose a function")
@@ -171,7 +171,7 @@ def test_a_link_to_a_label_or_an_import_that_is_gone_says_so(
         ("flips", "nonsense", "change"),
     ):
         _visit(dashboard, "review", function=named.id, **{name: value})
-        dashboard.sees(f"The {noun} that this address names is not there")
+        dashboard.sees(f"The {noun} in this address does not exist")
         assert dashboard.page.locator(".gallery .tile").count() == 0
     dashboard.press("Show without it")
     dashboard.address_says({"function": named.id})

@@ -86,7 +86,7 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     dashboard.open("Invoke")
     dashboard.sees("64MB per file")  # what is accepted, not what the server would let through
     dashboard.give_files(min((folder / "synthetic" / "midjourney").iterdir()))
-    dashboard.sees("The function says", "Confidence")
+    dashboard.sees("Verdict", "Confidence")
     assert dashboard.verdict() in ("real", "synthetic", "can't tell")
     more = sorted((folder / "real" / "natural").iterdir())[:3]
     # Windows calls the JPEGs of browsers so; the widget compares names with a list.
@@ -114,7 +114,7 @@ def test_the_public_cifake_archive_imports_in_a_handful_of_clicks(
     dashboard.drop_archive(archive)
     dashboard.sees("100 images found: 50 as synthetic, 50 as real.")
     dashboard.unfold("Source, and how many")
-    dashboard.type_number("At most this many images a label, chosen at random (0: all)", 20)
+    dashboard.type_number("At most this many images per label, chosen at random (0: all)", 20)
     dashboard.sees("40 images chosen of 100 found: 20 as synthetic, 20 as real.")
     dashboard.press("Start the import")
 

@@ -38,9 +38,11 @@ def test_a_shortcut_is_shouted_and_can_be_normalised_away(dashboard: Dashboard, 
     dashboard.open("Metrics")
     dashboard.wait_for_model(1)
     dashboard.sees_no_progress()
-    dashboard.sees("Be careful: the files give the answer away.", "file format", "24 of 24", "ROC AUC 1.00")
-    dashboard.sees("How good it is cannot be said", "After the picture has travelled", "messenger", "48 images each")
-    assert "but the files give it away" in dashboard.sidebar.inner_text()
+    dashboard.sees("Be careful: file properties alone reveal the label.", "file format", "24 of 24", "ROC AUC 1.00")
+    dashboard.sees(
+        "This score cannot be trusted yet", "After re-saving, resizing or messaging", "messenger", "48 images each"
+    )
+    assert "but the files reveal the label" in dashboard.sidebar.inner_text()
     dashboard.press("Why does this matter?")
     dashboard.page.get_by_text("A model learns whatever tells the labels apart").wait_for()
     dashboard.reload()

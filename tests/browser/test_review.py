@@ -138,7 +138,7 @@ def test_all_that_differ_are_relabelled_at_once_and_brought_back(
     dashboard.press("synthetic")
     expected = before | dict.fromkeys(differing, ids["synthetic"])
     _wait_for(server, function, expected)
-    dashboard.sees("newer than it")
+    dashboard.sees("changed since")
     # What the filter shows now is what still differs.
     left = Gallery(ws, function.id).ids(DIFFERS, Order.MOST_CONFIDENT)
     assert len(left) < len(differing)

@@ -59,7 +59,7 @@ def test_stress_bars_begin_with_the_samples_as_imported() -> None:
     assert [x - less for x, less in zip(bars.x, bars.error_x.arrayminus, strict=True)][1:] == pytest.approx([0.9, 0.8])
     # 475 of 500.
     assert bars.x[0] - bars.error_x.arrayminus[0] == pytest.approx(0.9272, abs=1e-4)
-    assert "11.0 % of the verdicts are other ones" in bars.customdata[2]
+    assert "11.0 % of the verdicts changed" in bars.customdata[2]
 
 
 def test_the_parts_of_a_bar_are_the_verdicts_on_a_label_right_ones_first() -> None:

@@ -198,7 +198,7 @@ def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) ->
     assert list(result["cross_validation"]["labels"]) == ["real", "synthetic"]
     assert query(tmp_path, "SELECT is_simulation, tolerated FROM functions") == [(1, SAMPLE_TOLERATED)]
     # At the usual limit it could never say a label: its patches come from some fifteen photographs.
-    assert "It starts with a limit of 20 % false accusations: its images are patches of" in ran.err
+    assert "It starts with a limit of 20 % false accusations. Its images are patches of" in ran.err
     assert result["verdicts_note"] == ""
     stored = query(tmp_path, "SELECT thresholds FROM models")[0][0]
     counts = json.loads(stored)["counts"]

@@ -469,7 +469,7 @@ def test_what_was_found_is_what_was_imported_and_what_was_refused(tmp_path: Path
     ) in ran.err
     assert "will be imported" not in ran.err
     assert "14 files found: imported 10, already there 1, rejected 3" in ran.out
-    assert "5 of the 149 different images needed of each label" in ran.out
+    assert "149 different images of each label (you have 5 of each;" in ran.out
     assert not re.search(r"\d\.\d %", ran.out), ran.out
 
     ws = workspace(tmp_path / "data")

@@ -60,5 +60,5 @@ def test_files_that_give_the_answer_away_are_the_first_thing_said(tmp_path: Path
     found, _ = audited(tmp_path, folder.name)
     assert found["shortcut"]["warning"]
     assert found["shortcut"]["roc_auc"] > 0.95
-    assert found["summary"][0].startswith("How good it is cannot be said")
+    assert found["summary"][0].startswith("This score cannot be trusted yet")
     assert "normalise and retrain" in found["summary"][2]

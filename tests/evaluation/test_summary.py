@@ -49,7 +49,7 @@ def test_a_good_model_is_called_so_with_its_interval_and_its_numbers() -> None:
 
 def test_a_shortcut_outweighs_every_figure() -> None:
     good, weak, following = summarise(replace(GOOD, shortcut=LEAKY, stress=(changed("jpeg-50", 0.5),)))
-    assert good.startswith("How good it is cannot be said: 95.5 %")
+    assert good.startswith("This score cannot be trusted yet: 95.5 %")
     assert "file format" in weak
     assert "0.99" in weak
     assert "normalise and retrain" in following
@@ -63,9 +63,9 @@ def test_other_facts_are_spoken_of_only_where_there_are_some() -> None:
     assert "file format alone tells" in summarise(replace(GOOD, shortcut=replace(LEAKY, facts=(*LEAKY.facts, weak))))[1]
     strong = replace(weak, roc_auc=0.7)
     several = replace(LEAKY, facts=(*LEAKY.facts, strong))
-    assert "file format and other facts of the file tell" in summarise(replace(GOOD, shortcut=several))[1]
+    assert "file format and other properties of the file tell" in summarise(replace(GOOD, shortcut=several))[1]
     together = replace(LEAKY, facts=(weak,))
-    assert "facts of the file tell the labels apart" in summarise(replace(GOOD, shortcut=together))[1]
+    assert "properties of the file tell the labels apart" in summarise(replace(GOOD, shortcut=together))[1]
 
 
 def test_after_normalising_nobody_is_told_to_normalise() -> None:
@@ -76,7 +76,7 @@ def test_after_normalising_nobody_is_told_to_normalise() -> None:
     assert "reading the file" not in weak
     assert "how well each picture compresses" in weak
     assert "normalise and retrain" not in following
-    assert "from like sources" in following
+    assert "from similar sources" in following
 
 
 def test_of_three_labels_it_speaks_of_all_and_of_the_one_given_away() -> None:
@@ -156,8 +156,11 @@ def test_few_images_are_called_few_and_no_single_one_is_a_weakness() -> None:
     )
     rough, _, following = summarise(audit_of((40, 50), (40, 50)))
     assert "a rough figure, from so few images)" in rough
-    assert "from 149 different images of each label on it can be sure at a limit of 2 % false accusations" in following
-    assert weak == "So few images cannot tell on what it is weak."
+    assert (
+        "with at least 149 different images of each label it can be sure at a limit of 2 % false accusations"
+        in following
+    )
+    assert weak == "Weak spots cannot be identified with so few images."
     assert "label more images" in following
 
 
@@ -172,7 +175,7 @@ def test_no_better_than_a_constant_answer_is_said_so() -> None:
 def test_who_does_no_better_than_guessing_is_not_told_to_import_one_label() -> None:
     """Of 2 x 150 images with random labels it said: import more images labelled real."""
     _, weak, following = summarise(audit_of((70, 150), (85, 150)))
-    assert weak.startswith("On what it is weak cannot be told")
+    assert weak.startswith("Weak spots cannot be identified until")
     assert following == (
         "Next: check in Review whether the labels are right, label more images, or try another backbone."
     )
@@ -191,8 +194,8 @@ def test_a_function_that_never_commits_itself_says_what_it_takes() -> None:
     thresholds = Thresholds(0.02, ("real", "synthetic"), {}, {"real": unsure, "synthetic": unsure}, (), different)
     silent = replace(GOOD, model=replace(GOOD.model, thresholds=thresholds.to_json()))
     assert (
-        "can't tell for every image yet: at a limit of 2 % false accusations it has 100 of the 149 different images "
-        "needed of real and 120 of the 149 different images needed of synthetic (near-duplicates count once)"
+        'can only answer "can\'t tell": a limit of 2 % false accusations needs 149 different images of each label (you '
+        "have 100 of real and 120 of synthetic; near-duplicates count once)"
     ) in summarise(silent)[0]
     speaks = replace(thresholds, above={"real": 0.9})
     assert "can't tell" not in summarise(replace(GOOD, model=replace(GOOD.model, thresholds=speaks.to_json())))[0]
@@ -201,5 +204,5 @@ def test_a_function_that_never_commits_itself_says_what_it_takes() -> None:
 def test_a_model_without_folds_gets_three_sentences_too() -> None:
     sentences = summarise(replace(GOOD, model=model_row(cross_validation=None)))
     assert len(sentences) == 3
-    assert "Nobody can say how good model 1 is" in sentences[0]
+    assert "How good model 1 is cannot be measured yet" in sentences[0]
     assert "label more" in sentences[2]

@@ -110,7 +110,7 @@ def test_after_many_looks_it_says_that_it_has_become_a_training_set(tmp_path: Pa
     for look in range(2, MANY_LOOKS + 1):
         assert locked_test(ws, function.id).warning == ""
         models.set_locked_test(ws.db, model.id, {**(model.locked_test or {}), "look": look}, ids)
-    assert "has become a training set" in locked_test(ws, function.id).warning
+    assert "can overstate accuracy by up to" in locked_test(ws, function.id).warning
     # Taking them back and putting them aside again does not make them new.
     give_back(ws, function.id)
     put_aside_samples(ws, function.id, ids)

@@ -72,8 +72,9 @@ def test_too_few_images_to_vouch_for_anything_means_cant_tell_and_says_how_many_
     assert set(found.above) == {"real"}
     assert "synthetic" not in found.verdicts(np.array([[0.0, 1.0]]))
     (note,) = found.notes
-    assert note.startswith(
-        "It never says synthetic yet: at a limit of 2 % false accusations it has 100 of the 149 diff"
+    assert note == (
+        'It cannot say "synthetic" yet: a limit of 2 % false accusations needs 149 different images of each other '
+        "label (you have 100 of real; near-duplicates count once). Import more images, or raise the limit on the Invoke page."
     )
     assert found.too_few() == found.too_few("real") == ""
     assert found.different == {"real": 100, "synthetic": 300}
@@ -131,7 +132,7 @@ def test_near_duplicates_count_as_one_image() -> None:
     grouped = find_thresholds(twice, labels, NAMES, 0.02, groups)
     assert grouped.above == {}
     assert grouped.different == {"real": 120, "synthetic": 120}
-    assert "120 of the 149 different images needed of each label (near-duplicates count once)" in grouped.too_few()
+    assert "149 different images of each label (you have 120 of each; near-duplicates count once)" in grouped.too_few()
 
 
 @pytest.mark.parametrize(("tolerated", "needed"), [(0.001, "2,995"), (0.02, "149"), (0.05, "59"), (0.2, "14")])
@@ -140,7 +141,8 @@ def test_the_number_of_images_needed_follows_from_the_limit_in_every_sentence(to
     probabilities, y = scores(np.random.default_rng(9), 12, 12)
     found = find_thresholds(probabilities, y, NAMES, tolerated)
     for sentence in (found.too_few(), found.too_few("real"), *found.notes):
-        assert f"12 of the {needed} different images needed" in sentence
+        assert f"{needed} different images of each " in sentence
+        assert "you have 12 of " in sentence
     assert needed in how_many_images(tolerated)
     assert f"{100 * tolerated:g} %" in how_many_images(tolerated)
 
@@ -149,7 +151,10 @@ def test_thresholds_stored_before_images_were_counted_still_have_a_sentence() ->
     probabilities, y = scores(np.random.default_rng(10), 12, 12)
     stored = find_thresholds(probabilities, y, NAMES, 0.02).to_json()
     del stored["different"]
-    assert "fewer than the 149 different images needed of each label" in Thresholds.from_json(stored).too_few()
+    assert (
+        "149 different images of each label (you have fewer; near-duplicates count once)"
+        in Thresholds.from_json(stored).too_few()
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 0.51, float("nan")])
