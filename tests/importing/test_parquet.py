@@ -264,7 +264,7 @@ def test_a_row_group_that_unpacks_to_too_much_is_refused(
         for entry in source.entries():
             with pytest.raises(EntryUnreadable) as caught:
                 entry.read()
-            assert "fewer rows a group" in str(caught.value)
+            assert "fewer rows per group" in str(caught.value)
 
 
 def test_a_long_label_that_is_repeated_in_each_row_takes_its_size_once(tmp_path: Path) -> None:

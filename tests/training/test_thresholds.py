@@ -74,7 +74,8 @@ def test_too_few_images_to_vouch_for_anything_means_cant_tell_and_says_how_many_
     (note,) = found.notes
     assert note == (
         'It cannot say "synthetic" yet: a limit of 2 % false accusations needs 149 different images of each other '
-        "label (you have 100 of real; near-duplicates count once). Import more images, or raise the limit on the Invoke page."
+        "label (you have 100 of real; near-duplicates count once). Import more images, or raise the limit on the "
+        "Invoke page."
     )
     assert found.too_few() == found.too_few("real") == ""
     assert found.different == {"real": 100, "synthetic": 300}
