@@ -8,10 +8,10 @@ import streamlit as st
 
 from detector.errors import DetectorError
 from detector.formatting import count
-from detector.jobs import annotated
-from detector.storage import samples
+from detector.operations.labels import merge_labels
+from detector.storage import functions, samples
 from detector.storage.functions import Label
-from detector.storage.label_twins import merge_labels, spelling_note, twins_among
+from detector.storage.label_twins import spelling_note, twins_among
 from pages._review_filters import show_anew
 from pages._state import escape, workspace
 from pages._style import card
@@ -60,23 +60,24 @@ def _confirm(function_id: str, gone: Sequence[Label], kept: Label, counts: Mappi
     )
     if not st.button("Merge", type="primary"):
         return
-    merged: list[int] = []
     try:
-        for label in gone:
-            merged.append(merge_labels(workspace().db, label.id, kept.id))
-            for name in _BY_LABEL:
-                if st.query_params.get(name) == label.id:
-                    st.query_params[name] = kept.id
-                    show_anew()
+        outcome = merge_labels(workspace(), gone, kept)
     except DetectorError as error:
         st.error(escape(str(error)))
         return
     finally:
-        # Without any sample too: what there is to be said has changed.
-        if merged:
-            annotated(workspace(), function_id)
-    st.session_state["review-said"] = (
-        f"{count(sum(merged), 'sample')} labelled {kept.name}. A new model follows by itself."
-    )
+        # Where one of several could not be merged, those before it are gone all the same.
+        _follow(function_id, gone, kept)
+    st.session_state["review-said"] = outcome.said
     st.session_state.pop("review-page", None)
     st.rerun()
+
+
+def _follow(function_id: str, gone: Sequence[Label], kept: Label) -> None:
+    """Have the address name the label that was kept instead of one that is gone."""
+    there = {label.id for label in functions.list_labels(workspace().db, function_id)}
+    merged = {label.id for label in gone} - there
+    for name in _BY_LABEL:
+        if st.query_params.get(name) in merged:
+            st.query_params[name] = kept.id
+            show_anew()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape as escape_html
 
@@ -12,13 +12,12 @@ from detector.errors import NothingLeftToTrain
 from detector.formatting import count
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
-from detector.jobs import annotated
 from detector.operations.deletion import empty_bin
 from detector.operations.holdout import give_back, put_aside_samples
+from detector.operations.labels import give_label
+from detector.operations.samples import delete_samples, restore_samples
 from detector.operations.sources import set_source
-from detector.storage import annotating
 from detector.storage.functions import Label
-from detector.storage.trash import delete_samples, restore_samples
 from detector.web.addresses import from_page
 from detector.web.exports import Kind, export_path, selection_path
 from pages._gallery import select
@@ -32,28 +31,6 @@ _MANY = 100
 _KINDS: dict[Kind, str] = {"csv": "Table (CSV)", "zip": "Images in label folders (ZIP)"}
 
 Act = Callable[[list[str]], str]
-
-
-def give_label(function_id: str, sample_ids: Sequence[str], label: Label | None) -> str:
-    """Label samples, or take their labels away; returns what happened, in words."""
-    changed = annotating.annotate(workspace().db, sample_ids, label.id if label else None)
-    if changed:
-        annotated(workspace(), function_id)
-    if not changed:
-        return "Nothing to change."
-    labelled = count(changed, "sample")
-    given = f"{labelled} labelled {label.name}." if label else f"Label removed from {labelled}."
-    return f"{given} A new model follows by itself."
-
-
-def undo(function_id: str) -> str:
-    """Take back the last change of labels; returns what happened, in words."""
-    undone = annotating.undo_last(workspace().db, function_id)
-    if undone is None:
-        return "There is nothing to undo."
-    if undone.changed:
-        annotated(workspace(), function_id)
-    return f"The last change was undone: {count(undone.changed, 'sample')} as before."
 
 
 @dataclass
@@ -144,7 +121,7 @@ def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]],
         )
 
         def give(chosen: list[str], label: Label | None = label) -> str:
-            return give_label(function_id, chosen, label)
+            return give_label(workspace(), function_id, chosen, label).said
 
         if by_key:
             _confirm(words, ids, give)
@@ -191,18 +168,14 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
         ):
 
             def delete(chosen: list[str]) -> str:
-                gone = delete_samples(workspace().db, function_id, chosen)
-                annotated(workspace(), function_id)
-                return f"{count(gone, 'sample')} moved to the bin."
+                return delete_samples(workspace(), function_id, chosen).said
 
             _do(f"move {count(n, 'sample')} to the bin", ids, delete, n)
 
 
 def _binned(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
     def restore(chosen: list[str]) -> str:
-        back = restore_samples(workspace().db, function_id, chosen)
-        annotated(workspace(), function_id)
-        return f"{count(back, 'sample')} restored."
+        return restore_samples(workspace(), function_id, chosen).said
 
     if st.button("Restore", disabled=not n, key=f"do-restore-{function_id}"):
         _do(f"restore {count(n, 'sample')}", ids, restore, n)

@@ -10,7 +10,8 @@ from detector.evaluation.report import PARTS, Audit, read_audit
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import summarise, told_apart
 from detector.formatting import FEWEST_FOR_RATE, all_labels, count, decimal, rate_of
-from detector.jobs import EVALUATE, request_audit
+from detector.jobs import EVALUATE
+from detector.operations.functions import examine_model
 from detector.operations.normalisation import normalise_and_retrain, use_as_imported_and_retrain
 from detector.storage import jobs
 from detector.storage.models import ModelRow
@@ -113,5 +114,5 @@ def summary(function_id: str, audit: Audit) -> None:
                 help="Looks for shortcuts, tries unseen sources and changed copies.",
                 key=f"examine-{audit.model.id}",
             ):
-                request_audit(workspace(), function_id, audit.model.id)
+                examine_model(workspace(), function_id, audit.model.id)
                 st.rerun()

@@ -10,10 +10,9 @@ from detector.backbones import SPECS, resolve
 from detector.datasets.builtin import BUILTIN_NOTE
 from detector.errors import DetectorError, NotFound
 from detector.formatting import count, file_size, interval_of, rate_of
-from detector.importing.batch import sample_payload
-from detector.jobs import request_build, request_import
 from detector.operations.deletion import delete_function
-from detector.operations.sample_function import create_sample_function, sample_limit_note
+from detector.operations.functions import change_backbone, create_function, rename_function
+from detector.operations.sample_function import import_sample, sample_limit_note
 from detector.pipeline import speed
 from detector.storage import functions
 from detector.storage.database import new_id
@@ -92,17 +91,8 @@ def _make(name: str, labels: str, choice: str) -> None:
     function_id = st.session_state[_NEXT_ID]
     try:
         names = typed_labels(labels)
-        functions.clean_name(name, "function")
         with st.spinner("Looking for the backbone"):
-            chosen = resolve(choice, workspace().settings)
-        function = functions.create_function(
-            workspace().db,
-            name,
-            backbone_id=chosen.spec.id,
-            backbone_reason=chosen.sentence,
-            label_names=names,
-            function_id=function_id,
-        )
+            function = create_function(workspace(), name, names, choice, function_id=function_id)
     except DetectorError as error:
         st.error(escape(str(error)))
     else:
@@ -115,11 +105,8 @@ def _open_create() -> None:
 
 
 def _try_sample() -> None:
-    ws = workspace()
     with st.spinner("Preparing the built-in sample"):
-        chosen = resolve("auto", ws.settings)
-        function = create_sample_function(ws, chosen.spec.id, chosen.sentence)
-        request_import(ws, function.id, sample_payload(), "sample")
+        function = import_sample(workspace(), "auto")
     go("import_images.py", function.id)
 
 
@@ -133,7 +120,7 @@ def _rename(item: FunctionSummary) -> None:
     focus_first_field()
     if asked:
         try:
-            functions.rename_function(workspace().db, item.function.id, name)
+            rename_function(workspace(), item.function.id, name)
         except DetectorError as error:
             st.error(escape(str(error)))
         else:
@@ -168,9 +155,7 @@ def _change_backbone(item: FunctionSummary) -> None:
     if st.button("Change", type="primary", key=f"change-backbone-{item.function.id}"):
         try:
             with st.spinner("Looking for the backbone"):
-                chosen = resolve(choice, workspace().settings)
-            functions.set_backbone(workspace().db, item.function.id, chosen.spec.id, chosen.sentence)
-            request_build(workspace(), item.function.id)
+                change_backbone(workspace(), item.function.id, choice)
         except DetectorError as error:
             st.error(escape(str(error)))
             return

@@ -13,7 +13,6 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from detector.charts.palette import PAPER, label_inks
 from detector.errors import ImageError, NoModel
 from detector.formatting import (
-    count,
     duration,
     interval,
     limit,
@@ -24,14 +23,13 @@ from detector.formatting import (
     share,
 )
 from detector.imaging import decode_image
-from detector.importing.batch import Incoming, import_items
-from detector.jobs import request_build
 from detector.operations.false_accusations import set_tolerated
 from detector.operations.sample_function import sample_limit_note
+from detector.operations.samples import add_samples
 from detector.serving.invoke import Verdict, invoke, judge_anew
 from detector.serving.model import what_is_missing
 from detector.serving.thresholds import why_never_sure, with_thresholds
-from detector.storage import imports, models
+from detector.storage import models
 from detector.storage.models import ModelRow
 from detector.training.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
 from pages._state import (
@@ -103,25 +101,12 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
             help="Keeps a copy as an unlabelled sample, to be labelled in Review.",
             key=f"add-{function_id}",
         ):
-            _add([(name, data)])
+            st.toast(add_samples(workspace(), function_id, [(name, data)], "Added from Invoke").said)
 
 
 def _too_few(reason: str) -> None:
     st.markdown(escape(reason))
     import_link(function_id, "import-more-for-verdicts")
-
-
-def _add(files: list[tuple[str, bytes]]) -> None:
-    ws = workspace()
-    batch = imports.create_batch(ws.db, function_id, "upload", "Added from Invoke")
-    items = [Incoming(name, lambda data=data: data) for name, data in files]  # type: ignore[misc]
-    import_items(ws, function_id, batch, items, len(items))
-    imports.finish_batch(ws.db, batch, "done", len(items))
-    request_build(ws, function_id)
-    found = imports.batch_counts(ws.db, batch)
-    said = [f"{count(found.imported, 'image')} added to the samples, without a label." if found.imported else ""]
-    said.append(f"{count(found.present, 'image is', 'images are')} already among the samples." if found.present else "")
-    st.toast(" ".join(filter(None, said)))
 
 
 def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -> None:

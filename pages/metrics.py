@@ -10,10 +10,10 @@ from detector.charts.palette import Theme
 from detector.evaluation.report import read_audit
 from detector.evaluation.summary import unseen_sources
 from detector.formatting import ago, count, duration
-from detector.jobs import request_build
+from detector.operations.functions import change_sweep_settings
 from detector.operations.sample_function import sample_limit_note
 from detector.serving.thresholds import why_never_sure, with_thresholds
-from detector.storage import functions, models
+from detector.storage import models
 from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
@@ -130,6 +130,5 @@ versions_card(chosen, versions, theme)
 with st.expander("Expert settings"):
     wanted = expert_settings(chosen.function, live)
     if wanted is not None:
-        functions.set_sweep_settings(workspace().db, function_id, wanted)
-        request_build(workspace(), function_id)
+        change_sweep_settings(workspace(), function_id, wanted)
         st.rerun()

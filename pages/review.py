@@ -11,13 +11,14 @@ from detector.formatting import count
 from detector.gallery.filters import NONE, UNSURE, GalleryFilter
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
+from detector.operations.labels import give_label, undo_labels
 from detector.serving.thresholds import why_never_sure
 from detector.storage import gallery_rows, models, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from pages._gallery import Gesture, gallery, taking
 from pages._label_twins import label_twins
-from pages._review_actions import KEY, Everything, actions, everything, give_label, undo
+from pages._review_actions import KEY, Everything, actions, everything
 from pages._review_address import keep_address, page_number, remember_widgets, take_over
 from pages._review_filters import View, filters, from_address, not_there, sentence, show_anew
 from pages._review_look import Look
@@ -39,9 +40,9 @@ def _act_on(gestures: list[Gesture], function_id: str, labels: list[Label], whol
             known = [
                 item.id for item in samples.get_samples(workspace().db, gesture.ids) if item.function_id == function_id
             ]
-            give_label(function_id, known, by_id.get(gesture.label or ""))
+            give_label(workspace(), function_id, known, by_id.get(gesture.label or ""))
         elif gesture.kind == "undo":
-            undone.append(undo(function_id))
+            undone.append(undo_labels(workspace(), function_id).said)
         elif gesture.kind == "leave-all":
             left = True
             whole.leave()

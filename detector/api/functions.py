@@ -17,9 +17,9 @@ from detector.api.schemas import (
     ProjectRequest,
     prefixed,
 )
-from detector.backbones.availability import resolve
 from detector.errors import InvalidInput, NotFound
 from detector.operations import deletion
+from detector.operations import functions as changes
 from detector.storage import functions, models, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace
@@ -36,13 +36,7 @@ def create_function(ws: Ws, body: FunctionRequest) -> FunctionResponse:
         raise InvalidInput(
             'This server classifies images: "input" must be "Image" and "output" must be "Classification".'
         )
-    name = functions.clean_name(body.name, "function")
-    backbone = resolve(ws.settings.backbone, ws.settings)
-    return FunctionResponse.of(
-        functions.create_function(
-            ws.db, name, backbone_id=backbone.spec.id, backbone_reason=backbone.sentence, label_names=()
-        )
-    )
+    return FunctionResponse.of(changes.create_function(ws, body.name, ()))
 
 
 @router.get("/v1/functions", responses=errors())
@@ -60,8 +54,7 @@ def read_function(function: TheFunction) -> FunctionResponse:
 @router.put("/v1/functions/{functionId}", responses=errors(404, 408, 429))
 def rename_function(ws: Ws, function: TheFunction, body: FunctionChange) -> FunctionResponse:
     """Give a function another name."""
-    functions.rename_function(ws.db, function.id, body.name)
-    return FunctionResponse.of(functions.get_function(ws.db, function.id))
+    return FunctionResponse.of(changes.rename_function(ws, function.id, body.name))
 
 
 @router.delete("/v1/functions/{functionId}", responses=errors(404))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from detector import jobs
 from detector.api.dependencies import AskFirst, TheFunction, TheLabel, Ws, errors, signed_in
 from detector.api.error_responses import Refused
 from detector.api.schemas import Deleted, LabelChange, LabelConflict, LabelRequest, LabelResponse, prefixed
 from detector.errors import Conflict
+from detector.operations import labels
 from detector.storage import functions
 
 router = APIRouter(
@@ -24,7 +24,7 @@ def create_label(ws: Ws, function: TheFunction, body: LabelRequest) -> LabelResp
     and "Real" are one.
     """
     try:
-        return LabelResponse.of(functions.create_label(ws.db, function.id, body.name, body.description, body.metadata))
+        return LabelResponse.of(labels.create_label(ws, function.id, body.name, body.description, body.metadata))
     except Conflict as error:
         raise _name_taken(error) from error
 
@@ -48,7 +48,7 @@ def change_label(ws: Ws, label: TheLabel, body: LabelChange) -> LabelResponse:
     Another label's name, in whatever spelling, is a 409 with that label's id.
     """
     try:
-        return LabelResponse.of(functions.rename_label(ws.db, label.id, body.name, body.description, body.metadata))
+        return LabelResponse.of(labels.rename_label(ws, label.id, body.name, body.description, body.metadata))
     except Conflict as error:
         raise _name_taken(error) from error
 
@@ -56,8 +56,7 @@ def change_label(ws: Ws, label: TheLabel, body: LabelChange) -> LabelResponse:
 @router.delete("/{labelId}", responses=errors(404))
 def delete_label(ws: Ws, label: TheLabel) -> Deleted:
     """Delete a label: its samples become unannotated, its predictions go, and no answer names it any more."""
-    functions.delete_label(ws.db, label.id)
-    jobs.annotated(ws, label.function_id)
+    labels.delete_label(ws, label)
     return Deleted(id=prefixed("label", label.id))
 
 

@@ -11,7 +11,6 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from detector import jobs
 from detector.api.dependencies import (
     AskFirst,
     Poster,
@@ -37,9 +36,10 @@ from detector.api.schemas import (
     prefixed,
 )
 from detector.errors import Conflict, InvalidInput, NotFound
-from detector.storage import annotating, functions, samples
+from detector.operations.labels import give_label
+from detector.operations.samples import delete_samples
+from detector.storage import functions, samples
 from detector.storage.samples import Position, SampleFilter, Sort
-from detector.storage.trash import delete_samples
 
 MAX_BATCH = 1000
 
@@ -165,9 +165,8 @@ def read_sample(request: Request, ws: Ws, sample: TheSample) -> SampleResponse:
 @router.delete("/{sampleId}", responses=errors(404))
 def delete_sample(ws: Ws, sample: TheSample) -> Deleted:
     """Delete a sample; it leaves the next training."""
-    if not delete_samples(ws.db, sample.function_id, [sample.id]):
+    if not delete_samples(ws, sample.function_id, [sample.id]).changed:
         raise NotFound("sample", sample.id)
-    jobs.annotated(ws, sample.function_id)
     return Deleted(id=prefixed("sample", sample.id))
 
 
@@ -178,16 +177,14 @@ def annotate(ws: Ws, sample: TheSample, body: AnnotationRequest) -> Annotation:
     if label is None:
         name = body.label_name.strip()[: functions.MAX_NAME]
         raise InvalidInput(f"There is no label {name!r} in this function. Create it first.")
-    if annotating.annotate(ws.db, [sample.id], label.id, by="api"):
-        jobs.annotated(ws, sample.function_id)
+    give_label(ws, sample.function_id, [sample.id], label, by="api")
     return Annotation(label_id=prefixed("label", label.id))
 
 
 @router.delete("/{sampleId}/annotation", responses=errors(404))
 def remove_annotation(ws: Ws, sample: TheSample) -> Deleted:
     """Take a sample's label away; where it has none, nothing happens."""
-    if annotating.annotate(ws.db, [sample.id], None, by="api"):
-        jobs.annotated(ws, sample.function_id)
+    give_label(ws, sample.function_id, [sample.id], None, by="api")
     return Deleted(id=prefixed("sample", sample.id))
 
 

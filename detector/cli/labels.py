@@ -12,7 +12,7 @@ from detector.formatting import count
 from detector.storage import functions, jobs, samples
 from detector.storage.functions import Label
 from detector.storage.label_names import label_key
-from detector.storage.label_twins import merge_labels, spelling_note, twins_among
+from detector.storage.label_twins import spelling_note, twins_among
 from detector.workspace import Workspace
 
 
@@ -64,7 +64,7 @@ def _list(ws: Workspace, function_id: str, options: argparse.Namespace) -> int:
 
 
 def _merge(ws: Workspace, function_id: str, options: argparse.Namespace) -> int:
-    from detector.jobs import annotated
+    from detector.operations.labels import merge_labels
 
     found = functions.list_labels(ws.db, function_id)
     gone, kept = _named(found, options.merge), _named(found, options.into)
@@ -75,8 +75,7 @@ def _merge(ws: Workspace, function_id: str, options: argparse.Namespace) -> int:
         )
     # What a killed import left running would stand in the way for ever.
     jobs.requeue_orphans(ws.db)
-    moved = merge_labels(ws.db, gone.id, kept.id)
-    annotated(ws, function_id)
+    moved = merge_labels(ws, [gone], kept).changed
     if options.json:
         now = samples.count_by(ws.db, function_id).by_label.get(kept.id, 0)
         print(

@@ -104,7 +104,6 @@ def _called() -> str:
 
 
 def _sample(ws: Workspace, options: argparse.Namespace) -> int:
-    from detector.backbones import resolve
     from detector.importing.batch import sample_payload
     from detector.operations.sample_function import create_sample_function, find_sample_function, sample_limit_note
 
@@ -112,9 +111,8 @@ def _sample(ws: Workspace, options: argparse.Namespace) -> int:
     if known is not None:
         function = function_for(ws, known.id, options.backbone, ())
     else:
-        chosen = resolve(options.backbone or ws.settings.backbone, ws.settings)
-        say(chosen.sentence)
-        function = create_sample_function(ws, chosen.spec.id, chosen.sentence)
+        function = create_sample_function(ws, options.backbone)
+        say(function.backbone_reason)
         say(sample_limit_note())
     return run_import_and_build(ws, function, sample_payload(), "sample", options.json)
 

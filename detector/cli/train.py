@@ -96,25 +96,12 @@ def _train(ws: Workspace, options: argparse.Namespace) -> int:
 
 def function_for(ws: Workspace, name: str, backbone: str | None, label_names: Sequence[str]) -> Function:
     """The function of that name or id, made when there is none; it gets the backbone if one is given."""
-    from detector.backbones import resolve
+    from detector.operations.functions import function_for_import
 
-    try:
-        function = functions.find_function(ws.db, name)
-    except NotFound:
-        chosen = resolve(backbone or ws.settings.backbone, ws.settings)
-        say(chosen.sentence)
-        return functions.create_function(
-            ws.db,
-            name,
-            backbone_id=chosen.spec.id,
-            backbone_reason=chosen.sentence,
-            label_names=label_names,
-        )
-    if backbone is not None:
-        chosen = resolve(backbone, ws.settings)
-        if chosen.spec.id != function.backbone_id:
-            functions.set_backbone(ws.db, function.id, chosen.spec.id, chosen.sentence)
-    return functions.get_function(ws.db, function.id)
+    function, is_new = function_for_import(ws, name, label_names, backbone)
+    if is_new:
+        say(function.backbone_reason)
+    return function
 
 
 def run_import_and_build(
@@ -127,7 +114,8 @@ def run_import_and_build(
     passed_over: str = "",
 ) -> int:
     """Import by a payload, build, and print what became of it; returns the exit code."""
-    from detector.jobs import IMPORT, request_build, request_import
+    from detector.jobs import IMPORT, request_import
+    from detector.operations.functions import retrain
     from detector.worker import run_pending
 
     start = time.monotonic()
@@ -149,7 +137,7 @@ def run_import_and_build(
             time.sleep(0.5)
             result = run_pending(ws, function.id, report) or result
         if result is None:
-            request_build(ws, function.id)
+            retrain(ws, function.id)
             result = run_pending(ws, function.id, report)
     importing = jobs.get_job(ws.db, job_id)
     seconds = {

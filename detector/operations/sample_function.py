@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from detector.datasets.builtin import photograph_paths
 from detector.formatting import count, limit
+from detector.importing.batch import sample_payload
+from detector.jobs import request_import
+from detector.operations.functions import create_function
 from detector.storage import functions
 from detector.storage.functions import Function
 from detector.training.thresholds import DEFAULT_TOLERATED, needed_samples
@@ -22,17 +25,38 @@ def find_sample_function(ws: Workspace) -> Function | None:
     return next(made, None)
 
 
-def create_sample_function(ws: Workspace, backbone_id: str, backbone_reason: str) -> Function:
-    """A function for the sample, without its images yet: `sample_payload` imports them."""
-    return functions.create_function(
-        ws.db,
-        SAMPLE_NAME,
-        backbone_id=backbone_id,
-        backbone_reason=backbone_reason,
-        label_names=SAMPLE_LABELS,
-        is_simulation=True,
-        tolerated=SAMPLE_TOLERATED,
-    )
+def create_sample_function(ws: Workspace, backbone: str | None = None) -> Function:
+    """A function for the sample, without its images yet: `sample_payload` imports them. Nothing follows.
+
+    Parameters
+    ----------
+    backbone : str, optional
+        As in `create_function`.
+
+    Raises
+    ------
+    BackboneUnavailable, InvalidInput
+        As in `create_function`.
+    """
+    return create_function(ws, SAMPLE_NAME, SAMPLE_LABELS, backbone, is_simulation=True, tolerated=SAMPLE_TOLERATED)
+
+
+def import_sample(ws: Workspace, backbone: str | None = None) -> Function:
+    """Make the sample's function; the import of its images follows, and after that its model.
+
+    Parameters
+    ----------
+    backbone : str, optional
+        As in `create_function`.
+
+    Raises
+    ------
+    BackboneUnavailable, InvalidInput
+        As in `create_function`.
+    """
+    function = create_sample_function(ws, backbone)
+    request_import(ws, function.id, sample_payload(), "sample")
+    return function
 
 
 def sample_limit_note() -> str:

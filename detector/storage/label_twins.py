@@ -48,8 +48,8 @@ def merge_labels(db: Database, from_label_id: str, into_label_id: str) -> int:
 
     Those in the locked test set and in the bin move too. Each keeps when and by whom it was labelled, and its history
     says that it was merged; what models said of the vanished label goes, as in ``delete_label``. It cannot be undone,
-    as the label is gone: undoing an earlier change of these samples leaves them as they are. Whoever calls it says so
-    to ``detector.jobs.annotated``, for a new model.
+    as the label is gone: undoing an earlier change of these samples leaves them as they are. The new model is asked for
+    by ``detector.operations.labels``.
 
     Raises
     ------

@@ -18,8 +18,8 @@ from detector.datasets.cifake import REPOSITORY, cached_files, fetch_cifake
 from detector.errors import DatasetUnavailable, JobCancelled
 from detector.progress import says_amounts
 from tests.command_line import OFFLINE, run, start
-from tests.hub_server import Hub, hub_server
 from tests.datasets.test_cifake import write_set
+from tests.hub_server import Hub, hub_server
 
 CLIENT = "huggingface_hub.constants"
 TEST, TRAIN = "data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"

@@ -1,0 +1,398 @@
+"""What follows from every operation: which job is queued, with what payload and when it is due, or that none is.
+
+The table names every public function of `detector.operations`. One that is not in it fails the first test, so that
+nobody adds a write and forgets the model that must follow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detector import operations
+from detector.backbones import OFFLINE
+from detector.errors import InvalidInput, NotFound
+from detector.imaging.groups import sample_groups
+from detector.importing.batch import sample_payload
+from detector.jobs import BUILD, EVALUATE, IMPORT
+from detector.operations import (
+    deletion,
+    false_accusations,
+    functions,
+    holdout,
+    labels,
+    normalisation,
+    sample_function,
+    samples,
+    sources,
+)
+from detector.pipeline.build import build
+from detector.storage import annotating, evaluations, imports, jobs, models, trash
+from detector.storage import functions as stored
+from detector.storage import samples as stored_samples
+from detector.storage.database import now
+from detector.storage.functions import Function, Label
+from detector.storage.jobs import Job
+from detector.storage.models import ModelRow
+from detector.workspace import Workspace
+from tests.factories import labelled_function, make_image, workspace
+
+#: Not the pause that the settings have by themselves, nor any other delay of the code.
+PAUSE = 77.0
+
+A_BUILD = (BUILD, {}, 0.0)
+A_BUILD_AFTER_THE_PAUSE = (BUILD, {}, PAUSE)
+
+
+@dataclass
+class Scene:
+    """A trained function with five samples of each label, one of them in the bin, and no job."""
+
+    ws: Workspace
+    function: Function
+    model: ModelRow
+    ids: list[str]
+    binned: str
+    labels: list[Label]
+    #: Jobs that only the call itself can name, filled in by it.
+    expected: list[tuple[str, dict[str, Any], float]] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """Of the function."""
+        return self.function.id
+
+    def of(self, label: int) -> list[str]:
+        """The samples outside the bin with that label."""
+        found = stored_samples.get_samples(self.ws.db, self.ids)
+        return [sample.id for sample in found if sample.label_id == self.labels[label].id]
+
+    def audit(self) -> tuple[str, dict[str, Any], float]:
+        """The job that examines the live model."""
+        return (EVALUATE, {"model": self.model.id}, 0.0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an operation, the jobs that follow from it, and what is done first, from which none may follow."""
+
+    call: Callable[[Scene], object]
+    follows: Callable[[Scene], list[tuple[str, dict[str, Any], float]]]
+    first: Callable[[Scene], object] = lambda scene: None
+
+
+def nothing(_scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
+    """No job."""
+    return []
+
+
+def a_build(_scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
+    """A build that is due now."""
+    return [A_BUILD]
+
+
+def a_build_after_the_pause(_scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
+    """A build that is due when nothing has changed for as long as the settings say."""
+    return [A_BUILD_AFTER_THE_PAUSE]
+
+
+def an_audit(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
+    """An audit of the live model that is due now."""
+    return [scene.audit()]
+
+
+def as_the_call_says(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
+    """The jobs of a function that the call made."""
+    return scene.expected
+
+
+def import_sample(scene: Scene) -> None:
+    made = sample_function.import_sample(scene.ws, OFFLINE)
+    [batch] = imports.list_batches(scene.ws.db, made.id)
+    scene.expected.append((IMPORT, {**sample_payload(), "batch": batch.id}, 0.0))
+
+
+def refused(error: type[Exception], call: Callable[[Scene], object]) -> Callable[[Scene], None]:
+    """A call that must raise."""
+
+    def run(scene: Scene) -> None:
+        with pytest.raises(error):
+            call(scene)
+
+    return run
+
+
+def partly_merged(scene: Scene) -> None:
+    """The first label goes, the second cannot: it is the one that is kept."""
+    kept = scene.labels[1]
+    labels.merge_labels(scene.ws, [scene.labels[0], kept], kept)
+
+
+def score(scene: Scene) -> None:
+    rows = stored_samples.training_rows(scene.ws.db, scene.id)
+    assert holdout.score_locked_test(scene.ws, scene.model, rows, sample_groups(rows), set()) is not None
+
+
+def lock(scene: Scene) -> None:
+    stored_samples.set_split(scene.ws.db, scene.id, scene.ids[:2], holdout.TEST)
+
+
+def tag(scene: Scene) -> None:
+    stored_samples.set_source(scene.ws.db, scene.id, scene.ids[:2], "camera")
+
+
+def leave_something(scene: Scene) -> None:
+    """As after a kill behind the commit of a deletion."""
+    other = stored.create_function(scene.ws.db, "Other", backbone_id=OFFLINE)
+    stored.delete_function(scene.ws.db, other.id)
+
+
+EVERY: dict[str, list[Case]] = {
+    # --- labels
+    "labels.give_label": [
+        Case(lambda s: labels.give_label(s.ws, s.id, s.of(0)[:2], s.labels[1]), a_build_after_the_pause),
+        Case(lambda s: labels.give_label(s.ws, s.id, s.of(0)[:1], None, by="api"), a_build_after_the_pause),
+        Case(lambda s: labels.give_label(s.ws, s.id, s.of(0), s.labels[0]), nothing),
+    ],
+    "labels.undo_labels": [
+        Case(
+            lambda s: labels.undo_labels(s.ws, s.id),
+            a_build_after_the_pause,
+            lambda s: annotating.annotate(s.ws.db, s.of(0)[:2], s.labels[1].id),
+        ),
+        Case(lambda s: labels.undo_labels(s.ws, s.id), nothing),
+    ],
+    "labels.create_label": [Case(lambda s: labels.create_label(s.ws, s.id, "drawing"), nothing)],
+    "labels.rename_label": [Case(lambda s: labels.rename_label(s.ws, s.labels[0].id, "photo"), nothing)],
+    "labels.merge_labels": [
+        Case(lambda s: labels.merge_labels(s.ws, [s.labels[0]], s.labels[1]), a_build_after_the_pause),
+        Case(refused(InvalidInput, partly_merged), a_build_after_the_pause),
+        Case(refused(InvalidInput, lambda s: labels.merge_labels(s.ws, [s.labels[0]], s.labels[0])), nothing),
+    ],
+    "labels.delete_label": [
+        Case(lambda s: labels.delete_label(s.ws, s.labels[0]), a_build_after_the_pause),
+        Case(
+            refused(NotFound, lambda s: labels.delete_label(s.ws, s.labels[0])),
+            nothing,
+            lambda s: stored.delete_label(s.ws.db, s.labels[0].id),
+        ),
+    ],
+    # --- samples
+    "samples.add_samples": [
+        Case(lambda s: samples.add_samples(s.ws, s.id, [("new.png", make_image(900))], "Added"), a_build),
+        Case(lambda s: samples.add_samples(s.ws, s.id, [("known.png", make_image(1))], "Added"), a_build),
+    ],
+    "samples.delete_samples": [
+        Case(lambda s: samples.delete_samples(s.ws, s.id, s.ids[:1]), a_build_after_the_pause),
+        Case(lambda s: samples.delete_samples(s.ws, s.id, [s.binned]), nothing),
+    ],
+    "samples.restore_samples": [
+        Case(lambda s: samples.restore_samples(s.ws, s.id, [s.binned]), a_build_after_the_pause),
+        Case(lambda s: samples.restore_samples(s.ws, s.id, s.ids), nothing),
+    ],
+    # --- functions
+    "functions.create_function": [
+        Case(lambda s: functions.create_function(s.ws, "New", ("a", "b"), OFFLINE), nothing),
+        Case(refused(InvalidInput, lambda s: functions.create_function(s.ws, "New", (), "magic")), nothing),
+    ],
+    "functions.function_for_import": [
+        Case(lambda s: functions.function_for_import(s.ws, "New", ("a", "b"), OFFLINE), nothing),
+        Case(
+            lambda s: functions.function_for_import(s.ws, s.id, (), OFFLINE),
+            nothing,
+            lambda s: stored.set_backbone(s.ws.db, s.id, "other", ""),
+        ),
+    ],
+    "functions.rename_function": [Case(lambda s: functions.rename_function(s.ws, s.id, "Renamed"), nothing)],
+    "functions.change_backbone": [
+        Case(lambda s: functions.change_backbone(s.ws, s.id, OFFLINE), a_build),
+        Case(refused(InvalidInput, lambda s: functions.change_backbone(s.ws, s.id, "magic")), nothing),
+    ],
+    "functions.change_sweep_settings": [
+        Case(lambda s: functions.change_sweep_settings(s.ws, s.id, {"views": ["whole"]}), a_build)
+    ],
+    "functions.retrain": [Case(lambda s: functions.retrain(s.ws, s.id), a_build)],
+    "functions.examine_model": [Case(lambda s: functions.examine_model(s.ws, s.id, s.model.id), an_audit)],
+    "sample_function.create_sample_function": [
+        Case(lambda s: sample_function.create_sample_function(s.ws, OFFLINE), nothing)
+    ],
+    "sample_function.import_sample": [Case(import_sample, as_the_call_says)],
+    "sample_function.find_sample_function": [Case(lambda s: sample_function.find_sample_function(s.ws), nothing)],
+    "sample_function.sample_limit_note": [Case(lambda s: sample_function.sample_limit_note(), nothing)],
+    # --- deletion
+    "deletion.delete_function": [Case(lambda s: deletion.delete_function(s.ws, s.id), nothing)],
+    # What lies in the bin is in no training any more.
+    "deletion.empty_bin": [Case(lambda s: deletion.empty_bin(s.ws, s.id), nothing)],
+    "deletion.sweep_leavings": [Case(lambda s: deletion.sweep_leavings(s.ws), nothing, leave_something)],
+    "deletion.sweep_in_background": [
+        Case(lambda s: deletion.sweep_in_background(s.ws).join(), nothing, leave_something)
+    ],
+    # --- false accusations: a limit chooses thresholds, no model
+    "false_accusations.set_tolerated": [Case(lambda s: false_accusations.set_tolerated(s.ws, s.id, 0.1), nothing)],
+    # --- held-out samples
+    "holdout.put_aside_share": [
+        Case(lambda s: holdout.put_aside_share(s.ws, s.id, 0.3), a_build),
+        Case(lambda s: holdout.put_aside_share(s.ws, s.id, 0.01), nothing),
+    ],
+    "holdout.put_aside_samples": [
+        Case(lambda s: holdout.put_aside_samples(s.ws, s.id, s.of(1)[:1]), a_build),
+        Case(lambda s: holdout.put_aside_samples(s.ws, s.id, []), nothing),
+    ],
+    "holdout.put_aside_source": [
+        Case(lambda s: holdout.put_aside_source(s.ws, s.id, "camera"), a_build, tag),
+        Case(lambda s: holdout.put_aside_source(s.ws, s.id, "unknown"), nothing, tag),
+    ],
+    "holdout.give_back": [
+        Case(lambda s: holdout.give_back(s.ws, s.id), a_build, lock),
+        Case(lambda s: holdout.give_back(s.ws, s.id), nothing),
+    ],
+    "holdout.locked_test": [Case(lambda s: holdout.locked_test(s.ws, s.id), nothing, lock)],
+    "holdout.score_locked_test": [Case(score, nothing, lock)],
+    "holdout.accuracy_difference": [Case(lambda s: holdout.accuracy_difference(9, 10, 8, 10), nothing)],
+    # --- normalisation
+    "normalisation.normalise_and_retrain": [
+        Case(lambda s: normalisation.normalise_and_retrain(s.ws, s.id), a_build),
+        Case(refused(InvalidInput, lambda s: normalisation.normalise_and_retrain(s.ws, s.id, side=5000)), nothing),
+    ],
+    "normalisation.use_as_imported_and_retrain": [
+        Case(lambda s: normalisation.use_as_imported_and_retrain(s.ws, s.id), a_build)
+    ],
+    "normalisation.file_facts": [
+        Case(
+            lambda s: normalisation.file_facts(
+                s.ws, [row.image_hash for row in stored_samples.training_rows(s.ws.db, s.id)], None
+            ),
+            nothing,
+        )
+    ],
+    # --- sources: no model looks at them, the audit does
+    "sources.set_source": [
+        Case(lambda s: sources.set_source(s.ws, s.id, s.ids[:2], "camera"), an_audit),
+        Case(lambda s: sources.set_source(s.ws, s.id, s.ids[:2], "camera"), nothing, tag),
+    ],
+    "sources.confirm_sources": [Case(lambda s: sources.confirm_sources(s.ws, s.id), nothing, tag)],
+}
+
+
+def _public() -> dict[str, Callable[..., Any]]:
+    """Every function that somebody may call, of every module of the room, by its name in the table."""
+    found = {}
+    for module in pkgutil.walk_packages(operations.__path__, f"{operations.__name__}."):
+        for name, member in inspect.getmembers(importlib.import_module(module.name), inspect.isfunction):
+            if member.__module__ == module.name and not name.startswith("_"):
+                found[f"{module.name.removeprefix(f'{operations.__name__}.')}.{name}"] = member
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A data folder with a trained function, and its id."""
+    folder = tmp_path_factory.mktemp("trained")
+    ws = workspace(folder)
+    function = labelled_function(ws, 5)
+    build(ws, function.id)
+    ws.close()
+    return folder, function.id
+
+
+@pytest.fixture
+def scene(tmp_path: Path, trained: tuple[Path, str]) -> Iterator[Scene]:
+    folder, function_id = trained
+    shutil.copytree(folder, tmp_path / "data")
+    ws = workspace(tmp_path / "data", retrain_delay=PAUSE)
+    function = stored.get_function(ws.db, function_id)
+    assert function.live_model_id is not None
+    ids = [sample.id for sample in stored_samples.find_samples(ws.db, function_id, limit=100)]
+    assert trash.delete_samples(ws.db, function_id, ids[-1:]) == 1
+    model = models.get_model(ws.db, function.live_model_id)
+    yield Scene(ws, function, model, ids[:-1], ids[-1], stored.list_labels(ws.db, function_id))
+    ws.close()
+
+
+def _queued(ws: Workspace) -> list[Job]:
+    return jobs.list_jobs(ws.db, limit=100)
+
+
+def test_every_public_function_of_operations_says_what_follows_from_it() -> None:
+    """A new write without an entry in the table fails here, and so does an entry for one that is gone."""
+    assert set(_public()) == EVERY.keys()
+    assert all(EVERY.values())
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=f"{name}-{n}") for name, cases in EVERY.items() for n, case in enumerate(cases)],
+)
+def test_an_operation_queues_the_job_that_follows_and_no_other(scene: Scene, case: Case) -> None:
+    case.first(scene)
+    assert _queued(scene.ws) == []
+    before = now()
+    case.call(scene)
+    after = now()
+    found = sorted(_queued(scene.ws), key=lambda job: job.created_at)
+    wanted = case.follows(scene)
+    assert [(job.kind, job.payload, job.state) for job in found] == [(kind, what, "queued") for kind, what, _ in wanted]
+    for job, (_, _, delay) in zip(found, wanted, strict=True):
+        assert before <= job.run_after - delay <= after
+
+
+def test_twenty_labels_in_a_row_are_one_retraining(scene: Scene) -> None:
+    due = []
+    for turn in range(20):
+        labels.give_label(scene.ws, scene.id, scene.ids[:1], scene.labels[turn % 2])
+        due += [job.run_after for job in _queued(scene.ws)]
+    assert len(due) >= 20
+    # Each puts it off.
+    assert due == sorted(due)
+    assert len(_queued(scene.ws)) == 1
+
+
+def test_set_source_forgets_what_the_audit_said_of_the_old_ones(scene: Scene) -> None:
+    evaluations.write_part(scene.ws.db, scene.model.id, evaluations.SOURCES, {"sources": []}, 1.0)
+    sources.set_source(scene.ws, scene.id, scene.ids[:1], "camera")
+    assert evaluations.SOURCES not in evaluations.read_parts(scene.ws.db, scene.model.id)
+
+
+def test_a_write_says_how_many_it_changed_and_what_follows(scene: Scene) -> None:
+    ws, function_id = scene.ws, scene.id
+    real, synthetic = scene.labels
+    mine = scene.of(0)[:2]
+    assert labels.give_label(ws, function_id, mine, synthetic).said == (
+        "2 samples synthetic now. A new model follows by itself."
+    )
+    assert labels.give_label(ws, function_id, mine, synthetic).said == "Nothing to change."
+    assert labels.give_label(ws, function_id, mine[:1], None).said == (
+        "1 sample without a label now. A new model follows by itself."
+    )
+    assert labels.undo_labels(ws, function_id).said == "The last change is undone: 1 sample as before."
+    assert labels.undo_labels(ws, function_id).said == "The last change is undone: 2 samples as before."
+    assert labels.undo_labels(ws, function_id).said == "There is nothing to undo."
+    assert samples.delete_samples(ws, function_id, mine).said == "2 samples in the bin now."
+    assert samples.restore_samples(ws, function_id, mine).said == "2 samples back."
+    assert labels.merge_labels(ws, [real], synthetic).changed == 5
+    added = samples.add_samples(ws, function_id, [("a.png", make_image(900)), ("b.png", make_image(1))], "Added")
+    assert added.changed == 1
+    assert added.said == "1 image added to the samples, without a label. 1 image is among the samples already."
+
+
+def test_only_what_a_person_gave_is_undone(scene: Scene) -> None:
+    labels.give_label(scene.ws, scene.id, scene.of(0)[:1], scene.labels[1], by="api")
+    assert labels.undo_labels(scene.ws, scene.id).changed == 0
+
+
+def test_another_backbone_for_an_import_is_kept_without_a_build_of_the_old_images(scene: Scene) -> None:
+    stored.set_backbone(scene.ws.db, scene.id, "other", "")
+    function, is_new = functions.function_for_import(scene.ws, scene.id, ("ignored",), OFFLINE)
+    assert (function.id, function.backbone_id, is_new) == (scene.id, OFFLINE, False)
+    made, is_new = functions.function_for_import(scene.ws, "New", ("a", "b"), OFFLINE)
+    assert (made.name, made.backbone_id, is_new) == ("New", OFFLINE, True)
+    assert made.backbone_reason
+    assert [label.name for label in stored.list_labels(scene.ws.db, made.id)] == ["a", "b"]
