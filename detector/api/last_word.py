@@ -32,14 +32,15 @@ class LastWord:
             name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
             for name, value in scope["headers"]
         ):
-            exchange = _Exchange(receive, send)
+            expects = any(name == b"expect" for name, _ in scope["headers"])
+            exchange = _Exchange(receive, send, expects)
             receive, send = exchange.receive, exchange.send
         await self._app(scope, receive, send)
 
 
 class _Exchange:
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
+    def __init__(self, receive: Receive, send: Send, expects: bool) -> None:
+        self._receive, self._send, self._expects = receive, send, expects
         self._unread, self._lingers = True, False
 
     async def receive(self) -> Message:
@@ -50,7 +51,9 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and self._unread:
-            await self._take_what_is_here()
+            # Whoever waits for "100 Continue" has sent nothing yet, and asking for the body would tell them to.
+            if not self._expects:
+                await self._take_what_is_here()
             if self._unread:
                 self._lingers = True
                 kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"connection"]
