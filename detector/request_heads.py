@@ -1,13 +1,24 @@
-"""The head of a request has a largest size, as in every other web server."""
+"""The head of a request: its largest size, as in every other web server, and what it says of the body."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from starlette.datastructures import Headers
+
 #: Between two pieces of a body, or before the first. A signed address of ours has up to 8 kB.
 MOST_BYTES = 64 * 1024
 
 _REFUSAL = b"The address and headers of this request are too large. Send less.\n"
+
+
+def announced_length(headers: Headers) -> int | None:
+    """What a request says of its body's length: 0 where it has none, None where it does not say."""
+    if "transfer-encoding" in headers:
+        return None
+    length = headers.get("content-length", "0")
+    # No number of 20 digits is one of bytes.
+    return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else None
 
 
 def bound_heads() -> None:

@@ -28,6 +28,7 @@ from detector.api.wire import InvokeRequest, SampleFields, SampleRequest
 from detector.errors import BodiesBusy, InvalidInput
 from detector.freed_memory import LARGE_PIECE, give_back_freed_memory
 from detector.importing.posting import Post
+from detector.request_heads import announced_length
 from detector.settings import Settings
 
 #: Bodies without an image: names, labels with metadata.
@@ -189,14 +190,6 @@ def body_guard(request: Request) -> BodyGuard:
     """What this request's body is read through."""
     guard: BodyGuard = request.scope[_GUARD]
     return guard
-
-
-def announced_length(headers: Headers) -> int | None:
-    """What a request says of its body's length: 0 where it has none, None where it does not say."""
-    if "transfer-encoding" in headers:
-        return None
-    length = headers.get("content-length", "0")
-    return int(length) if length.isascii() and length.isdecimal() else None
 
 
 @dataclass(frozen=True)

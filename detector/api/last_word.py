@@ -11,7 +11,10 @@ from __future__ import annotations
 import time
 
 import anyio
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from detector.request_heads import announced_length
 
 #: How long is listened at most, and how long to silence; both as nginx has them.
 LINGER_SECONDS = 30.0
@@ -28,13 +31,11 @@ class LastWord:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and any(
-            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-            for name, value in scope["headers"]
-        ):
-            expects = any(name == b"expect" for name, _ in scope["headers"])
-            exchange = _Exchange(receive, send, expects)
-            receive, send = exchange.receive, exchange.send
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if announced_length(headers) != 0:
+                exchange = _Exchange(receive, send, "expect" in headers)
+                receive, send = exchange.receive, exchange.send
         await self._app(scope, receive, send)
 
 

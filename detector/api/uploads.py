@@ -18,10 +18,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from detector.addresses import UPLOADS
-from detector.api.bodies import announced_length
 from detector.api.failures import said_over_the_network, status_of
 from detector.api.signing import function_of_upload, upload_name
 from detector.importing.spool import begin_part
+from detector.request_heads import announced_length
 from detector.storage.functions import find_live
 from detector.storage.trouble import storage_trouble
 from detector.words import file_size
