@@ -6,10 +6,9 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from detector.errors import DetectorError, JobCancelled, NotFound, StorageFull
 from detector.importing.batch import run_import
@@ -19,15 +18,13 @@ from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
 from detector.storage.database import now
 from detector.storage.jobs import Job
-from detector.storage.trouble import may_pass, storage_trouble
+from detector.storage.trouble import may_pass, once_more, storage_trouble
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
     from detector.build import BuildResult
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 IMPORT, BUILD, EVALUATE = "import", "build", "evaluate"
 
@@ -136,7 +133,7 @@ def run_job(ws: Workspace, job: Job, report: Report = silent, patient: bool = Fa
         report(phase, done, total, message, rate)
 
     try:
-        result = _again(lambda: _work(ws, job, both))
+        result = once_more(lambda: _work(ws, job, both), _MOMENTS)
     except JobCancelled as error:
         _end(ws, job, "cancelled", str(error))
         raise
@@ -168,7 +165,7 @@ def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> Bui
     """
     result = None
     for lane in LANES:
-        while job := _again(partial(jobs.claim, ws.db, lane, function_id, ignore_delay=True)):
+        while job := once_more(partial(jobs.claim, ws.db, lane, function_id, ignore_delay=True), _MOMENTS):
             result = run_job(ws, job, report) or result
     return result
 
@@ -364,21 +361,6 @@ def _ask(ws: Workspace, function_id: str, payload: dict[str, Any], delay: float,
         runner.ask_later(function_id, payload, delay, postpone)
 
 
-def _again(act: Callable[[], T]) -> T:
-    """Do something that may be done twice, once more after a moment where the machine could not."""
-    for pause in _MOMENTS:
-        try:
-            return act()
-        except Exception as error:
-            trouble = may_pass(error)
-            # Room does not come in a moment.
-            if trouble is None or isinstance(trouble, StorageFull):
-                raise
-            log.info("once more in %.1f s: %s", pause, error)
-        time.sleep(pause)
-    return act()
-
-
 def _work(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
     if job.kind == IMPORT:
         _run_import_job(ws, job, report)
@@ -465,7 +447,7 @@ def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
 def _end(ws: Workspace, job: Job, state: str, sentence: str = "") -> None:
     if job.kind == IMPORT and state == "cancelled":
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
-    _again(lambda: jobs.finish(ws.db, job.id, state, sentence))
+    once_more(lambda: jobs.finish(ws.db, job.id, state, sentence), _MOMENTS)
     # After the row, never before: a job that is killed in between is run again and needs its archive.
     if job.kind == IMPORT:
         for path in spooled(ws, job.payload):
