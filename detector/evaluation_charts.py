@@ -24,7 +24,7 @@ from detector.figures import (
 )
 from detector.palette import PAPER, Theme, label_ink
 from detector.training.metrics import wilson_interval
-from detector.words import FEWEST_FOR_RATE, count, interval_of, percent, rate_of, rate_of_images, share
+from detector.words import FEWEST_FOR_RATE, count, interval_of, percent, rate_of, rate_of_images, share_and_rate
 
 #: Rows of the figure of sources; the smallest sources are not drawn beyond it.
 MOST_SOURCES = 16
@@ -215,8 +215,8 @@ def verdict_shares(thresholds: Thresholds, theme: Theme = "light", labels: Seque
                         "line": {"width": 1, "color": paper.card},
                     },
                     hovertemplate=(
-                        f"labelled {safe(name)}, verdict {safe(verdict)}: {share(counts[verdict], total)}"
-                        f"{f' ({percent(counts[verdict] / total)})' if total >= FEWEST_FOR_RATE else ''}<extra></extra>"
+                        f"labelled {safe(name)}, verdict {safe(verdict)}: "
+                        f"{share_and_rate(counts[verdict], total)}<extra></extra>"
                     ),
                 )
             )
