@@ -76,8 +76,12 @@ class ServingModel:
         if self.columns == tuple(range(probabilities.shape[1])):
             # Dividing by a sum of nearly 1 would change the last digit for nothing.
             return probabilities
-        kept = probabilities[:, list(self.columns)]
-        return kept / np.maximum(kept.sum(axis=1, keepdims=True), 1e-300)
+        return renormalised(probabilities[:, list(self.columns)])
+
+
+def renormalised(kept: np.ndarray) -> np.ndarray:
+    """(n, k) probabilities of some of a model's labels, so that each row sums to 1 again: a label was deleted."""
+    return kept / np.maximum(kept.sum(axis=1, keepdims=True), 1e-300)
 
 
 _cache: OrderedDict[tuple[str, str], LinearModel] = OrderedDict()
