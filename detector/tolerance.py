@@ -33,7 +33,9 @@ def refresh_thresholds(ws: Workspace, row: ModelRow) -> None:
     # What was stored before different images were counted is made anew once.
     if stored is None or stored["tolerated"] != tolerated or not stored.get("different"):
         found = thresholds_of(ws, row, tolerated)
-        models.set_thresholds(ws.db, row.id, found.to_json() if found else None)
+        # Pages ask at every run: a model that is not validated has none, and none must not wait for the write lock.
+        if found is not None or stored is not None:
+            models.set_thresholds(ws.db, row.id, found.to_json() if found else None)
 
 
 def with_thresholds(ws: Workspace, row: ModelRow) -> ModelRow:

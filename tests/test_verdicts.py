@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from detector.errors import InvalidInput
 from detector.evaluation.thresholds import CANT_TELL, Thresholds
 from detector.invoke import Verdict, invoke
 from detector.storage import functions, models
-from detector.tolerance import set_tolerated
+from detector.tolerance import set_tolerated, why_never_sure, with_thresholds
 from detector.training.model_file import read_model
 from tests.factories import label_ids, labelled_function, make_image, workspace
 
@@ -79,6 +81,11 @@ def test_a_model_that_is_not_validated_is_never_sure(tmp_path: Path) -> None:
     assert model.cross_validation is None
     assert model.thresholds is None
     assert [answer.verdict for answer in verdicts_of(ws, function)] == [CANT_TELL, CANT_TELL]
+    # Pages ask at every run: looking at it must not wait for whoever writes.
+    with closing(sqlite3.connect(tmp_path / "detector.sqlite")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert with_thresholds(ws, model).thresholds is None
+        assert "not validated" in why_never_sure(ws, model)
 
 
 def test_when_one_of_three_labels_is_deleted_the_others_keep_thresholds_of_their_own(tmp_path: Path) -> None:
