@@ -17,27 +17,19 @@ from detector.storage import jobs, samples
 from detector.storage.functions import Function
 from detector.storage.schema import samples as samples_table
 from detector.workspace import Workspace
-from pages import _state
 from pages._zip_upload import Upload, arrived_at
 from tests.app_server import CHECKOUT
-from tests.factories import add_images, empty_function, label_ids, make_image, workspace, write_zip
+from tests.factories import add_images, empty_function, label_ids, make_image, write_zip
 from tests.importing.test_archive_names import raw_zip
 from tests.made_folders import made_image
+from tests.page_app import PATIENCE, opened_by_pages, page
 from tests.page_words import as_shown
-
-PATIENCE = 60
 
 
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A data folder that the page opens, too."""
-    monkeypatch.setenv("DETECTOR_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
-    _state.workspace.clear()
-    opened = workspace(tmp_path / "data")
-    yield opened
-    opened.close()
-    _state.workspace.clear()
+    with opened_by_pages(tmp_path / "data", monkeypatch) as opened:
+        yield opened
 
 
 def page_with(ws: Workspace, function: Function, archive: Path) -> AppTest:
@@ -195,10 +187,7 @@ def test_sources_from_folders_are_guessed_unless_a_person_confirms_them(
         ("real", "train", "cam", not confirmed),
         ("synthetic", "train", "sdxl", not confirmed),
     }
-    app = AppTest.from_file(str(CHECKOUT / "pages" / "metrics.py"), default_timeout=PATIENCE)
-    app.query_params["function"] = function.id
-    app.run()
-    assert not app.exception, app.exception
+    app = page("metrics.py", function.id)
     assert ("guessed from folder names: cam, sdxl" in words(app)) == (not confirmed)
     if not confirmed:
         app.button(key=f"confirm-sources-{function.id}").click().run()

@@ -21,10 +21,10 @@ from detector.invoke import Verdict, invoke, judge_anew
 from detector.storage import functions, jobs, samples
 from detector.tolerance import set_tolerated
 from detector.workspace import Workspace
-from pages import _state
 from tests.app_server import CHECKOUT
 from tests.command_line import environment
-from tests.factories import LABELS, label_ids, labelled_function, make_image, workspace
+from tests.factories import LABELS, label_ids, labelled_function, make_image
+from tests.page_app import opened_by_pages, page
 from tests.stored import query
 
 GENEROUS = 0.3
@@ -46,14 +46,8 @@ print(json.dumps({"verdicts": facets.verdict, "loaded": sorted({"torch", "timm",
 
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A data folder that the page opens, too."""
-    monkeypatch.setenv("DETECTOR_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
-    _state.workspace.clear()
-    opened = workspace(tmp_path)
-    yield opened
-    opened.close()
-    _state.workspace.clear()
+    with opened_by_pages(tmp_path, monkeypatch) as opened:
+        yield opened
 
 
 @contextmanager
@@ -97,9 +91,7 @@ def test_stored_samples_get_other_verdicts_in_a_process_that_never_loads_a_netwo
 
 
 def uploader_with(ws: Workspace, function_id: str, files: list[tuple[str, bytes, str]]) -> AppTest:
-    app = AppTest.from_file(str(CHECKOUT / "pages" / "invoke.py"), default_timeout=90)
-    app.query_params["function"] = function_id
-    app.run()
+    app = page("invoke.py", function_id)
     app.file_uploader[0].set_value(files)
     app.run()
     assert not app.exception, app.exception
