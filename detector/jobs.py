@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from detector.errors import DetectorError, JobCancelled, NotFound, StorageFull
+from detector.errors import DetectorError, JobCancelled, MadeAgain, NotFound, StorageFull
 from detector.importing.batch import run_import
 from detector.importing.spool import spooled, sweep_spool, sweep_temporary
 from detector.priority import give_way
@@ -378,6 +378,8 @@ def _end_badly(ws: Workspace, job: Job, error: Exception) -> None:
         sentence = "The function was deleted while the job ran."
         _end(ws, job, "cancelled", sentence)
         raise JobCancelled(sentence) from error
+    if isinstance(error, MadeAgain) and job.kind == EVALUATE:
+        request_build(ws, job.function_id)
     sentence = str(error) if isinstance(error, DetectorError) else _UNEXPECTED
     _note_failure(ws, job, sentence)
     _end(ws, job, "failed", sentence)

@@ -8,7 +8,7 @@ from detector.evaluation.thresholds import Thresholds, check_tolerated, find_thr
 from detector.grouping import sample_groups
 from detector.storage import functions, models, samples
 from detector.storage.models import ModelRow
-from detector.training.out_of_fold import OutOfFold
+from detector.stored_models import stored_out_of_fold
 from detector.workspace import Workspace
 
 
@@ -69,10 +69,9 @@ def thresholds_of(
     columns : sequence of int, optional
         Only these of the model's labels, where others were deleted since.
     """
-    data = models.out_of_fold_file(ws.blobs, row.id)
-    if data is None:
+    known = stored_out_of_fold(ws, row)
+    if known is None:
         return None
-    known = OutOfFold.from_bytes(data)
     chosen = list(range(len(row.label_names))) if columns is None else list(columns)
     if len(chosen) < len(row.label_names):
         known = known.restrict(chosen)
