@@ -102,6 +102,11 @@ def import_link(function_id: str, key: str = "import-more") -> None:
         go("import_images.py", function_id)
 
 
+def shut(menu: str) -> None:
+    """Close a menu, a popover of that key: left open it would lie beside a dialog of its, and take the first Escape."""
+    st.session_state[menu] = False
+
+
 def escape(text: str) -> str:
     """Text of users, safe inside Markdown: shown as written, with nothing in it that can be clicked.
 

@@ -170,7 +170,11 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
 
 def _tolerance(model: ModelRow, tolerated: float) -> None:
     """How often it may accuse falsely, and how often it will then say nothing."""
-    with st.expander(f"At most {limit(tolerated)} of the images of any label may falsely be given another"):
+    with st.expander(
+        f"At most {limit(tolerated)} of the images of any label may falsely be given another",
+        # Or the fold, told apart by its words, would shut with every change of the limit.
+        key=f"tolerance-{function_id}",
+    ):
         wanted = st.number_input(
             "Tolerated share, in percent",
             100 * LEAST_TOLERATED,
