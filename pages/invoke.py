@@ -20,6 +20,7 @@ from detector.palette import PAPER, label_inks
 from detector.sample_function import sample_limit_note
 from detector.serving import what_is_missing
 from detector.storage import imports, models
+from detector.storage.functions import number_names
 from detector.storage.models import ModelRow
 from detector.tolerance import set_tolerated, why_never_sure, with_thresholds
 from detector.words import count, duration, interval, limit, percent, percent_number, rate_of_images, safe_cell, share
@@ -37,6 +38,8 @@ from pages._state import (
 from pages._style import card, current_theme
 
 _PREVIEW = (1200, 1200)
+#: Of the table of many files; those of the labels stand before the last one.
+_COLUMNS = ("File", "Says", "Leans to", "Confidence", "Problem")
 
 
 def _at_this_confidence(model: ModelRow, confidence: float) -> str:
@@ -112,7 +115,11 @@ def _add(files: list[tuple[str, bytes]]) -> None:
 
 
 def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -> None:
-    labels = [label.name for label in function_labels(function_id)]
+    known = function_labels(function_id)
+    labels = [label.name for label in known]
+    # A label may be called like a column; then its own column has a number.
+    numbered = number_names([(head, head) for head in _COLUMNS] + [(label.id, label.name) for label in known])
+    heads = {label.name: numbered[label.id] for label in known}
     rows = []
     for (name, _), answer in zip(files, answers, strict=True):
         row: dict[str, object] = {"File": name}
@@ -121,19 +128,19 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         else:
             scores = {score.label: score.confidence for score in answer.scores}
             row |= {"Says": answer.verdict, "Leans to": answer.label, "Confidence": answer.confidence}
-            row |= {label: scores.get(label) for label in labels} | {"Problem": ""}
+            row |= {heads[label]: scores.get(label) for label in labels} | {"Problem": ""}
         rows.append(row)
-    said = {verdict: sum(row["Says"] == verdict for row in rows) for verdict in (*labels, CANT_TELL)}
-    refused = sum(isinstance(answer, ImageError) for answer in answers)
-    counted = said | ({"not read": refused} if refused else {})
-    st.markdown(" · ".join(f"**{n:,}** {escape(label)}" for label, n in counted.items()))
+    said = [(verdict, sum(row["Says"] == verdict for row in rows)) for verdict in (*labels, CANT_TELL)]
+    if refused := sum(isinstance(answer, ImageError) for answer in answers):
+        said.append(("not read", refused))
+    st.markdown(" · ".join(f"**{n:,}** {escape(words)}" for words, n in said))
     reasons = dict.fromkeys(answer.reason for answer in answers if isinstance(answer, Verdict) and answer.reason)
     if reasons:
         _too_few(" ".join(reasons))
     inks = label_inks(labels, current_theme())
-    columns = ["File", "Says", "Leans to", "Confidence", *labels]
+    columns = [*_COLUMNS[:-1], *(heads[label] for label in labels)]
     if any(row["Problem"] for row in rows):
-        columns.append("Problem")
+        columns.append(_COLUMNS[-1])
     # Shown in percent, kept as fractions: the widget's own percent format has no space before the sign. What is not
     # certain is not rounded to certainty here either.
     shown = [
@@ -141,7 +148,9 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         for row in rows
     ]
     bars = {
-        name: st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100, color=inks[name].fill)
+        heads[name]: st.column_config.ProgressColumn(
+            format="%.1f %%", min_value=0, max_value=100, color=inks[name].fill
+        )
         for name in labels
     }
     st.dataframe(
@@ -152,7 +161,7 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         column_config={"Confidence": st.column_config.NumberColumn(format="%.1f %%"), **bars},
     )
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["File", "Says", "Leans to", "Confidence", *labels, "Problem"])
+    writer = csv.DictWriter(text, [*_COLUMNS[:-1], *(heads[label] for label in labels), _COLUMNS[-1]])
     writer.writeheader()
     writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
     # With the mark that the exports have, too: without it Excel garbles names that are not ASCII.
@@ -161,7 +170,11 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
 
 def _tolerance(model: ModelRow, tolerated: float) -> None:
     """How often it may accuse falsely, and how often it will then say nothing."""
-    with st.expander(f"At most {limit(tolerated)} of the images of any label may falsely be given another"):
+    with st.expander(
+        f"At most {limit(tolerated)} of the images of any label may falsely be given another",
+        # Or the fold, told apart by its words, would shut with every change of the limit.
+        key=f"tolerance-{function_id}",
+    ):
         wanted = st.number_input(
             "Tolerated share, in percent",
             100 * LEAST_TOLERATED,

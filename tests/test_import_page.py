@@ -143,6 +143,24 @@ def test_a_table_in_the_archive_gives_labels_with_a_choice_of_columns(ws: Worksp
     assert counted(ws, function) == {("real", "train", "cam", False): 3, ("synthetic", "train", "sdxl", False): 3}
 
 
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (("a/readme.txt",), "1 file found, not named like an image: 1 without a label."),
+        (("x.pdf", "y.docx"), "2 files found, none named like an image: 2 without a label."),
+    ],
+)
+def test_files_that_are_not_called_like_images_are_not_said_to_be_found_images(
+    ws: Workspace, tmp_path: Path, files: tuple[str, ...], sentence: str
+) -> None:
+    """The kind: what a page promises before it has looked. A text file alone was "1 image found"."""
+    app = page_with(ws, empty_function(ws), write_zip(tmp_path / "a.zip", dict.fromkeys(files, b"words")))
+    named(app.radio, "Labels").set_value("none").run()
+    assert sentence in words(app)
+    assert "image found" not in words(app)
+    assert "images found" not in words(app)
+
+
 def test_a_table_that_is_not_used_is_mentioned(ws: Workspace, tmp_path: Path) -> None:
     function = empty_function(ws)
     files = {f"{label}/{n}.png": png(label, n) for label in ("real", "synthetic") for n in range(2)}

@@ -17,11 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.errors import InvalidInput
+from detector.label_names import CANT_TELL as CANT_TELL
 from detector.training.calibration import Floats, Ints
 from detector.words import limit
-
-#: What is said where no label is sure enough.
-CANT_TELL = "can't tell"
 
 DEFAULT_TOLERATED = 0.02
 LEAST_TOLERATED, MOST_TOLERATED = 0.001, 0.5
