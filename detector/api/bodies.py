@@ -87,7 +87,8 @@ class BoundedBodies:
             await self._app(scope, guard, answer)
         finally:
             guard.share.release()
-            if guard.share.most >= LARGE_PIECE and not self._memory.out:
+            # Of many small bodies at once as much is left behind as of a large one.
+            if self._memory.was_large(LARGE_PIECE):
                 await run_in_threadpool(give_back_freed_memory)
 
 
