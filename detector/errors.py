@@ -237,6 +237,32 @@ class ModelFileInvalid(DetectorError):
     """A model file is damaged, foreign or of a newer version."""
 
 
+class MadeAgain(DetectorError):
+    """What was worked out from the samples cannot be read any more; the next build works it out anew."""
+
+
+class StoredModelUnusable(MadeAgain):
+    """The files of a model are damaged, or not there; ``state`` says which."""
+
+    def __init__(self, version: int, state: str) -> None:
+        super().__init__(
+            f"What is stored of model {version} is {state}, and it cannot be used. Where it is the live one, a new "
+            "model is trained in its place by itself; wait for that, or put another version back on the Metrics page."
+        )
+        self.version, self.state = version, state
+
+
+class StoredEmbeddingsDamaged(MadeAgain):
+    """Embeddings are not as many numbers as they were."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"What is stored of how the network sees {number:,} of these images is damaged. They are looked at again "
+            "by themselves; wait until that is done."
+        )
+        self.number = number
+
+
 class DatabaseTooNew(DetectorError):
     def __init__(self, found: int, supported: int) -> None:
         super().__init__(

@@ -58,6 +58,11 @@ def rate_of_images(fraction: float, n: int, one: str | None = None) -> str:
     return f"{share(round(fraction * n), n)}{f' {one}' if n == 1 and one else f' {one}s' if one else ''}"
 
 
+def share_and_rate(part: int, whole: int) -> str:
+    """``"948 of 1,000 (94.8 %)"``, or the share alone where ``whole`` is below `FEWEST_FOR_RATE`."""
+    return f"{share(part, whole)}{f' ({percent(part / whole)})' if whole >= FEWEST_FOR_RATE else ''}"
+
+
 def interval_of(bounds: tuple[float, float], n: int, before: str = "", after: str = "") -> str:
     """`interval` between two pieces of text; nothing at all where no rate is quoted on ``n`` images."""
     return f"{before}{interval(bounds)}{after}" if n >= FEWEST_FOR_RATE else ""

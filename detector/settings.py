@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Mapping
@@ -13,6 +12,12 @@ from typing import Any
 from detector.errors import InvalidInput
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+#: More threads than this take turns on the cores, and thousands of them bring the machine to a stand.
+_MOST_THREADS = max(64, 8 * (os.cpu_count() or 1))
+#: Above every disk and every waiting time, and small enough to be counted in bytes and added to a clock.
+_MOST = 1_000_000_000
 
 
 def default_data_dir(checkout: Path, environment: Mapping[str, str], platform: str = sys.platform) -> Path:
@@ -49,8 +54,8 @@ def default_data_dir(checkout: Path, environment: Mapping[str, str], platform: s
     return folder / "ai-image-detector"
 
 
-def _setting(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+def _setting(default: Any, help_text: str, least: int = 0, most: int = _MOST) -> Any:
+    return field(default=default, metadata={"help": help_text, "least": least, "most": most})
 
 
 @dataclass(frozen=True)
@@ -66,34 +71,39 @@ class Settings:
         "", "Local CLIP weights as <registry id>:<file>; several are separated by a semicolon."
     )
     import_root: str = _setting("", "Folder below which the Import page may read; empty: reading folders is off.")
-    max_image_mb: int = _setting(64, "Largest image file accepted, in megabytes.")
-    max_megapixels: int = _setting(100, "Largest image accepted, in megapixels.")
+    max_image_mb: int = _setting(64, "Largest image file accepted, in megabytes.", least=1)
+    max_megapixels: int = _setting(100, "Largest image accepted, in megapixels.", least=1)
     max_zip_gb: float = _setting(
         20.0, "Largest ZIP upload, and largest total of what is unpacked from it, in gigabytes."
     )
-    max_zip_entries: int = _setting(500_000, "Most files in one ZIP.")
+    max_zip_entries: int = _setting(500_000, "Most files in one ZIP.", least=1)
     retrain_delay: float = _setting(3.0, "Seconds without a label change before a retraining starts.")
-    threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.")
+    threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.", most=_MOST_THREADS)
     precision: str = _setting(
         "auto",
         "Numbers of the backbone: auto (measured once per function), float32, or bfloat16 where the machine has it.",
     )
     invoke_places: int = _setting(
-        64, "Invokes over the HTTP API at the same time, and as many posts of samples; further ones are told to wait."
+        64,
+        "Invokes over the HTTP API at the same time, and as many posts of samples; further ones are told to wait.",
+        least=1,
     )
     bodies_mb: int = _setting(
         512,
         "Memory for what is being sent to the HTTP API, in megabytes; what is over is told to wait before it is read.",
+        least=1,
     )
     dropped_files_mb: int = _setting(
-        2000, "Memory for files that lie in the upload fields of open pages, all people together, in megabytes."
+        2000,
+        "Memory for files that lie in the upload fields of open pages, all people together, in megabytes.",
+        least=1,
     )
-    batch_files: int = _setting(100, "Most images in one invoke/batch request of the HTTP API.")
-    max_request_mb: int = _setting(256, "Largest request of several images to the HTTP API, in megabytes.")
+    batch_files: int = _setting(100, "Most images in one invoke/batch request of the HTTP API.", least=1)
+    max_request_mb: int = _setting(256, "Largest request of several images to the HTTP API, in megabytes.", least=1)
     request_seconds: float = _setting(
         120.0, "Longest time a request to the HTTP API may take to arrive, and an invoke to be answered, in seconds."
     )
-    upload_places: int = _setting(8, "Uploads of archives at the same time; further ones are told to wait.")
+    upload_places: int = _setting(8, "Uploads of archives at the same time; further ones are told to wait.", least=1)
     upload_stall_seconds: float = _setting(
         60.0, "Seconds for which an upload may bring less than 10 kB each; then it is ended. 0: no limit."
     )
@@ -128,6 +138,9 @@ class Settings:
         return int(self.max_zip_gb * 1e9)
 
 
+_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from ``DETECTOR_*`` variables.
 
@@ -139,7 +152,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     Raises
     ------
     InvalidInput
-        A number is not a number, or below zero.
+        A number is not a number, or too small or too large to be of use.
     """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
@@ -153,10 +166,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             value = _parse(raw, item.default)
         except (ValueError, RuntimeError, OSError) as error:
             # Of a path: a loop of links, a user without a home, a working directory that is gone.
-            expected = {bool: "true or false", type(CHECKOUT): "the path of a folder"}.get(kind, kind.__name__)
+            expected = _EXPECTED.get(kind, "the path of a folder")
             raise InvalidInput(f"{name} is {raw!r}; expected {expected}. Correct or unset it.") from error
-        if isinstance(value, int | float) and not 0 <= value < math.inf:
-            raise InvalidInput(f"{name} is {raw!r}; expected a number of 0 or more. Correct or unset it.")
+        least, most = item.metadata["least"], item.metadata["most"]
+        # Of nan nothing is true.
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise InvalidInput(f"{name} is {raw!r}; expected a number from {least:,} to {most:,}. Correct or unset it.")
         values[item.name] = value
     return Settings(**values)
 

@@ -6,12 +6,11 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from detector.errors import DetectorError, JobCancelled, NotFound, StorageFull
+from detector.errors import DetectorError, JobCancelled, MadeAgain, NotFound, StorageFull
 from detector.importing.batch import run_import
 from detector.importing.spool import spooled, sweep_spool, sweep_temporary
 from detector.jobs import (
@@ -29,7 +28,7 @@ from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
 from detector.storage.database import now
 from detector.storage.jobs import Job
-from detector.storage.trouble import may_pass, storage_trouble
+from detector.storage.trouble import may_pass, once_more, storage_trouble
 from detector.system.priority import give_way
 from detector.workspace import Workspace
 
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from detector.pipeline.build import BuildResult
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: Imports and builds run beside each other, so that a long embedding does not keep an upload waiting.
 LANES = ((IMPORT,), (BUILD,))
@@ -87,7 +84,7 @@ def run_job(ws: Workspace, job: Job, report: Report = silent, patient: bool = Fa
         report(phase, done, total, message, rate)
 
     try:
-        result = _again(lambda: _work(ws, job, both))
+        result = once_more(lambda: _work(ws, job, both), _MOMENTS)
     except JobCancelled as error:
         _end(ws, job, "cancelled", str(error))
         raise
@@ -119,7 +116,7 @@ def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> Bui
     """
     result = None
     for lane in LANES:
-        while job := _again(partial(jobs.claim, ws.db, lane, function_id, ignore_delay=True)):
+        while job := once_more(partial(jobs.claim, ws.db, lane, function_id, ignore_delay=True), _MOMENTS):
             result = run_job(ws, job, report) or result
     return result
 
@@ -279,21 +276,6 @@ class _Stopping(BaseException):
     """The server is stopping: leave the job as it is, to be resumed."""
 
 
-def _again(act: Callable[[], T]) -> T:
-    """Do something that may be done twice, once more after a moment where the machine could not."""
-    for pause in _MOMENTS:
-        try:
-            return act()
-        except Exception as error:
-            trouble = may_pass(error)
-            # Room does not come in a moment.
-            if trouble is None or isinstance(trouble, StorageFull):
-                raise
-            log.info("once more in %.1f s: %s", pause, error)
-        time.sleep(pause)
-    return act()
-
-
 def _work(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
     if job.kind == IMPORT:
         _run_import_job(ws, job, report)
@@ -311,6 +293,8 @@ def _end_badly(ws: Workspace, job: Job, error: Exception) -> None:
         sentence = "The function was deleted while the job ran."
         _end(ws, job, "cancelled", sentence)
         raise JobCancelled(sentence) from error
+    if isinstance(error, MadeAgain) and job.kind == EVALUATE:
+        request_build(ws, job.function_id)
     sentence = str(error) if isinstance(error, DetectorError) else _UNEXPECTED
     _note_failure(ws, job, sentence)
     _end(ws, job, "failed", sentence)
@@ -380,7 +364,7 @@ def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
 def _end(ws: Workspace, job: Job, state: str, sentence: str = "") -> None:
     if job.kind == IMPORT and state == "cancelled":
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
-    _again(lambda: jobs.finish(ws.db, job.id, state, sentence))
+    once_more(lambda: jobs.finish(ws.db, job.id, state, sentence), _MOMENTS)
     # After the row, never before: a job that is killed in between is run again and needs its archive.
     if job.kind == IMPORT:
         for path in spooled(ws, job.payload):

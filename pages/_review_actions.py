@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape as escape_html
+from typing import Any
 
 import streamlit as st
 
@@ -22,7 +23,7 @@ from detector.web.addresses import from_page
 from detector.web.exports import Kind, export_path, selection_path
 from pages._gallery import select
 from pages._review_filters import View
-from pages._state import escape, workspace
+from pages._state import escape, shut, workspace
 
 KEY = "review"
 #: From here on a count is named and a person asked before it happens.
@@ -130,7 +131,9 @@ def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]],
 
 
 def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
-    with st.popover("More", disabled=not n):
+    menu = f"more-{function_id}"
+    closing: dict[str, Any] = {"width": "stretch", "on_click": shut, "args": (menu,)}
+    with st.popover("More", disabled=not n, key=menu, on_change="rerun"):
         st.caption(f"With {count(n, 'sample')}:")
         source = st.text_input("Source", key=f"bulk-source-{function_id}", max_chars=200, placeholder="sdxl, camera")
         wanted = source.strip()
@@ -143,13 +146,13 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
             changed = set_source(workspace(), function_id, chosen, None)
             return f"Source removed from {count(changed, 'sample')}."
 
-        if st.button("Set source", width="stretch", key=f"do-set-source-{function_id}", disabled=not wanted):
+        if st.button("Set source", **closing, key=f"do-set-source-{function_id}", disabled=not wanted):
             _do(f"set the source of {count(n, 'sample')} to {wanted}", ids, give_source, n)
-        if st.button("Remove source", width="stretch", key=f"do-remove-source-{function_id}"):
+        if st.button("Remove source", **closing, key=f"do-remove-source-{function_id}"):
             # However few: undo brings back labels only.
             _confirm(f"remove the source from {count(n, 'sample')}. Undo cannot bring it back", ids, remove_source)
         for words, put in (("Move to the locked test set", put_aside_samples), ("Move back to training", give_back)):
-            if st.button(words, width="stretch", key=f"do-{put.__name__}-{function_id}"):
+            if st.button(words, **closing, key=f"do-{put.__name__}-{function_id}"):
 
                 def move(chosen: list[str], put: Callable[..., int] = put) -> str:
                     try:
@@ -162,7 +165,7 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
                 _do(f"move {count(n, 'sample')} {words.removeprefix('Move ')}", ids, move, n)
         if st.button(
             "Delete",
-            width="stretch",
+            **closing,
             key=f"do-delete-{function_id}",
             help="Moves them to the bin, from where they can be restored.",
         ):

@@ -9,6 +9,7 @@ import streamlit as st
 from detector.imaging.formats import IMAGE_ENDINGS
 from detector.storage import functions
 from detector.storage.functions import FunctionSummary, Label
+from detector.storage.label_names import TURNING
 from detector.workspace import Workspace
 
 #: Script, title and address of each page, in the sidebar's order.
@@ -101,14 +102,24 @@ def import_link(function_id: str, key: str = "import-more") -> None:
         go("import_images.py", function_id)
 
 
+def shut(menu: str) -> None:
+    """Close a menu, a popover of that key: left open it would lie beside a dialog of its, and take the first Escape."""
+    st.session_state[menu] = False
+
+
 def escape(text: str) -> str:
     """Text of users, safe inside Markdown: shown as written, with nothing in it that can be clicked.
 
     A backslash stops what Markdown itself would read. Streamlit's page also looks through the text that is left when
     Markdown was read (addresses become links, ``:smile:`` a picture, ``->`` an arrow), and there no backslash helps: a
     character of each such pattern gets a span of its own, which cuts the text in two and looks like nothing.
+
+    Characters that turn the direction of reading round are left out: the rest of the sentence would read backwards.
     """
-    return _MARKS.sub(_without_meaning, text)
+    return _MARKS.sub(_without_meaning, text.translate(_NOT_TURNING))
+
+
+_NOT_TURNING = dict.fromkeys(map(ord, TURNING))
 
 
 #: What Markdown reads, and what Streamlit looks for after it: ":" before anything but space (http://, :smile:,

@@ -76,6 +76,10 @@ _CSS = """
 [data-testid="stTab"][aria-selected="true"], [data-testid="stTab"][aria-selected="true"] p { color: var(--ink-button); }
 [data-testid="stSliderThumbValue"] { color: var(--ink-button); }
 
+/* A table's own download has no guard against cells that a spreadsheet would run, and where there is a table to take
+   away a button of ours stands below it, of the same name. */
+[data-testid="stElementToolbar"] button[aria-label="Download as CSV"] { display: none; }
+
 /* The app's name and mark: the two inks. */
 .brand { display: flex; align-items: center; gap: 0.5rem; font-weight: 700; font-size: 1.15rem; }
 .brand-mark {

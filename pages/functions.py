@@ -21,7 +21,7 @@ from detector.storage.label_names import typed_labels
 from detector.training.thresholds import how_many_images
 from pages._first_field import focus_first_field
 from pages._sidebar import but
-from pages._state import NOT_THERE, current_function, escape, go, heading, names_another, workspace
+from pages._state import NOT_THERE, current_function, escape, go, heading, names_another, shut, workspace
 from pages._style import card
 
 _STEPS = (
@@ -144,10 +144,12 @@ def _delete(item: FunctionSummary) -> None:
 
 @st.dialog("Change the backbone", width="medium", on_dismiss="rerun")
 def _change_backbone(item: FunctionSummary) -> None:
-    st.caption(
-        f"All {count(item.sample_count, 'image')} are looked at again in the background, then a new model is trained. "
-        "The live model answers until then."
-    )
+    if item.sample_count:
+        until = " The live model answers until then." if item.model_version is not None else ""
+        them = "The image is" if item.sample_count == 1 else f"All {count(item.sample_count, 'image')} are"
+        st.caption(f"{them} looked at again in the background, then a new model is trained.{until}")
+    else:
+        st.caption("There are no images yet; those that you import are looked at with it.")
     choice = st.selectbox(
         "Backbone", ["auto", *SPECS], format_func=_describe, key=f"backbone-choice-{item.function.id}"
     )
@@ -191,13 +193,15 @@ def _card(item: FunctionSummary) -> None:
         with right, st.container(horizontal=True, horizontal_alignment="right"):
             if st.button("Open", key=f"open-{function_id}"):
                 go("metrics.py" if item.model_version is not None else "import_images.py", function_id)
-            with st.popover("More", key=f"more-{function_id}"):
-                if st.button("Rename", key=f"rename-{function_id}", width="stretch"):
-                    _rename(item)
-                if st.button("Change backbone", key=f"backbone-{function_id}", width="stretch"):
-                    _change_backbone(item)
-                if st.button("Delete", key=f"delete-{function_id}", width="stretch"):
-                    _delete(item)
+            menu = f"more-{function_id}"
+            with st.popover("More", key=menu, on_change="rerun"):
+                for words, key, dialog in (
+                    ("Rename", "rename", _rename),
+                    ("Change backbone", "backbone", _change_backbone),
+                    ("Delete", "delete", _delete),
+                ):
+                    if st.button(words, key=f"{key}-{function_id}", width="stretch", on_click=shut, args=(menu,)):
+                        dialog(item)
 
 
 found = functions.list_functions(workspace().db)

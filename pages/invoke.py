@@ -30,6 +30,7 @@ from detector.serving.invoke import Verdict, invoke, judge_anew
 from detector.serving.model import what_is_missing
 from detector.serving.thresholds import why_never_sure, with_thresholds
 from detector.storage import models
+from detector.storage.functions import number_names
 from detector.storage.models import ModelRow
 from detector.training.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
 from pages._state import (
@@ -46,6 +47,8 @@ from pages._state import (
 from pages._style import card, current_theme
 
 _PREVIEW = (1200, 1200)
+#: Of the table of many files; those of the labels stand before the last one.
+_COLUMNS = ("File", "Says", "Leaning towards", "Confidence", "Problem")
 
 
 def _at_this_confidence(model: ModelRow, confidence: float) -> str:
@@ -110,7 +113,11 @@ def _too_few(reason: str) -> None:
 
 
 def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -> None:
-    labels = [label.name for label in function_labels(function_id)]
+    known = function_labels(function_id)
+    labels = [label.name for label in known]
+    # A label may be called like a column; then its own column has a number.
+    numbered = number_names([(head, head) for head in _COLUMNS] + [(label.id, label.name) for label in known])
+    heads = {label.name: numbered[label.id] for label in known}
     rows = []
     for (name, _), answer in zip(files, answers, strict=True):
         row: dict[str, object] = {"File": name}
@@ -119,19 +126,19 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         else:
             scores = {score.label: score.confidence for score in answer.scores}
             row |= {"Says": answer.verdict, "Leaning towards": answer.label, "Confidence": answer.confidence}
-            row |= {label: scores.get(label) for label in labels} | {"Problem": ""}
+            row |= {heads[label]: scores.get(label) for label in labels} | {"Problem": ""}
         rows.append(row)
-    said = {verdict: sum(row["Says"] == verdict for row in rows) for verdict in (*labels, CANT_TELL)}
-    refused = sum(isinstance(answer, ImageError) for answer in answers)
-    counted = said | ({"not read": refused} if refused else {})
-    st.markdown(" · ".join(f"**{n:,}** {escape(label)}" for label, n in counted.items()))
+    said = [(verdict, sum(row["Says"] == verdict for row in rows)) for verdict in (*labels, CANT_TELL)]
+    if refused := sum(isinstance(answer, ImageError) for answer in answers):
+        said.append(("not read", refused))
+    st.markdown(" · ".join(f"**{n:,}** {escape(words)}" for words, n in said))
     reasons = dict.fromkeys(answer.reason for answer in answers if isinstance(answer, Verdict) and answer.reason)
     if reasons:
         _too_few(" ".join(reasons))
     inks = label_inks(labels, current_theme())
-    columns = ["File", "Says", "Leaning towards", "Confidence", *labels]
+    columns = [*_COLUMNS[:-1], *(heads[label] for label in labels)]
     if any(row["Problem"] for row in rows):
-        columns.append("Problem")
+        columns.append(_COLUMNS[-1])
     # Shown in percent, kept as fractions: the widget's own percent format has no space before the sign. What is not
     # certain is not rounded to certainty here either.
     shown = [
@@ -139,7 +146,9 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         for row in rows
     ]
     bars = {
-        name: st.column_config.ProgressColumn(format="%.1f %%", min_value=0, max_value=100, color=inks[name].fill)
+        heads[name]: st.column_config.ProgressColumn(
+            format="%.1f %%", min_value=0, max_value=100, color=inks[name].fill
+        )
         for name in labels
     }
     st.dataframe(
@@ -150,7 +159,7 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         column_config={"Confidence": st.column_config.NumberColumn(format="%.1f %%"), **bars},
     )
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["File", "Says", "Leaning towards", "Confidence", *labels, "Problem"])
+    writer = csv.DictWriter(text, [*_COLUMNS[:-1], *(heads[label] for label in labels), _COLUMNS[-1]])
     writer.writeheader()
     writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
     # With the mark that the exports have, too: without it Excel garbles names that are not ASCII.
@@ -159,7 +168,11 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
 
 def _tolerance(model: ModelRow, tolerated: float) -> None:
     """How often it may accuse falsely, and how often it will then say nothing."""
-    with st.expander(f"False-accusation limit: at most {limit(tolerated)} wrongly labelled"):
+    with st.expander(
+        f"False-accusation limit: at most {limit(tolerated)} wrongly labelled",
+        # Or the fold, told apart by its words, would shut with every change of the limit.
+        key=f"tolerance-{function_id}",
+    ):
         wanted = st.number_input(
             "False-accusation limit, in percent",
             100 * LEAST_TOLERATED,

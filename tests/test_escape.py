@@ -42,3 +42,10 @@ def test_whatever_a_name_is_made_of_it_is_shown_as_it_is(name: str) -> None:
     assert "\n" not in escaped
     for text in re.split(r":color\[\\.\]", escaped):
         assert not re.search(_READ_LATER[0], as_shown(text), re.IGNORECASE), escaped
+
+
+def test_a_name_does_not_turn_the_rest_of_its_sentence_round() -> None:
+    """Kind: file names are kept as they came, and one character in them had all that follows read backwards."""
+    for turning in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068":
+        assert as_shown(escape(f"photo{turning}gpj.exe is damaged.")) == "photogpj.exe is damaged."
+    assert as_shown(escape("\u05d0\u05de\u05d9\u05ea\u05d9")) == "\u05d0\u05de\u05d9\u05ea\u05d9"

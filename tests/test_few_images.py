@@ -24,10 +24,9 @@ from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.sweep import SweepRow
 from detector.training.thresholds import DEFAULT_TOLERATED, find_thresholds, how_many_images
 from detector.workspace import Workspace
-from pages import _state
-from tests.app_server import CHECKOUT
 from tests.command_line import run_here
-from tests.factories import add_images, empty_function, labelled_function, make_image, near_duplicate, workspace
+from tests.factories import add_images, empty_function, labelled_function, make_image, near_duplicate
+from tests.page_app import opened_by_pages, page
 
 NAMES = ("real", "synthetic")
 #: A rate, or a place in which Plotly writes one.
@@ -97,16 +96,8 @@ def test_each_bin_of_the_reliability_figure_is_judged_by_its_own_images() -> Non
 
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A data folder that the pages open, too."""
-    monkeypatch.setenv("DETECTOR_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
-    monkeypatch.setenv("DETECTOR_BACKBONE", "efficientnet-lite0")
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    _state.workspace.clear()
-    opened = workspace(tmp_path)
-    yield opened
-    opened.close()
-    _state.workspace.clear()
+    with opened_by_pages(tmp_path, monkeypatch) as opened:
+        yield opened
 
 
 def said(app: AppTest) -> str:
@@ -114,14 +105,6 @@ def said(app: AppTest) -> str:
     kinds: list[Any] = [app.markdown, app.caption, app.error, app.info, app.warning, app.get("html")]
     parts = [item.value if hasattr(item, "value") else item.proto.body for kind in kinds for item in kind]
     return " ".join(parts).replace("\\", "")
-
-
-def page(name: str, function_id: str) -> AppTest:
-    app = AppTest.from_file(str(CHECKOUT / "pages" / name), default_timeout=90)
-    app.query_params["function"] = function_id
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 def test_pages_and_commands_say_counts_of_a_function_of_few_images(ws: Workspace, tmp_path: Path) -> None:
@@ -146,10 +129,7 @@ def test_pages_and_commands_say_counts_of_a_function_of_few_images(ws: Workspace
     invoke = page("invoke.py", function.id)
     assert needed in said(invoke)
     assert [button for button in invoke.button if button.label == "Import more images"]
-    review = AppTest.from_file(str(CHECKOUT / "pages" / "review.py"), default_timeout=90)
-    review.query_params["function"] = function.id
-    review.query_params["verdict"] = "unsure"
-    review.run()
+    review = page("review.py", function.id, verdict="unsure")
     assert needed in said(review)
     listed = said(page("functions.py", function.id))
     assert re.search(r"\*\*\d+ of 18\*\* right", listed)
@@ -168,8 +148,7 @@ def test_pages_and_commands_say_counts_of_a_function_of_few_images(ws: Workspace
 
 def test_the_sample_of_the_page_is_made_as_that_of_the_command_line(ws: Workspace) -> None:
     """Kind: one thing made in two places. Only one of them would start with the limit at which it can say a label."""
-    start = AppTest.from_file(str(CHECKOUT / "pages" / "functions.py"), default_timeout=90)
-    start.run()
+    start = page("functions.py")
     assert "It starts with a limit of 20 % false accusations" in said(start)
     assert how_many_images() in said(start)
     _try_sample_of(ws)
@@ -183,8 +162,7 @@ def test_the_sample_of_the_page_is_made_as_that_of_the_command_line(ws: Workspac
 
 def _try_sample_of(ws: Workspace) -> None:
     """Press the button; in a test the page that follows is not there to be shown."""
-    app = AppTest.from_file(str(CHECKOUT / "pages" / "functions.py"), default_timeout=90)
-    app.run()
+    app = page("functions.py")
     next(button for button in app.button if button.label == "Try the built-in sample").click().run()
     [job] = jobs.list_jobs(ws.db)
     assert job.payload["from"] == "sample"

@@ -17,27 +17,19 @@ from detector.storage.functions import Function
 from detector.storage.schema import samples as samples_table
 from detector.worker import run_pending
 from detector.workspace import Workspace
-from pages import _state
 from pages._zip_upload import Upload, arrived_at
 from tests.app_server import CHECKOUT
-from tests.factories import add_images, empty_function, label_ids, make_image, workspace, write_zip
+from tests.factories import add_images, empty_function, label_ids, make_image, write_zip
 from tests.importing.test_archive_names import raw_zip
 from tests.made_folders import made_image
+from tests.page_app import PATIENCE, opened_by_pages, page
 from tests.page_words import as_shown
-
-PATIENCE = 60
 
 
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A data folder that the page opens, too."""
-    monkeypatch.setenv("DETECTOR_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
-    _state.workspace.clear()
-    opened = workspace(tmp_path / "data")
-    yield opened
-    opened.close()
-    _state.workspace.clear()
+    with opened_by_pages(tmp_path / "data", monkeypatch) as opened:
+        yield opened
 
 
 def page_with(ws: Workspace, function: Function, archive: Path) -> AppTest:
@@ -151,6 +143,24 @@ def test_a_table_in_the_archive_gives_labels_with_a_choice_of_columns(ws: Worksp
     assert counted(ws, function) == {("real", "train", "cam", False): 3, ("synthetic", "train", "sdxl", False): 3}
 
 
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (("a/readme.txt",), "1 file found, not named like an image: 1 without a label."),
+        (("x.pdf", "y.docx"), "2 files found, none named like an image: 2 without a label."),
+    ],
+)
+def test_files_that_are_not_called_like_images_are_not_said_to_be_found_images(
+    ws: Workspace, tmp_path: Path, files: tuple[str, ...], sentence: str
+) -> None:
+    """The kind: what a page promises before it has looked. A text file alone was "1 image found"."""
+    app = page_with(ws, empty_function(ws), write_zip(tmp_path / "a.zip", dict.fromkeys(files, b"words")))
+    named(app.radio, "Labels").set_value("none").run()
+    assert sentence in words(app)
+    assert "image found" not in words(app)
+    assert "images found" not in words(app)
+
+
 def test_a_table_that_is_not_used_is_mentioned(ws: Workspace, tmp_path: Path) -> None:
     function = empty_function(ws)
     files = {f"{label}/{n}.png": png(label, n) for label in ("real", "synthetic") for n in range(2)}
@@ -195,10 +205,7 @@ def test_sources_from_folders_are_guessed_unless_a_person_confirms_them(
         ("real", "train", "cam", not confirmed),
         ("synthetic", "train", "sdxl", not confirmed),
     }
-    app = AppTest.from_file(str(CHECKOUT / "pages" / "metrics.py"), default_timeout=PATIENCE)
-    app.query_params["function"] = function.id
-    app.run()
-    assert not app.exception, app.exception
+    app = page("metrics.py", function.id)
     assert ("guessed from folder names: cam, sdxl" in words(app)) == (not confirmed)
     if not confirmed:
         app.button(key=f"confirm-sources-{function.id}").click().run()

@@ -11,40 +11,18 @@ from streamlit.testing.v1 import AppTest
 from detector.storage import functions as stored
 from detector.storage import imports, jobs, samples
 from detector.workspace import Workspace
-from pages import _state
 from pages._locked_test import _to_choose
 from pages._review_filters import _counted
-from tests.app_server import CHECKOUT
-from tests.factories import add_images, empty_function, label_ids, labelled_function, make_image, workspace
+from tests.factories import add_images, empty_function, label_ids, labelled_function, make_image
+from tests.page_app import PATIENCE, opened_by_pages, page
 from tests.page_words import as_shown
 from tests.storage.test_label_twins import NFC, NFD, with_twins
-
-#: The first run of a page brings its libraries.
-PATIENCE = 60
 
 
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A data folder that the pages open, too."""
-    monkeypatch.setenv("DETECTOR_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
-    monkeypatch.setenv("DETECTOR_BACKBONE", "efficientnet-lite0")
-    # One that refuses at once: the Functions page asks which backbones can be had.
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    _state.workspace.clear()
-    opened = workspace(tmp_path)
-    yield opened
-    opened.close()
-    _state.workspace.clear()
-
-
-def page(name: str, function_id: str | None = None) -> AppTest:
-    app = AppTest.from_file(str(CHECKOUT / "pages" / name), default_timeout=PATIENCE)
-    if function_id is not None:
-        app.query_params["function"] = function_id
-    app.run()
-    assert not app.exception, app.exception
-    return app
+    with opened_by_pages(tmp_path, monkeypatch) as opened:
+        yield opened
 
 
 def press_in_dialog(app: AppTest, opener: str, button: str) -> None:

@@ -21,10 +21,18 @@ from detector.serving.invoke import Verdict, invoke, judge_anew
 from detector.storage import functions, jobs, samples
 from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
-from pages import _state
 from tests.app_server import CHECKOUT
 from tests.command_line import environment
-from tests.factories import LABELS, label_ids, labelled_function, make_image, workspace
+from tests.factories import (
+    LABELS,
+    add_images,
+    empty_function,
+    images,
+    label_ids,
+    labelled_function,
+    make_image,
+)
+from tests.page_app import opened_by_pages, page
 from tests.stored import query
 
 GENEROUS = 0.3
@@ -46,14 +54,8 @@ print(json.dumps({"verdicts": facets.verdict, "loaded": sorted({"torch", "timm",
 
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A data folder that the page opens, too."""
-    monkeypatch.setenv("DETECTOR_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
-    _state.workspace.clear()
-    opened = workspace(tmp_path)
-    yield opened
-    opened.close()
-    _state.workspace.clear()
+    with opened_by_pages(tmp_path, monkeypatch) as opened:
+        yield opened
 
 
 @contextmanager
@@ -97,9 +99,7 @@ def test_stored_samples_get_other_verdicts_in_a_process_that_never_loads_a_netwo
 
 
 def uploader_with(ws: Workspace, function_id: str, files: list[tuple[str, bytes, str]]) -> AppTest:
-    app = AppTest.from_file(str(CHECKOUT / "pages" / "invoke.py"), default_timeout=90)
-    app.query_params["function"] = function_id
-    app.run()
+    app = page("invoke.py", function_id)
     app.file_uploader[0].set_value(files)
     app.run()
     assert not app.exception, app.exception
@@ -140,6 +140,25 @@ def test_files_on_the_invoke_page_are_judged_anew_and_not_looked_at_again(ws: Wo
         app.file_uploader[0].set_value([*files, ("late.png", make_image(600), "image/png")])
         app.run()
         assert [row["Says"] for row in shown(app)][-1] == "photo"
+
+
+def test_labels_that_are_called_like_columns_have_columns_of_their_own(ws: Workspace) -> None:
+    """Kind: a name that is put among words of ours. The scores of such labels stood in place of the files' names."""
+    named = ("Confidence", "not read", "File", "Problem (2)", "Problem")
+    function = empty_function(ws, "Odd", named)
+    add_images(ws, function, images(6, named))
+    build(ws, function.id)
+    files = [(f"{n}.png", make_image(500 + n, named[n]), "image/png") for n in range(2)]
+    app = uploader_with(ws, function.id, [*files, ("broken.png", b"not an image", "image/png")])
+    rows = shown(app)
+    assert [row["File"] for row in rows] == ["0.png", "1.png", "broken.png"]
+    scores = ("Confidence (2)", "not read", "File (2)", "Problem (2)", "Problem (3)")
+    for row in rows[:2]:
+        assert row["Says"] == CANT_TELL
+        assert row["Leans to"] in named
+        assert float(row["Confidence"]) == max(float(row[name]) for name in scores)
+    assert "damaged" in rows[2]["Problem"] or "not an image" in rows[2]["Problem"]
+    assert any("**0** not read" in item.value and "**1** not read" in item.value for item in app.markdown)
 
 
 def test_scores_survive_a_deleted_label_and_not_another_model(ws: Workspace) -> None:

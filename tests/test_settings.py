@@ -66,10 +66,26 @@ def test_what_is_no_number_is_refused_by_name(value: str) -> None:
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-0.5"])
-def test_numbers_that_no_clock_or_disk_has_are_refused(value: str) -> None:
-    with pytest.raises(InvalidInput):
-        load_settings({"DETECTOR_MAX_ZIP_GB": value})
+@pytest.mark.parametrize("value", ["nan", "inf", "-0.5", "1e308", "1e400"])
+@pytest.mark.parametrize("name", ["MAX_ZIP_GB", "REQUEST_SECONDS", "UPLOAD_STALL_SECONDS", "RETRAIN_DELAY"])
+def test_numbers_that_no_clock_or_disk_has_are_refused(name: str, value: str) -> None:
+    """An absurd setting is a sentence at the start: with 1e308 GB every upload was an error 500."""
+    with pytest.raises(InvalidInput, match=rf"^DETECTOR_{name} is .*; expected a number from 0 to "):
+        load_settings({f"DETECTOR_{name}": value})
+
+
+@pytest.mark.parametrize("name", ["INVOKE_PLACES", "UPLOAD_PLACES", "BATCH_FILES", "MAX_IMAGE_MB", "MAX_ZIP_ENTRIES"])
+def test_nothing_at_all_is_no_limit(name: str) -> None:
+    """An absurd setting: with no places, "0 invokes are being answered already" was said for ever."""
+    with pytest.raises(InvalidInput, match=rf"^DETECTOR_{name} is '0'; expected a number from 1 to "):
+        load_settings({f"DETECTOR_{name}": "0"})
+
+
+def test_thousands_of_threads_are_refused() -> None:
+    """An absurd setting: a hundred thousand were started, and the machine stood still."""
+    with pytest.raises(InvalidInput, match=r"^DETECTOR_THREADS is '100000'; expected a number from 0 to "):
+        load_settings({"DETECTOR_THREADS": "100000"})
+    assert load_settings({"DETECTOR_THREADS": "64"}).threads == 64
 
 
 def test_limits_come_in_units_that_people_use() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from detector.errors import InvalidInput
 from detector.operations.false_accusations import set_tolerated
 from detector.pipeline.build import build, put_back
 from detector.serving.invoke import Verdict, invoke
+from detector.serving.thresholds import why_never_sure, with_thresholds
 from detector.storage import functions, models
 from detector.training.model_file import read_model
 from detector.training.thresholds import CANT_TELL, Thresholds
@@ -79,6 +82,11 @@ def test_a_model_that_is_not_validated_is_never_sure(tmp_path: Path) -> None:
     assert model.cross_validation is None
     assert model.thresholds is None
     assert [answer.verdict for answer in verdicts_of(ws, function)] == [CANT_TELL, CANT_TELL]
+    # Pages ask at every run: looking at it must not wait for whoever writes.
+    with closing(sqlite3.connect(tmp_path / "detector.sqlite")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert with_thresholds(ws, model).thresholds is None
+        assert "not validated" in why_never_sure(ws, model)
 
 
 def test_when_one_of_three_labels_is_deleted_the_others_keep_thresholds_of_their_own(tmp_path: Path) -> None:

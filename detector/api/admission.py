@@ -25,12 +25,21 @@ class BodyMemory:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._out = 0
+        self._most = 0
         self._lock = threading.Lock()
 
     @property
     def out(self) -> int:
         """Bytes that are held now."""
         return self._out
+
+    def was_large(self, size: int) -> bool:
+        """Whether nothing is held now, and at least ``size`` bytes were at once since this was last true."""
+        with self._lock:
+            if self._out or self._most < size:
+                return False
+            self._most = 0
+            return True
 
     def share(self) -> Share:
         """A share for one request, of nothing yet."""
@@ -42,6 +51,7 @@ class BodyMemory:
             if wanted > held and others and others + wanted > self._budget:
                 raise BodiesBusy(self._budget)
             self._out = others + wanted
+            self._most = max(self._most, self._out)
 
 
 class Share:
@@ -50,8 +60,8 @@ class Share:
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._until: Future[Any] | None = None
-        #: Bytes that it holds, and the most that it held.
-        self.held = self.most = 0
+        #: Bytes that it holds.
+        self.held = 0
 
     def hold(self, size: int) -> None:
         """Hold so many bytes, more or fewer than before; up to `FREE_BYTES` counts as none.
@@ -65,7 +75,6 @@ class Share:
         if wanted != self.held:
             self._memory._move(self.held, wanted)
             self.held = wanted
-            self.most = max(self.most, wanted)
 
     def keep_until(self, done: Future[Any]) -> None:
         """Let `release` wait for work that goes on with the bytes although nobody waits for its answer."""

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from detector.storage.calls import record_calls
+from detector.storage.trouble import storage_trouble
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class CallRecorder:
                 noted, self._noted = self._noted, []
             try:
                 record_calls(self._ws.db, noted)
-            except Exception:
-                # Nobody waits for this thread; calls that could not be noted must at least be in the log.
-                log.exception("%d calls could not be recorded", len(noted))
+            except Exception as error:
+                # Nobody waits for this thread; calls that could not be noted must at least be in the log. In one line
+                # where the disk is full: the log may lie there too.
+                trouble = storage_trouble(error)
+                log.error("%d calls could not be recorded: %s", len(noted), trouble or error, exc_info=trouble is None)

@@ -87,7 +87,8 @@ class BoundedBodies:
             await self._app(scope, guard, answer)
         finally:
             guard.share.release()
-            if guard.share.most >= LARGE_PIECE and not self._memory.out:
+            # Of many small bodies at once as much is left behind as of a large one.
+            if self._memory.was_large(LARGE_PIECE):
                 await run_in_threadpool(give_back_freed_memory)
 
 
@@ -118,9 +119,7 @@ class BodyGuard:
         # After the body this waits for the end of the connection, however long the answer takes.
         if self._complete:
             return await self._receive()
-        if not self._begun:
-            self._begun = True
-            self._admit(self.announced or 0)
+        self.begin()
         try:
             with anyio.fail_after(max(self._deadline - time.monotonic(), 0)):
                 message = await self._receive()
@@ -136,6 +135,12 @@ class BodyGuard:
             if self.announced is None or self._received > self.announced:
                 self._admit(self._received)
         return message
+
+    def begin(self) -> None:
+        """Ask for what is announced, once; before room is made for it, since anything can be announced."""
+        if not self._begun:
+            self._begun = True
+            self._admit(self.announced or 0)
 
     async def _gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -311,7 +316,9 @@ async def _form(request: Request, files: int) -> AsyncIterator[FormData]:
 
 async def _body(request: Request) -> bytes:
     """The whole body, in memory once: Starlette gathers it in pieces, and has it twice when it joins them."""
-    length = body_guard(request).announced
+    guard = body_guard(request)
+    guard.begin()
+    length = guard.announced
     # Of unknown length: on disk where it is large, as parts are. What grows in memory leaves holes behind as large as
     # itself. Closed on the way out in any case, or what an exception holds would hold the bytes.
     with SpooledTemporaryFile(_STEP) if length is None else io.BytesIO() as gathered:

@@ -22,7 +22,15 @@ from detector.charts.style import (
 )
 from detector.evaluation.power_law import accuracy_at
 from detector.evaluation.results import LearningCurve, SourceScore, StressScore
-from detector.formatting import FEWEST_FOR_RATE, count, interval_of, percent, rate_of, rate_of_images, share
+from detector.formatting import (
+    FEWEST_FOR_RATE,
+    count,
+    interval_of,
+    percent,
+    rate_of,
+    rate_of_images,
+    share_and_rate,
+)
 from detector.training.metrics import wilson_interval
 from detector.training.thresholds import CANT_TELL, Thresholds
 
@@ -215,8 +223,8 @@ def verdict_shares(thresholds: Thresholds, theme: Theme = "light", labels: Seque
                         "line": {"width": 1, "color": paper.card},
                     },
                     hovertemplate=(
-                        f"labelled {safe(name)}, verdict {safe(verdict)}: {share(counts[verdict], total)}"
-                        f"{f' ({percent(counts[verdict] / total)})' if total >= FEWEST_FOR_RATE else ''}<extra></extra>"
+                        f"labelled {safe(name)}, verdict {safe(verdict)}: "
+                        f"{share_and_rate(counts[verdict], total)}<extra></extra>"
                     ),
                 )
             )

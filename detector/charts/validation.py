@@ -31,7 +31,7 @@ from detector.charts.style import (
     safe,
     shorten,
 )
-from detector.formatting import FEWEST_FOR_RATE, count, decimal, interval_of, percent, rate_of, share
+from detector.formatting import FEWEST_FOR_RATE, count, decimal, interval_of, percent, rate_of, share, share_and_rate
 from detector.storage.label_names import spelling_among
 from detector.training.metrics import ConfidenceHistogram, CrossValidation, LabelScore, wilson_interval
 
@@ -134,8 +134,7 @@ def confusion(cv: CrossValidation, theme: Theme = "light", labels: Sequence[str]
             customdata=[
                 [
                     f"annotated {safe(names[row])}, function says {safe(names[column])}: "
-                    f"{share(cell, sum(cells))}"
-                    f"{f' ({percent(shares[row][column])})' if sum(cells) >= FEWEST_FOR_RATE else ''}"
+                    f"{share_and_rate(cell, sum(cells))}"
                     for column, cell in enumerate(cells)
                 ]
                 for row, cells in enumerate(cv.confusion)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from detector import __version__
 from detector.cli.access import add_access_commands
@@ -232,6 +233,24 @@ def _bench(ws: Workspace, options: argparse.Namespace) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _whole_or_not_at_all(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write; what was there before stays until all is written. Pipes and devices are written as they are."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    # Where a link leads to, not in its place.
+    path = path.resolve()
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with partial.open("xb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _export(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.gallery.export import export_csv, export_zip
     from detector.gallery.filters import GalleryFilter, Order
@@ -241,12 +260,14 @@ def _export(ws: Workspace, options: argparse.Namespace) -> int:
     sample_ids = matching_ids(ws, function.id, GalleryFilter(), Order.OLDEST)
     export = export_zip if options.file.suffix.lower() == ".zip" else export_csv
     try:
-        with options.file.open("wb") as file:
+        with _whole_or_not_at_all(options.file) as file:
             for piece in export(ws, function.id, sample_ids):
                 file.write(piece)
     except OSError as error:
         name = printable(str(options.file))
-        raise InvalidInput(f"{name} cannot be written ({error.strerror or error}). Give another name.") from error
+        raise InvalidInput(
+            f"{name} cannot be written ({error.strerror or error}). Make room or give another name."
+        ) from error
     if options.json:
         answer({"function": function.id, "file": printable(str(options.file)), "samples": len(sample_ids)})
     else:

@@ -11,13 +11,13 @@ import numpy as np
 from detector.errors import NotAuditable
 from detector.imaging.groups import sample_groups
 from detector.serving.model import load_serving_model
-from detector.storage import embeddings, models, samples
+from detector.serving.stored_models import stored_out_of_fold
+from detector.storage import embeddings, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
 from detector.training.calibration import Floats, Ints
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
-from detector.training.out_of_fold import OutOfFold
 from detector.training.precomputed import PreparedSamples
 from detector.training.refit import Settings
 from detector.training.sweep import prepare_choice
@@ -108,7 +108,7 @@ def load_material(ws: Workspace, function_id: str) -> Material:
         raise NotAuditable(model.version)
     index = {name: place for place, name in enumerate(linear.label_names)}
     y = np.array([index[name] for name in names], dtype=np.int64)
-    out_of_fold = _out_of_fold(ws, model.id, hashes)
+    out_of_fold = _out_of_fold(ws, model, hashes)
     chosen_folds = model.hyperparameters
     folds = None
     if out_of_fold is not None:
@@ -125,9 +125,9 @@ def load_material(ws: Workspace, function_id: str) -> Material:
     )
 
 
-def _out_of_fold(ws: Workspace, model_id: str, hashes: Sequence[str]) -> Floats | None:
-    data = models.out_of_fold_file(ws.blobs, model_id)
-    if data is None:
+def _out_of_fold(ws: Workspace, model: ModelRow, hashes: Sequence[str]) -> Floats | None:
+    known = stored_out_of_fold(ws, model)
+    if known is None:
         return None
-    by_hash = OutOfFold.from_bytes(data).by_hash()
+    by_hash = known.by_hash()
     return np.stack([by_hash[item] for item in hashes]).astype(np.float64)

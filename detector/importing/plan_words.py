@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from detector.formatting import count
+from detector.imaging.formats import IMAGE_ENDINGS
 from detector.importing.guessing import folder_levels, image_paths, split_names
 from detector.importing.labelling import LabelPlan, assign, counted_folders, planned_counts
 from detector.importing.splits import pure_split
@@ -90,7 +91,15 @@ def found_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] | 
     if len(labels) > _SHOWN:
         parts.append(f"{count(len(labels) - _SHOWN, 'more label')}")
     which = f"{', '.join(parts)}. What cannot be read is reported after the import"
-    images = count(labels.total(), "image")
+    # Without a name that ends like an image's all of them may be images, or none.
+    named = pending.source.get("from") == "parquet" or any(
+        path.lower().endswith(IMAGE_ENDINGS) for path in pending.paths
+    )
+    images = count(labels.total(), "image" if named else "file")
+    if not named:
+        which = f"{'not' if labels.total() == 1 else 'none'} named like an image: {which}"
+        if plan.per_label is None:
+            return f"{images} found, {which}."
     if plan.per_label is not None:
         return f"{images} chosen of {found_images(pending, plan, rows):,} found: {which}, and another takes its place."
     others = _other_files(pending, plan, rows)

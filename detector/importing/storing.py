@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 
-from detector.errors import StorageFull
 from detector.imaging import inspect_image, sha256_hex
 from detector.storage import imports
 from detector.storage.imports import ImageRow
-from detector.storage.trouble import may_pass
+from detector.storage.trouble import once_more
 from detector.workspace import Workspace
 
 #: A flush of the disk that failed goes well a moment later; room on it does not come so soon.
@@ -32,15 +31,7 @@ def store_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
 
 def store_bytes(ws: Workspace, image_hash: str, data: bytes) -> None:
     """Put an image's bytes into the blob store, several times if need be. Raises what the last time raised."""
-    for pause in _MOMENTS:
-        try:
-            return ws.blobs.put_image(image_hash, data)
-        except OSError as error:
-            trouble = may_pass(error)
-            if trouble is None or isinstance(trouble, StorageFull):
-                raise
-        time.sleep(pause)
-    return ws.blobs.put_image(image_hash, data)
+    once_more(partial(ws.blobs.put_image, image_hash, data), _MOMENTS)
 
 
 def describe_image(ws: Workspace, data: bytes, name: str) -> ImageRow:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from detector.storage import functions, models, trash
 from detector.storage.embeddings import neighbours_file
 from detector.storage.leavings import (
+    Leavings,
     forget_leavings,
     last_uses,
     list_leavings,
@@ -58,9 +59,7 @@ def sweep_leavings(ws: Workspace) -> int:
     Only what the database itself knows to be deleted: files that it does not know may belong to a copy of it.
     """
     for left in list_leavings(ws.db):
-        for model_id in left.model_ids:
-            models.delete_model_files(ws.blobs, model_id)
-        ws.blobs.delete(neighbours_file(left.function_id))
+        _remove_files(ws, left)
         forget_leavings(ws.db, left.key)
     return remove_unused(ws.db, ws.blobs, unused_images(ws.db), {})
 
@@ -68,13 +67,17 @@ def sweep_leavings(ws: Workspace) -> int:
 def _remove(ws: Workspace, used: dict[str, float], function_id: str | None = None) -> None:
     for left in list_leavings(ws.db):
         if left.function_id == function_id:
-            for model_id in left.model_ids:
-                models.delete_model_files(ws.blobs, model_id)
-            ws.blobs.delete(neighbours_file(function_id))
+            _remove_files(ws, left)
             # A job that was in the middle may write its files once more: those go at the next start.
             if not left.busy:
                 forget_leavings(ws.db, left.key)
     remove_unused(ws.db, ws.blobs, list(used), used)
+
+
+def _remove_files(ws: Workspace, left: Leavings) -> None:
+    for model_id in left.model_ids:
+        models.delete_model_files(ws.blobs, model_id)
+    ws.blobs.delete(neighbours_file(left.function_id))
 
 
 def _behind(work: Callable[[], None]) -> None:

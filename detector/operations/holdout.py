@@ -19,12 +19,12 @@ from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.formatting import count
 from detector.imaging.groups import sample_groups
 from detector.jobs import request_build
+from detector.serving.stored_models import stored_model
 from detector.storage import embeddings, functions, models, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
 from detector.training.calibration import expected_calibration_error
 from detector.training.metrics import LabelScore, wilson_interval
-from detector.training.model_file import read_model
 from detector.training.readiness import MIN_SAMPLES
 from detector.workspace import Workspace
 
@@ -220,7 +220,7 @@ def score_locked_test(
     stored = models.get_model(ws.db, model.id).locked_test
     if stored is not None and stored["fingerprint"] == fingerprint:
         return LockedTestScore.from_json(stored)
-    linear = read_model(models.model_file(ws.blobs, model.id))
+    linear = stored_model(ws, model)
     views = embeddings.read_embeddings(ws.db, model.backbone_key, [row.image_hash for row in chosen])
     prob = linear.predict_proba({view: views.get(view, views["whole"]) for view in linear.views})
     y = np.array([index[row.label_id] for row in chosen if row.label_id is not None])

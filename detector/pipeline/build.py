@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from detector.backbones import Backbone, fetch_weights
-from detector.errors import NoModel, NotTrainable
+from detector.errors import NoModel, NotTrainable, StoredEmbeddingsDamaged
 from detector.imaging.groups import sample_groups
 from detector.operations.holdout import score_locked_test
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
+from detector.serving.stored_models import is_usable, stored_out_of_fold
 from detector.serving.thresholds import refresh_thresholds
 from detector.storage import annotating, embeddings, functions, models, predictions, samples
 from detector.storage.embedding_file import stored_rows
@@ -66,7 +67,8 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
     """Bring a function up to date with its samples and labels.
 
     Embeds images that have no embedding, trains when the labelled samples, the backbone or the settings differ from the
-    newest model's, and writes a prediction for every sample. Doing it twice does nothing twice.
+    newest model's, and writes a prediction for every sample. Doing it twice does nothing twice. What is stored of the
+    live model or of how the network sees the images, and cannot be read any more, is made anew.
 
     Raises
     ------
@@ -84,7 +86,18 @@ def build(ws: Workspace, function_id: str, report: Report = silent) -> BuildResu
     backbone = function_backbone(ws, function, report)
     embedded = embed_missing(ws, function_id, backbone, report)
     embed_seconds = monotonic() - start
+    try:
+        return _trained(ws, function, backbone, embedded, embed_seconds, report)
+    except StoredEmbeddingsDamaged:
+        embeddings.remove_damaged(ws.db, backbone.key, backbone.dimension)
+        embedded += embed_missing(ws, function_id, backbone, report)
+        return _trained(ws, function, backbone, embedded, embed_seconds, report)
 
+
+def _trained(
+    ws: Workspace, function: Function, backbone: Backbone, embedded: int, embed_seconds: float, report: Report
+) -> BuildResult:
+    function_id = function.id
     start = monotonic()
     report("train", 0, 0, "Preparing the training", None)
     moment = annotating.moment_between(ws.db)
@@ -244,7 +257,7 @@ def _train_if_changed(
         raise NotTrainable(f"{missing}{_put_aside(rows, labels)}")
     fingerprint = _fingerprint(backbone.key, function.sweep_settings, [label.id for label in labels], chosen)
     newest = models.list_models(ws.db, function.id)[:1]
-    if newest and newest[0].training_fingerprint == fingerprint:
+    if newest and newest[0].training_fingerprint == fingerprint and is_usable(ws, _live(ws, function) or newest[0]):
         if function.live_model_id is None:
             functions.set_live_model(ws.db, function.id, newest[0].id)
         models.set_labels_read_at(ws.db, newest[0].id, moment)
@@ -305,6 +318,10 @@ def _train_if_changed(
     return models.get_model(ws.db, row.id), True
 
 
+def _live(ws: Workspace, function: Function) -> ModelRow | None:
+    return models.get_model(ws.db, function.live_model_id) if function.live_model_id is not None else None
+
+
 def _training_views(ws: Workspace, key: str, hashes: Sequence[str]) -> Embeddings:
     if len(hashes) <= REDUCE_ABOVE:
         return embeddings.read_embeddings(ws.db, key, hashes)
@@ -340,5 +357,5 @@ def _out_of_fold_of(data: TrainingData, result: TrainedModel) -> OutOfFold | Non
 
 
 def _out_of_fold(ws: Workspace, row: ModelRow) -> dict[str, np.ndarray] | None:
-    data = models.out_of_fold_file(ws.blobs, row.id)
-    return OutOfFold.from_bytes(data).by_hash() if data is not None else None
+    known = stored_out_of_fold(ws, row)
+    return known.by_hash() if known is not None else None

@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.errors import ImageError
 from detector.imaging import decode_image
-from detector.serving.model import ServingModel, load_serving_model, serving_backbone
+from detector.serving.model import ServingModel, load_serving_model, renormalised, serving_backbone
 from detector.storage.embeddings import as_stored
 from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
@@ -138,8 +138,8 @@ def judge_anew(
             return None
         kept = np.array([known[label.id] for label in serving.labels])
         if len(kept) < len(known):
-            # A label was deleted since; the others share its part, as they do in `ServingModel.restrict`.
-            kept = kept / max(float(kept.sum()), 1e-300)
+            # A label was deleted since; the others share its part.
+            [kept] = renormalised(kept[None, :])
         [sure] = serving.sure(kept[None, :])
         judged.append(_verdict(serving, answer_.name, kept, answer_.seconds, bool(sure)))
     return judged

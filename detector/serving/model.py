@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from detector.backbones import get_backbone
-from detector.errors import BackboneUnavailable, NoModel, NotFound
+from detector.errors import BackboneUnavailable, NoModel, NotFound, StorageTrouble, StoredModelUnusable
+from detector.jobs import request_build
+from detector.serving.stored_models import stored_model
 from detector.serving.thresholds import thresholds_of
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
 from detector.training.linear_model import LinearModel
-from detector.training.model_file import read_model
 from detector.training.readiness import missing_sentence
 from detector.training.thresholds import Thresholds, never_validated
 from detector.workspace import Workspace
@@ -76,8 +78,12 @@ class ServingModel:
         if self.columns == tuple(range(probabilities.shape[1])):
             # Dividing by a sum of nearly 1 would change the last digit for nothing.
             return probabilities
-        kept = probabilities[:, list(self.columns)]
-        return kept / np.maximum(kept.sum(axis=1, keepdims=True), 1e-300)
+        return renormalised(probabilities[:, list(self.columns)])
+
+
+def renormalised(kept: np.ndarray) -> np.ndarray:
+    """(n, k) probabilities of some of a model's labels, so that each row sums to 1 again: a label was deleted."""
+    return kept / np.maximum(kept.sum(axis=1, keepdims=True), 1e-300)
 
 
 _cache: OrderedDict[tuple[str, str], LinearModel] = OrderedDict()
@@ -94,6 +100,8 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
         Nothing is trained yet; the sentence says what is missing.
     NotFound
         There is no such function or model.
+    StoredModelUnusable
+        Its file is; a build was asked for.
     """
     function = functions.get_function(ws.db, function_id)
     wanted = model_id or function.live_model_id
@@ -106,7 +114,7 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
     with _lock:
         model = _cache.get(key)
         if model is None:
-            model = read_model(models.model_file(ws.blobs, wanted))
+            model = _stored(ws, row)
             _cache[key] = model
             while len(_cache) > _CACHED_MODELS:
                 _cache.popitem(last=False)
@@ -120,6 +128,16 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
         )
     columns = tuple(column for column, _ in alive)
     return ServingModel(row, model, tuple(label for _, label in alive), columns, _thresholds(ws, row, columns))
+
+
+def _stored(ws: Workspace, row: ModelRow) -> LinearModel:
+    try:
+        return stored_model(ws, row)
+    except StoredModelUnusable:
+        # Whoever met it is told; that a new one comes must not depend on anybody.
+        with suppress(NotFound, StorageTrouble):
+            request_build(ws, row.function_id)
+        raise
 
 
 def _thresholds(ws: Workspace, row: ModelRow, columns: tuple[int, ...]) -> Thresholds | None:

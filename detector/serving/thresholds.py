@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detector.imaging.groups import sample_groups
+from detector.serving.stored_models import stored_out_of_fold
 from detector.storage import functions, models, samples
 from detector.storage.models import ModelRow
-from detector.training.out_of_fold import OutOfFold
 from detector.training.thresholds import Thresholds, find_thresholds, images_needed, never_validated
 from detector.workspace import Workspace
 
@@ -19,7 +19,9 @@ def refresh_thresholds(ws: Workspace, row: ModelRow) -> None:
     # What was stored before different images were counted is made anew once.
     if stored is None or stored["tolerated"] != tolerated or not stored.get("different"):
         found = thresholds_of(ws, row, tolerated)
-        models.set_thresholds(ws.db, row.id, found.to_json() if found else None)
+        # Pages ask at every run: a model that is not validated has none, and none must not wait for the write lock.
+        if found is not None or stored is not None:
+            models.set_thresholds(ws.db, row.id, found.to_json() if found else None)
 
 
 def with_thresholds(ws: Workspace, row: ModelRow) -> ModelRow:
@@ -53,10 +55,9 @@ def thresholds_of(
     columns : sequence of int, optional
         Only these of the model's labels, where others were deleted since.
     """
-    data = models.out_of_fold_file(ws.blobs, row.id)
-    if data is None:
+    known = stored_out_of_fold(ws, row)
+    if known is None:
         return None
-    known = OutOfFold.from_bytes(data)
     chosen = list(range(len(row.label_names))) if columns is None else list(columns)
     if len(chosen) < len(row.label_names):
         known = known.restrict(chosen)

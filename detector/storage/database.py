@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -145,19 +145,22 @@ class Database:
         self._writer = self.engine.execution_options(detector_write=True)
         # SQLite has one writer, and whoever waits for it inside SQLite sleeps and asks again, up to a tenth of a
         # second: threads of one process take turns here instead, and lose no time between two transactions.
-        self._turn: AbstractContextManager[Any] = threading.Lock() if self._sqlite else nullcontext()
+        self._writing = threading.Lock() if self._sqlite else None
         self._secrets: dict[str, str] = {}
+        self._same_file: _SameFile | None = None
         try:
             self._create_or_migrate(may_be_new)
         except BaseException:
             self.close()
             raise
         if self._file is not None and self._file.is_file():
-            event.listen(self.engine, "do_connect", _SameFile(self._file))
+            self._same_file = _SameFile(self._file)
+            event.listen(self.engine, "do_connect", self._same_file)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading; sees one consistent state. Raises StorageTrouble."""
+        self._require_same_file()
         with self._troubles_named(), self.engine.connect() as connection:
             yield connection
 
@@ -167,8 +170,28 @@ class Database:
 
         Raises StorageTrouble.
         """
-        with self._troubles_named(), self._turn, self._writer.begin() as connection:
-            yield connection
+        with self._troubles_named(), self._turn():
+            # Only when its turn has come: it may have waited for long.
+            self._require_same_file()
+            with self._writer.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._writing is None:
+            yield
+            return
+        # Where another program holds the database, each of those before would wait its full time, one after the other.
+        if not self._writing.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+            raise StorageUnavailable("database is locked")
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    def _require_same_file(self) -> None:
+        if self._same_file is not None:
+            self._same_file.require()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -273,18 +296,37 @@ def _something_gone(error: BaseException) -> StorageTrouble | None:
 
 
 class _SameFile:
-    """Makes every further connection: by itself SQLite would make a file that was taken away anew, empty."""
+    """Sees to it that the file is there still, and no other in its place.
+
+    A connection that is open goes on with a file that was deleted or replaced: what is stored in it then is confirmed,
+    and gone with the process. And a new connection would make a file that was taken away anew, empty. A file that comes
+    back is used again.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()
+        self._known = self._identity()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        # As SQLite itself tells files apart.
+        return (status.st_dev, status.st_ino) if status.st_size else None
+
+    def require(self) -> None:
+        """Raises StorageUnavailable."""
+        found = self._identity()
+        if found is None:
+            raise StorageUnavailable("the database file was taken away while the program runs")
+        if found != self._known:
+            raise StorageUnavailable(
+                "another database file was put in the place of the one that is in use; restart the program to use it"
+            )
 
     def __call__(self, dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
-        try:
-            there = self._path.stat().st_size > 0
-        except FileNotFoundError:
-            there = False
-        if not there:
-            raise StorageUnavailable("the database file was taken away while the program runs")
+        self.require()
         return dialect.connect(f"{self._path.as_uri()}?mode=rw", **options, uri=True)
 
 
@@ -294,7 +336,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # 16 MB of page cache each: every connection of the pool fills its own while people leaf through Review.
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}",
+        f"busy_timeout={int(BUSY_TIMEOUT_SECONDS * 1000)}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",

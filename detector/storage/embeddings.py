@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-from sqlalchemy import exists, insert, select
+from sqlalchemy import delete, exists, func, insert, or_, select
 
+from detector.errors import StoredEmbeddingsDamaged
 from detector.storage.database import Database
 from detector.storage.schema import embedding_failures, embeddings, images, samples
 
 _CHUNK = 2000
 _LARGEST_FLOAT16 = 6e4
+_DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype(np.float16), "float32": np.dtype(np.float32)}
 
 
 def neighbours_file(function_id: str) -> str:
@@ -121,11 +124,19 @@ def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> d
     dict of str to (n, dimension) float32
         Rows follow ``hashes``. "detail" is there only when at least one image has that view; the others, too small for
         it, stand in it with their whole view.
+
+    Raises
+    ------
+    LookupError
+        Some have none.
+    StoredEmbeddingsDamaged
+        Some are of another length than the others; see `remove_damaged`.
     """
     whole: np.ndarray | None = None
     detail: np.ndarray | None = None
     filled = np.zeros(len(hashes), bool)
     detailed = np.zeros(len(hashes), bool)
+    damaged: set[str] = set()
     index = {image_hash: position for position, image_hash in enumerate(hashes)}
     with db.read() as connection:
         for start in range(0, len(hashes), _CHUNK):
@@ -136,9 +147,12 @@ def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> d
                 )
             )
             for image_hash, view, dtype, data in rows.all():
-                numbers = np.frombuffer(data, dtype=dtype)
+                numbers = _numbers(data, dtype)
                 if whole is None:
                     whole = np.zeros((len(hashes), numbers.size), np.float32)
+                if numbers.size != whole.shape[1]:
+                    damaged.add(image_hash)
+                    continue
                 position = index[image_hash]
                 if view == "whole":
                     whole[position] = numbers
@@ -148,6 +162,8 @@ def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> d
                         detail = np.zeros_like(whole)
                     detail[position] = numbers
                     detailed[position] = True
+    if damaged or (whole is not None and not whole.shape[1]):
+        raise StoredEmbeddingsDamaged(len(damaged) or len(hashes))
     if whole is None or not filled.all():
         lacking = [image_hash for image_hash, there in zip(hashes, filled, strict=True) if not there]
         raise LookupError(f"{len(lacking)} images have no embedding under {backbone_key}")
@@ -156,6 +172,33 @@ def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> d
         detail[~detailed] = whole[~detailed]
         views["detail"] = detail
     return views
+
+
+def _numbers(data: bytes, dtype: str) -> np.ndarray:
+    try:
+        return np.frombuffer(data, dtype=_DTYPES[dtype])
+    except (KeyError, ValueError, TypeError):
+        return np.empty(0, np.float32)
+
+
+def remove_damaged(db: Database, backbone_key: str, dimension: int) -> int:
+    """Remove all embeddings of images of which one is not ``dimension`` numbers, to be made anew; returns how many."""
+    whole = [
+        (embeddings.c.dtype == name) & (func.length(embeddings.c.data) == dimension * kind.itemsize)
+        for name, kind in _DTYPES.items()
+    ]
+    with db.write() as connection:
+        hashes = connection.scalars(
+            select(embeddings.c.image_hash).where(embeddings.c.backbone_key == backbone_key, ~or_(*whole)).distinct()
+        ).all()
+        for start in range(0, len(hashes), _CHUNK):
+            connection.execute(
+                delete(embeddings).where(
+                    embeddings.c.backbone_key == backbone_key,
+                    embeddings.c.image_hash.in_(hashes[start : start + _CHUNK]),
+                )
+            )
+    return len(hashes)
 
 
 def embedded_hashes(db: Database, function_id: str, backbone_key: str) -> set[str]:

@@ -18,7 +18,7 @@ from detector.storage.known_labels import (
     stored_spelling,
     without_controls,
 )
-from detector.storage.label_names import is_blank, label_key, looks
+from detector.storage.label_names import is_blank, is_taken_by_verdict, label_key, looks
 from detector.storage.leavings import note_leavings
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
@@ -92,7 +92,13 @@ def clean_name(name: str, noun: str) -> str:
 
 def clean_label_name(name: str) -> str:
     """``name`` as a new label is stored under it: `clean_name`, and accents in one form (NFC). Raises InvalidInput."""
-    return clean_name(stored_spelling(name), "label")
+    name = clean_name(stored_spelling(name), "label")
+    if is_taken_by_verdict(name):
+        raise InvalidInput(
+            f"No label can be called {name!r}: it is what a function says where it is not sure of any. Give the label "
+            "another name."
+        )
+    return name
 
 
 def create_function(
@@ -507,7 +513,7 @@ def _same_name(first: str, second: str) -> str:
         return f"The label {first!r} is there twice."
     return (
         f"{first!r} and {second!r} are one name: neither upper and lower case nor the way in which an accented letter "
-        "is stored makes two of it."
+        "is stored nor a second space nor a character without ink makes two of it."
     )
 
 

@@ -178,7 +178,8 @@ def batch_counts(db: Database, batch_id: str) -> ImportCounts:
         ).one_or_none()
     if batch is not None and batch.state == "done":
         # What was imported stays imported, whatever was deleted, or taken over by a later import, since.
-        return ImportCounts(max(batch.total - sum(others.values()), 0), **others)
+        # A batch of posts grows without a total.
+        return ImportCounts(max(batch.total - sum(others.values()), imported or 0), **others)
     return ImportCounts(imported or 0, **others)
 
 

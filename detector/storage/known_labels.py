@@ -7,13 +7,18 @@ from unicodedata import category, normalize
 
 from sqlalchemy import Connection, select
 
-from detector.storage.label_names import label_key
+from detector.storage.label_names import TURNING, label_key
 from detector.storage.schema import functions, labels
 
 
 def without_controls(name: str) -> str:
-    """``name`` trimmed, control characters, and halves of characters that no database stores, as spaces."""
-    return "".join(" " if category(character) in ("Cc", "Cs") else character for character in name).strip()
+    """``name`` trimmed, control characters, and halves of characters that no database stores, as spaces.
+
+    What turns the direction of reading round is left out.
+    """
+    return "".join(
+        " " if category(character) in ("Cc", "Cs") else character for character in name if character not in TURNING
+    ).strip()
 
 
 def stored_spelling(name: str) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
 from detector.errors import InvalidInput
 
+#: What is said where no label is sure enough. No label's name: nobody could tell the two apart.
+CANT_TELL = "can't tell"
 #: Characters without ink that are neither space nor of the kind "format".
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+#: They turn round in which direction all that follows is read, in a sentence around a name too. No name needs them:
+#: letters of right-to-left scripts know their direction.
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 #: They join emoji and shape letters: two names that differ by them may look different.
 _JOINERS = "\u200c\u200d"
 
@@ -36,6 +42,15 @@ def label_key(name: str) -> str:
     return unicodedata.normalize("NFC", looks(name).casefold())
 
 
+def is_taken_by_verdict(name: str) -> bool:
+    """Whether a label of this name would read like the verdict "can't tell", with whichever apostrophe."""
+    return label_key(name).replace("\u2019", "'") == CANT_TELL
+
+
+#: The comma of keyboards for Latin, Arabic, Chinese and Japanese, the full-width one, and the one between small words.
+_COMMAS = re.compile("[,\u060c\uff0c\u3001\ufe50\uff64]")
+
+
 def typed_labels(text: str) -> list[str]:
     """The labels that a person types with commas between them; none where there is nothing: folders may name them.
 
@@ -44,7 +59,7 @@ def typed_labels(text: str) -> list[str]:
     InvalidInput
         Just one: there would be nothing to tell it from.
     """
-    names = [part.strip() for part in text.split(",") if not is_blank(part)]
+    names = [part.strip() for part in _COMMAS.split(text) if not is_blank(part)]
     if len(names) == 1:
         raise InvalidInput(
             f"{names[0]!r} is the only label, and there is nothing to tell it from. Give at least two, separated by "

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from detector.errors import DetectorError, StorageDamaged, StorageFull, StorageTrouble, StorageUnavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What a disk, a network drive or the system's own limits say; nothing of it is about the content of a file.
@@ -64,6 +72,29 @@ def may_pass(error: BaseException) -> DetectorError | None:
     """As `storage_trouble`, but None too where waiting does not help, as with a damaged database."""
     found = storage_trouble(error)
     return found if isinstance(found, StorageTrouble) and found.passes else None
+
+
+def once_more(act: Callable[[], T], pauses: Sequence[float]) -> T:
+    """Do something that may be done twice, again after each pause where the machine could not.
+
+    Raises what the last time raised; at once where waiting does not help, and on a full disk: room does not come in a
+    moment.
+
+    Parameters
+    ----------
+    pauses : sequence of float
+        In seconds.
+    """
+    for pause in pauses:
+        try:
+            return act()
+        except Exception as error:
+            trouble = may_pass(error)
+            if trouble is None or isinstance(trouble, StorageFull):
+                raise
+            log.info("once more in %.2f s: %s", pause, error)
+        time.sleep(pause)
+    return act()
 
 
 def _of_one(error: BaseException) -> StorageTrouble | None:

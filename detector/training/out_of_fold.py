@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from detector.errors import ModelFileInvalid
 from detector.training.calibration import Floats, Ints
 
 
@@ -59,7 +61,13 @@ class OutOfFold:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> OutOfFold:
-        """The inverse of ``to_bytes``."""
-        arrays = load(data)
-        hashes = [bytes(name).hex() for name in arrays["hashes"]]
-        return cls(hashes, arrays["probabilities"], arrays["labels"], arrays["groups"])
+        """The inverse of ``to_bytes``. Raises ModelFileInvalid."""
+        try:
+            arrays = load(data)
+            hashes = [bytes(name).hex() for name in arrays["hashes"]]
+            found = cls(hashes, arrays["probabilities"], arrays["labels"], arrays["groups"])
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ModelFileInvalid(f"The out-of-fold file of a model cannot be read ({error}).") from error
+        if not len(hashes) == len(found.probabilities) == len(found.labels) == len(found.groups):
+            raise ModelFileInvalid("The out-of-fold file of a model does not hold together.")
+        return found

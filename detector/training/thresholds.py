@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 
 from detector.errors import InvalidInput
 from detector.formatting import limit
+from detector.storage.label_names import CANT_TELL as CANT_TELL
 from detector.training.calibration import Floats, Ints
-
-#: What is said where no label is sure enough.
-CANT_TELL = "can't tell"
 
 #: What is said of a function that has no other answer yet.
 ONLY_CANT_TELL = 'So far it can only answer "can\'t tell"'

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 import anyio
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detector.settings import Settings
+from detector.web.request_heads import announced_length
 from detector.web.strangers import upload_session
 
 #: Files that arrive at the same time; a browser sends six. Further ones wait, unread.
@@ -55,12 +57,13 @@ class DroppedFiles:
             await self._app(scope, receive, send)
             return
         largest = self._file_bytes() + _AROUND_BYTES
-        announced = _announced(scope)
+        announced = announced_length(Headers(scope=scope))
         if (announced or 0) > largest:
-            await _refuse(413, _too_large(largest))(scope, receive, send)
+            await PlainTextResponse(_too_large(largest), 413)(scope, receive, send)
             return
         if self._waiting >= WAITING:
-            await _refuse(503, f"{WAITING} files are waiting to be taken. Send it again later.")(scope, receive, send)
+            busy = f"{WAITING} files are waiting to be taken. Send it again later."
+            await PlainTextResponse(busy, 503)(scope, receive, send)
             return
         self._waiting += 1
         try:
@@ -74,7 +77,7 @@ class DroppedFiles:
                 arrival.reserve(announced)
             await self._app(scope, arrival, send)
         except HTTPException as refused:
-            await _refuse(refused.status_code, refused.detail)(scope, receive, send)
+            await PlainTextResponse(refused.detail, refused.status_code)(scope, receive, send)
         finally:
             self._arriving -= arrival.reserved
             self._places.release()
@@ -124,14 +127,5 @@ class _Arrival:
         return message
 
 
-def _announced(scope: Scope) -> int | None:
-    said = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    return int(said) if said.isdigit() and len(said) < 20 else None
-
-
 def _too_large(limit: int) -> str:
     return f"The file is too large: at most {limit / 1e6:,.0f} MB are taken here. Make it smaller, or use a ZIP."
-
-
-def _refuse(status: int, sentence: str) -> PlainTextResponse:
-    return PlainTextResponse(sentence, status)

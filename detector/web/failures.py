@@ -16,6 +16,7 @@ from detector.errors import (
     DetectorError,
     ImageError,
     InvalidInput,
+    MadeAgain,
     NoModel,
     NotFound,
     NotTrainable,
@@ -37,6 +38,7 @@ _STATUS: dict[type[DetectorError], int] = {
     NotTrainable: 409,
     Busy: 429,
     BackboneUnavailable: 503,
+    MadeAgain: 503,
     StorageFull: 507,
     StorageTrouble: 503,
 }

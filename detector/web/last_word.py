@@ -11,7 +11,10 @@ from __future__ import annotations
 import time
 
 import anyio
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from detector.web.request_heads import announced_length
 
 #: How long is listened at most, and how long to silence; both as nginx has them.
 LINGER_SECONDS = 30.0
@@ -28,18 +31,17 @@ class LastWord:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and any(
-            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-            for name, value in scope["headers"]
-        ):
-            exchange = _Exchange(receive, send)
-            receive, send = exchange.receive, exchange.send
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if announced_length(headers) != 0:
+                exchange = _Exchange(receive, send, "expect" in headers)
+                receive, send = exchange.receive, exchange.send
         await self._app(scope, receive, send)
 
 
 class _Exchange:
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
+    def __init__(self, receive: Receive, send: Send, expects: bool) -> None:
+        self._receive, self._send, self._expects = receive, send, expects
         self._unread, self._lingers = True, False
 
     async def receive(self) -> Message:
@@ -50,7 +52,9 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and self._unread:
-            await self._take_what_is_here()
+            # Whoever waits for "100 Continue" has sent nothing yet, and asking for the body would tell them to.
+            if not self._expects:
+                await self._take_what_is_here()
             if self._unread:
                 self._lingers = True
                 kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() != b"connection"]

@@ -1,4 +1,4 @@
-"""The head of a request has a largest size, as in every other web server."""
+"""The head of a request: its largest size, as in every other web server, and what it says of the body."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from starlette.datastructures import Headers
 MOST_BYTES = 64 * 1024
 
 _REFUSAL = b"The address and headers of this request are too large. Send less.\n"
+
+
+def announced_length(headers: Headers) -> int | None:
+    """What a request says of its body's length: 0 where it has none, None where it does not say."""
+    if "transfer-encoding" in headers:
+        return None
+    length = headers.get("content-length", "0")
+    # No number of 20 digits is one of bytes.
+    return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else None
 
 
 def bound_heads() -> None:
@@ -58,11 +67,3 @@ def _response() -> bytes:
         b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
         b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_REFUSAL), _REFUSAL)
     )
-
-
-def announced_length(headers: Headers) -> int | None:
-    """What a request says of its body's length: 0 where it has none, None where it does not say."""
-    if "transfer-encoding" in headers:
-        return None
-    length = headers.get("content-length", "0")
-    return int(length) if length.isascii() and length.isdecimal() else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import anyio
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -40,14 +41,6 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _USED = "This upload address was used already. Reload the page and choose the file again."
 
 
-class _Refused(Exception):
-    """An upload that is not taken, or not to its end; the sentence is for the person who waits for it."""
-
-    def __init__(self, status: int, sentence: str, retry_seconds: int | None = None) -> None:
-        super().__init__(sentence)
-        self.status, self.retry_seconds = status, retry_seconds
-
-
 @dataclass(eq=False)
 class _Running:
     announced: int
@@ -68,10 +61,12 @@ class _Room:
         self._running: set[_Running] = set()
 
     def enter(self, announced: int) -> _Running:
-        """A place for an upload that says how large it is, or 0. Raises _Refused."""
+        """A place for an upload that says how large it is, or 0. Raises HTTPException."""
         if len(self._running) >= self._places:
-            raise _Refused(
-                429, f"{self._places} uploads are running already. Choose the file again when one is done.", 30
+            raise HTTPException(
+                429,
+                f"{self._places} uploads are running already. Choose the file again when one is done.",
+                {"Retry-After": "30"},
             )
         self._require(announced)
         running = _Running(announced)
@@ -82,7 +77,7 @@ class _Room:
         self._running.discard(running)
 
     def require_next(self, running: _Running, size: int) -> None:
-        """Raises _Refused where the next bytes of an upload of unknown length would take what is to be left free."""
+        """Raises HTTPException where the next bytes of an upload of unknown length would take what is to stay free."""
         if running.received + size > running.announced:
             self._require(size, running)
 
@@ -103,11 +98,13 @@ def upload_routes(ws: Workspace) -> list[Route]:
     async def upload(request: Request) -> Response:
         name = upload_name(ws.db, request.path_params["token"])
         if name is None:
-            return _answer(_Refused(403, "This upload address has expired. Reload the page and choose the file again."))
+            return _answer(
+                HTTPException(403, "This upload address has expired. Reload the page and choose the file again.")
+            )
         function_id = function_of_upload(name)
         if function_id and await anyio.to_thread.run_sync(find_live, ws.db, function_id) is None:
             return _answer(
-                _Refused(404, "The function that this upload was meant for was deleted. Choose another one first.")
+                HTTPException(404, "The function that this upload was meant for was deleted. Choose another one first.")
             )
         limit = ws.settings.max_zip_bytes
         announced = announced_length(request.headers) or 0
@@ -119,17 +116,17 @@ def upload_routes(ws: Workspace) -> list[Route]:
                 return JSONResponse({"bytes": await receive(request, name, limit, running)})
             finally:
                 room.leave(running)
-        except _Refused as refused:
+        except HTTPException as refused:
             return _answer(refused)
         except ClientDisconnect:
-            return _answer(_Refused(400, "The upload was cut off. Choose the file again."))
+            return _answer(HTTPException(400, "The upload was cut off. Choose the file again."))
         except OSError as error:
             if error.errno in _NO_ROOM:
                 return _answer(_no_room(0, announced))
             trouble = storage_trouble(error)
             if trouble is None:
                 raise
-            return _answer(_Refused(status_of(trouble), said_over_the_network(trouble)))
+            return _answer(HTTPException(status_of(trouble), said_over_the_network(trouble)))
 
     async def receive(request: Request, name: str, limit: int, running: _Running) -> int:
         final, partial = ws.spool / f"{name}.zip", ws.spool / f"{name}.part"
@@ -137,10 +134,10 @@ def upload_routes(ws: Workspace) -> list[Route]:
             # The token is good for one upload; a second one, or two at once, fails here.
             file = await anyio.to_thread.run_sync(begin_part, partial)
         except FileExistsError:
-            raise _Refused(409, _USED) from None
+            raise HTTPException(409, _USED) from None
         try:
             if final.exists():
-                raise _Refused(409, _USED)
+                raise HTTPException(409, _USED)
             pending = bytearray()
             async for piece in _lively(request, ws.settings.upload_stall_seconds):
                 if running.received + len(pending) + len(piece) > limit:
@@ -176,7 +173,7 @@ async def _lively(request: Request, stall_seconds: float) -> AsyncIterator[bytes
 
     Raises
     ------
-    _Refused, ClientDisconnect
+    HTTPException, ClientDisconnect
     """
     waited, arrived, more = 0.0, 0, True
     while more:
@@ -191,7 +188,7 @@ async def _lively(request: Request, stall_seconds: float) -> AsyncIterator[bytes
         waited, arrived = waited + time.monotonic() - start, arrived + len(piece)
         if stall_seconds and waited >= stall_seconds:
             if more and arrived < LEAST_SPEED * stall_seconds:
-                raise _Refused(
+                raise HTTPException(
                     408,
                     f"The upload was ended because less than {LEAST_SPEED / 1e3:.0f} kB a second came for "
                     f"{stall_seconds:,.0f} s. Check the connection and choose the file again.",
@@ -208,18 +205,17 @@ def _write_all(file: BinaryIO, data: bytearray) -> None:
             done += file.write(left[done:])
 
 
-def _too_large(limit: int) -> _Refused:
-    return _Refused(413, f"The file is larger than {limit / 1e9:,.1f} GB. Split it, or raise DETECTOR_MAX_ZIP_GB.")
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"The file is larger than {limit / 1e9:,.1f} GB. Split it, or raise DETECTOR_MAX_ZIP_GB.")
 
 
-def _no_room(free: int, size: int) -> _Refused:
-    return _Refused(
+def _no_room(free: int, size: int) -> HTTPException:
+    return HTTPException(
         507,
         f"The server's disk has room for {file_size(free)} more, and the upload "
         f"{f'has {file_size(size)}' if size else 'needs more'}. Make room there, or choose a smaller file.",
     )
 
 
-def _answer(refused: _Refused) -> Response:
-    headers = {"Retry-After": str(refused.retry_seconds)} if refused.retry_seconds else None
-    return JSONResponse({"message": str(refused)}, refused.status, headers)
+def _answer(refused: HTTPException) -> Response:
+    return JSONResponse({"message": refused.detail}, refused.status_code, refused.headers)

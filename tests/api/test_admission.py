@@ -172,7 +172,8 @@ def test_thirty_large_invokes_at_once_take_no_more_memory_than_is_set_aside(
                 assert int(headers["retry-after"]) > 0
                 assert "DETECTOR_BODIES_MB" in said["message"]
         assert watch.grown < BUDGET_MB + CONSTANT_MB, (path, kind)
-        assert watch.kept < CONSTANT_MB, (path, kind)
+        # After the last answer, not before it.
+        _until(lambda: watch.kept < CONSTANT_MB)
     assert caller.post(f"{trained}/invoke", files={"data": picture}).status_code == 200
     _require_whole(server, caller, trained)
 
@@ -246,8 +247,12 @@ def test_who_goes_away_gives_their_share_back_at_once(server: Server, caller: Ca
     def other() -> int:
         return _send(server, caller, f"{trained}/invoke", "image/png", b"\0" * 50_000_000, False)[0]
 
-    with _open(server, head + "x"):
-        _until(lambda: other() == 429)
+    def is_in_the_way() -> bool:
+        # Opened anew for each try: on a busy machine its time to arrive may be over before it was asked.
+        with _open(server, head + "x"):
+            return other() == 429
+
+    _until(is_in_the_way)
     # Long before the time is over in which the body should have come.
     _until(lambda: other() == 400, REQUEST_SECONDS / 2)
 
@@ -279,22 +284,31 @@ def test_a_stranger_is_refused_before_their_body_is_read(
 
 
 @pytest.mark.parametrize(
-    ("path", "length"), [("/connect/token", 50_000), ("/v1/functions", 300_000), ("{function}/invoke", 600_000_000)]
+    ("path", "length"),
+    [
+        ("/connect/token", 50_000),
+        ("/v1/functions", 300_000),
+        ("{function}/invoke", 600_000_000),
+        ("{function}/invoke", 3_000_000_000),
+        ("{function}/invoke", 10**18 - 1),
+    ],
 )
 def test_what_is_announced_too_large_is_refused_before_it_comes(
     server: Server, caller: Caller, trained: str, path: str, length: int
 ) -> None:
+    """Nor is room made for it: a length that lies took so much memory, and one of 18 digits ended in an error 500."""
     head = _head(
         caller, "POST", path.format(function=trained), "Content-Type: application/x-www-form-urlencoded",
         f"Content-Length: {length}",
     )  # fmt: skip
-    with _open(server, head) as connection:
+    with _Watch(server) as watch, _open(server, head) as connection:
         connection.settimeout(REQUEST_SECONDS / 2)
         status, headers, said = _answer(connection)
-        assert status in (400, 413)
+        assert status in (400, 413), said
         assert "too large" in said["message"]
         # Whoever sends on is listened to for a while, and then no more.
         assert headers["connection"] == "close"
+    assert watch.grown < CONSTANT_MB
 
 
 def test_a_refused_small_request_keeps_its_connection(server: Server) -> None:
@@ -321,6 +335,20 @@ def test_shares_are_counted_and_one_that_is_alone_may_be_larger() -> None:
     first.release()
     second.release()
     assert memory.out == 0
+
+
+def test_many_small_shares_at_once_count_as_a_large_one_once_all_are_back() -> None:
+    """Kind: memory is given back by what was held together; ten bodies of 20 MB left 230 MB with the server."""
+    memory = BodyMemory(10**9)
+    shares = [memory.share() for _ in range(10)]
+    for share in shares:
+        share.hold(20_000_000)
+    assert not memory.was_large(30_000_000)
+    for share in shares:
+        share.release()
+    assert not memory.was_large(300_000_000)
+    assert memory.was_large(200_000_000)
+    assert not memory.was_large(200_000_000)
 
 
 def test_work_that_nobody_waits_for_keeps_its_share_until_it_ends() -> None:

@@ -102,7 +102,8 @@ class Dashboard:
         self.settled()
 
     def type_number(self, widget: str, number: int) -> None:
-        field = self.page.get_by_label(widget)
+        # By its role: the question mark beside a field has its name, too.
+        field = self.page.get_by_role("spinbutton", name=widget)
         field.fill(str(number))
         field.press("Enter")
         self.settled()

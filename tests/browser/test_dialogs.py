@@ -12,6 +12,7 @@ from detector.jobs import EVALUATE
 from detector.storage import functions, jobs
 from tests.browser.conftest import Server
 from tests.browser.dashboard import Dashboard
+from tests.factories import add_images, images
 
 pytestmark = pytest.mark.browser
 
@@ -38,3 +39,41 @@ def test_what_is_typed_into_a_dialog_outlives_the_end_of_a_job(dashboard: Dashbo
     jobs.enqueue(db, first.id, EVALUATE, {"another": True}, delay=3600)
     # The page is drawn anew again: nobody touches it.
     dashboard.sees("Renamed elsewhere")
+
+
+def test_a_dialog_from_a_menu_stands_alone_and_goes_with_one_escape(dashboard: Dashboard, server: Server) -> None:
+    """Kind: the menu stayed open over the page, beside the dialog of one of its lines, and took the first Escape.
+
+    Brothers: each line of a function's menu, and Review's menu of what can be done with samples.
+    """
+    db, page = server.workspace.db, dashboard.page
+    function = functions.get_function(db, dashboard.create_function("First"))
+    add_images(server.workspace, function, images(2))
+    dialog, menu = page.locator('section[role="dialog"]'), page.get_by_test_id("stPopoverBody")
+    dashboard.open("Functions")
+    for line, title in (
+        ("Rename", "Rename function"),
+        ("Change backbone", "Change the backbone"),
+        ("Delete", "Delete function"),
+    ):
+        dashboard.press("More")
+        dashboard.press(line)
+        expect(dialog).to_contain_text(title)
+        expect(menu).to_have_count(0)
+        if line == "Change backbone":
+            # There is no model yet that could answer.
+            expect(dialog).to_contain_text("All 4 images are looked at again")
+            expect(dialog).not_to_contain_text("live model")
+        dashboard.settled()
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+    dashboard.visit("review")
+    dashboard.press("Select all 4 that match")
+    bar = page.locator(".st-key-review-actions")
+    bar.get_by_role("button", name="More").click()
+    dashboard.press("Remove source")
+    expect(dialog).to_contain_text("Are you sure?")
+    expect(menu).to_have_count(0)
+    dashboard.settled()
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)

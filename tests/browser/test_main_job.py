@@ -93,6 +93,8 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     more[0] = Path(shutil.copy(more[0], tmp_path / "Größe.jfif"))
     dashboard.give_files(*more)
     dashboard.sees("Download as CSV")
+    # The table's own, unguarded one of the same name is not offered.
+    assert dashboard.main.get_by_role("button", name="Download as CSV").count() == 1
     table = dashboard.table_text()
     assert all(path.name in table for path in more)
     data = dashboard.download("Download as CSV").read_bytes()
@@ -103,6 +105,12 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     assert {path.name for path in more} <= {row["File"] for row in rows}
     assert {row["Says"] for row in rows} <= {"real", "synthetic", "can't tell"}
     assert all(float(row["real"]) + float(row["synthetic"]) == pytest.approx(1) for row in rows)
+    # The fold stays open while one tries limits, though its words change with each.
+    dashboard.unfold("At most 2 %")
+    for percent_tolerated in (10, 30):
+        dashboard.type_number("Tolerated share, in percent", percent_tolerated)
+        dashboard.sees(f"At most {percent_tolerated} % of the images")
+    assert dashboard.main.get_by_role("spinbutton").is_visible()
 
 
 def test_the_public_cifake_archive_imports_in_a_handful_of_clicks(

@@ -18,6 +18,7 @@ import pytest
 from detector.backbones.hub import REACHABILITY_DEADLINE
 from detector.operations.sample_function import SAMPLE_TOLERATED
 from tests.command_line import OFFLINE, Ran, run, silent_hub, start
+from tests.faulty_disk import small_disk
 from tests.made_folders import made_image, make_folder
 from tests.shared_data import require
 from tests.stored import number, outcome, query, row_counts
@@ -168,6 +169,18 @@ def test_export_to_a_zip_gives_the_files_in_label_folders(trained: Trained, tmp_
         assert archive.read("real/001.png") == (trained.folder / "real" / "001.png").read_bytes()
         folders = Counter(name.split("/")[0] for name in archive.namelist())
     assert folders == {"real": 14, "synthetic": 13, "samples.csv": 1}
+
+
+@pytest.mark.parametrize("name", ["all.zip", "all.csv"])
+def test_an_export_that_cannot_be_written_leaves_what_was_there(trained: Trained, tmp_path: Path, name: str) -> None:
+    """The kind: the disk gets full while something is exported. The export of yesterday was emptied by it."""
+    with small_disk(tmp_path, 1) as disk:
+        (disk.folder / name).write_bytes(b"of yesterday")
+        disk.fill(left=4096 if name == "all.zip" else 0)
+        refused = run(trained.data_dir, "export", trained.name, disk.folder / name, **disk.environment)
+        assert_failed_with_a_sentence(refused, "cannot be written (No space left on device)")
+        assert (disk.folder / name).read_bytes() == b"of yesterday"
+        assert not list(disk.folder.glob(".*"))
 
 
 def test_unknown_functions_and_backbones_are_named(trained: Trained, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def _import(ws: Workspace, function: Function, files: dict[str, bytes], plan: La
     return batch
 
 
-@pytest.mark.parametrize("label", ["x" * 5000, "y" * 121, "\N{GRINNING FACE}" * 200, "   "])
+@pytest.mark.parametrize("label", ["x" * 5000, "y" * 121, "\N{GRINNING FACE}" * 200, "   ", "can't tell"])
 @pytest.mark.parametrize("mode", ["folders", "table"])
 def test_a_label_that_cannot_be_used_costs_its_own_files_only(
     ws: Workspace, function: Function, label: str, mode: str

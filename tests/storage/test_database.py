@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
-from detector.errors import DatabaseTooNew
+from detector.errors import DatabaseTooNew, StorageUnavailable
+from detector.storage import database
 from detector.storage.database import SCHEMA_VERSION, Database, new_id
 from detector.storage.schema import labels, meta, metadata
 
@@ -103,3 +107,34 @@ def test_a_reader_sees_one_state_while_another_writes(tmp_path: Path) -> None:
         assert reader.scalar(text("SELECT count(*) FROM meta")) == before
     with db.read() as reader:
         assert reader.scalar(text("SELECT count(*) FROM meta")) == before + 1
+
+
+def test_who_waits_for_a_database_that_another_program_holds_does_not_wait_for_those_before_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kind: another program holds the database for minutes. Each writer waited its minute after the other, and a
+    request behind three of them was never answered."""
+    waiting, writers = 0.4, 20
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", waiting)
+    db = Database(f"sqlite:///{tmp_path / 'held.sqlite'}")
+    refused: list[str] = []
+
+    def write() -> None:
+        with pytest.raises(StorageUnavailable) as caught, db.write():
+            pass
+        refused.append(caught.value.why)
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "held.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        threads = [threading.Thread(target=write) for _ in range(writers)]
+        start = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.monotonic() - start
+    assert refused == ["database is locked"] * writers
+    assert took < waiting * writers / 2
+    with db.write():
+        pass
+    db.close()

@@ -50,6 +50,33 @@ def test_the_same_label_twice_is_refused(ws: Workspace, second: str) -> None:
     assert [label.name for label in functions.list_labels(ws.db, function.id)] == ["real", "synthetic"]
 
 
+@pytest.mark.parametrize("name", ["can't tell", "Can\u2019t  tell", "CAN'T TELL\u200b", "\u202ecan't tell"])
+def test_no_label_is_called_like_the_verdict_that_is_none(ws: Workspace, name: str) -> None:
+    """The kind: a name that means something else on the pages, where both were counted as one."""
+    function = empty_function(ws)
+    with pytest.raises(InvalidInput, match="No label can be called"):
+        empty_function(ws, "Test", ["real", name])
+    with pytest.raises(InvalidInput):
+        functions.create_label(ws.db, function.id, name)
+    with pytest.raises(InvalidInput):
+        functions.ensure_labels(ws.db, function.id, [name])
+    with pytest.raises(InvalidInput):
+        functions.rename_label(ws.db, label_ids(ws, function)["synthetic"], name)
+    assert [label.name for label in functions.list_labels(ws.db, function.id)] == ["real", "synthetic"]
+
+
+@pytest.mark.parametrize("turning", [*"\u202a\u202b\u202d\u202e\u2066\u2067\u2068"])
+def test_no_name_turns_the_sentence_around_it(ws: Workspace, turning: str) -> None:
+    """The kind: a character of a name that changes what stands after it. Letters of other scripts need none."""
+    function = empty_function(ws, f"{turning}Cats\u202c", [f"re{turning}al", "\u05d0\u05de\u05d9\u05ea\u05d9"])
+    assert functions.get_function(ws.db, function.id).name == "Cats"
+    assert list(label_ids(ws, function)) == ["real", "\u05d0\u05de\u05d9\u05ea\u05d9"]
+    functions.rename_function(ws.db, function.id, f"Dogs{turning}")
+    assert functions.get_function(ws.db, function.id).name == "Dogs"
+    with pytest.raises(InvalidInput):
+        functions.rename_function(ws.db, function.id, turning)
+
+
 def test_more_labels_than_are_possible_make_no_function(ws: Workspace) -> None:
     with pytest.raises(InvalidInput):
         empty_function(ws, "Test", [f"label {n}" for n in range(functions.MAX_LABELS + 1)])

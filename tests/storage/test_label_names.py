@@ -50,6 +50,9 @@ def test_typed_labels_are_none_or_at_least_two() -> None:
     """The kind: a function with one label has nothing to tell."""
     assert typed_labels(" real,synthetic , ,\u200b,") == ["real", "synthetic"]
     assert typed_labels(" , ") == []
+    # Commas of other keyboards are commas; a semicolon may be part of a name.
+    for comma in ",\u060c\uff0c\u3001\uff64":
+        assert typed_labels(f"real{comma} synthetic{comma}") == ["real", "synthetic"]
     for one in ("real", "real,", ", real ,,", "all of them"):
         with pytest.raises(InvalidInput, match="only label"):
             typed_labels(one)

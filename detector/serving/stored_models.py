@@ -1,0 +1,44 @@
+"""The files of a model, read back: what is missing or damaged is told apart from all other errors."""
+
+from __future__ import annotations
+
+from detector.errors import ModelFileInvalid, NotFound, StoredModelUnusable
+from detector.storage import models
+from detector.storage.models import ModelRow
+from detector.training.linear_model import LinearModel
+from detector.training.model_file import read_model
+from detector.training.out_of_fold import OutOfFold
+from detector.workspace import Workspace
+
+
+def stored_model(ws: Workspace, row: ModelRow) -> LinearModel:
+    """The model itself. Raises StoredModelUnusable."""
+    try:
+        return read_model(models.model_file(ws.blobs, row.id))
+    except NotFound as error:
+        raise StoredModelUnusable(row.version, "missing") from error
+    except ModelFileInvalid as error:
+        raise StoredModelUnusable(row.version, "damaged") from error
+
+
+def stored_out_of_fold(ws: Workspace, row: ModelRow) -> OutOfFold | None:
+    """Its out-of-fold probabilities; None where it was trained without folds. Raises StoredModelUnusable."""
+    if row.cross_validation is None:
+        return None
+    data = models.out_of_fold_file(ws.blobs, row.id)
+    if data is None:
+        raise StoredModelUnusable(row.version, "missing")
+    try:
+        return OutOfFold.from_bytes(data)
+    except ModelFileInvalid as error:
+        raise StoredModelUnusable(row.version, "damaged") from error
+
+
+def is_usable(ws: Workspace, row: ModelRow) -> bool:
+    """Whether both can be read."""
+    try:
+        stored_model(ws, row)
+        stored_out_of_fold(ws, row)
+    except StoredModelUnusable:
+        return False
+    return True

@@ -1,0 +1,45 @@
+"""The dashboard's pages run here, without a browser, on a data folder that a test has open as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from detector.workspace import Workspace
+from pages import _state
+from tests.app_server import CHECKOUT
+from tests.factories import workspace
+
+#: The first run of a page brings its libraries.
+PATIENCE = 90
+
+
+@contextmanager
+def opened_by_pages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A new data folder that the pages open, too."""
+    monkeypatch.setenv("DETECTOR_DATA_DIR", str(folder))
+    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
+    monkeypatch.setenv("DETECTOR_BACKBONE", "efficientnet-lite0")
+    # One that refuses at once: the Functions page asks which backbones can be had.
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    _state.workspace.clear()
+    opened = workspace(folder)
+    yield opened
+    opened.close()
+    _state.workspace.clear()
+
+
+def page(name: str, function_id: str | None = None, **query: str) -> AppTest:
+    """A page after its first run, such as ``metrics.py``, with the function and the rest that its address names."""
+    app = AppTest.from_file(str(CHECKOUT / "pages" / name), default_timeout=PATIENCE)
+    if function_id is not None:
+        app.query_params["function"] = function_id
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
