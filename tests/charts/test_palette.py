@@ -12,7 +12,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from detector.charts.palette import DISTINCT_LABELS, PAPER, Theme, label_ink, label_inks
 
-CONFIG = Path(__file__).resolve().parents[1] / ".streamlit" / "config.toml"
+CONFIG = Path(__file__).resolve().parents[2] / ".streamlit" / "config.toml"
 THEMES: tuple[Theme, ...] = ("light", "dark")
 MANY = ["real", "synthetic", *"abcde"]
 

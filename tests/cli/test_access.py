@@ -12,7 +12,7 @@ from detector.storage import keys
 from detector.web.password import PasswordHash
 from tests.factories import workspace
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def run(folder: Path, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
