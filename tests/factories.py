@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from detector.backbones import OFFLINE
+from detector.backbones import OFFLINE, hub
 from detector.imaging import inspect_image
 from detector.importing.batch import Incoming, import_items
 from detector.settings import Settings
@@ -115,3 +115,19 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
         for name, data in files.items():
             archive.writestr(name, data)
     return path
+
+
+def stored_batch(ws: Workspace, batch_id: str) -> imports.ImportBatch:
+    """The import of that id, of whichever function."""
+    [found] = [
+        batch
+        for line in functions.list_functions(ws.db)
+        for batch in imports.list_batches(ws.db, line.function.id)
+        if batch.id == batch_id
+    ]
+    return found
+
+
+def forget_whether_the_hub_answers() -> None:
+    """Make the next question for the model hub's reachability a question to the hub: answers are kept for a while."""
+    hub._answers.clear()

@@ -23,7 +23,7 @@ from detector.storage import imports, jobs
 from detector.storage.schema import images, samples, thumbnails
 from detector.worker import run_job
 from detector.workspace import Workspace
-from tests.factories import empty_function, make_image, write_zip
+from tests.factories import empty_function, make_image, stored_batch, write_zip
 from tests.faulty_disk import image_files, left_over
 
 FILES = {
@@ -66,8 +66,8 @@ def one(folder: Path, number: int) -> dict[str, object]:
         "calls": calls,
         "said": said,
         "job": jobs.get_job(ws.db, job_id).state,
-        "batch": imports.get_batch(ws.db, batch).state,
-        "total": imports.get_batch(ws.db, batch).total,
+        "batch": stored_batch(ws, batch).state,
+        "total": stored_batch(ws, batch).total,
         "counts": [counts.imported, counts.present, counts.conflict, counts.rejected],
         "rows without a file": sorted(hashes - image_files(blobs)),
         "files without a row": sorted(image_files(blobs) - hashes),

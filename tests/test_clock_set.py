@@ -67,7 +67,7 @@ def test_the_clock_goes_back_an_hour_under_a_server(tmp_path: Path, clock: Path)
         assert Gallery(ws, function_id).changed_since == 0, "labels of before the change of the clock count as newer"
 
         # And what is changed now is newer than the model, though the clock says otherwise.
-        ids = samples.matching_ids(ws.db, function_id, samples.SampleFilter())
+        ids = [sample.id for sample in samples.find_samples(ws.db, function_id, sort=samples.Sort.OLDEST)]
         wanted = f"{path}/samples/{ids[0]}/annotation"
         now_real = samples.get_samples(ws.db, ids[:1])[0].label_id
         label = next(item for item in caller.get(f"{path}/labels").json() if not item["id"].endswith(str(now_real)))

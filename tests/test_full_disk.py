@@ -22,7 +22,7 @@ from detector.storage.jobs import Job
 from detector.storage.schema import evaluations, images
 from detector.web.signing import upload_token
 from tests.api.server import SETTINGS, Caller, Server
-from tests.factories import empty_function, label_ids, make_image, png, write_zip
+from tests.factories import empty_function, label_ids, make_image, png, stored_batch, write_zip
 from tests.faulty_disk import Disk, image_files, left_over, small_disk
 
 MINUTE = 60
@@ -141,7 +141,7 @@ def test_an_import_waits_for_room_and_ends_by_itself_with_every_file(
     disk.make_room()
     _until(lambda: jobs.get_job(ws.db, job_id).state == "done", "the import does not go on", server)
     assert imports.batch_counts(ws.db, batch) == ImportCounts(imported=2 * PICTURES)
-    assert imports.get_batch(ws.db, batch).total == 2 * PICTURES
+    assert stored_batch(ws, batch).total == 2 * PICTURES
     _whole(server)
     assert list(ws.spool.iterdir()) == []
 
@@ -165,7 +165,7 @@ def test_labels_are_stored_or_refused_and_training_and_audit_wait_for_room(
     # An answer of 500 ends the connection.
     caller.headers["Connection"] = "close"
     path = f"/v1/functions/{function.id}"
-    ids = samples.matching_ids(ws.db, function.id, samples.SampleFilter())[:8]
+    ids = [sample.id for sample in samples.find_samples(ws.db, function.id, sort=samples.Sort.OLDEST, limit=8)]
     names = {label_id: name for name, label_id in label_ids(ws, function).items()}
     before = {sample.id: sample.label_id for sample in samples.get_samples(ws.db, ids)}
     disk.fill()

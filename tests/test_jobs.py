@@ -25,7 +25,16 @@ from detector.storage.schema import jobs as jobs_table
 from detector.system.priority import NICE
 from detector.worker import JobRunner, run_job, run_pending
 from detector.workspace import Workspace
-from tests.factories import empty_function, images, label_ids, labelled_function, make_image, workspace, write_zip
+from tests.factories import (
+    empty_function,
+    images,
+    label_ids,
+    labelled_function,
+    make_image,
+    stored_batch,
+    workspace,
+    write_zip,
+)
 
 PLAN = LabelPlan("folders", level=0)
 FILES = {f"{label}/{name}": data for name, data, label in images(3)}
@@ -78,7 +87,7 @@ def test_an_import_is_followed_by_a_build_and_takes_its_archive_away(ws: Workspa
     assert result is not None
     assert result.trained
     assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=6)
-    assert imports.get_batch(ws.db, batch_id).state == "done"
+    assert stored_batch(ws, batch_id).state == "done"
     assert not path.exists()
     states = {job.kind: job.state for job in jobs.list_jobs(ws.db, function.id, active=False)}
     assert states == {IMPORT: "done", BUILD: "done", EVALUATE: "queued"}
@@ -103,11 +112,11 @@ def test_twenty_label_changes_are_one_retraining(ws: Workspace) -> None:
     request_build(ws, function.id)
     run_pending(ws, function.id)
     ids = label_ids(ws, function)
-    for sample_id in samples.matching_ids(ws.db, function.id, samples.SampleFilter(annotated=ids["real"]))[:2]:
+    for sample in samples.find_samples(ws.db, function.id, samples.SampleFilter(annotated=ids["real"]), limit=2):
         for label in ("synthetic", "real") * 5:
-            annotating.annotate(ws.db, [sample_id], ids[label])
+            annotating.annotate(ws.db, [sample.id], ids[label])
             annotated(ws, function.id)
-    annotating.annotate(ws.db, [sample_id], ids["synthetic"])
+    annotating.annotate(ws.db, [sample.id], ids["synthetic"])
     annotated(ws, function.id)
     assert [job.kind for job in jobs.list_jobs(ws.db, function.id)].count(BUILD) == 1
     run_pending(ws, function.id)
@@ -129,7 +138,7 @@ def test_an_import_that_fails_says_why_and_its_archive_goes(ws: Workspace, funct
     job = _claim(ws, IMPORT)
     with pytest.raises(ArchiveError) as caught:
         run_job(ws, job)
-    ended, batch = jobs.get_job(ws.db, job.id), imports.get_batch(ws.db, batch_id)
+    ended, batch = jobs.get_job(ws.db, job.id), stored_batch(ws, batch_id)
     assert (ended.state, ended.message) == ("failed", str(caught.value))
     assert (batch.state, batch.note) == ("failed", str(caught.value))
     assert not path.exists()
@@ -185,7 +194,7 @@ def test_cancelling_a_running_import_closes_its_report(ws: Workspace, function: 
     with pytest.raises(JobCancelled):
         run_job(ws, job)
     assert jobs.get_job(ws.db, job.id).state == "cancelled"
-    assert imports.get_batch(ws.db, batch_id).state == "failed"
+    assert stored_batch(ws, batch_id).state == "failed"
     assert not path.exists()
 
 
@@ -235,7 +244,7 @@ def test_an_import_killed_at_its_very_end_does_not_become_a_failure(ws: Workspac
     _die(ws, job)
     jobs.requeue_orphans(ws.db)
     run_job(ws, _claim(ws, IMPORT))
-    assert imports.get_batch(ws.db, batch_id).state == "done"
+    assert stored_batch(ws, batch_id).state == "done"
     assert imports.batch_counts(ws.db, batch_id) == ImportCounts(imported=6)
     assert not path.exists()
 

@@ -51,12 +51,6 @@ def offline_mode() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def forget_reachability() -> None:
-    """Ask the hub again at the next call of `hub_reachable`."""
-    with _answers_lock:
-        _answers.clear()
-
-
 def _answers_in_time(endpoint: str, timeout: float) -> bool:
     outcome: list[bool] = []
 

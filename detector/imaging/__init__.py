@@ -3,10 +3,9 @@
 from detector.imaging.decode import DecodedImage, ImageFacts, ImageLimits, decode_image
 from detector.imaging.fingerprint import near_duplicate_groups, perceptual_hash, sha256_hex
 from detector.imaging.inspection import Inspected, inspect_image
-from detector.imaging.thumbnail import THUMBNAIL_MEDIA_TYPE, THUMBNAIL_SIDE, make_thumbnail
+from detector.imaging.thumbnail import THUMBNAIL_SIDE, make_thumbnail
 
 __all__ = [
-    "THUMBNAIL_MEDIA_TYPE",
     "THUMBNAIL_SIDE",
     "DecodedImage",
     "ImageFacts",

@@ -19,7 +19,6 @@ _APPLICATIONS = range(0xE0, 0xF0)
 _LOSSLESS_JPEG_LS = 0xF7
 _FRAMES = {*range(0xC0, 0xD0), _LOSSLESS_JPEG_LS} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-_ALONE = {0x01, *range(0xD0, 0xD9)}
 # Inside a scan, zeros behind 0xFF and restart marks belong to the data, and any number of 0xFF may lead a mark.
 _NEXT_MARK = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 

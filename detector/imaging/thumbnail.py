@@ -7,7 +7,6 @@ import io
 from PIL import Image, WebPImagePlugin
 
 THUMBNAIL_SIDE = 256
-THUMBNAIL_MEDIA_TYPE = "image/webp"
 _QUALITY = 80
 # 0 is the fastest of WebP's seven efforts: three times as many a second as the default, for files a tenth larger.
 _METHOD = 0

@@ -1,7 +1,7 @@
 """From a folder, a ZIP or dropped files to (bytes, label, source), before anything is decoded or stored."""
 
-from detector.importing.entries import Entry, FolderSource, Source, UploadSource, ZipLimits, ZipSource
-from detector.importing.guessing import LevelPreview, folder_levels, suggest_plan
+from detector.importing.entries import Entry, FolderSource, Source, ZipLimits, ZipSource
+from detector.importing.guessing import LevelPreview, folder_levels
 from detector.importing.labelling import (
     Assignment,
     Chosen,
@@ -20,11 +20,9 @@ __all__ = [
     "LabelQuota",
     "LevelPreview",
     "Source",
-    "UploadSource",
     "ZipLimits",
     "ZipSource",
     "assign",
     "choose",
     "folder_levels",
-    "suggest_plan",
 ]

@@ -117,31 +117,6 @@ def _numbered(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(numbered, key=lambda entry: entry.path)
 
 
-class UploadSource(_Closing):
-    """Files that are in memory already.
-
-    Parameters
-    ----------
-    files : list of (name, bytes)
-        Names may hold folders.
-    """
-
-    def __init__(self, files: list[tuple[str, bytes]]) -> None:
-        self._files = files
-        self.passed_over: list[str] = []
-
-    def entries(self) -> list[Entry]:
-        """All files, sorted by path."""
-        self.passed_over = []
-        found = []
-        for name, data in self._files:
-            if (clutter := clutter_in(name.replace("\\", "/"))) is not None:
-                self.passed_over.append(clutter)
-            else:
-                found.append(Entry(shown_path(name) or _UNNAMED, len(data), partial(bytes, data)))
-        return _numbered(found)
-
-
 class FolderSource(_Closing):
     """A folder on this machine, with everything below it.
 

@@ -102,11 +102,6 @@ def folder_levels(paths: Iterable[str], splits: Splits = "folders", mapped: Iter
     return previews
 
 
-def suggest_plan(paths: Iterable[str], known_labels: Sequence[str]) -> LabelPlan:
-    """The plan of `suggest`."""
-    return suggest(paths, known_labels).plan
-
-
 def suggest(paths: Iterable[str], known_labels: Sequence[str], splits: Splits = "ignore") -> Suggestion:
     """Guess how a person meant the folders.
 

@@ -30,53 +30,16 @@ class Call:
     status: int
 
 
-def record_call(
-    db: Database,
-    *,
-    key_id: str,
-    function_id: str,
-    path: str,
-    verdict: str | None,
-    milliseconds: float,
-    status: int,
-) -> None:
-    """Note one call. See `record_calls`.
-
-    Parameters
-    ----------
-    function_id : str
-        Without prefix; empty where the call concerns none.
-    path : str
-        Method and path, such as ``"POST /v1/functions/function_ab12/invoke"``, without the query.
-    verdict : str, optional
-        The label that an invoke answered with.
-    milliseconds : float
-        From the request's arrival to its answer.
-    status : int
-        HTTP status of the answer.
-    """
-    record_calls(
-        db,
-        [
-            {
-                "key_id": key_id,
-                "function_id": function_id,
-                "path": path,
-                "verdict": verdict,
-                "milliseconds": milliseconds,
-                "status": status,
-            }
-        ],
-    )
-
-
 def record_calls(db: Database, calls: Sequence[Mapping[str, Any]]) -> None:
     """Note calls, oldest first, and drop what is older than the latest `KEPT_CALLS`.
 
     Parameters
     ----------
     calls : sequence of mapping
-        The arguments of `record_call`, and ``at`` in seconds since the epoch where it was not now.
+        ``key_id``; ``function_id``, without prefix and empty where the call concerns none; ``path``, method and path
+        such as ``"POST /v1/functions/function_ab12/invoke"``, without the query; ``verdict``, the label that an invoke
+        answered with, or None; ``milliseconds`` from the request's arrival to its answer; the answer's HTTP ``status``;
+        and ``at`` in seconds since the epoch where it was not now.
     """
     if not calls:
         return

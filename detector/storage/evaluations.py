@@ -83,17 +83,6 @@ def count_flipped(db: Database, model_id: str) -> int:
         return connection.scalar(statement) or 0
 
 
-def flips(db: Database, model_id: str) -> list[Flip]:
-    """All flips of a model, ordered by change and sample."""
-    statement = (
-        select(sample_flips.c.stress, sample_flips.c.sample_id, sample_flips.c.label_id)
-        .where(sample_flips.c.model_id == model_id)
-        .order_by(sample_flips.c.stress, sample_flips.c.sample_id)
-    )
-    with db.read() as connection:
-        return [Flip(**row._mapping) for row in connection.execute(statement)]
-
-
 def flips_of(db: Database, model_id: str, sample_id: str) -> list[Flip]:
     """The flips of one sample under a model."""
     statement = select(sample_flips.c.stress, sample_flips.c.sample_id, sample_flips.c.label_id).where(

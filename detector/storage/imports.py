@@ -141,15 +141,6 @@ def forget_rejected(db: Database, batch_id: str) -> None:
         )
 
 
-def get_batch(db: Database, batch_id: str) -> ImportBatch:
-    """The batch of that id. Raises NotFound."""
-    with db.read() as connection:
-        row = connection.execute(_SELECT_BATCH.where(import_batches.c.id == batch_id)).one_or_none()
-    if row is None:
-        raise NotFound("import", batch_id)
-    return ImportBatch(**row._mapping)
-
-
 def list_batches(db: Database, function_id: str, limit: int = 20) -> list[ImportBatch]:
     """The latest batches of a function, newest first."""
     with db.read() as connection:

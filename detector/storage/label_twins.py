@@ -15,20 +15,15 @@ from sqlalchemy import case, delete, func, insert, literal, select, update
 from detector.errors import InvalidInput, NotFound
 from detector.storage.annotating import MERGE, moment_of_change
 from detector.storage.database import Database, new_id
-from detector.storage.functions import Label, list_labels
+from detector.storage.functions import Label
 from detector.storage.label_names import label_key
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, jobs, labels, samples
 
 
-def twins(db: Database, function_id: str) -> list[tuple[Label, ...]]:
-    """The labels of a function that share a name with others of it; the groups, and each group, in order of making."""
-    return twins_among(list_labels(db, function_id))
-
-
 def twins_among(found: Iterable[Label]) -> list[tuple[Label, ...]]:
-    """As `twins`, of labels that were read already."""
+    """Those of a function's labels that share a name; the groups, and each group, in order of making."""
     groups: dict[str, list[Label]] = {}
     for label in found:
         groups.setdefault(label_key(label.name), []).append(label)

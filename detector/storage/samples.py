@@ -68,8 +68,6 @@ class SampleFilter:
     predicted, annotated : label id, "any" or "none"
     agrees : True where prediction and annotation agree, False where they differ
     source, external_id : exact values
-    batch : import batch id
-    text : part of the file name
     """
 
     predicted: str | None = None
@@ -77,8 +75,6 @@ class SampleFilter:
     agrees: bool | None = None
     source: str | None = None
     external_id: str | None = None
-    batch: str | None = None
-    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,12 +173,6 @@ def count_samples(db: Database, function_id: str, where: SampleFilter | None = N
     statement = _where(select(func.count()).select_from(samples), function_id, where or SampleFilter())
     with db.read() as connection:
         return connection.scalar(statement) or 0
-
-
-def matching_ids(db: Database, function_id: str, where: SampleFilter) -> list[str]:
-    """The ids of all samples that match, in import order."""
-    with db.read() as connection:
-        return list(connection.scalars(_where(select(samples.c.id), function_id, where).order_by(samples.c.sequence)))
 
 
 def count_by(db: Database, function_id: str) -> SampleCounts:
@@ -432,10 +422,6 @@ def _where(statement: Select[Any], function_id: str, where: SampleFilter) -> Sel
         conditions.append(samples.c.source == where.source)
     if where.external_id is not None:
         conditions.append(samples.c.external_id == where.external_id)
-    if where.batch is not None:
-        conditions.append(samples.c.import_batch_id == where.batch)
-    if where.text:
-        conditions.append(samples.c.file_name.icontains(where.text, autoescape=True))
     return statement.where(and_(*conditions))
 
 

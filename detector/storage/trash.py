@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, update
 
 from detector.storage.database import Database, now
 from detector.storage.revisions import next_revision
@@ -51,15 +51,3 @@ def empty_bin(db: Database, function_id: str) -> int:
         return connection.execute(
             delete(samples).where(samples.c.function_id == function_id, samples.c.deleted_at.is_not(None))
         ).rowcount
-
-
-def bin_ids(db: Database, function_id: str) -> list[str]:
-    """What lies in the bin of a function, in import order."""
-    with db.read() as connection:
-        return list(
-            connection.scalars(
-                select(samples.c.id)
-                .where(samples.c.function_id == function_id, samples.c.deleted_at.is_not(None))
-                .order_by(samples.c.sequence)
-            )
-        )

@@ -73,11 +73,6 @@ def read_model(data: bytes) -> LinearModel:
     return _read(data)[0]
 
 
-def read_extra(data: bytes) -> dict[str, Any]:
-    """What ``write_model`` was given beside the model. Raises like ``read_model``."""
-    return _read(data)[1]
-
-
 def _read(data: bytes) -> tuple[LinearModel, dict[str, Any]]:
     document, arrays = _parse(data)
     facts = document["facts"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,6 @@ class TrainedModel:
     out_of_fold: Floats | None
     seconds: float
     note: str
-    fold_of_sample: Ints | None = field(default=None)
 
 
 def train(data: TrainingData, settings: SweepSettings | None = None, progress: Progress | None = None) -> TrainedModel:
@@ -136,7 +135,7 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     folds = make_folds(y, groups, settings.folds, settings.seed)
 
     rows: list[SweepRow] = []
-    validation, out_of_fold, fold_of_sample, prepared, temperature = None, None, None, None, 1.0
+    validation, out_of_fold, prepared, temperature = None, None, None, 1.0
     if folds is None:
         chosen, prepared = _default(options, views)
         notes.append(_not_validated(y, groups, names))
@@ -148,8 +147,6 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         validation = cross_validation_metrics(prob, y, names, int(folds.max()) + 1, temperature, groups)
         out_of_fold = np.full((len(labels), k), np.nan)
         out_of_fold[order] = prob
-        fold_of_sample = np.full(len(labels), -1, dtype=np.int64)
-        fold_of_sample[order] = folds
     fold_count = validation.folds if validation else 0
     total = options.settings_count * fold_count + 1
     if progress is not None:
@@ -192,7 +189,7 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         "seed": settings.seed,
     }
     seconds = time.perf_counter() - started
-    return TrainedModel(model, hyperparameters, rows, validation, out_of_fold, seconds, " ".join(notes), fold_of_sample)
+    return TrainedModel(model, hyperparameters, rows, validation, out_of_fold, seconds, " ".join(notes))
 
 
 def _check(data: TrainingData, settings: SweepSettings) -> None:

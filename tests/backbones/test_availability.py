@@ -18,6 +18,7 @@ from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, get_spec
 from detector.errors import BackboneUnavailable, InvalidInput
 from detector.settings import Settings
 from tests.backbones.small_clip import SmallClip, make_small_clip
+from tests.factories import forget_whether_the_hub_answers
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +26,9 @@ def _fresh_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     # An empty cache and a closed port stand for a machine that never had a network, wherever the tests run.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{unused_port()}")
-    hub.forget_reachability()
+    forget_whether_the_hub_answers()
     yield
-    hub.forget_reachability()
+    forget_whether_the_hub_answers()
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_auto_without_a_network_settles_on_the_offline_backbone_within_one_deadl
         start = time.monotonic()
         assert not hub.hub_reachable(endpoint=address)
         one = time.monotonic() - start
-    hub.forget_reachability()
+    forget_whether_the_hub_answers()
     with silent_hub() as address:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         start = time.monotonic()

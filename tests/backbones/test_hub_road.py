@@ -19,7 +19,6 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_model
 
-from detector.backbones import hub as hub_module
 from detector.backbones.availability import fetch_weights, get_backbone, resolve
 from detector.backbones.download import WAITS, HubFile, fetch
 from detector.backbones.hub import cached_weights
@@ -35,6 +34,7 @@ from detector.worker import run_pending
 from detector.workspace import Workspace
 from tests.backbones.small_clip import make_small_clip
 from tests.command_line import CHECKOUT, environment, run
+from tests.factories import forget_whether_the_hub_answers
 from tests.hub_server import Hub, hub_server, sha256
 from tests.made_folders import make_folder
 
@@ -66,7 +66,7 @@ def hub(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         served.add(REPO, {NAME: weights})
         point_client_at(served, tmp_path, monkeypatch)
         yield served
-    hub_module.forget_reachability()
+    forget_whether_the_hub_answers()
 
 
 def point_client_at(served: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def point_client_at(served: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(f"{CLIENT}.HF_HUB_DOWNLOAD_TIMEOUT", 1)
     monkeypatch.setattr("detector.backbones.download.WAITS", (0.1,) * 4)
     monkeypatch.setattr(f"{CLIENT}.HF_HUB_ETAG_TIMEOUT", 1)
-    hub_module.forget_reachability()
+    forget_whether_the_hub_answers()
 
 
 class Heard:
@@ -136,7 +136,7 @@ def test_weights_come_from_the_hub_once_and_then_work_without_it(
     assert hub.sent == sent
 
     monkeypatch.setattr(f"{CLIENT}.HF_HUB_OFFLINE", True)
-    hub_module.forget_reachability()
+    forget_whether_the_hub_answers()
     asked = len(hub.asked)
     assert "in the local cache" in resolve(spec.id, Settings()).sentence
     fetch_weights(spec.id, Settings())
@@ -515,10 +515,10 @@ def test_auto_says_why_it_chooses_what_it_chooses(hub: Hub, monkeypatch: pytest.
         assert (found.spec.id, "the model hub does not answer" in found.sentence) == (OFFLINE, True)
     with monkeypatch.context() as patch:
         patch.setattr(f"{CLIENT}.HF_HUB_OFFLINE", True)
-        hub_module.forget_reachability()
+        forget_whether_the_hub_answers()
         found = resolve("auto", Settings())
         assert (found.spec.id, "HF_HUB_OFFLINE forbids downloads" in found.sentence) == (OFFLINE, True)
-        hub_module.forget_reachability()
+        forget_whether_the_hub_answers()
     fetch_weights(DEFAULT_CLIP, Settings())
     monkeypatch.setattr(f"{CLIENT}.ENDPOINT", NO_HUB)
     found = resolve("auto", Settings())

@@ -16,11 +16,11 @@ from PIL import Image
 from detector import jobs, worker
 from detector.backbones.registry import OFFLINE
 from detector.importing.batch import zip_payload
-from detector.importing.guessing import suggest_plan
+from detector.importing.guessing import suggest
 from detector.settings import Settings
 from detector.storage import annotating, functions, models, samples
 from detector.storage.functions import Function
-from detector.storage.samples import SampleFilter
+from detector.storage.samples import SampleFilter, Sort
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.processes import in_new_process
@@ -93,7 +93,15 @@ def _retrain(folder: Path) -> list[float]:
     for _ in range(_RETRAININGS):
         before = functions.get_function(ws.db, function.id).live_model_id
         changing = [
-            rng.choice(samples.matching_ids(ws.db, function.id, SampleFilter(annotated=label)), _RELABELLED // 2)
+            rng.choice(
+                [
+                    sample.id
+                    for sample in samples.find_samples(
+                        ws.db, function.id, SampleFilter(annotated=label), Sort.OLDEST, limit=None
+                    )
+                ],
+                _RELABELLED // 2,
+            )
             for label in label_ids
         ]
         start = time.perf_counter()
@@ -123,7 +131,7 @@ def _function_and_zip(ws: Workspace) -> tuple[Function, dict[str, object]]:
         for name, data in _files():
             archive.writestr(name, data)
         names = archive.namelist()
-    plan = suggest_plan(names, _LABELS)
+    plan = suggest(names, _LABELS).plan
     assert plan.mode == "folders"
     return function, zip_payload(path, replace(plan, source_level=1), "upload.zip")
 

@@ -94,10 +94,11 @@ def test_splits_are_ignored_or_taken_for_folders_when_somebody_says_so(cifake_la
 
 @pytest.mark.parametrize("held_out", ["val", "validation", "dev", "holdout", "hold-out", "Test_Set", "val2017", "eval"])
 def test_splits_of_any_common_name_are_understood(held_out: str, tmp_path: Path) -> None:
-    from detector.importing import assign, suggest_plan
+    from detector.importing import assign
+    from detector.importing.guessing import suggest
 
     paths = [f"{part}/{label}/{n}.jpg" for part in ("training", held_out) for label in "ab" for n in range(3)]
-    plan = suggest_plan(paths, ["a", "b"])
+    plan = suggest(paths, ["a", "b"]).plan
     assert (plan.level, plan.splits, plan.source_level) == (0, "lock", None)
     assert {assign(path, plan).split for path in paths if path.startswith(held_out)} == {"test"}
 

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from detector.backbones.hub import REACHABILITY_DEADLINE, forget_reachability
+from detector.backbones.hub import REACHABILITY_DEADLINE
 from detector.datasets.cifake import REPOSITORY, fetch_cifake, read_choice
 from detector.errors import DatasetUnavailable, InvalidInput
+from tests.factories import forget_whether_the_hub_answers
 
 
 def small_image(fake: bool, number: int) -> bytes:
@@ -144,7 +145,7 @@ def cached_copy(cache_dir: Path, per_label: int) -> None:
 def without_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     # A reserved name that never resolves: the hub client's own setting, so that our code runs as it is.
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.invalid")
-    forget_reachability()
+    forget_whether_the_hub_answers()
 
 
 def test_files_fetched_before_are_used_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

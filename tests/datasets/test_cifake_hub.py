@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from detector.backbones.hub import forget_reachability
 from detector.datasets.cifake import REPOSITORY, cached_files, fetch_cifake
 from detector.errors import DatasetUnavailable, JobCancelled
 from detector.progress import says_amounts
 from tests.command_line import OFFLINE, run, start
 from tests.datasets.test_cifake import write_set
+from tests.factories import forget_whether_the_hub_answers
 from tests.hub_server import Hub, hub_server
 
 CLIENT = "huggingface_hub.constants"
@@ -46,9 +46,9 @@ def hub(files: dict[str, bytes | Path], monkeypatch: pytest.MonkeyPatch) -> Iter
         )
         monkeypatch.setattr(f"{CLIENT}.HF_HUB_DOWNLOAD_TIMEOUT", 1)
         monkeypatch.setattr("detector.backbones.download.WAITS", (0.1,) * 4)
-        forget_reachability()
+        forget_whether_the_hub_answers()
         yield served
-    forget_reachability()
+    forget_whether_the_hub_answers()
 
 
 class Heard:
@@ -88,7 +88,7 @@ def test_as_few_files_come_as_are_needed_and_then_work_without_the_hub(
     assert hub.sent == size(files[TEST]) + size(files[TRAIN])
     monkeypatch.setattr(f"{CLIENT}.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(f"{CLIENT}.ENDPOINT", "http://127.0.0.1:9")
-    forget_reachability()
+    forget_whether_the_hub_answers()
     assert fetched(tmp_path, 60) == {"real": 60, "synthetic": 60}
 
 

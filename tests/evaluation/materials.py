@@ -10,6 +10,7 @@ import numpy as np
 from detector.evaluation.audit_data import Material
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
+from detector.training.folds import make_folds
 from detector.training.options import SweepSettings
 from detector.training.train import TrainingData, train
 from tests.training.factories import training_data
@@ -33,14 +34,15 @@ def material_of(data: TrainingData, sources: Sequence[str | None], settings: Swe
         TrainingRow(f"sample {i}", data.sample_keys[i], f"id of {data.labels[i]}", sources[i], "train", None, "0" * 16)
         for i in order
     ]
-    folds, out_of_fold = trained.fold_of_sample, trained.out_of_fold
+    y, groups = np.asarray(data.labels)[order], [data.groups[i] for i in order]
+    out_of_fold = trained.out_of_fold
     return Material(
         model=model_row(hyperparameters=trained.hyperparameters, label_ids=[f"id of {i}" for i in range(10)]),
         linear=trained.model,
         rows=rows,
-        y=np.asarray(data.labels)[order],
-        groups=[data.groups[i] for i in order],
-        folds=None if folds is None else folds[order],
+        y=y,
+        groups=groups,
+        folds=make_folds(y, groups, settings.folds, settings.seed),
         views={name: np.asarray(view)[order] for name, view in data.views.items()},
         out_of_fold=None if out_of_fold is None else out_of_fold[order],
     )

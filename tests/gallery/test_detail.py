@@ -14,12 +14,13 @@ from PIL import Image
 from detector.errors import NotFound
 from detector.formatting import day, moment
 from detector.gallery.detail import SampleDetail, sample_detail
+from detector.gallery.filters import GalleryFilter, Order
+from detector.gallery.selection import matching_ids
 from detector.pipeline.build import build
 from detector.storage import annotating, embeddings, evaluations, functions, models, samples
 from detector.storage.evaluations import Flip
 from detector.storage.functions import Function
 from detector.storage.sample_records import label_confidences
-from detector.storage.samples import SampleFilter
 from detector.storage.trash import delete_samples
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, label_ids, labelled_function, make_image, workspace
@@ -41,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Functi
 
 
 def _ids(ws: Workspace, function: Function) -> list[str]:
-    return samples.matching_ids(ws.db, function.id, SampleFilter())
+    return matching_ids(ws, function.id, GalleryFilter(), Order.OLDEST)
 
 
 def _one(ws: Workspace, data: bytes, name: str, label: str | None = None) -> SampleDetail:

@@ -14,15 +14,16 @@ import pytest
 
 from detector.errors import NotFound
 from detector.gallery.export import export_csv, export_zip
+from detector.gallery.filters import GalleryFilter, Order
+from detector.gallery.selection import matching_ids
 from detector.imaging import sha256_hex
 from detector.importing.batch import run_import, zip_payload
-from detector.importing.guessing import suggest_plan
+from detector.importing.guessing import suggest
 from detector.storage import annotating, functions, imports, predictions, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.models import add_model
 from detector.storage.predictions import PredictionRow, ReviewScore
-from detector.storage.samples import SampleFilter
 from detector.storage.trash import delete_samples
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, labelled_function, make_image, workspace
@@ -34,7 +35,7 @@ def ws(tmp_path: Path) -> Workspace:
 
 
 def _ids(ws: Workspace, function: Function) -> list[str]:
-    return samples.matching_ids(ws.db, function.id, SampleFilter())
+    return matching_ids(ws, function.id, GalleryFilter(), Order.OLDEST)
 
 
 def _rows(data: bytes) -> list[dict[str, str]]:
@@ -211,7 +212,7 @@ def test_importing_an_exported_zip_gives_the_same_labels(ws: Workspace, tmp_path
     other = workspace(tmp_path / "other")
     again = empty_function(other)
     with zipfile.ZipFile(path) as archive:
-        plan = suggest_plan(archive.namelist(), ["real", "synthetic"])
+        plan = suggest(archive.namelist(), ["real", "synthetic"]).plan
     batch = imports.create_batch(other.db, again.id, "zip", "exported.zip")
     run_import(other, again.id, batch, zip_payload(path, plan, "exported.zip"))
     assert {row["sha256"]: row["label"] for row in _table(other, again)} == {

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from detector.errors import ArchiveError, InvalidInput
+from detector.gallery.filters import GalleryFilter, Order
+from detector.gallery.selection import matching_ids
 from detector.importing.batch import (
     CHUNK,
     Incoming,
@@ -23,7 +25,7 @@ from detector.importing.batch import (
     sample_payload,
     zip_payload,
 )
-from detector.importing.guessing import suggest_plan
+from detector.importing.guessing import suggest
 from detector.importing.labelling import LabelPlan
 from detector.storage import functions, imports, samples
 from detector.storage.functions import Function
@@ -31,7 +33,7 @@ from detector.storage.imports import ImportCounts
 from detector.storage.sample_records import SampleRecord, read_records
 from detector.storage.samples import SampleFilter
 from detector.workspace import Workspace
-from tests.factories import empty_function, images, make_image, workspace, write_zip
+from tests.factories import empty_function, images, make_image, stored_batch, workspace, write_zip
 
 FOLDERS = LabelPlan("folders", level=0)
 
@@ -58,7 +60,7 @@ def _import(ws: Workspace, function: Function, payload: dict[str, Any]) -> str:
 
 
 def _records(ws: Workspace, function: Function) -> Iterator[SampleRecord]:
-    return read_records(ws.db, function.id, samples.matching_ids(ws.db, function.id, SampleFilter()))
+    return read_records(ws.db, function.id, matching_ids(ws, function.id, GalleryFilter(), Order.OLDEST))
 
 
 def _names(ws: Workspace, function: Function) -> dict[str, str | None]:
@@ -81,12 +83,12 @@ def test_a_zip_with_labels_from_folders(ws: Workspace, function: Function) -> No
     batch = _import(ws, function, _zip(ws, files, FOLDERS))
     assert _names(ws, function) == {path: path.split("/")[0] for path in files}
     assert imports.batch_counts(ws.db, batch) == ImportCounts(imported=6)
-    assert imports.get_batch(ws.db, batch).total == 6
+    assert stored_batch(ws, batch).total == 6
 
 
 def test_the_layout_of_the_cifake_archive_with_its_suggested_plan(ws: Workspace, function: Function) -> None:
     files = _cifake(3)
-    plan = suggest_plan(files, ["real", "synthetic"])
+    plan = suggest(files, ["real", "synthetic"]).plan
     _import(ws, function, _zip(ws, files, plan))
     wanted = {path: {"REAL": "real", "FAKE": "synthetic"}[path.split("/")[1]] for path in files}
     assert _names(ws, function) == wanted

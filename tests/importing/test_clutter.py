@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.importing import FolderSource, UploadSource, ZipLimits, ZipSource
+from detector.importing import FolderSource, ZipLimits, ZipSource
 from detector.importing.clutter import clutter_in, is_clutter, passed_over
 
 LIMITS = ZipLimits(max_entries=1000, max_entry_bytes=1_000_000, max_total_bytes=3_000_000)
@@ -55,9 +55,8 @@ def test_every_source_passes_over_the_same_files_and_counts_them(tmp_path: Path)
     with (
         FolderSource(tmp_path / "folder") as folder,
         ZipSource(tmp_path / "a.zip", LIMITS) as zipped,
-        UploadSource([(path, path.encode()) for path in paths]) as uploaded,
     ):
-        for source in (folder, zipped, uploaded):
+        for source in (folder, zipped):
             assert [entry.path for entry in source.entries()] == sorted(SAMPLES)
             assert "@eaDir" in source.passed_over
             # Asked again they are not counted twice.

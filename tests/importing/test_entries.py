@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import ArchiveError, EntryUnreadable, ImageError, ImageTooManyBytes, NotFound
-from detector.importing import FolderSource, UploadSource, ZipLimits, ZipSource
+from detector.importing import FolderSource, ZipLimits, ZipSource
 from detector.importing.entries import read_file
 
 LIMITS = ZipLimits(max_entries=100, max_entry_bytes=1_000_000, max_total_bytes=3_000_000)
@@ -28,7 +28,7 @@ def make_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFL
     return path
 
 
-def listed(source: FolderSource | ZipSource | UploadSource) -> list[str]:
+def listed(source: FolderSource | ZipSource) -> list[str]:
     return [entry.path for entry in source.entries()]
 
 
@@ -446,11 +446,6 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as missing:
         FolderSource(tmp_path / "nowhere")
     assert "nowhere" in str(missing.value)
-
-
-def test_uploaded_files_are_entries_like_any_others() -> None:
-    source = UploadSource([("b.jpg", b"2"), ("..\\a.jpg", b"1"), (".DS_Store", b"x")])
-    assert [(entry.path, entry.read()) for entry in source.entries()] == [("a.jpg", b"1"), ("b.jpg", b"2")]
 
 
 def test_folders_of_a_zip_are_no_files_whoever_wrote_them(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -9,12 +10,11 @@ from detector.importing import (
     Entry,
     LabelPlan,
     LabelQuota,
-    UploadSource,
     assign,
     choose,
     folder_levels,
-    suggest_plan,
 )
+from detector.importing.guessing import suggest
 from detector.importing.labelling import Assignment
 
 KNOWN = ["real", "synthetic"]
@@ -22,7 +22,7 @@ CIFAKE = [f"{split}/{label}/{i:04d}.jpg" for split in ("train", "test") for labe
 
 
 def entries(*paths: str) -> list[Entry]:
-    return UploadSource([(path, path.encode()) for path in paths]).entries()
+    return [Entry(path, len(path), partial(bytes, path.encode())) for path in sorted(paths)]
 
 
 def test_levels_show_names_counts_and_how_many_files_have_none() -> None:
@@ -40,7 +40,7 @@ def test_a_readme_beside_the_images_does_not_change_the_levels() -> None:
 
 
 def test_the_public_cifake_archive_is_understood() -> None:
-    plan = suggest_plan(CIFAKE, KNOWN)
+    plan = suggest(CIFAKE, KNOWN).plan
     assert (plan.mode, plan.level, plan.source_level, plan.splits) == ("folders", 0, None, "lock")
     assert plan.mapping == {"REAL": "real", "FAKE": "synthetic"}
     assert assign("test/FAKE/0001 (2).jpg", plan) == Assignment("synthetic", None, True, "test")
@@ -48,14 +48,14 @@ def test_the_public_cifake_archive_is_understood() -> None:
 
 
 def test_label_and_source_folders_give_both() -> None:
-    plan = suggest_plan(["real/imagenet/1.jpg", "synthetic/sd14/2.jpg"], KNOWN)
+    plan = suggest(["real/imagenet/1.jpg", "synthetic/sd14/2.jpg"], KNOWN).plan
     assert (plan.level, plan.source_level, plan.mapping) == (0, 1, {})
     given = assign("synthetic/sd14/2.jpg", plan)
     assert (given.label, given.source, given.included) == ("synthetic", "sd14", True)
 
 
 def test_sources_are_only_suggested_where_every_file_has_one() -> None:
-    assert suggest_plan(["real/imagenet/1.jpg", "synthetic/2.jpg"], KNOWN).source_level is None
+    assert suggest(["real/imagenet/1.jpg", "synthetic/2.jpg"], KNOWN).plan.source_level is None
 
 
 @pytest.mark.parametrize(
@@ -75,38 +75,38 @@ def test_sources_are_only_suggested_where_every_file_has_one() -> None:
 )
 def test_common_folder_names_are_mapped_to_the_usual_labels(name: str, label: str) -> None:
     other = "nature" if label == "synthetic" else "ai"
-    plan = suggest_plan([f"x/{name}/1.jpg", f"x/{other}/2.jpg"], KNOWN)
+    plan = suggest([f"x/{name}/1.jpg", f"x/{other}/2.jpg"], KNOWN).plan
     assert plan.level == 1
     assert assign(f"x/{name}/1.jpg", plan).label == label
 
 
 def test_names_are_not_mapped_where_the_function_has_no_such_labels() -> None:
-    plan = suggest_plan(["FAKE/1.jpg", "REAL/2.jpg"], ["cat", "dog"])
+    plan = suggest(["FAKE/1.jpg", "REAL/2.jpg"], ["cat", "dog"]).plan
     assert (plan.mode, plan.level, plan.mapping) == ("folders", 0, {})
     assert assign("FAKE/1.jpg", plan).label == "FAKE"
 
 
 def test_labels_of_the_user_go_before_common_names() -> None:
-    plan = suggest_plan(["Fake/1.jpg", "Photo/2.jpg"], ["fake", "photo"])
+    plan = suggest(["Fake/1.jpg", "Photo/2.jpg"], ["fake", "photo"]).plan
     assert plan.mapping == {"Fake": "fake", "Photo": "photo"}
 
 
 def test_a_level_that_tells_labels_apart_goes_before_one_on_which_all_agree() -> None:
-    plan = suggest_plan(["photos/ai/1.jpg", "photos/real/2.jpg"], KNOWN)
+    plan = suggest(["photos/ai/1.jpg", "photos/real/2.jpg"], KNOWN).plan
     assert plan.level == 1
 
 
 def test_unknown_names_are_labels_of_their_own() -> None:
-    plan = suggest_plan(["data/train/cat/1.jpg", "data/test/dog/2.jpg"], KNOWN)
+    plan = suggest(["data/train/cat/1.jpg", "data/test/dog/2.jpg"], KNOWN).plan
     assert (plan.mode, plan.level, plan.mapping, plan.splits) == ("folders", 1, {}, "ignore")
 
 
 def test_folders_that_say_nothing_lead_to_an_unlabelled_import() -> None:
-    assert suggest_plan(["1.jpg"], KNOWN).mode == "none"
-    assert suggest_plan(["holiday/1.jpg", "holiday/2.jpg"], KNOWN).mode == "none"
-    assert suggest_plan(["train/1.jpg", "test/2.jpg"], KNOWN).mode == "none"
-    assert suggest_plan([f"scene{chr(97 + i)}/1.jpg" for i in range(26)], KNOWN).mode == "none"
-    assert suggest_plan([], KNOWN).mode == "none"
+    assert suggest(["1.jpg"], KNOWN).plan.mode == "none"
+    assert suggest(["holiday/1.jpg", "holiday/2.jpg"], KNOWN).plan.mode == "none"
+    assert suggest(["train/1.jpg", "test/2.jpg"], KNOWN).plan.mode == "none"
+    assert suggest([f"scene{chr(97 + i)}/1.jpg" for i in range(26)], KNOWN).plan.mode == "none"
+    assert suggest([], KNOWN).plan.mode == "none"
 
 
 def test_one_label_for_all_and_none_at_all() -> None:
@@ -126,7 +126,7 @@ def test_mapped_away_folders_are_left_out_and_files_above_the_level_stay_unlabel
 
 
 def test_the_folder_of_unlabelled_exports_is_no_label() -> None:
-    plan = suggest_plan(["real/a.png", "synthetic/b.png", "no label/c.png"], ["real", "synthetic"])
+    plan = suggest(["real/a.png", "synthetic/b.png", "no label/c.png"], ["real", "synthetic"]).plan
     assert assign("no label/c.png", plan) == Assignment(None, None, True)
     # The Import page names every folder in the mapping.
     asked = LabelPlan("folders", level=0, mapping={"no label": "no label", "real": "real"})

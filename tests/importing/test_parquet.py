@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from detector.errors import ArchiveError, DetectorError, EntryUnreadable, ImageTooManyBytes, InvalidInput
-from detector.importing import ZipLimits, assign, parquet_layout, suggest_plan
+from detector.importing import ZipLimits, assign, parquet_layout
+from detector.importing.guessing import suggest
 from detector.importing.parquet import (
     ParquetColumns,
     ParquetSource,
@@ -82,7 +83,7 @@ def test_a_file_of_the_hub_becomes_folders_of_splits_and_labels(tmp_path: Path) 
         ]
         assert [entry.read() for entry in entries] == [picture(number) for number in (0, 1, 2, 3, 0, 1)]
         assert source.rows["train/FAKE/0000.png"] == Row("FAKE", None, "train")
-    plan = suggest_plan([entry.path for entry in entries], ["real", "synthetic"])
+    plan = suggest([entry.path for entry in entries], ["real", "synthetic"]).plan
     assert [assign(entry.path, plan).label for entry in entries[:2]] == ["synthetic", "real"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from detector.cli.train import add_train_command
 from detector.cli.train_plan import plan_of
 from detector.errors import InvalidInput
-from detector.importing.entries import UploadSource
+from detector.importing.entries import Entry
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import TableChoice, planned_counts
 from detector.importing.pending import pending_path
@@ -207,13 +208,11 @@ def test_versions_and_capitals_in_a_name_do_not_hide_what_it_means(name: str, ws
 
 def test_a_file_to_which_two_tables_give_different_labels_gets_none() -> None:
     """The kind: tables of one name in several folders that disagree. The last one was believed without a word."""
-    entries = UploadSource(
-        [
-            *((f"{n}.jpg", b"x") for n in range(3)),
-            ("a/labels.csv", b"file,label\n0.jpg,real\n1.jpg,real\n"),
-            ("b/labels.csv", b"file,label\n1.jpg,synthetic\n2.jpg,synthetic\n"),
-        ]
-    ).entries()
+    found = {f"{n}.jpg": b"x" for n in range(3)} | {
+        "a/labels.csv": b"file,label\n0.jpg,real\n1.jpg,real\n",
+        "b/labels.csv": b"file,label\n1.jpg,synthetic\n2.jpg,synthetic\n",
+    }
+    entries = [Entry(path, len(data), partial(bytes, data)) for path, data in found.items()]
     said = read_rows(entries, TableChoice("file", ("a/labels.csv", "b/labels.csv"), label="label"))
     assert {path: row.label for path, row in said.rows.items()} == {
         "0.jpg": "real",

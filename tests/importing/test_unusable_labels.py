@@ -15,7 +15,7 @@ from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
 from detector.worker import run_job
 from detector.workspace import Workspace
-from tests.factories import empty_function, make_image, workspace, write_zip
+from tests.factories import empty_function, make_image, stored_batch, workspace, write_zip
 from tests.faulty_disk import image_files
 
 
@@ -58,7 +58,7 @@ def test_a_label_that_cannot_be_used_costs_its_own_files_only(
     line = imports.batch_rows(ws.db, batch, ["rejected"])[0]
     assert line.file.endswith("b.png")
     assert "its label cannot be used" in line.reason
-    assert imports.get_batch(ws.db, batch).state == "done"
+    assert stored_batch(ws, batch).state == "done"
     assert [item.name for item in functions.list_labels(ws.db, function.id)] == ["real", "synthetic"]
     # Nor do bytes lie there that nobody names.
     assert len(image_files(ws.settings.data_dir / "blobs")) == samples.count_samples(ws.db, function.id) == 2

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from detector.serving import model as serving_model
 from detector.errors import StoredEmbeddingsDamaged, StoredModelUnusable
 from detector.evaluation.audit import audit
 from detector.pipeline.build import build, predict_all
+from detector.serving import model as serving_model
 from detector.storage import functions, jobs, samples
 from detector.storage.schema import embeddings as embeddings_table
 from detector.workspace import Workspace

@@ -128,7 +128,7 @@ def test_another_backbone_has_its_precision_measured_anew(ws: Workspace) -> None
 
 def test_the_list_counts_samples_and_annotations_but_not_deleted_ones(ws: Workspace) -> None:
     function = labelled_function(ws, 3)
-    ids = samples.matching_ids(ws.db, function.id, samples.SampleFilter())
+    ids = [sample.id for sample in samples.find_samples(ws.db, function.id)]
     annotating.annotate(ws.db, ids[:1], None)
     trash.delete_samples(ws.db, function.id, ids[1:2])
     [line] = functions.list_functions(ws.db)

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from detector.errors import NotFound
 from detector.storage import annotating, imports, samples, trash
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
 from detector.storage.schema import annotation_history
 from detector.workspace import Workspace
-from tests.factories import empty_function, label_ids, make_image, new_sample, workspace
+from tests.factories import empty_function, label_ids, make_image, new_sample, stored_batch, workspace
 
 
 @pytest.fixture
@@ -166,9 +165,7 @@ def test_batches_are_listed_newest_first_and_end_as_told(ws: Workspace, function
     first, second = _batch(ws, function), _batch(ws, function)
     imports.finish_batch(ws.db, first, "failed", 4, "The archive is damaged.")
     assert [batch.id for batch in imports.list_batches(ws.db, function.id)] == [second, first]
-    ended = imports.get_batch(ws.db, first)
+    ended = stored_batch(ws, first)
     assert (ended.state, ended.total, ended.note) == ("failed", 4, "The archive is damaged.")
     assert ended.finished_at is not None
-    assert imports.get_batch(ws.db, second).state == "running"
-    with pytest.raises(NotFound):
-        imports.get_batch(ws.db, "none")
+    assert stored_batch(ws, second).state == "running"

@@ -69,15 +69,15 @@ def test_a_key_made_by_another_process_works_at_once(tmp_path: Path) -> None:
 
 
 def note(db: Database, function_id: str, number: int, key_id: str = "gone") -> None:
-    calls.record_call(
-        db,
-        key_id=key_id,
-        function_id=function_id,
-        path=f"POST /v1/functions/{function_id}/invoke",
-        verdict="real",
-        milliseconds=float(number),
-        status=200,
-    )
+    call = {
+        "key_id": key_id,
+        "function_id": function_id,
+        "path": f"POST /v1/functions/{function_id}/invoke",
+        "verdict": "real",
+        "milliseconds": float(number),
+        "status": 200,
+    }
+    calls.record_calls(db, [call])
 
 
 def test_recent_calls_come_newest_first_with_names_and_of_one_function_when_asked(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from detector.jobs import annotated
 from detector.pipeline.build import build
 from detector.serving.invoke import invoke
 from detector.storage import annotating, functions, imports, jobs, models, predictions, samples, trash
-from detector.storage.functions import Function
-from detector.storage.label_twins import merge_labels, spelling_note, twins
+from detector.storage.functions import Function, list_labels
+from detector.storage.label_twins import merge_labels, spelling_note, twins_among
 from detector.storage.predictions import PredictionRow
 from detector.worker import run_pending
 from detector.workspace import Workspace
@@ -51,7 +51,7 @@ def test_stored_twins_open_train_and_stay_two_until_they_are_merged(tmp_path: Pa
     [verdict] = invoke(ws, function_id, [("image.png", make_image(99))])
     assert not isinstance(verdict, Exception)
     assert {score.label for score in verdict.scores} == {"real", NFC, second}
-    [(older, younger)] = twins(ws.db, function_id)
+    [(older, younger)] = twins_among(list_labels(ws.db, function_id))
     assert (older.name, younger.name) == (NFC, second)
     # Each is still found by its own spelling, and any other spelling means the older one.
     found = functions.ensure_labels(ws.db, function_id, [NFC, second, "K\u00fcNSTLICH"])
@@ -63,7 +63,7 @@ def test_stored_twins_open_train_and_stay_two_until_they_are_merged(tmp_path: Pa
     assert result is not None
     assert result.model is not None
     assert sorted(result.model.label_names) == sorted(["real", NFC])
-    assert twins(ws.db, function_id) == []
+    assert twins_among(list_labels(ws.db, function_id)) == []
     counts = samples.count_by(ws.db, function_id)
     assert counts.by_label == {older.id: 12, found["real"]: 6}
     assert counts.predicted == 18
@@ -73,10 +73,10 @@ def test_stored_twins_open_train_and_stay_two_until_they_are_merged(tmp_path: Pa
 def test_twins_are_told_by_name_and_listed_in_their_order(ws: Workspace) -> None:
     function = with_twins(ws)
     ids = label_ids(ws, function)
-    assert [[label.id for label in group] for group in twins(ws.db, function.id)] == [[ids[NFC], ids[NFD]]]
-    assert (
-        twins(ws.db, empty_function(ws, labels=["a", "b", "\u0131", "i", "real", "\uff52\uff45\uff41\uff4c"]).id) == []
-    )
+    [pair] = twins_among(list_labels(ws.db, function.id))
+    assert [label.id for label in pair] == [ids[NFC], ids[NFD]]
+    names = ["a", "b", "\u0131", "i", "real", "\uff52\uff45\uff41\uff4c"]
+    assert twins_among(list_labels(ws.db, empty_function(ws, labels=names).id)) == []
     assert (spelling_note(NFC), spelling_note("K\u00dcNSTLICH"), bool(spelling_note(NFD))) == ("", "", True)
 
 

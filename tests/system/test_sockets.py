@@ -85,6 +85,6 @@ for file in pathlib.Path("pages").glob("*.py"):
             importlib.import_module(node.module)
 print([name for name in ("torch", "sklearn", "scipy", "timm") if name in sys.modules])
 """
-    folder = Path(__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[2]
     ran = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.errors import ModelFileInvalid
-from detector.training.model_file import read_extra, read_model, write_model
+from detector.training.model_file import read_model, write_model
 from detector.training.options import SweepSettings
 from detector.training.train import train
 from tests.training.factories import training_data
@@ -29,7 +30,8 @@ def test_a_model_survives_the_file_to_the_last_bit(model):
     for field in dataclasses.fields(model):
         before, after = getattr(model, field.name), getattr(found, field.name)
         assert np.array_equal(before, after) if isinstance(before, np.ndarray) else before == after
-    assert read_extra(data) == extra
+    length = int.from_bytes(data[:8], "little")
+    assert json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["model"])["extra"] == extra
     embeddings = training_data((5, 5, 5), 6, seed=9, detail=True).views
     assert np.array_equal(found.predict_proba(embeddings), model.predict_proba(embeddings))
 

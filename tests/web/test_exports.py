@@ -22,13 +22,13 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from detector.gallery.filters import ANY, GalleryFilter, Order
+from detector.gallery.selection import matching_ids
 from detector.imaging import sha256_hex
 from detector.importing.spool import SELECTION_ENDING
-from detector.storage import functions, imports, samples
+from detector.storage import functions, imports
 from detector.storage.blobs import Blobs
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
-from detector.storage.samples import SampleFilter
 from detector.web.exports import export_path, export_routes, selection_path
 from detector.web.signing import export_token
 from detector.workspace import Workspace
@@ -53,7 +53,7 @@ def function(ws: Workspace) -> Function:
 
 
 def _ids(ws: Workspace, function: Function) -> list[str]:
-    return samples.matching_ids(ws.db, function.id, SampleFilter())
+    return matching_ids(ws, function.id, GalleryFilter(), Order.OLDEST)
 
 
 def _rows(response: httpx.Response) -> list[dict[str, str]]:
