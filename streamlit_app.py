@@ -26,7 +26,7 @@ from detector.web.proxies import ForwardedFor, TrustedProxies, leave_out_uvicorn
 from detector.web.request_heads import bound_heads
 from detector.web.strangers import Strangers
 from detector.web.uploads import upload_routes
-from detector.worker import JobRunner
+from detector.worker.supervisor import background
 from detector.workspace import Workspace
 from pages._failures import show_failure
 from pages._held_files import HeldFiles, largest_file
@@ -56,14 +56,14 @@ api = api_app(workspace)
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     """Jobs run from the start of the server to its end; what a kill interrupts is resumed at the next start."""
     answer_at_once()
-    runner = JobRunner(workspace)
-    runner.start()
+    jobs = background(workspace)
+    jobs.start()
     sweep_in_background(workspace)
     try:
         yield None
     finally:
         stop_api(api)
-        runner.stop()
+        jobs.stop()
 
 
 # Around all others: theirs are answers as well.

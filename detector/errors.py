@@ -331,6 +331,20 @@ class JobCancelled(DetectorError):
     """Raised inside a job whose function was deleted or which was cancelled by a person."""
 
 
+class JobTakenOver(JobCancelled):
+    """Raised inside a job that was given to another process, which runs it now: this one leaves it alone."""
+
+
+class JobGivenUp(DetectorError):
+    """A background process died or hung with a job again and again."""
+
+    def __init__(self, crashes: int) -> None:
+        super().__init__(
+            f"The background process stopped unexpectedly {crashes} times while it worked on this, so it is not tried "
+            "again by itself. The server's log says more; often memory is short. What was imported is kept."
+        )
+
+
 class DatasetUnavailable(DetectorError):
     """A public set of images cannot be fetched; ``name`` says which, ``why`` what stood in the way."""
 

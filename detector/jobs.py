@@ -72,13 +72,13 @@ def is_training(ws: Workspace, function_id: str) -> bool:
 
 @dataclass
 class Unwritten:
-    """What this process knows of the queue and could not write into it, as on a full disk.
+    """What is known of the queue and could not be written into it, as on a full disk.
 
     Attributes
     ----------
     waiting : what jobs wait for, by their ids
     trouble : why jobs cannot even be taken; None where they can
-    asked : builds that could not be put into the queue
+    asked : builds that this process could not put into the queue
     """
 
     waiting: dict[str, str] = field(default_factory=dict)

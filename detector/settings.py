@@ -79,6 +79,10 @@ class Settings:
     max_zip_entries: int = _setting(500_000, "Most files in one ZIP.", least=1)
     retrain_delay: float = _setting(3.0, "Seconds without a label change before a retraining starts.")
     threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.", most=_MOST_THREADS)
+    worker: str = _setting(
+        "process",
+        "Where imports, trainings and audits run: process (a process of their own), or inside (threads of the server).",
+    )
     precision: str = _setting(
         "auto",
         "Numbers of the backbone: auto (measured once per function), float32, or bfloat16 where the machine has it.",
@@ -138,6 +142,9 @@ class Settings:
         return int(self.max_zip_gb * 1e9)
 
 
+#: What ``worker`` can be.
+WORKERS = ("process", "inside")
+
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -173,6 +180,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         if isinstance(value, int | float) and not least <= value <= most:
             raise InvalidInput(f"{name} is {raw!r}; expected a number from {least:,} to {most:,}. Correct or unset it.")
         values[item.name] = value
+    if values.get("worker", "process") not in WORKERS:
+        raise InvalidInput(f"DETECTOR_WORKER is {values['worker']!r}; expected process or inside. Correct or unset it.")
     return Settings(**values)
 
 

@@ -21,7 +21,7 @@ from detector.jobs import IMPORT, request_import
 from detector.settings import Settings
 from detector.storage import imports, jobs
 from detector.storage.schema import images, samples, thumbnails
-from detector.worker import run_job
+from detector.worker.running import run_job
 from detector.workspace import Workspace
 from tests.factories import empty_function, make_image, stored_batch, write_zip
 from tests.faulty_disk import image_files, left_over

@@ -19,7 +19,7 @@ from detector.serving.invoke import Verdict, invoke
 from detector.settings import Settings
 from detector.storage import functions, jobs, models, samples
 from detector.storage.functions import Function
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from detector.workspace import Workspace
 from tests.backbones.small_clip import SmallClip, make_small_clip
 from tests.made_folders import made_image, make_folder

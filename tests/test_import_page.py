@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from detector.storage import jobs, samples
 from detector.storage.functions import Function
 from detector.storage.schema import samples as samples_table
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from detector.workspace import Workspace
 from pages._zip_upload import Upload, arrived_at
 from tests.app_server import CHECKOUT

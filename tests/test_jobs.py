@@ -23,7 +23,8 @@ from detector.storage.imports import ImportCounts
 from detector.storage.jobs import Job
 from detector.storage.schema import jobs as jobs_table
 from detector.system.priority import NICE
-from detector.worker import JobRunner, run_job, run_pending
+from detector.worker.runner import JobRunner
+from detector.worker.running import run_job, run_pending
 from detector.workspace import Workspace
 from tests.factories import (
     empty_function,
@@ -278,7 +279,7 @@ def test_pages_go_before_jobs_and_the_threads_that_jobs_start(
         started_by_it.start()
         started_by_it.join()
 
-    monkeypatch.setattr("detector.worker.run_job", started)
+    monkeypatch.setattr("detector.worker.runner.run_job", started)
     request_build(ws, function.id)
     runner = JobRunner(ws)
     runner.start()

@@ -13,7 +13,7 @@ import pytest
 
 from detector.importing.spool import KEPT_SECONDS, sweep_spool
 from detector.web.signing import upload_token
-from detector.worker import JobRunner
+from detector.worker.runner import JobRunner
 from tests.api.server import Server
 
 

@@ -20,7 +20,7 @@ from detector.importing.batch import run_import, zip_payload
 from detector.importing.labelling import LabelPlan
 from detector.jobs import request_build
 from detector.storage import functions, imports, samples
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from detector.workspace import Workspace
 from tests.command_line import CHECKOUT, Ran, environment, run
 from tests.factories import empty_function, labelled_function, make_image, workspace

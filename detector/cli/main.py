@@ -21,6 +21,7 @@ from detector.cli.sentences import in_sentences, prepare_streams
 from detector.cli.serve import add_serve_command
 from detector.cli.sources import add_source_commands
 from detector.cli.train import add_train_command, function_for, run_import_and_build, waiting_for_a_model
+from detector.cli.worker import add_worker_command
 from detector.errors import InvalidInput
 from detector.formatting import count, rate_of_images
 from detector.importing.entries import printable
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(options.run(None, options))
         with contextlib.closing(Workspace.open(load_settings())) as ws:
             opened.append(ws)
-            if ws.warning:
+            if ws.warning and not getattr(options, "for_server", False):
                 say(f"{ws.warning} The data folder is {ws.settings.data_dir}.")
             return int(options.run(ws, options))
 
@@ -92,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     json_option(export)
     export.set_defaults(run=_export)
 
+    add_worker_command(commands)
     add_source_commands(commands)
     add_access_commands(commands)
     add_label_commands(commands)
@@ -132,7 +134,7 @@ def _cifake(ws: Workspace, options: argparse.Namespace) -> int:
 def _audit(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.evaluation.audit import audit
     from detector.evaluation.summary import summarise
-    from detector.worker import run_pending
+    from detector.worker.running import run_pending
 
     function = functions.find_function(ws.db, options.function)
     jobs.requeue_orphans(ws.db)

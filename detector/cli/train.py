@@ -116,7 +116,7 @@ def run_import_and_build(
     """Import by a payload, build, and print what became of it; returns the exit code."""
     from detector.jobs import IMPORT, request_import
     from detector.operations.functions import retrain
-    from detector.worker import run_pending
+    from detector.worker.running import run_pending
 
     start = time.monotonic()
     jobs.requeue_orphans(ws.db)

@@ -30,7 +30,7 @@ from detector.errors import (
 from detector.storage.schema import meta, metadata
 from detector.storage.trouble import storage_trouble
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -91,6 +91,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
     3: _for_the_gallery,
     4: _for_labels_newer_than_a_model,
     5: partial(_add_columns, columns={"samples": ("source_guessed",)}),
+    6: partial(_add_columns, columns={"jobs": ("lease", "crashes")}),
 }
 
 #: How long a writer waits for another one before it gives up.

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, update
 
-from detector.errors import JobCancelled, NotFound
+from detector.errors import JobCancelled, JobTakenOver, NotFound
 from detector.storage.database import Database, new_id, now
 from detector.storage.schema import functions, jobs
 
 #: After this silence a job of another machine counts as orphaned; on this machine the process itself is asked.
-STALE_SECONDS = 120
+STALE_SECONDS = 60
 
 #: Clocks are set right by less than this without anybody noticing.
 _CLOCK_SLACK = 1.0
@@ -30,7 +30,14 @@ _last_signs: dict[str, tuple[float | None, float]] = {}
 
 @dataclass(frozen=True)
 class Job:
-    """One row. ``heartbeat`` is when something was last said of it: asked for, put off, taken, progress."""
+    """One row.
+
+    Attributes
+    ----------
+    heartbeat : when something was last said of it: asked for, put off, taken, progress, or that its process lives
+    lease : of whoever runs it; another one takes it under another lease
+    crashes : how often a background process died or hung with it
+    """
 
     id: str
     function_id: str
@@ -43,7 +50,9 @@ class Job:
     rate: float | None
     message: str
     owner: str | None
+    lease: str | None
     heartbeat: float | None
+    crashes: int
     run_after: float
     created_at: float
     started_at: float | None
@@ -129,43 +138,103 @@ def claim(
         connection.execute(
             update(jobs)
             .where(jobs.c.id == job_id)
-            .values(state="running", owner=this_process(), heartbeat=now(), started_at=now(), message="")
+            .values(
+                state="running",
+                owner=this_process(),
+                lease=new_id(),
+                heartbeat=now(),
+                started_at=now(),
+                message="",
+            )
         )
-    return get_job(db, job_id)
+        # In this transaction: whoever takes the row the next moment has another lease.
+        return Job(**connection.execute(_SELECT.where(jobs.c.id == job_id)).one()._mapping)
 
 
 def report(
-    db: Database, job_id: str, phase: str, done: int, total: int, message: str, rate: float | None = None
+    db: Database,
+    job_id: str,
+    phase: str,
+    done: int,
+    total: int,
+    message: str,
+    rate: float | None = None,
+    lease: str | None = None,
 ) -> None:
-    """Write progress. Raises JobCancelled when the job was cancelled or its function deleted meanwhile."""
+    """Write progress.
+
+    Parameters
+    ----------
+    lease : str, optional
+        Of whoever runs it.
+
+    Raises
+    ------
+    JobCancelled
+        The job was cancelled, or its function deleted.
+    JobTakenOver
+        Somebody else runs it meanwhile, or is about to.
+    """
     with db.write() as connection:
         changed = connection.execute(
             update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state == "running")
+            .where(*_held(job_id, lease))
             .values(phase=phase, done=done, total=total, message=message, rate=rate, heartbeat=now())
         ).rowcount
-    if not changed:
-        raise JobCancelled("The job was cancelled.")
+        if not changed:
+            raise _lost(connection, job_id, lease)
 
 
-def finish(db: Database, job_id: str, state: str, message: str = "") -> None:
-    """End a job as done, failed or cancelled."""
+def finish(db: Database, job_id: str, state: str, message: str = "", lease: str | None = None) -> None:
+    """End a job as done, failed or cancelled.
+
+    Parameters
+    ----------
+    lease : str, optional
+        Of whoever ran it; without one a job is ended whoever runs it, as by a person who cancels it.
+
+    Raises
+    ------
+    JobTakenOver
+        Somebody else runs it meanwhile, or is about to.
+    """
     with db.write() as connection:
-        connection.execute(
+        mine = (jobs.c.id == job_id,) if lease is None else (jobs.c.id == job_id, _not_taken_over(lease))
+        changed = connection.execute(
             update(jobs)
-            .where(jobs.c.id == job_id)
-            .values(state=state, message=message, finished_at=now(), owner=None, rate=None)
-        )
+            .where(*mine)
+            .values(state=state, message=message, finished_at=now(), owner=None, lease=None, rate=None)
+        ).rowcount
+        lost = _lost(connection, job_id, lease) if not changed else None
+        if isinstance(lost, JobTakenOver):
+            raise lost
 
 
-def requeue(db: Database, job_id: str) -> None:
+def requeue(db: Database, job_id: str, lease: str | None = None) -> None:
     """Put a running job back into the queue, to be run again from what the tables say."""
     with db.write() as connection:
         connection.execute(
-            update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.state == "running")
-            .values(state="queued", owner=None, run_after=0.0)
+            update(jobs).where(*_held(job_id, lease)).values(state="queued", owner=None, lease=None, run_after=0.0)
         )
+
+
+def requeue_crashed(db: Database, owner: str, job_id: str | None = None) -> int:
+    """Queue again what a process died or hung with, and count that; returns how many jobs.
+
+    Parameters
+    ----------
+    owner : str
+        What the process called itself: see `this_process`.
+    job_id : str, optional
+        Only this one: a single thread of the process died.
+    """
+    statement = update(jobs).where(jobs.c.state == "running", jobs.c.owner == owner)
+    if job_id is not None:
+        statement = statement.where(jobs.c.id == job_id)
+    with db.write() as connection:
+        return connection.execute(
+            statement.values(state="queued", owner=None, lease=None, run_after=0.0, crashes=jobs.c.crashes + 1)
+        ).rowcount
 
 
 def put_off(db: Database, job_id: str, sentence: str, seconds: float) -> None:
@@ -174,7 +243,15 @@ def put_off(db: Database, job_id: str, sentence: str, seconds: float) -> None:
         connection.execute(
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state == "running", jobs.c.owner == this_process())
-            .values(state="queued", owner=None, rate=None, message=sentence, run_after=now() + seconds, heartbeat=now())
+            .values(
+                state="queued",
+                owner=None,
+                lease=None,
+                rate=None,
+                message=sentence,
+                run_after=now() + seconds,
+                heartbeat=now(),
+            )
         )
 
 
@@ -209,7 +286,7 @@ def requeue_orphans(db: Database, running: Collection[str] | None = None) -> int
             _last_signs.pop(job_id, None)
         if orphans:
             connection.execute(
-                update(jobs).where(jobs.c.id.in_(orphans)).values(state="queued", owner=None, run_after=0.0)
+                update(jobs).where(jobs.c.id.in_(orphans)).values(state="queued", owner=None, lease=None, run_after=0.0)
             )
     return len(orphans)
 
@@ -277,6 +354,24 @@ def _alive(job_id: str, owner: str | None, heartbeat: float | None) -> bool:
     return (
         heartbeat is not None and now() - heartbeat < STALE_SECONDS and moment - _last_signs[job_id][1] < STALE_SECONDS
     )
+
+
+def _held(job_id: str, lease: str | None) -> tuple[ColumnElement[bool], ...]:
+    """The job runs, under this lease where one is given."""
+    running = (jobs.c.id == job_id, jobs.c.state == "running")
+    return running if lease is None else (*running, jobs.c.lease == lease)
+
+
+def _not_taken_over(lease: str) -> ColumnElement[bool]:
+    """It runs under this lease, or nobody runs it: a job that was cancelled meanwhile may be ended once more."""
+    return or_(jobs.c.lease == lease, and_(jobs.c.lease.is_(None), jobs.c.state != "queued"))
+
+
+def _lost(connection: Connection, job_id: str, lease: str | None) -> JobCancelled:
+    row = connection.execute(select(jobs.c.state, jobs.c.lease).where(jobs.c.id == job_id)).one_or_none()
+    if row is not None and lease is not None and row.state in ("queued", "running") and row.lease != lease:
+        return JobTakenOver("This process was taken for dead, and its job was given to another one.")
+    return JobCancelled("The job was cancelled.")
 
 
 def _follow_the_clock(connection: Connection) -> None:

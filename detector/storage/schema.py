@@ -279,7 +279,11 @@ jobs = Table(
     Column("rate", Float),
     Column("message", Text, nullable=False, default=""),
     Column("owner", String(160)),
+    # Of whoever took it: who lost it meanwhile may not write into the row any more.
+    Column("lease", String(16)),
     Column("heartbeat", Float),
+    # How often a background process died or hung with it.
+    Column("crashes", Integer, nullable=False, server_default="0"),
     Column("run_after", Float, nullable=False, default=0.0),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),

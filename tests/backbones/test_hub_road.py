@@ -30,7 +30,7 @@ from detector.jobs import request_build, request_import
 from detector.progress import says_amounts
 from detector.settings import Settings
 from detector.storage import functions, jobs
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from detector.workspace import Workspace
 from tests.backbones.small_clip import make_small_clip
 from tests.command_line import CHECKOUT, environment, run

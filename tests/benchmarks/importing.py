@@ -24,7 +24,7 @@ from detector.settings import Settings
 from detector.storage import functions, imports, jobs
 from detector.storage.imports import ImportCounts
 from detector.storage.schema import images, thumbnails
-from detector.worker import run_job
+from detector.worker.running import run_job
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.machine import peak_bytes

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from detector import worker as background
 from detector.errors import JobCancelled, NoModel, NotAuditable
 from detector.evaluation.audit import audit
 from detector.evaluation.report import PARTS, read_audit
@@ -14,7 +13,9 @@ from detector.pipeline.build import build
 from detector.storage import annotating, evaluations, functions, jobs, models, samples
 from detector.storage.evaluations import Flip
 from detector.storage.functions import Function
-from detector.worker import JobRunner, run_job, run_pending
+from detector.worker import running as background
+from detector.worker.runner import JobRunner
+from detector.worker.running import run_job, run_pending
 from detector.workspace import Workspace
 from tests.command_line import run
 from tests.factories import add_images, empty_function, images, labelled_function, make_image, workspace

@@ -14,7 +14,7 @@ from detector.importing.labelling import LabelPlan
 from detector.importing.spool import SELECTION_ENDING, spool_files, sweep_spool
 from detector.jobs import request_import
 from detector.storage import samples
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from detector.workspace import Workspace
 from tests.factories import empty_function, make_image, workspace
 

@@ -13,7 +13,7 @@ from detector.jobs import IMPORT, request_import
 from detector.storage import functions, imports, jobs, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
-from detector.worker import run_job
+from detector.worker.running import run_job
 from detector.workspace import Workspace
 from tests.factories import empty_function, make_image, stored_batch, workspace, write_zip
 from tests.faulty_disk import image_files

@@ -24,7 +24,7 @@ from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
 from detector.training.model_file import read_model
 from detector.training.out_of_fold import OutOfFold
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from detector.workspace import Workspace
 from tests.factories import (
     add_images,

@@ -16,7 +16,7 @@ from detector.operations.normalisation import file_facts, normalise_and_retrain,
 from detector.pipeline.build import build, put_back
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import embeddings, functions, imports, models, samples
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from tests.factories import empty_function, labelled_function, make_image, workspace
 from tests.shared_data import require
 

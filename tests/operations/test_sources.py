@@ -12,7 +12,7 @@ from detector.evaluation.report import read_audit
 from detector.jobs import EVALUATE, request_build
 from detector.operations.sources import set_source
 from detector.storage import functions, jobs, models, samples
-from detector.worker import BACKGROUND_LANES, run_job, run_pending
+from detector.worker.running import BACKGROUND_LANES, run_job, run_pending
 from tests.factories import labelled_function, workspace
 
 

@@ -13,7 +13,7 @@ from detector.errors import ImageError, InvokeBusy, NoModel
 from detector.jobs import request_build
 from detector.serving.invoke import Verdict, invoke
 from detector.serving.queue import InvokeQueue
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from tests.factories import empty_function, labelled_function, make_image, workspace
 
 

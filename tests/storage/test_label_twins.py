@@ -15,7 +15,7 @@ from detector.storage import annotating, functions, imports, jobs, models, predi
 from detector.storage.functions import Function, list_labels
 from detector.storage.label_twins import merge_labels, spelling_note, twins_among
 from detector.storage.predictions import PredictionRow
-from detector.worker import run_pending
+from detector.worker.running import run_pending
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, labelled_function, make_image, workspace
 

@@ -1,0 +1,88 @@
+"""The background process itself, started as ``python -m detector worker``: the jobs, and what it says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import IO, NoReturn
+
+from detector.storage.jobs import this_process
+from detector.worker.runner import JobRunner
+from detector.worker.supervisor import STOP
+from detector.workspace import Workspace
+
+#: How often it says that it lives.
+SIGN_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+
+
+def run_worker(ws: Workspace, for_server: bool) -> int:
+    """Run jobs until told to stop; returns the exit code.
+
+    Parameters
+    ----------
+    for_server : bool
+        Standard input ends with the server that started it, and so does this process: at once where the server is
+        gone, since nobody would end it later, and jobs go on from what the tables say. Standard output takes what the
+        server shows: one line of JSON for each sign of life. Otherwise a person started it and ends it with a signal.
+    """
+    stop = threading.Event()
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, asked)
+    # Ctrl-C in a terminal reaches both: the server then says what to do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if for_server else asked)
+    runner = JobRunner(ws)
+    if for_server:
+        said = _own_channel()
+        threading.Thread(target=_listen, args=(stop,), name="listen", daemon=True).start()
+        threading.Thread(target=_say, args=(said, runner, stop), name="say", daemon=True).start()
+    runner.start()
+    stop.wait()
+    runner.stop()
+    return 0
+
+
+def _own_channel() -> IO[str]:
+    """Standard output for the server alone: whatever else writes there goes to standard error from now on."""
+    sys.stdout.flush()
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    return channel
+
+
+def _listen(stop: threading.Event) -> None:
+    # Not through Python's buffer: the interpreter cannot end while another thread holds its lock.
+    with contextlib.suppress(OSError):
+        while said := os.read(0, 100):
+            if STOP in said:
+                stop.set()
+                return
+    _end_now()
+
+
+def _say(said: IO[str], runner: JobRunner, stop: threading.Event) -> None:
+    last, since = "", SIGN_SECONDS
+    while True:
+        known = {"waiting": dict(runner.unwritten.waiting), "trouble": runner.unwritten.trouble}
+        line = json.dumps({"process": this_process(), **known})
+        if line != last or since >= SIGN_SECONDS:
+            try:
+                said.write(f"{line}\n")
+            except OSError:
+                _end_now()
+            last, since = line, 0.0
+        stop.wait(_LOOK_SECONDS)
+        since += _LOOK_SECONDS
+
+
+def _end_now() -> NoReturn:
+    """As a power cut would: nobody listens any more, and a thread may be in the middle of an hour's work."""
+    os._exit(1)
