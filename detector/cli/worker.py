@@ -25,4 +25,4 @@ def _worker(ws: Workspace, options: argparse.Namespace) -> int:
 
     if not options.for_server:
         say("Running the jobs of this data folder. Ctrl-C ends it; what is in hand is resumed at the next start.")
-    return run_worker(ws, options.for_server)
+    run_worker(ws, options.for_server)

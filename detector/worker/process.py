@@ -21,8 +21,8 @@ SIGN_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 
 
-def run_worker(ws: Workspace, for_server: bool) -> int:
-    """Run jobs until told to stop; returns the exit code.
+def run_worker(ws: Workspace, for_server: bool) -> NoReturn:
+    """Run jobs until told to stop, then end the process.
 
     Parameters
     ----------
@@ -47,7 +47,9 @@ def run_worker(ws: Workspace, for_server: bool) -> int:
     runner.start()
     stop.wait()
     runner.stop()
-    return 0
+    # Not by way of the interpreter's end: that waits for a thread in the middle of an hour's work.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _own_channel() -> IO[str]:

@@ -25,6 +25,7 @@ _WATCH_SECONDS = 1.0
 _ORPHAN_SECONDS = 15.0
 _ALIVE_SECONDS = 10.0
 _SWEEP_SECONDS = 3600.0
+_STOP_SECONDS = 5.0
 
 #: Pauses of a job that the machine could not carry out, as on a full disk, one after the other; the last one stays.
 PAUSES = (2.0, 5.0, 10.0, 20.0)
@@ -77,8 +78,9 @@ class JobRunner:
     def stop(self) -> None:
         """Ask the threads to end and wait a little; a job in the middle is resumed at the next start."""
         self._stop.set()
+        deadline = time.monotonic() + _STOP_SECONDS
         for thread in (self._watcher, *self._lanes.values()):
-            thread.join(timeout=5)
+            thread.join(max(deadline - time.monotonic(), 0.0))
         keep_unwritten(self._ws, None)
 
     def _thread(self, lane: tuple[str, ...]) -> threading.Thread:
