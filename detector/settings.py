@@ -54,8 +54,10 @@ def default_data_dir(checkout: Path, environment: Mapping[str, str], platform: s
     return folder / "ai-image-detector"
 
 
-def _setting(default: Any, help_text: str, least: int = 0, most: int = _MOST) -> Any:
-    return field(default=default, metadata={"help": help_text, "least": least, "most": most})
+def _setting(
+    default: Any, help_text: str, least: int = 0, most: int = _MOST, choices: tuple[str, ...] | None = None
+) -> Any:
+    return field(default=default, metadata={"help": help_text, "least": least, "most": most, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Settings:
     worker: str = _setting(
         "process",
         "Where imports, trainings and audits run: process (a process of their own), or inside (threads of the server).",
+        choices=("process", "inside"),
     )
     precision: str = _setting(
         "auto",
@@ -142,9 +145,6 @@ class Settings:
         return int(self.max_zip_gb * 1e9)
 
 
-#: What ``worker`` can be.
-WORKERS = ("process", "inside")
-
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -179,9 +179,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         # Of nan nothing is true.
         if isinstance(value, int | float) and not least <= value <= most:
             raise InvalidInput(f"{name} is {raw!r}; expected a number from {least:,} to {most:,}. Correct or unset it.")
+        choices = item.metadata["choices"]
+        if choices is not None and value not in choices:
+            raise InvalidInput(f"{name} is {raw!r}; expected {' or '.join(choices)}. Correct or unset it.")
         values[item.name] = value
-    if values.get("worker", "process") not in WORKERS:
-        raise InvalidInput(f"DETECTOR_WORKER is {values['worker']!r}; expected process or inside. Correct or unset it.")
     return Settings(**values)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from detector.errors import ArchiveError, JobCancelled
+from detector.errors import ArchiveError, JobCancelled, JobTakenOver
 from detector.importing.batch import folder_payload, zip_payload
 from detector.importing.labelling import LabelPlan
 from detector.jobs import BUILD, EVALUATE, IMPORT, annotated, request_build, request_import
@@ -27,6 +27,7 @@ from detector.worker.runner import JobRunner
 from detector.worker.running import run_job, run_pending
 from detector.workspace import Workspace
 from tests.factories import (
+    add_images,
     empty_function,
     images,
     label_ids,
@@ -288,6 +289,48 @@ def test_pages_go_before_jobs_and_the_threads_that_jobs_start(
     finally:
         runner.stop()
     assert found == [max(NICE, here)] * 2
+
+
+def test_a_lane_that_dies_is_reported_and_started_again(
+    ws: Workspace, function: Function, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kind: an extension in Rust panics with an exception that is none to Python's ``except Exception``."""
+    add_images(ws, function, images(4))
+    tried = []
+
+    def panics_once(*given: Any, **how: Any) -> Any:
+        tried.append(given)
+        if len(tried) == 1:
+            raise SystemExit("panic")
+        return run_job(*given, **how)
+
+    monkeypatch.setattr("detector.worker.runner.run_job", panics_once)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    job_id = request_build(ws, function.id)
+    runner = JobRunner(ws)
+    runner.start()
+    try:
+        _wait_until(lambda: jobs.get_job(ws.db, job_id).state == "done")
+    finally:
+        runner.stop()
+    assert jobs.get_job(ws.db, job_id).crashes == 1
+    assert len(tried) == 2
+    assert "the lane of build died" in caplog.text
+
+
+def test_a_job_that_another_process_took_over_is_left_alone(ws: Workspace, function: Function) -> None:
+    """Its archive stays as well: the other process reads it."""
+    batch_id, path = _request_zip(ws, function)
+    job = _claim(ws, IMPORT)
+    assert jobs.requeue_crashed(ws.db, jobs.this_process()) == 1
+    another = _claim(ws, IMPORT)
+    with pytest.raises(JobTakenOver):
+        run_job(ws, job)
+    assert jobs.get_job(ws.db, job.id) == another
+    assert path.exists()
+    run_job(ws, another)
+    assert imports.batch_counts(ws.db, batch_id).imported == 6
+    assert not path.exists()
 
 
 def test_a_failing_job_does_not_stop_the_runner(ws: Workspace, function: Function) -> None:

@@ -46,6 +46,8 @@ def test_every_setting_is_read_from_its_variable_in_its_type(tmp_path: Path) -> 
     given = {}
     for item in fields(Settings):
         text = str(tmp_path) if isinstance(item.default, Path) else "true" if isinstance(item.default, bool) else "7"
+        if item.metadata["choices"] is not None:
+            text = next(choice for choice in item.metadata["choices"] if choice != item.default)
         given[f"DETECTOR_{item.name.upper()}"] = text
     found = load_settings(given)
     for item in fields(Settings):
@@ -64,6 +66,12 @@ def test_what_is_no_number_is_refused_by_name(value: str) -> None:
         load_settings({"DETECTOR_THREADS": value})
     assert "DETECTOR_THREADS" in str(caught.value)
     assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["threads", "Process", "7"])
+def test_what_is_none_of_the_choices_is_refused_by_name(value: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^DETECTOR_WORKER is '{value}'; expected process or inside. "):
+        load_settings({"DETECTOR_WORKER": value})
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-0.5", "1e308", "1e400"])

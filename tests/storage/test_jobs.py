@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from detector.errors import JobCancelled, NotFound
+from detector.errors import JobCancelled, JobTakenOver, NotFound
 from detector.storage import functions, jobs
 from detector.storage.database import Database, now
 from detector.storage.functions import Function
@@ -168,6 +168,44 @@ def test_a_job_of_another_machine_counts_by_its_heartbeat(ws: Workspace, functio
     assert jobs.requeue_orphans(ws.db) == 0
     _set(ws, job_id, heartbeat=now() - jobs.STALE_SECONDS - 1)
     assert jobs.requeue_orphans(ws.db) == 1
+
+
+def test_who_lost_a_job_meanwhile_writes_nothing_of_it(ws: Workspace, function: Function) -> None:
+    """Kind: a process that was taken for dead and goes on. Nothing of its job may end up in the other one's row."""
+    job_id = jobs.enqueue(ws.db, function.id, "build")
+    first = jobs.claim(ws.db, BUILD)
+    assert first is not None
+    assert first.lease is not None
+    for taken_again in (False, True):
+        if not taken_again:
+            assert jobs.requeue_crashed(ws.db, jobs.this_process()) == 1
+        else:
+            second = jobs.claim(ws.db, BUILD)
+            assert second is not None
+            assert second.crashes == 1
+        before = jobs.get_job(ws.db, job_id)
+        with pytest.raises(JobTakenOver):
+            jobs.report(ws.db, job_id, "train", 1, 2, "", lease=first.lease)
+        for state in ("done", "failed", "cancelled"):
+            with pytest.raises(JobTakenOver):
+                jobs.finish(ws.db, job_id, state, "late", first.lease)
+        jobs.requeue(ws.db, job_id, first.lease)
+        assert jobs.get_job(ws.db, job_id) == before
+    jobs.report(ws.db, job_id, "train", 1, 2, "", lease=second.lease)
+    jobs.finish(ws.db, job_id, "done", lease=second.lease)
+    assert jobs.get_job(ws.db, job_id).state == "done"
+
+
+def test_a_cancelled_job_can_be_ended_by_who_ran_it(ws: Workspace, function: Function) -> None:
+    job_id = jobs.enqueue(ws.db, function.id, "build")
+    job = jobs.claim(ws.db, BUILD)
+    assert job is not None
+    jobs.finish(ws.db, job_id, "cancelled")
+    with pytest.raises(JobCancelled) as cancelled:
+        jobs.report(ws.db, job_id, "train", 1, 2, "", lease=job.lease)
+    assert not isinstance(cancelled.value, JobTakenOver)
+    jobs.finish(ws.db, job_id, "cancelled", "The job was cancelled.", job.lease)
+    assert jobs.get_job(ws.db, job_id).message == "The job was cancelled."
 
 
 def test_what_a_process_took_but_does_not_run_goes_back_into_the_queue(ws: Workspace, function: Function) -> None:

@@ -48,6 +48,8 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
             ("annotation_history", "previous_at"),
             ("annotation_history", "previous_by"),
             ("annotation_history", "undone_at"),
+            ("jobs", "lease"),
+            ("jobs", "crashes"),
         ):
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
         for table in ("api_calls", "api_keys", "evaluations", "sample_flips"):
