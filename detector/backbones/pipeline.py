@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from detector.backbones.network import Backbone, join_views
 from detector.backbones.views import PreparedViews
 from detector.errors import ImageError
 from detector.imaging.decode import ImageLimits, decode_image, memory_kept
+from detector.system.batches import Executor, map_batches, thread_count
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -38,7 +38,7 @@ def embed_files(
     limits: ImageLimits,
     threads: int,
     on_batch: Callable[[list[tuple[Key, dict[str, np.ndarray]]], list[tuple[Key, ImageError]]], None],
-    decoders: ThreadPoolExecutor | None = None,
+    decoders: Executor | None = None,
 ) -> None:
     """Decode and embed files, and hand over the results batch by batch, in the order of `items`.
 
@@ -55,8 +55,8 @@ def embed_files(
     on_batch : callable
         Called in this thread with ``[(key, {view: float32 array (D,)})]`` and ``[(key, error)]`` of what was finished
         since the last call. What it raises ends the run and reaches the caller: a cancelled job does this.
-    decoders : ThreadPoolExecutor, optional
-        Threads that last, from `decoding_threads`, of whoever calls often with a few files each time.
+    decoders : Executor, optional
+        Threads that last, of whoever calls often with a few files each time.
     """
     waiting: deque[tuple[_Unfinished, np.ndarray]] = deque()
     started: deque[tuple[list[_Unfinished], Future[np.ndarray]]] = deque()
@@ -110,39 +110,25 @@ def _decoded_ahead(
     backbone: Backbone,
     limits: ImageLimits,
     threads: int,
-    decoders: ThreadPoolExecutor | None,
+    decoders: Executor | None,
 ) -> Iterator[tuple[Key, PreparedViews | ImageError]]:
-    def prepare(data: bytes, name: str) -> PreparedViews | ImageError:
+    def prepare(batch: list[tuple[Key, bytes, str]]) -> tuple[Key, PreparedViews | ImageError]:
+        [(key, data, name)] = batch
         try:
-            return backbone.views_of(decode_image(data, name, limits).pixels)
+            return key, backbone.views_of(decode_image(data, name, limits).pixels)
         except ImageError as error:
-            return error
+            return key, error
 
-    workers = threads or os.cpu_count() or 1
-    pool = decoders or decoding_threads(threads)
-    look_ahead = max(LOOK_AHEAD_ROUNDS * backbone.round_size, 2 * workers)
-    running: deque[tuple[Key, int, Future[PreparedViews | ImageError]]] = deque()
+    workers = thread_count(threads)
     with memory_kept(workers):
-        try:
-            for key, data, name in items:
-                while running and (
-                    len(running) >= look_ahead
-                    or sum(size for _, size, future in running if not future.done()) + len(data) > LOOK_AHEAD_BYTES
-                ):
-                    first, _, future = running.popleft()
-                    yield first, future.result()
-                running.append((key, len(data), pool.submit(prepare, data, name)))
-                del data
-            while running:
-                first, _, future = running.popleft()
-                yield first, future.result()
-        finally:
-            for _, _, future in running:
-                future.cancel()
-            if decoders is None:
-                pool.shutdown(wait=True)
-
-
-def decoding_threads(threads: int) -> ThreadPoolExecutor:
-    """As many threads for decoding; 0: one per core."""
-    return ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="decode")
+        yield from map_batches(
+            prepare,
+            items,
+            size=1,
+            workers=workers,
+            name="decode",
+            ahead=max(LOOK_AHEAD_ROUNDS * backbone.round_size, 2 * workers),
+            weigh=lambda batch: len(batch[0][1]),
+            most_weight=LOOK_AHEAD_BYTES,
+            executor=decoders,
+        )

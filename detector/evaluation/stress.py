@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
@@ -23,6 +20,7 @@ from detector.imaging import decode_image
 from detector.progress import Pace, Report, silent
 from detector.storage.embeddings import as_stored
 from detector.storage.evaluations import Flip
+from detector.system.batches import map_batches
 from detector.training.calibration import Ints
 from detector.training.metrics import wilson_interval
 from detector.training.refit import FittedModels, fit_subsets
@@ -175,34 +173,21 @@ class StressTest:
         """(place among the chosen, bytes of the copy, name), made ahead in threads."""
         change = CHANGES[name]
 
-        def make(image_hash: str) -> bytes | None:
-            try:
-                data = self._ws.blobs.image(image_hash)
-                return change(decode_image(data, image_hash, self._ws.limits).pixels)
-            except (ImageError, NotFound) as error:
-                log.warning("no copy of image %s: %s", image_hash, error)
-                return None
+        def make(batch: list[tuple[int, str]]) -> list[tuple[int, bytes, str]]:
+            copies = []
+            for place, image_hash in batch:
+                try:
+                    data = self._ws.blobs.image(image_hash)
+                    copy = change(decode_image(data, image_hash, self._ws.limits).pixels)
+                    copies.append((place, copy, image_hash))
+                except (ImageError, NotFound) as error:
+                    log.warning("no copy of image %s: %s", image_hash, error)
+            return copies
 
         hashes = [self._material.rows[index].image_hash for index in self.chosen.tolist()]
-        workers = self._ws.settings.threads or os.cpu_count() or 1
-        waiting: deque[tuple[int, str, Future[bytes | None]]] = deque()
-        with ThreadPoolExecutor(workers, thread_name_prefix="copies") as pool:
-            try:
-                for place, image_hash in enumerate(hashes):
-                    waiting.append((place, image_hash, pool.submit(make, image_hash)))
-                    if len(waiting) > 2 * workers:
-                        yield from _finished(waiting.popleft())
-                while waiting:
-                    yield from _finished(waiting.popleft())
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _finished(item: tuple[int, str, Future[bytes | None]]) -> Iterator[tuple[int, bytes, str]]:
-    place, image_hash, future = item
-    data = future.result()
-    if data is not None:
-        yield place, data, image_hash
+        # One at a time: a copy of a large picture is a bitmap of many megabytes.
+        for copies in map_batches(make, enumerate(hashes), size=1, workers=self._ws.settings.threads, name="copies"):
+            yield from copies
 
 
 def choose_samples(hashes: Sequence[str], y: Ints, most: int = MOST_SAMPLES) -> Ints:

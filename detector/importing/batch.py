@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +25,7 @@ from detector.progress import Pace, Report, silent
 from detector.storage import functions, imports
 from detector.storage.imports import ImageRow, NewSample
 from detector.storage.trouble import storage_trouble
+from detector.system.batches import map_batches, threads
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -162,9 +162,9 @@ def import_items(
             accepted: list[tuple[Incoming, ImageRow]] = []
             rejected: list[tuple[str, str]] = []
             refused: list[tuple[Incoming, OSError]] = []
-            for item, future in zip(chunk, pending, strict=True):
+            for item, found in zip(chunk, pending, strict=True):
                 try:
-                    accepted.append((item, inspection.image(future)))
+                    accepted.append((item, inspection.image(found)))
                 except ImageError as error:
                     rejected.append((item.file_name, str(error)))
                 except OSError as error:
@@ -180,10 +180,10 @@ def import_items(
             new = [item.label for item, _ in accepted if item.label is not None and item.label not in label_ids]
             if new:
                 label_ids |= functions.ensure_labels(ws.db, function_id, new)
-            found = [_new_sample(item, image, label_ids) for item, image in accepted]
+            new_samples = [_new_sample(item, image, label_ids) for item, image in accepted]
             if trouble is not None:
                 # What was taken must not lie there as bytes that nothing names.
-                imports.add_samples(ws.db, function_id, batch_id, found, rejected, relabel=relabel)
+                imports.add_samples(ws.db, function_id, batch_id, new_samples, rejected, relabel=relabel)
                 raise trouble
             looked += len(chunk)
             if quota is None:
@@ -193,9 +193,9 @@ def import_items(
                     chunk = next(chunks, [])
                     pending = inspection.start(chunk)
                 finally:
-                    imports.add_samples(ws.db, function_id, batch_id, found, rejected, relabel=relabel)
+                    imports.add_samples(ws.db, function_id, batch_id, new_samples, rejected, relabel=relabel)
             else:
-                added = imports.add_samples(ws.db, function_id, batch_id, found, rejected, relabel=relabel)
+                added = imports.add_samples(ws.db, function_id, batch_id, new_samples, rejected, relabel=relabel)
                 for (item, _), sample in zip(accepted, added, strict=True):
                     # The same picture twice is one sample, and one that keeps another label is none of this label.
                     if sample.outcome != "conflict" and sample.sample_id not in counted:
@@ -208,6 +208,10 @@ def import_items(
     return looked
 
 
+# What is known of a file, and its bytes on their way to the disk; or what is wrong with it.
+_Inspected = tuple[ImageRow, Future[None]] | ImageError | OSError
+
+
 class _Inspection:
     """Threads that read, check and store files, in a ``with`` statement; what has not begun at its end never does."""
 
@@ -215,8 +219,8 @@ class _Inspection:
         self._ws, self._known_labels = ws, known_labels
         # Decoding and waiting for the disk have threads of their own: a picture of 100 megapixels takes hundreds of
         # megabytes, and malloc keeps some of it back for every thread that ever decoded one.
-        self._decoding = ThreadPoolExecutor(ws.settings.threads or os.cpu_count(), thread_name_prefix="import")
-        self._writing = ThreadPoolExecutor(_FILES_ON_THE_WAY, thread_name_prefix="import-disk")
+        self._decoding = threads(ws.settings.threads, "import")
+        self._writing = threads(_FILES_ON_THE_WAY, "import-disk")
         self._on_the_way = threading.BoundedSemaphore(_FILES_ON_THE_WAY)
 
     def __enter__(self) -> Self:
@@ -226,18 +230,37 @@ class _Inspection:
         self._decoding.shutdown(cancel_futures=True)
         self._writing.shutdown()
 
-    def start(self, chunk: Sequence[Incoming]) -> list[Future[tuple[ImageRow, Future[None]]]]:
-        """Begin with files; see :meth:`image`."""
-        return [self._decoding.submit(self._inspect, item) for item in chunk]
+    def start(self, chunk: Sequence[Incoming]) -> Iterator[_Inspected]:
+        """Begin with files; what came of them is in their order and for :meth:`image`."""
+        pending = map_batches(
+            self._inspect,
+            chunk,
+            size=1,
+            workers=self._ws.settings.threads,
+            ahead=CHUNK,
+            executor=self._decoding,
+        )
+        # The first is waited for, so that the others are on their way when this returns.
+        return chain(list(islice(pending, 1)), pending)
 
     @staticmethod
-    def image(pending: Future[tuple[ImageRow, Future[None]]]) -> ImageRow:
+    def image(inspected: _Inspected) -> ImageRow:
         """What is known of a file once its bytes are on disk. Raises what is wrong with it."""
-        image, written = pending.result()
+        if isinstance(inspected, Exception):
+            raise inspected
+        image, written = inspected
         written.result()
         return image
 
-    def _inspect(self, item: Incoming) -> tuple[ImageRow, Future[None]]:
+    def _inspect(self, batch: list[Incoming]) -> _Inspected:
+        [item] = batch
+        try:
+            return self._described(item)
+        except (ImageError, OSError) as error:
+            # Of this file, not of the import: those behind it come in all the same.
+            return error
+
+    def _described(self, item: Incoming) -> tuple[ImageRow, Future[None]]:
         data = item.read()
         image = describe_image(self._ws, data, item.file_name)
         # Before its bytes are stored, or they would be nobody's.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from detector.errors import ImageError, InvalidInput, NotFound
 from detector.imaging import ImageFacts, decode_image
@@ -12,6 +11,7 @@ from detector.imaging.normalise import Normalisation, encode_normalised, suited_
 from detector.jobs import request_build
 from detector.progress import Pace, Report, silent
 from detector.storage import functions, samples
+from detector.system.batches import map_batches
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def file_facts(ws: Workspace, hashes: Sequence[str], code: str | None, report: R
         return [ImageFacts(**stored[image_hash]) for image_hash in hashes]
     how = Normalisation.parse(code)
 
-    def facts_of(image_hash: str) -> ImageFacts:
+    def facts_of(batch: list[str]) -> ImageFacts:
+        [image_hash] = batch
         try:
             image = decode_image(ws.blobs.image(image_hash), image_hash, ws.limits)
         except (ImageError, NotFound) as error:
@@ -84,9 +85,7 @@ def file_facts(ws: Workspace, hashes: Sequence[str], code: str | None, report: R
 
     found: list[ImageFacts] = []
     pace = Pace(report, "evaluate", len(hashes), "Looking at the normalised files")
-    with ThreadPoolExecutor(ws.settings.threads or None, thread_name_prefix="normalise") as pool:
-        # In rounds, so that a report that raises does not leave thousands behind it waiting.
-        for start in range(0, len(hashes), 64):
-            found += pool.map(facts_of, hashes[start : start + 64])
-            pace.at(len(found))
+    for facts in map_batches(facts_of, hashes, size=1, workers=ws.settings.threads, name="normalise"):
+        found.append(facts)
+        pace.at(len(found))
     return found

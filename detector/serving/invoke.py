@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
@@ -16,6 +15,7 @@ from detector.errors import ImageError
 from detector.imaging import decode_image
 from detector.serving.model import ServingModel, load_serving_model, renormalised, serving_backbone
 from detector.storage.embeddings import as_stored
+from detector.system.batches import Executor, threads
 from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
 
@@ -172,11 +172,9 @@ def _embedded(
 
 
 @cache
-def _decoders(threads: int) -> ThreadPoolExecutor:
+def _decoders(workers: int) -> Executor:
     """Threads of all passes: starting some for each pass of a few images would cost more than they save."""
-    from detector.backbones.pipeline import decoding_threads
-
-    return decoding_threads(threads)
+    return threads(workers, "decode")
 
 
 def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, sure: bool) -> Verdict:
