@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from detector.backbones import OFFLINE
 from detector.evaluation.report import PARTS, read_audit
 from detector.gallery.filters import GalleryFilter, Order
 from detector.gallery.neighbours import nearest
@@ -28,21 +25,14 @@ from detector.operations.labels import give_label, undo_labels
 from detector.operations.samples import restore_samples
 from detector.pipeline.build import BuildResult, build
 from detector.serving.invoke import Verdict, invoke
-from detector.settings import Settings
 from detector.storage import functions, imports, jobs, keys, models, samples
 from detector.storage.database import SCHEMA_VERSION
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.samples import Sample
 from detector.workspace import Workspace
-from pages import _state
-from tests.app_server import CHECKOUT
-from tests.page_app import PATIENCE
-from tests.page_words import as_shown
-
-HERE = Path(__file__).parent
-#: Every version of the tables that was in somebody's hands and has a folder here.
-VERSIONS = sorted(path.stem for path in HERE.glob("folder_*.zip"))
+from tests.page_app import dashboard, opened_by_pages, words
+from tests.stored_data.folders import FOLDERS, figures, unpack
 
 #: What is calculated from stored embeddings is the same on all machines.
 STORED = 1e-3
@@ -84,24 +74,14 @@ def _rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=FOLDERS)
 def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Old]:
-    said = json.loads((HERE / f"{request.param}.json").read_text(encoding="utf-8"))
-    with zipfile.ZipFile(HERE / f"{request.param}.zip") as archive:
-        archive.extractall(tmp_path)
-    folder = tmp_path / "data"
+    said, folder = figures(request.param), unpack(request.param, tmp_path)
     embedded = _rows(folder, "SELECT * FROM embeddings ORDER BY 1, 2, 3")
     assert len(embedded) == said["rows"]["embeddings"] > 0
-    monkeypatch.setenv("DETECTOR_DATA_DIR", str(folder))
-    monkeypatch.setenv("DETECTOR_PRECISION", "float32")
-    monkeypatch.setenv("DETECTOR_BACKBONE", OFFLINE)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    _state.workspace.clear()
-    ws = Workspace.open(Settings(data_dir=folder, precision="float32", retrain_delay=0.0))
     asked = {path.name: path.read_bytes() for path in (tmp_path / "asked").iterdir()}
-    yield Old(ws, folder, said, asked, embedded)
-    ws.close()
-    _state.workspace.clear()
+    with opened_by_pages(folder, monkeypatch) as ws:
+        yield Old(ws, folder, said, asked, embedded)
 
 
 def _predictions(old: Old) -> dict[str, list[float]]:
@@ -116,7 +96,7 @@ def _assert_same(found: dict[str, list[float]], said: dict[str, list[float]]) ->
 
 
 def test_the_version_before_this_one_is_among_them() -> None:
-    assert "folder_6" in VERSIONS
+    assert "folder_6" in FOLDERS
 
 
 def test_it_opens_with_every_row_that_it_had(old: Old) -> None:
@@ -235,23 +215,15 @@ def test_what_lies_in_the_bin_comes_back_with_its_label(old: Old) -> None:
 
 
 def test_its_pages_open(old: Old) -> None:
-    app = AppTest.from_file(str(CHECKOUT / "pages" / "_dashboard.py"), default_timeout=PATIENCE)
-    app.query_params["function"] = old.function.id
-    app.run()
     right = round(old.said["accuracy"] * old.live.sample_count)
-    for title, name, words in (
+    for title, name, said in (
         ("Functions", "functions.py", f"{old.said['total']} samples"),
         ("Metrics", "metrics.py", f"{right} of {old.live.sample_count} right"),
         ("Review", "review.py", f"{old.said['total']} samples"),
         ("Invoke", "invoke.py", f"{right} of {old.live.sample_count} right"),
         ("API", "api.py", "A program"),
     ):
-        app.switch_page(name)
-        app.query_params["function"] = old.function.id
-        app.run()
-        assert not app.exception, (name, app.exception)
+        app = dashboard(name, old.function.id)
         assert not app.error, (name, app.error)
         assert [item.value for item in app.title] == [title]
-        said = [item.value for kind in (app.markdown, app.caption) for item in kind]
-        said += [str(item.value.to_dict()) for item in app.dataframe]
-        assert words in as_shown(" ".join(said)), name
+        assert said in words(app) + str([item.value.to_dict() for item in app.dataframe]), name
