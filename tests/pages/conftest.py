@@ -22,7 +22,6 @@ class Trained:
     ws: Workspace
     function_id: str
     said: dict[str, Any]
-    asked: dict[str, bytes]
 
 
 @pytest.fixture
@@ -36,6 +35,5 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained
     """Unpacked, not trained: what costs a second or two once costs nothing here."""
     folder = unpack(FOLDERS[-1], tmp_path)
     said = figures(FOLDERS[-1])
-    asked = {path.name: path.read_bytes() for path in (tmp_path / "asked").iterdir()}
     with opened_by_pages(folder, monkeypatch) as opened:
-        yield Trained(opened, functions.find_function(opened.db, said["function"]).id, said, asked)
+        yield Trained(opened, functions.find_function(opened.db, said["function"]).id, said)

@@ -10,8 +10,9 @@ from detector.workspace import Workspace
 from pages._state import NOT_THERE, PAGES
 from tests.factories import empty_function, labelled_function
 from tests.page_app import dashboard, words
+from tests.page_words import as_shown
 from tests.pages.conftest import Trained
-from tests.pages.states import failed_import, failed_training, running, waiting
+from tests.pages.states import FAILURE, NOTE, failed_import, failed_training, running, waiting
 
 SCRIPTS = [script for script, _, _ in PAGES]
 OF_ONE_FUNCTION = [script for script in SCRIPTS if script not in ("functions.py", "api.py")]
@@ -72,6 +73,7 @@ def test_of_a_trained_function_it_says_how_good_it_is(trained: Trained, script: 
     assert not app.error
     assert len(app.title) == 1
     assert f"{trained.said['total']} samples · 12 of 14 right" in words(app)
+    assert "Import images" not in [button.label for button in app.button]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -89,8 +91,10 @@ def test_after_a_training_and_an_import_that_failed_it_opens(ws: Workspace, scri
     failed_import(ws, function.id)
     app = dashboard(script, function.id)
     # The report of the import is the one place for its error.
-    assert len(app.error) == (script == "import_images.py")
+    assert [as_shown(item.value) for item in app.error] == ([FAILURE] if script == "import_images.py" else [])
     assert "4 samples · no model yet" in words(app)
+    if script in ("functions.py", "metrics.py"):
+        assert NOTE in words(app)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
