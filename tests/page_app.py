@@ -13,6 +13,7 @@ from detector.workspace import Workspace
 from pages import _state
 from tests.app_server import CHECKOUT
 from tests.factories import workspace
+from tests.page_words import as_shown
 
 #: The first run of a page brings its libraries.
 PATIENCE = 90
@@ -20,7 +21,7 @@ PATIENCE = 90
 
 @contextmanager
 def opened_by_pages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A new data folder that the pages open, too."""
+    """A data folder, a new one where there is none yet, that the pages open, too."""
     monkeypatch.setenv("DETECTOR_DATA_DIR", str(folder))
     monkeypatch.setenv("DETECTOR_PRECISION", "float32")
     monkeypatch.setenv("DETECTOR_BACKBONE", "efficientnet-lite0")
@@ -43,3 +44,23 @@ def page(name: str, function_id: str | None = None, **query: str) -> AppTest:
     app.run()
     assert not app.exception, app.exception
     return app
+
+
+def dashboard(name: str, function_id: str | None = None, **query: str) -> AppTest:
+    """A page inside the whole dashboard, with its sidebar: links to other pages lead somewhere only there."""
+    app = AppTest.from_file(str(CHECKOUT / "pages" / "_dashboard.py"), default_timeout=PATIENCE)
+    # Once for the list of pages, then to the one that is wanted.
+    app.run()
+    app.switch_page(name)
+    app.query_params.clear()
+    for key, value in {**({"function": function_id} if function_id is not None else {}), **query}.items():
+        app.query_params[key] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    """All that a page says, as a person reads it."""
+    kinds = (app.title, app.markdown, app.caption, app.info, app.warning, app.error)
+    return as_shown("\n".join(str(item.value) for kind in kinds for item in kind))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -57,9 +58,17 @@ def test_what_the_listener_raises_stops_the_work() -> None:
         pace.at(1)
 
 
-def test_nobody_may_listen() -> None:
-    pace = Pace(silent, "embed", 10, "Looking")
+def test_whatever_is_said_may_be_said_to_nobody() -> None:
+    heard: Heard = []
+
+    def both(*said: Any) -> None:
+        silent(*said)
+        heard.append(said)
+
+    pace = Pace(both, "embed", 10, "Looking", every=0.0)
+    pace.at(0)
     pace.at(10)
+    assert [done for _, done, _, _, _ in heard] == [0, 0, 10]
 
 
 def test_a_download_has_its_amounts_in_its_message_and_other_work_has_not() -> None:
