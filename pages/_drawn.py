@@ -12,17 +12,26 @@ Streamlit leaves to its user:
 
 A dialog closes with a new run of its page, so nothing is drawn anew while one is open: what has been typed stays.
 Dialogs say when they are closed (``on_dismiss``).
+
+Streamlit keeps to itself what this takes: the record of a run and the queue of runs. A version that has them no longer,
+or under other names, gets a plain ``st.rerun``: pages still show what is new, and only the clicks above may be lost.
+All of this can go once ``st.rerun`` in a tick leaves a page switch that came meanwhile alone, and Streamlit drops ticks
+of a page that is no longer shown.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+
+log = logging.getLogger(__name__)
 
 _KEY = "drawn"
 
@@ -37,20 +46,38 @@ class _Drawn:
 @contextmanager
 def drawing() -> Iterator[None]:
     """Remember what is shown; around everything that a full run draws, after ``st.navigation``."""
-    context = get_script_run_ctx()
-    drawn = st.session_state[_KEY] = _Drawn(context.page_script_hash if context is not None else "")
+    context = _run_context()
+    drawn = st.session_state[_KEY] = _Drawn(getattr(context, "page_script_hash", ""))
     try:
         yield
     finally:
         drawn.query = urlencode(st.query_params.to_dict(), doseq=True)
-        drawn.under_dialog = context is not None and context.has_dialog_opened
+        drawn.under_dialog = getattr(context, "has_dialog_opened", False)
 
 
 def draw_anew(changed: bool) -> None:
     """Draw the page again where it has changed or was taken away. The last call in the clock that every page has."""
-    context = get_script_run_ctx()
     drawn: _Drawn | None = st.session_state.get(_KEY)
-    if context is None or context.script_requests is None or drawn is None:
+    if drawn is None:
+        return
+    try:
+        _ask_for_a_run(drawn, changed)
+    except (AttributeError, ImportError, TypeError) as error:
+        # Not in the block: st.rerun ends the run by an exception of its own.
+        missing = str(error)
+    else:
+        return
+    _say_once(missing)
+    if changed and not drawn.under_dialog:
+        st.rerun()
+
+
+def _ask_for_a_run(drawn: _Drawn, changed: bool) -> None:
+    """Through the queue, which a click on another page still overtakes."""
+    from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+
+    context = get_script_run_ctx()
+    if context is None or context.script_requests is None:
         return
     taken_away = drawn.page != context.page_script_hash
     if taken_away or (changed and not drawn.under_dialog):
@@ -63,3 +90,17 @@ def draw_anew(changed: bool) -> None:
                 context_info=context.context_info,
             )
         )
+
+
+def _run_context() -> Any:
+    """Streamlit's record of this run; None outside of a run, and where Streamlit has no such record."""
+    try:
+        from streamlit.runtime.scriptrunner import get_script_run_ctx
+    except ImportError:
+        return None
+    return get_script_run_ctx()
+
+
+@cache
+def _say_once(missing: str) -> None:
+    log.warning("This version of Streamlit is made otherwise (%s); pages are drawn again by a plain st.rerun", missing)

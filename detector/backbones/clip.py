@@ -6,6 +6,7 @@ Whether the file is a user's own checkpoint, lies in the hub's cache or was just
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from detector.backbones.fused_blocks import fuse
 from detector.backbones.network import BFLOAT16, Backbone, weights_fingerprint
 from detector.backbones.registry import BackboneSpec
 from detector.errors import BackboneUnavailable
+
+log = logging.getLogger(__name__)
 
 PROJECTED = "projected"
 PRE_PROJECTION = "pre_projection"
@@ -79,6 +82,7 @@ class ImageTower(nn.Module):
     def __init__(self, tower: Any, embed_dim: int) -> None:
         super().__init__()
         self.tower = tower
+        self._in_steps = True
         self.projection: Any = None
         width = 0
         if isinstance(getattr(tower, "proj", None), nn.Parameter):
@@ -104,8 +108,17 @@ class ImageTower(nn.Module):
 
         Each batch is calculated by itself, to the same digits as alone: only the order is another.
         """
-        if not self.has_blocks:
-            return [self(images) for images in batches]
+        if self.has_blocks and self._in_steps:
+            try:
+                return self._block_by_block(batches)
+            except Exception as error:  # what a private part of another library raises is not known beforehand
+                log.warning("open_clip's parts cannot be called one by one (%r); batches are calculated alone", error)
+                self._in_steps = False
+        return [self(images) for images in batches]
+
+    def _block_by_block(self, batches: Sequence[Any]) -> list[Any]:
+        # _embeds and _pool are open_clip's own affair, of 3.x. This and its other way can go once it has public names for
+        # what comes before and after the blocks.
         tokens = [self.tower._embeds(images) for images in batches]
         for block in self.tower.transformer.resblocks:
             tokens = [block(each) for each in tokens]

@@ -5,10 +5,15 @@ multiplication part of it, took batches of 4 to the speed of batches of 8, and a
 Patches as one product instead of a convolution take 2.0 ms instead of 5.5, attention among 50 tokens 0.27 instead of
 0.70, and what the last block makes of tokens that nobody asks for is left out: an image takes 19.5 ms of a core, not
 23.5.
+
+The operations are torch's own affair (``torch.ops.mkldnn``, what torch.compile makes of a network), so wherever one is
+missing or raises, the same is calculated by public ones, a little slower. They can go once torch offers a linear layer
+with packed weights and an activation under a public name, on a CPU and without a compiler.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -16,6 +21,8 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTrans
 from torch import nn
 
 from detector.backbones.bfloat16 import calculates_bfloat16
+
+log = logging.getLogger(__name__)
 
 # QuickGELU is x * sigmoid(1.702 x): SiLU of 1.702 x, divided by it.
 _QUICK = 1.702
@@ -26,20 +33,31 @@ _PAIRS_UP_TO = 64
 
 def fuse(tower: VisionTransformer) -> None:
     """Replace those parts that can be, where torch has the operations. From float32 weights."""
-    if torch.cuda.is_available() or not torch.backends.mkldnn.is_available():
+    if torch.cuda.is_available() or not _has_the_operations():
         return
     try:
-        _Packed(torch.ones(8, 8), None)(torch.ones(4, 8, dtype=torch.bfloat16))
-    except (AttributeError, RuntimeError):
-        # torch has no such operation, or not for this processor.
-        return
-    if _is_patches(tower.conv1):
-        tower.conv1 = _Patches(tower.conv1)
-    blocks = tower.transformer.resblocks
-    for index, block in enumerate(blocks):
-        if _fits(block):
-            last = index == len(blocks) - 1
-            blocks[index] = _LastBlock(block) if last and _answers_with_the_first_token(tower) else _FusedBlock(block)
+        if _is_patches(tower.conv1):
+            tower.conv1 = _Patches(tower.conv1)
+        blocks = tower.transformer.resblocks
+        for index, block in enumerate(blocks):
+            if _fits(block):
+                last = index == len(blocks) - 1 and _answers_with_the_first_token(tower)
+                blocks[index] = _LastBlock(block) if last else _FusedBlock(block)
+    except AttributeError as error:
+        # Another version of open_clip may name its parts otherwise; those not replaced yet stay as they are.
+        log.warning("open_clip's blocks are made otherwise (%s); they are calculated as they are", error)
+
+
+def _has_the_operations() -> bool:
+    """Tried: torch may have no such operation, or not for this processor, or one that takes something else."""
+    try:
+        if not torch.backends.mkldnn.is_available():
+            return False
+        packed, x = _Packed(torch.ones(8, 8), None), torch.ones(4, 8, dtype=torch.bfloat16)
+        found = packed(x), packed.added_to(x, x)
+    except Exception:  # what private operations raise is not known beforehand
+        return False
+    return packed.is_packed and bool((found[0] == 8).all() and (found[1] == 9).all())
 
 
 def _is_patches(convolution: nn.Conv2d) -> bool:
@@ -150,23 +168,61 @@ class _Packed:
     """A linear layer with the activation after it. Not a module: what is packed cannot be converted any more.
 
     It takes and gives bfloat16. Where oneDNN cannot calculate that, it is done as `bfloat16` describes.
+
+    Attributes
+    ----------
+    is_packed : bool
+        Whether oneDNN's operations are still used. From the first time that one raises it is False.
     """
 
     def __init__(self, weight: Any, bias: Any, activation: str = "none", algorithm: str = "") -> None:
         self._kind = torch.bfloat16 if calculates_bfloat16() else torch.float32
         rounded = weight.detach().to(torch.bfloat16).to(self._kind).contiguous()
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(rounded)
+        try:
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(rounded)
+            self.is_packed = True
+        except Exception as error:  # of a private operation
+            log.warning("torch cannot pack weights (%r); they are taken as they are", error)
+            self._weight, self.is_packed = rounded, False
         self._bias = None if bias is None else bias.detach().to(torch.bfloat16).to(self._kind)
         self._after: tuple[str, list[Any], str] = (activation, [], algorithm)
 
     def __call__(self, x: Any) -> Any:
         x = x.to(self._kind)
-        return torch.ops.mkldnn._linear_pointwise.default(x, self._weight, self._bias, *self._after).to(torch.bfloat16)
+        if self.is_packed:
+            try:
+                found = torch.ops.mkldnn._linear_pointwise.default(x, self._weight, self._bias, *self._after)
+                return found.to(torch.bfloat16)
+            except Exception as error:  # of a private operation
+                self._unpack(error)
+        return self._activated(self._plain(x)).to(torch.bfloat16)
 
     def added_to(self, other: Any, x: Any) -> Any:
         x, other = x.to(self._kind), other.to(self._kind)
-        summed = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
-        return summed.to(torch.bfloat16)
+        if self.is_packed:
+            try:
+                summed = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
+                return summed.to(torch.bfloat16)
+            except Exception as error:  # of a private operation
+                self._unpack(error)
+        return (self._plain(x) + other).to(torch.bfloat16)
+
+    def _unpack(self, error: Exception) -> None:
+        log.warning("torch's fused operation fails (%r); the layer is calculated part by part", error)
+        self.is_packed = False
+
+    def _plain(self, x: Any) -> Any:
+        # By the weight itself: another thread may be about to unpack it too.
+        weight = self._weight
+        if weight.is_mkldnn:
+            weight = self._weight = weight.to_dense()
+        return nn.functional.linear(x, weight, self._bias)
+
+    def _activated(self, x: Any) -> Any:
+        activation, _, algorithm = self._after
+        if activation == "gelu":
+            return nn.functional.gelu(x, approximate=algorithm)
+        return nn.functional.silu(x) if activation == "swish" else x
 
 
 def _attention(q: Any, k: Any, v: Any) -> Any:

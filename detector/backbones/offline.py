@@ -6,6 +6,7 @@ texture statistics that the last layer has learnt to ignore.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import timm
@@ -18,6 +19,8 @@ from detector.backbones.bfloat16 import calculates_bfloat16
 from detector.backbones.network import Backbone, weights_fingerprint
 from detector.backbones.registry import OFFLINE, BackboneSpec, get_spec
 from detector.errors import BackboneUnavailable
+
+log = logging.getLogger(__name__)
 
 # Blocks in timm's order, counted through all stages.
 STATISTICS_BLOCKS = (0, 2, 4, 7, 10, 14, 15)
@@ -140,6 +143,9 @@ class _FusedConvolution(nn.Module):
     It is the operation that torch.compile chooses. Beside saving a pass over the maps, it never takes torch's own slow
     convolution, which `nn.Conv2d` uses for small 1 x 1 kernels in float32. Where oneDNN cannot calculate bfloat16, it
     is done as `bfloat16` describes.
+
+    The operation is torch's own affair: where it raises, convolution and ReLU6 are calculated one after the other. Once
+    it has a public name, that other way can go.
     """
 
     def __init__(self, convolution: Any, clipped: bool) -> None:
@@ -151,6 +157,7 @@ class _FusedConvolution(nn.Module):
         # timm's padding "same" puts the odd pixel at the end, which no convolution can do by itself.
         self._same = isinstance(convolution, Conv2dSame)
         self._clipped = clipped
+        self._fused = True
 
     def forward(self, images: Any) -> Any:
         if self._same:
@@ -163,16 +170,33 @@ class _FusedConvolution(nn.Module):
 
     def _convolved(self, *numbers: Any) -> Any:
         given = *numbers, self._padding, self._stride, self._dilation, self._groups
-        if torch.jit.is_tracing():
-            # See `without_python`, which makes one operation of them.
+        if _is_traced():
+            # See `without_python`, which makes one operation of them, and which keeps what this raises to itself.
             maps = torch.ops.aten.mkldnn_convolution(*given)
             return nn.functional.hardtanh(maps, 0.0, 6.0) if self._clipped else maps
         after = ("hardtanh", [0.0, 6.0]) if self._clipped else ("none", [])
-        return torch.ops.mkldnn._convolution_pointwise(*given, *after, "")
+        if self._fused:
+            try:
+                return torch.ops.mkldnn._convolution_pointwise(*given, *after, "")
+            except Exception as error:  # what a private operation raises is not known beforehand
+                log.warning("torch's fused convolution fails (%r); it is calculated part by part", error)
+                self._fused = False
+        maps = nn.functional.conv2d(*numbers, self._stride, self._padding, self._dilation, self._groups)
+        return nn.functional.hardtanh(maps, 0.0, 6.0) if self._clipped else maps
+
+
+def _is_traced() -> bool:
+    try:
+        return torch.jit.is_tracing()
+    except Exception:  # torch.jit is deprecated: without it nothing is traced
+        return False
 
 
 def _fuse_activations(module: Any) -> None:
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+    try:
+        if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+            return
+    except Exception:  # parts of torch that may go with oneDNN
         return
     for child in module.children():
         _fuse_activations(child)

@@ -22,14 +22,20 @@ BUDGET_SECONDS = 10.0
 
 def bfloat16_in_hardware() -> bool:
     """Whether this processor multiplies bfloat16 itself; elsewhere it is emulated, and far slower than float32."""
-    import torch
-
     # The processor is not all: what oneDNN refuses, or was told not to use, is emulated too.
     if not calculates_bfloat16():
         return False
-    # torch has no public question for this; where a version lacks these, float32 is always right.
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in probes)
+    # torch has no public question for this (with one, these can go); where a version lacks them, float32 is right.
+    return any(_says_yes(name) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+def _says_yes(probe: str) -> bool:
+    import torch
+
+    try:
+        return bool(getattr(torch.cpu, probe)())
+    except Exception:  # a private question may be gone, or want to be asked otherwise
+        return False
 
 
 def choose_precision(load: Callable[[str], Backbone]) -> str:

@@ -6,7 +6,8 @@ does nothing but count: 6 images/s layer by layer, 80 in one call, and the same 
 
 torch.jit is the way for networks that a process calculates itself, without a compiler on the user's machine. It is kept
 by torch but no longer developed; so its answer is compared with the plain network's, to the last digit, and wherever it
-fails or differs the plain network stays.
+fails or differs the plain network stays. This module can go once a network can be called without Python by a part of
+torch that is being developed, without a compiler (torch.export's packages need one).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import torch
 
 log = logging.getLogger(__name__)
 
-# The tracer cannot write down the numbers that a fused operation takes; what they stand for, it can. So while it
-# watches, a convolution and its clipping are two operations, and afterwards these are one again.
+# The tracer cannot write down the numbers that a fused operation takes (a list of optional numbers); what they stand
+# for, it can. So while it watches, a convolution and its clipping are two operations, and afterwards these are one
+# again. Once the tracer writes such lists, the rewriting by torch's private pass can go.
 _TWO = """
 graph(%x, %weight, %bias, %padding, %stride, %dilation, %groups, %low, %high):
   %maps = aten::mkldnn_convolution(%x, %weight, %bias, %padding, %stride, %dilation, %groups)
