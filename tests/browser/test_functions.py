@@ -150,8 +150,10 @@ def test_a_link_to_no_function_shows_no_other_one(dashboard: Dashboard, named: F
         expect(_choice(dashboard)).to_have_attribute("placeholder", "Choose a function")
         expect(dashboard.sidebar).not_to_contain_text("samples")
     # The way on: another one comes only where a person chooses it.
+    _visit(dashboard, "metrics", function="0123456789abcdef")
     dashboard.sidebar.get_by_role("link", name="Review", exact=True).click()
-    dashboard.sees("is not there")
+    dashboard.page.wait_for_url("**/review?function=0123456789abcdef")
+    dashboard.sees("The function in this address does not exist")
     dashboard.press("Choose among all functions")
     expect(dashboard.main.get_by_role("heading", level=1, name="Functions", exact=True)).to_be_visible()
     dashboard.sees(FUNCTION)

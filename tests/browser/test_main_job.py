@@ -108,7 +108,7 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     # The fold stays open while one tries limits, though its words change with each.
     dashboard.unfold("At most 2 %")
     for percent_tolerated in (10, 30):
-        dashboard.type_number("Tolerated share, in percent", percent_tolerated)
+        dashboard.type_number("False-accusation limit, in percent", percent_tolerated)
         dashboard.sees(f"At most {percent_tolerated} % of the images")
     assert dashboard.main.get_by_role("spinbutton").is_visible()
 

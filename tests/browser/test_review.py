@@ -253,7 +253,7 @@ def test_a_source_is_set_by_a_name_and_removed_after_a_question(
     field.press("Enter")
     page.get_by_role("button", name="Set source", disabled=False).click()
     # As it was written, not as Markdown.
-    page.get_by_text("2 samples with the source *x* now.").wait_for()
+    page.get_by_text("Source of 2 samples set to *x*.").wait_for()
     assert sources() == {"*x*"}
     dashboard.settled()
     page.reload()
@@ -265,7 +265,7 @@ def test_a_source_is_set_by_a_name_and_removed_after_a_question(
     asked.get_by_text("This will remove the source of 2 samples.").wait_for()
     assert sources() == {"*x*"}
     dashboard.press("Do it")
-    page.get_by_text("2 samples without a source now.").wait_for()
+    page.get_by_text("Source removed from 2 samples.").wait_for()
     assert sources() == {None}
 
 

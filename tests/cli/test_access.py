@@ -36,7 +36,7 @@ def test_keys_are_created_listed_and_revoked(tmp_path: Path) -> None:
 
     listed = run(tmp_path, "keys", "list")
     assert made["clientId"] in listed.stdout
-    assert "in force" in listed.stdout
+    assert "active" in listed.stdout
     assert made["clientSecret"] not in listed.stdout
 
     assert run(tmp_path, "keys", "revoke", made["clientId"]).returncode == 0

@@ -366,21 +366,21 @@ def test_a_write_says_how_many_it_changed_and_what_follows(scene: Scene) -> None
     real, synthetic = scene.labels
     mine = scene.of(0)[:2]
     assert labels.give_label(ws, function_id, mine, synthetic).said == (
-        "2 samples synthetic now. A new model follows by itself."
+        "2 samples labelled synthetic. A new model follows by itself."
     )
     assert labels.give_label(ws, function_id, mine, synthetic).said == "Nothing to change."
     assert labels.give_label(ws, function_id, mine[:1], None).said == (
-        "1 sample without a label now. A new model follows by itself."
+        "Label removed from 1 sample. A new model follows by itself."
     )
-    assert labels.undo_labels(ws, function_id).said == "The last change is undone: 1 sample as before."
-    assert labels.undo_labels(ws, function_id).said == "The last change is undone: 2 samples as before."
+    assert labels.undo_labels(ws, function_id).said == "The last change was undone: 1 sample as before."
+    assert labels.undo_labels(ws, function_id).said == "The last change was undone: 2 samples as before."
     assert labels.undo_labels(ws, function_id).said == "There is nothing to undo."
-    assert samples.delete_samples(ws, function_id, mine).said == "2 samples in the bin now."
-    assert samples.restore_samples(ws, function_id, mine).said == "2 samples back."
+    assert samples.delete_samples(ws, function_id, mine).said == "2 samples moved to the bin."
+    assert samples.restore_samples(ws, function_id, mine).said == "2 samples restored."
     assert labels.merge_labels(ws, [real], synthetic).changed == 5
     added = samples.add_samples(ws, function_id, [("a.png", make_image(900)), ("b.png", make_image(1))], "Added")
     assert added.changed == 1
-    assert added.said == "1 image added to the samples, without a label. 1 image is among the samples already."
+    assert added.said == "1 image added to the samples, without a label. 1 image is already among the samples."
 
 
 def test_only_what_a_person_gave_is_undone(scene: Scene) -> None:
