@@ -86,7 +86,7 @@ class StoredRows:
         # Windows has no reading from a place of its own for each thread. Where Python offers one there, this can go.
         with self._alone:
             self._file.seek(offset)
-            return self._file.readinto(into)  # type: ignore[attr-defined, no-any-return]
+            return self._file.readinto(into)  # type: ignore[attr-defined]
 
 
 def stored_rows(db: Database, backbone_key: str, hashes: Sequence[str], folder: Path) -> dict[str, StoredRows]:
