@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from detector.backbones.accelerator import accelerator
+
 FLOAT32_INSTEAD = "DETECTOR_PRECISION says bfloat16, which this machine cannot calculate: float32 was taken instead."
 BY_WAY_OF_FLOAT32 = (
     "This machine cannot calculate bfloat16, in which these embeddings are stored: the same numbers are calculated by "
@@ -31,8 +33,9 @@ def calculates_bfloat16() -> bool:
 
     Tried, not looked up: what the processor has is not always what the library was built for, or told to use.
     """
-    if torch.cuda.is_available():
-        return True
+    device = accelerator()
+    if device is not None:
+        return device.type == "cuda" or _multiplies_bfloat16(device)
     try:
         # Private operations: torch has no public question for what oneDNN multiplies. With one, this trial can go.
         operations = torch.ops.mkldnn
@@ -46,6 +49,14 @@ def calculates_bfloat16() -> bool:
     except Exception:  # the operation is not there, takes something else, or refuses: float32 is right everywhere
         return False
     return bool((convolved == 8).all() and (multiplied == 8).all())
+
+
+def _multiplies_bfloat16(device: Any) -> bool:
+    try:
+        ones = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
+        return bool(((ones @ ones).cpu() == 8).all())
+    except Exception:  # drivers raise anything
+        return False
 
 
 def rounded_products() -> AbstractContextManager[Any]:

@@ -117,8 +117,8 @@ class ImageTower(nn.Module):
         return [self(images) for images in batches]
 
     def _block_by_block(self, batches: Sequence[Any]) -> list[Any]:
-        # _embeds and _pool are open_clip's own affair, of 3.x. This and its other way can go once it has public names for
-        # what comes before and after the blocks.
+        # _embeds and _pool are open_clip's own affair, of 3.x. What guards against their loss can go once what comes
+        # before and after the blocks has public names.
         tokens = [self.tower._embeds(images) for images in batches]
         for block in self.tower.transformer.resblocks:
             tokens = [block(each) for each in tokens]

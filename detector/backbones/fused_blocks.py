@@ -20,6 +20,7 @@ import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
+from detector.backbones.accelerator import accelerator
 from detector.backbones.bfloat16 import calculates_bfloat16
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ _PAIRS_UP_TO = 64
 
 def fuse(tower: VisionTransformer) -> None:
     """Replace those parts that can be, where torch has the operations. From float32 weights."""
-    if torch.cuda.is_available() or not _has_the_operations():
+    if accelerator() is not None or not _has_the_operations():
         return
     try:
         if _is_patches(tower.conv1):

@@ -28,6 +28,7 @@ import torch
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from detector.backbones.accelerator import accelerator
 from detector.backbones.bfloat16 import BY_WAY_OF_FLOAT32, calculates_bfloat16, rounded_products
 from detector.backbones.registry import BackboneSpec
 from detector.backbones.torchscript import without_python
@@ -85,8 +86,9 @@ class Backbone:
         self.normalisation: Normalisation | None = None
         self.features = dict(features)
         self.dimension = max(part.stop for part in self.features.values())
-        on_gpu = torch.cuda.is_available()
-        self._device = torch.device("cuda" if on_gpu else "cpu")
+        device = accelerator()
+        on_gpu = device is not None
+        self._device = device if on_gpu else torch.device("cpu")
         self.batch_size = GPU_BATCH_SIZE if on_gpu else spec.batch_size
         self.workers = 1 if on_gpu else threads or os.cpu_count() or 1
         # Crops that keep every core busy once.

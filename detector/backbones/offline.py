@@ -15,6 +15,7 @@ from timm.layers import Conv2dSame, pad_same
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from detector.backbones.accelerator import accelerator
 from detector.backbones.bfloat16 import calculates_bfloat16
 from detector.backbones.network import Backbone, weights_fingerprint
 from detector.backbones.registry import OFFLINE, BackboneSpec, get_spec
@@ -98,7 +99,7 @@ class StatisticsNetwork(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         _fold_normalisation(model)
-        if not torch.cuda.is_available():
+        if accelerator() is None:
             _fuse_activations(model)
         self.stem = nn.Sequential(model.conv_stem, model.bn1)
         blocks = [block for stage in model.blocks for block in stage]

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from detector.backbones.accelerator import accelerator
 from detector.backbones.bfloat16 import calculates_bfloat16
 from detector.backbones.network import BFLOAT16, FLOAT32, Backbone
 
@@ -53,9 +54,7 @@ def choose_precision(load: Callable[[str], Backbone]) -> str:
         bfloat16 only where it is at least 1.25 times as fast. Where it is about that, the answer may differ from one
         measurement to the next: store it.
     """
-    import torch
-
-    if torch.cuda.is_available() or not bfloat16_in_hardware():
+    if accelerator() is not None or not bfloat16_in_hardware():
         return FLOAT32
     backbones = {name: load(name) for name in (FLOAT32, BFLOAT16)}
     seconds = batch_seconds(backbones)

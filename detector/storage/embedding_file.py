@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -31,9 +32,19 @@ class StoredRows:
     dimension : d
     order : (n,) int array, optional
         Which of the file's rows these are; all of them, if not given.
+    alone : threading.Lock, optional
+        Of whoever moves the file's one position; all that read the same file share it.
     """
 
-    def __init__(self, file: IO[bytes], dtype: np.dtype[Any], dimension: int, order: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        dtype: np.dtype[Any],
+        dimension: int,
+        order: np.ndarray | None = None,
+        alone: threading.Lock | None = None,
+    ) -> None:
+        self._alone = alone or threading.Lock()
         self._file, self._dtype, self._dimension = file, dtype, dimension
         self._row_bytes = dimension * dtype.itemsize
         self._order = np.arange(os.fstat(file.fileno()).st_size // self._row_bytes) if order is None else order
@@ -50,7 +61,7 @@ class StoredRows:
         """A slice of rows, or a pair of it and columns: an array. An array of rows: those, still in the file."""
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         if not isinstance(rows, slice):
-            return StoredRows(self._file, self._dtype, self._dimension, self._order[rows])
+            return StoredRows(self._file, self._dtype, self._dimension, self._order[rows], self._alone)
         wanted = self._order[rows]
         result = np.empty((len(wanted), self._dimension), self._dtype)
         # Rows that follow one another in the file come with one read.
@@ -63,10 +74,19 @@ class StoredRows:
     def _read(self, into: np.ndarray, offset: int) -> None:
         left = memoryview(into.reshape(-1).view(np.uint8).data)
         while left:
-            count = os.preadv(self._file.fileno(), [left], offset)
+            count = self._read_some(left, offset)
             if not count:
                 raise OSError("The temporary file of embeddings is shorter than it was.")
             left, offset = left[count:], offset + count
+
+    def _read_some(self, into: memoryview, offset: int) -> int:
+        """At most as many bytes as ``into`` has room for; returns how many."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [into], offset)
+        # Windows has no reading from a place of its own for each thread. Where Python offers one there, this can go.
+        with self._alone:
+            self._file.seek(offset)
+            return self._file.readinto(into)  # type: ignore[attr-defined]
 
 
 def stored_rows(db: Database, backbone_key: str, hashes: Sequence[str], folder: Path) -> dict[str, StoredRows]:

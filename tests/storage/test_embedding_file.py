@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detector.storage import embedding_file as module
-from detector.storage.embedding_file import stored_rows
+from detector.storage.embedding_file import StoredRows, stored_rows
 from detector.storage.embeddings import read_embeddings, write_embeddings
 from detector.storage.imports import add_samples
 from detector.workspace import Workspace
@@ -28,6 +31,14 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace(tmp_path_factory.mktemp("rows"))
 
 
+@pytest.fixture(params=[True, False], ids=["preadv", "no preadv"])
+def with_and_without_preadv(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time as on Windows, which has no such call."""
+    if not request.param:
+        monkeypatch.delattr(os, "preadv", raising=False)
+
+
+@pytest.mark.usefixtures("with_and_without_preadv")
 @pytest.mark.parametrize(("detailed", "largest"), [([], 1.0), ([7, 9], 1.0), ([0, 11], 1e6)])
 def test_rows_in_a_file_are_those_of_the_matrix_in_memory(
     ws: Workspace, hashes: list[str], monkeypatch: pytest.MonkeyPatch, detailed: list[int], largest: float
@@ -61,3 +72,30 @@ def test_rows_in_a_file_are_those_of_the_matrix_in_memory(
 def test_an_image_without_an_embedding_is_an_error(ws: Workspace, hashes: list[str]) -> None:
     with pytest.raises(LookupError):
         stored_rows(ws.db, "another", hashes, Path(ws.spool))
+
+
+@pytest.mark.usefixtures("with_and_without_preadv")
+def test_threads_that_read_other_rows_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    numbers = np.arange(4000 * 8, dtype=np.float32).reshape(4000, 8)
+    with tempfile.TemporaryFile(dir=tmp_path) as file:
+        file.write(numbers.tobytes())
+        file.flush()
+        stored = StoredRows(file, np.dtype(np.float32), 8)
+
+        def reads_its_own(seed: int) -> bool:
+            some = np.random.default_rng(seed).permutation(4000)[:400]
+            return bool(np.array_equal(stored[some][:], numbers[some]))
+
+        with ThreadPoolExecutor(8) as threads:
+            assert all(threads.map(reads_its_own, range(40)))
+
+
+@pytest.mark.usefixtures("with_and_without_preadv")
+def test_a_file_that_was_cut_short_is_an_error(tmp_path: Path) -> None:
+    with tempfile.TemporaryFile(dir=tmp_path) as file:
+        file.write(bytes(10 * 32))
+        file.flush()
+        stored = StoredRows(file, np.dtype(np.float32), 8)
+        file.truncate(5 * 32)
+        with pytest.raises(OSError, match="shorter than it was"):
+            stored[:]
