@@ -8,18 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from detector.backbones import FAMILIES, SPECS, Availability, BackboneFamily, BackboneSpec, resolve
+from detector.backbones.network import Backbone, weights_fingerprint
+from detector.errors import BackboneUnavailable
 from detector.evaluation.examination import Examination
 from detector.evaluation.parts import PARTS, AuditPart, Measured
 from detector.evaluation.report import Audit, read_audit
 from detector.jobs import EVALUATE, request_build
 from detector.progress import Report
+from detector.serving.invoke import Verdict, invoke
+from detector.settings import Settings
 from detector.storage import evaluations, functions, jobs, models
 from detector.storage.functions import Function
 from detector.worker.running import run_job, run_pending
 from detector.workspace import Workspace
-from tests.factories import labelled_function
+from tests.factories import LABELS, add_images, images, labelled_function, make_image
 from tests.page_app import opened_by_pages
+from tests.stored import query
 
 
 @pytest.fixture
@@ -88,3 +96,78 @@ def test_an_audit_part_that_is_added_to_the_table_runs_in_an_audit_and_is_read_b
     without = read_audit(ws.db, found.model)
     assert without.complete
     assert "label_share" not in without.to_json()
+
+
+class TinyNetwork(nn.Module):
+    """(B, 3, S, S) -> (B, 24): a layer of edge detectors, by mean and by deviation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 12, 3)
+
+    def forward(self, images: Any) -> Any:
+        maps = self.layer(images).flatten(2)
+        return torch.cat([maps.mean(dim=2), maps.std(dim=2)], dim=1)
+
+
+def _tiny_weights(spec: BackboneSpec) -> Path:
+    return Path(spec.pretrained)
+
+
+def _load_tiny(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
+    network = TinyNetwork()
+    network.load_state_dict(torch.load(_tiny_weights(spec), weights_only=True))
+    features = {"edges": slice(0, 24)}
+    return Backbone(spec, network, features, weights_fingerprint(network.state_dict()), precision, settings.threads)
+
+
+def _tiny_availability(spec: BackboneSpec, settings: Settings) -> Availability:
+    if _tiny_weights(spec).is_file():
+        return Availability(True, "package", "The weights are those of a test.")
+    return Availability(False, "no", "Not available: there is no such file.", "there is no such file")
+
+
+def test_a_backbone_family_that_is_added_to_the_table_embeds_images_and_trains(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = BackboneSpec(
+        id="tiny-edges",
+        title="Edges of the tests",
+        family="tiny",
+        architecture="one layer",
+        pretrained=str(tmp_path / "tiny.pt"),
+        licence="none",
+        download_bytes=0,
+        image_size=32,
+        description="Random weights.",
+    )
+    remedy = "Write the file of weights."
+    monkeypatch.setitem(FAMILIES, "tiny", BackboneFamily(_load_tiny, _tiny_availability, remedy))
+    monkeypatch.setitem(SPECS, spec.id, spec)
+    with pytest.raises(BackboneUnavailable) as refused:
+        resolve(spec.id, ws.settings)
+    assert "there is no such file" in str(refused.value)
+    assert remedy in str(refused.value)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(TinyNetwork().state_dict(), spec.pretrained)
+    chosen = resolve(spec.id, ws.settings)
+    function = functions.create_function(ws.db, "Tiny", backbone_id=chosen.spec.id, label_names=LABELS)
+    add_images(ws, function, images(8))
+    request_build(ws, function.id)
+    result = run_pending(ws, function.id)
+    assert result is not None
+    assert result.trained
+    live = models.get_model(ws.db, str(functions.get_function(ws.db, function.id).live_model_id))
+    assert live.backbone_id == spec.id
+    keys = query(ws.settings.data_dir, "SELECT backbone_key, COUNT(*) FROM embeddings WHERE view = 'whole' GROUP BY 1")
+    ((key, embedded),) = keys
+    assert key.startswith("tiny-edges:")
+    assert embedded == 16
+    (verdict,) = invoke(ws, function.id, [("new.png", make_image(99, "synthetic"))])
+    assert isinstance(verdict, Verdict)
+
+
+def test_every_backbone_of_the_registry_is_of_a_family_that_is_there() -> None:
+    assert {spec.family for spec in SPECS.values()} <= FAMILIES.keys()
