@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,24 @@ from torch import nn
 
 from detector.backbones import FAMILIES, SPECS, Availability, BackboneFamily, BackboneSpec, resolve
 from detector.backbones.network import Backbone, weights_fingerprint
-from detector.errors import BackboneUnavailable
+from detector.datasets import SampleImage
+from detector.errors import BackboneUnavailable, InvalidInput
 from detector.evaluation.examination import Examination
 from detector.evaluation.parts import PARTS, AuditPart, Measured
 from detector.evaluation.report import Audit, read_audit
-from detector.jobs import EVALUATE, request_build
+from detector.importing.entries import Entry, FolderSource
+from detector.importing.labelling import LabelPlan
+from detector.importing.opening import KINDS, ImportKind, ReadyMade, nothing_spooled, open_source, spooled_files
+from detector.importing.spool import sweep_spool
+from detector.jobs import EVALUATE, request_build, request_import
 from detector.progress import Report
 from detector.serving.invoke import Verdict, invoke
 from detector.settings import Settings
-from detector.storage import evaluations, functions, jobs, models
+from detector.storage import evaluations, functions, jobs, models, samples
 from detector.storage.functions import Function
 from detector.worker.running import run_job, run_pending
 from detector.workspace import Workspace
-from tests.factories import LABELS, add_images, images, labelled_function, make_image
+from tests.factories import LABELS, add_images, empty_function, images, labelled_function, make_image, stored_batch
 from tests.page_app import opened_by_pages
 from tests.stored import query
 
@@ -171,3 +177,64 @@ def test_a_backbone_family_that_is_added_to_the_table_embeds_images_and_trains(
 
 def test_every_backbone_of_the_registry_is_of_a_family_that_is_there() -> None:
     assert {spec.family for spec in SPECS.values()} <= FAMILIES.keys()
+
+
+class AlbumSource(FolderSource):
+    """The added kind of import: a file with the path of one image a line, each with the folder that it lies in."""
+
+    def __init__(self, album: Path) -> None:
+        super().__init__(album.parent)
+        self._album = album
+
+    def entries(self) -> list[Entry]:
+        files = [Path(line) for line in self._album.read_text(encoding="utf-8").splitlines()]
+        return [Entry(f"{file.parent.name}/{file.name}", file.stat().st_size, file.read_bytes) for file in files]
+
+
+def _open_album(_ws: Workspace, payload: Mapping[str, Any], _report: Report) -> AlbumSource:
+    return AlbumSource(Path(payload["path"]))
+
+
+def test_an_import_kind_that_is_added_to_the_table_imports_images_and_clears_the_spool(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, "album", ImportKind("album", _open_album, spooled_files))
+    function = empty_function(ws)
+    lines = []
+    for name, data, label in images(3):
+        file = tmp_path / "pictures" / label / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        lines.append(f"{file}\n")
+    album = ws.spool / "ab12.zip"
+    album.write_text("".join(lines), encoding="utf-8")
+    os.utime(album, (0, 0))
+    plan = LabelPlan("folders", level=0)
+    payload = {"from": "album", "path": str(album), "plan": plan.to_json(), "title": "holiday.album"}
+    batch_id, _ = request_import(ws, function.id, payload, "album")
+    # However old, what a job still reads is kept.
+    sweep_spool(ws)
+    assert album.exists()
+
+    run_pending(ws, function.id)
+    batch = stored_batch(ws, batch_id)
+    assert (batch.state, batch.total) == ("done", 6)
+    names = {label.id: label.name for label in functions.list_labels(ws.db, function.id)}
+    found = samples.find_samples(ws.db, function.id, limit=None)
+    assert sorted(names[str(sample.label_id)] for sample in found) == ["real"] * 3 + ["synthetic"] * 3
+    assert not album.exists()
+
+
+def test_an_import_kind_whose_images_bring_their_labels_needs_no_plan(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [SampleImage(name, data, label, f"source of {label}", "") for name, data, label in images(3)]
+    kind = ImportKind("drawn", lambda _ws, _payload, _report: ReadyMade(made, len(made)), nothing_spooled)
+    monkeypatch.setitem(KINDS, "drawn", kind)
+    function = empty_function(ws)
+    request_import(ws, function.id, {"from": "drawn", "title": "Drawn"}, "drawn")
+    run_pending(ws, function.id)
+    found = samples.find_samples(ws.db, function.id, limit=None)
+    assert sorted(str(sample.source) for sample in found) == ["source of real"] * 3 + ["source of synthetic"] * 3
+    with pytest.raises(InvalidInput, match="no files that could be listed"):
+        open_source(ws, {"from": "drawn", "title": "Drawn"})
