@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 from torch import nn
 
 from detector.backbones import FAMILIES, SPECS, Availability, BackboneFamily, BackboneSpec, resolve
@@ -31,8 +34,10 @@ from detector.storage import evaluations, functions, jobs, models, samples
 from detector.storage.functions import Function
 from detector.worker.running import run_job, run_pending
 from detector.workspace import Workspace
+from pages._figure import figure_card
+from pages._metrics_figures import FIGURES, MetricsFigure, Shown
 from tests.factories import LABELS, add_images, empty_function, images, labelled_function, make_image, stored_batch
-from tests.page_app import opened_by_pages
+from tests.page_app import opened_by_pages, page
 from tests.stored import query
 
 
@@ -61,6 +66,17 @@ def _count_labels(examination: Examination, report: Report) -> Measured:
     report("evaluate", 0, 0, "Counting labels", None)
     y = examination.material.y
     return LabelShare(int((y == 0).sum()), len(y)), []
+
+
+def _draw_label_share(shown: Shown) -> None:
+    found = shown.audit.results["label_share"]
+    figure = go.Figure(go.Bar(x=[found.first, found.of - found.first]))
+    sentence = f"The first label has {found.first} of {found.of}"
+    figure_card("Share of the first label", figure, sentence, "label-share", "Counted, not measured.")
+
+
+def captions(app: AppTest) -> str:
+    return " ".join(caption.value for caption in app.caption)
 
 
 def trained_function(ws: Workspace) -> Function:
@@ -97,11 +113,17 @@ def test_an_audit_part_that_is_added_to_the_table_runs_in_an_audit_and_is_read_b
     assert set(stored["stress/webp"]) == {"score"}
     assert {"points", "sentence"} <= set(stored["learning_curve"])
 
+    # Its figure is drawn because the part is finished and found something.
+    figure = MetricsFigure("label share", _draw_label_share, "right", part="label_share")
+    monkeypatch.setitem(FIGURES, figure.name, figure)
+    assert "The first label has 8 of 16" in captions(page("metrics.py", function.id))
+
     # A version without the part leaves alone what one with it has stored.
     monkeypatch.delitem(PARTS, "label_share")
     without = read_audit(ws.db, found.model)
     assert without.complete
     assert "label_share" not in without.to_json()
+    assert "The first label has" not in captions(page("metrics.py", function.id))
 
 
 class TinyNetwork(nn.Module):
@@ -238,3 +260,35 @@ def test_an_import_kind_whose_images_bring_their_labels_needs_no_plan(
     assert sorted(str(sample.source) for sample in found) == ["source of real"] * 3 + ["source of synthetic"] * 3
     with pytest.raises(InvalidInput, match="no files that could be listed"):
         open_source(ws, {"from": "drawn", "title": "Drawn"})
+
+
+def test_a_figure_that_is_added_to_the_table_shows_on_the_metrics_page(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = trained_function(ws)
+    before = page("metrics.py", function.id)
+
+    def draw(shown: Shown) -> None:
+        figure = go.Figure(go.Bar(x=[score.n for score in shown.cv.labels.values()], y=shown.names))
+        figure_card("Images by label", figure, f"All {shown.cv.n} images.", "by-label", "Counted, not measured.")
+
+    monkeypatch.setitem(FIGURES, "by label", MetricsFigure("by label", draw, "lower right"))
+    # Not drawn: no such part is finished.
+    monkeypatch.setitem(FIGURES, "waits", MetricsFigure("waits", _draw_label_share, "end", part="label_share"))
+    after = page("metrics.py", function.id)
+    assert len(after.get("plotly_chart")) == len(before.get("plotly_chart")) + 1
+    assert "All 16 images." in captions(after)
+    assert [text.value for text in after.markdown].count("**Images by label**") == 1
+
+
+def test_each_recipe_of_contributing_names_a_test_of_this_file_and_files_that_are_there() -> None:
+    checkout = Path(__file__).parent.parent
+    text = (checkout / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    recipes = re.split(r"^### ", text.partition("## How to add ...")[2], flags=re.MULTILINE)[1:]
+    titles = [recipe.splitlines()[0] for recipe in recipes]
+    assert titles == ["An audit part", "An import kind", "A backbone family", "A figure"]
+    for recipe in recipes:
+        (named,) = re.findall(r"`(test_\w+)`", recipe)
+        assert callable(globals()[named])
+        files = re.findall(r"`((?:detector|pages|tests|docs)/[^`]*)`", recipe)
+        assert [file for file in files if not (checkout / file).exists()] == []

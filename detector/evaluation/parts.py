@@ -1,7 +1,8 @@
 """The table of an audit's parts: what each is called, how it is measured, and what its result is. No torch.
 
 A part that is added to `PARTS` runs in every audit, is stored when it is finished, is read back as
-`Audit.results`, and stands in what ``audit --json`` prints. Its figure is no matter of this room.
+`Audit.results`, and stands in what ``audit --json`` prints. Its figure is no matter of this room: see
+``pages/_metrics_figures.py``.
 """
 
 from __future__ import annotations
