@@ -122,54 +122,55 @@ def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
 
 
 def further_figures(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
-    """The other figures of the cross-validation, in two columns."""
+    """What is found and what confused, by label."""
+    figure_card(
+        "When it names a label, is it right?",
+        validation_charts.precision_recall(cv, theme, names),
+        "How often it is right when it names a label, against how many images of that label it finds (precision, "
+        f"recall). {measured(cv)}",
+        "precision",
+        "Precision: of the images that get a label, the share that really has it. Recall: of the images that "
+        "really have a label, the share that gets it. Raising one costs some of the other.",
+    )
+    figure_card(
+        "Which labels get confused",
+        validation_charts.confusion(cv, theme, names),
+        f"Rows are your labels, columns what the function says (confusion matrix). {measured(cv)}",
+        "confusion",
+        "Every image is counted in one cell: the row is the label that you gave, the column the one that the "
+        "function gives. Right answers lie on the diagonal.",
+    )
+    figure_card(
+        "Each label with its interval",
+        validation_charts.label_accuracy(cv, theme, names),
+        f"The dot is the share given the right label, the line its 95 % interval. {measured(cv)}",
+        "labels",
+        "The fewer images were measured, the less exactly the true share is known. The line shows where it "
+        "plausibly lies: lines made this way hold the true share 95 times in 100.",
+    )
+
+
+def confidences(cv: CrossValidation, theme: Theme, names: list[str]) -> None:
+    """Whether its confidence can be trusted, and how sure it was."""
     few = "; with so few images chance alone makes it large" if cv.n < ROUGH_BELOW else ""
     off = f"; mean distance, ECE, {percent(cv.ece)}{few}" if cv.n >= FEWEST_FOR_RATE else ""
-    left, right = st.columns(2)
-    with left:
-        figure_card(
-            "When it names a label, is it right?",
-            validation_charts.precision_recall(cv, theme, names),
-            "How often it is right when it names a label, against how many images of that label it finds (precision, "
-            f"recall). {measured(cv)}",
-            "precision",
-            "Precision: of the images that get a label, the share that really has it. Recall: of the images that "
-            "really have a label, the share that gets it. Raising one costs some of the other.",
-        )
-        figure_card(
-            "Which labels get confused",
-            validation_charts.confusion(cv, theme, names),
-            f"Rows are your labels, columns what the function says (confusion matrix). {measured(cv)}",
-            "confusion",
-            "Every image is counted in one cell: the row is the label that you gave, the column the one that the "
-            "function gives. Right answers lie on the diagonal.",
-        )
-        figure_card(
-            "Each label with its interval",
-            validation_charts.label_accuracy(cv, theme, names),
-            f"The dot is the share given the right label, the line its 95 % interval. {measured(cv)}",
-            "labels",
-            "The fewer images were measured, the less exactly the true share is known. The line shows where it "
-            "plausibly lies: lines made this way hold the true share 95 times in 100.",
-        )
-    with right:
-        figure_card(
-            "Can you trust its confidence?",
-            validation_charts.reliability(cv, theme),
-            f"On the dashed line it is right as often as it says (reliability{off}). {measured(cv)}",
-            "reliability",
-            "Of the images with confidence 90 %, about 90 of 100 should be right. Dots above the line: it is right "
-            "more often than it says; below: it is too confident.",
-        )
-        figure_card(
-            "How sure it was",
-            validation_charts.confidence_histogram(cv, theme, names),
-            "Right answers upwards, wrong ones downwards, by confidence; heights are square roots of the counts. "
-            f"{measured(cv)}",
-            "histogram",
-            "A good function is sure where it is right and unsure where it is wrong. Bars that hang down at the far "
-            "right are images on which it was sure and wrong: look at them in Review.",
-        )
+    figure_card(
+        "Can you trust its confidence?",
+        validation_charts.reliability(cv, theme),
+        f"On the dashed line it is right as often as it says (reliability{off}). {measured(cv)}",
+        "reliability",
+        "Of the images with confidence 90 %, about 90 of 100 should be right. Dots above the line: it is right "
+        "more often than it says; below: it is too confident.",
+    )
+    figure_card(
+        "How sure it was",
+        validation_charts.confidence_histogram(cv, theme, names),
+        "Right answers upwards, wrong ones downwards, by confidence; heights are square roots of the counts. "
+        f"{measured(cv)}",
+        "histogram",
+        "A good function is sure where it is right and unsure where it is wrong. Bars that hang down at the far "
+        "right are images on which it was sure and wrong: look at them in Review.",
+    )
 
 
 def measured(cv: CrossValidation) -> str:

@@ -6,7 +6,8 @@ from html import escape as escape_html
 
 import streamlit as st
 
-from detector.evaluation.report import PARTS, Audit, read_audit
+from detector.evaluation.parts import PARTS
+from detector.evaluation.report import Audit, read_audit
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import summarise, told_apart
 from detector.formatting import FEWEST_FOR_RATE, all_labels, count, decimal, rate_of

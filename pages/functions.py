@@ -59,7 +59,7 @@ def _describe(choice: str) -> str:
     if choice == "auto":
         return "Automatic: CLIP where its weights are available, else the offline backbone"
     spec = SPECS[choice]
-    size = f"{file_size(spec.download_bytes)} once" if spec.family == "clip" else "comes with the installation"
+    size = f"{file_size(spec.download_bytes)} once" if spec.download_bytes else "comes with the installation"
     research = " · research use only" if spec.research_only else ""
     return f"{spec.title} · {spec.licence} · {size}{research}"
 

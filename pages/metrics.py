@@ -18,16 +18,15 @@ from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
-from pages._audit import duplicates_line, learning_card, sources_card, stress_card
 from pages._expert import expert_settings
-from pages._guessed_sources import guessed_sources
 from pages._jobs import jobs_of
 from pages._locked_test import locked_test_card
-from pages._scores import further_figures, price, tiles, verdicts
+from pages._metrics_figures import Shown, draw_figures
+from pages._scores import tiles
 from pages._state import escape, function_labels, go, heading, import_link, require_function, workspace
 from pages._style import card, current_theme
 from pages._trust import banner, summary
-from pages._versions import sweep, versions_card
+from pages._versions import versions_card
 
 _EXPLAIN = (
     "**Cross-validation.** The labelled samples are split into folds. Each fold is judged by a model that was trained "
@@ -90,28 +89,8 @@ def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:
         st.markdown(_EXPLAIN)
         if live.backbone_id == "efficientnet-lite0":
             st.markdown(_IMAGENET)
-    with_sources = audit.sources is not None and audit.sources.sources
-    left, right = st.columns(2)
     thresholds = Thresholds.from_json(live.thresholds) if live.thresholds else None
-    with left:
-        verdicts(function_id, cv, thresholds, theme, names)
-        price(cv, thresholds, theme, names)
-    with right:
-        stress_card(audit, theme)
-        if with_sources:
-            sources_card(audit, names, theme)
-        guessed_sources(function_id)
-    # The figure of sources is long; without it there is room on the right.
-    with left if with_sources else right:
-        if audit.learning_curve is not None:
-            learning_card(audit, theme)
-    if with_sources:
-        duplicates_line(audit)
-    else:
-        with left:
-            duplicates_line(audit)
-    further_figures(cv, theme, names)
-    sweep(live, theme)
+    draw_figures(Shown(live, audit, cv, thresholds, theme, names))
 
 
 chosen = require_function()

@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from detector.backbones.availability import (
+    FAMILIES,
     Availability,
+    BackboneFamily,
     Resolution,
     availability,
     cached_locally,
@@ -28,11 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CLIP",
+    "FAMILIES",
     "OFFLINE",
     "PREPROCESSING_VERSION",
     "SPECS",
     "Availability",
     "Backbone",
+    "BackboneFamily",
     "BackboneSpec",
     "PreparedViews",
     "Resolution",

@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -54,6 +55,27 @@ class Availability:
 
 
 @dataclass(frozen=True)
+class BackboneFamily:
+    """How the backbones of one kind are found and loaded; see `FAMILIES`.
+
+    Attributes
+    ----------
+    load : callable
+        (spec, precision, settings) -> Backbone, called only where its weights are available. Imports torch when it is
+        called, not before.
+    availability : callable
+        (spec, settings) -> Availability, within a few seconds and without torch. Where it says that the weights come
+        from the hub, they are fetched from the spec's ``hub_repo`` before a training.
+    remedy : str
+        For people: what to do where the weights are not available.
+    """
+
+    load: Callable[[BackboneSpec, str, Settings], Backbone]
+    availability: Callable[[BackboneSpec, Settings], Availability]
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Resolution:
     """The backbone that a choice stands for, and one sentence that says why."""
 
@@ -91,10 +113,16 @@ def availability(spec: BackboneSpec, settings: Settings) -> Availability:
     A configured checkpoint whose file is missing makes the backbone unavailable: quietly taking other weights from the
     hub would not be what was asked for.
     """
-    if spec.family == "offline":
-        if importlib.util.find_spec(spec.pretrained) is not None:
-            return Availability(True, "package", "Installed with the app; nothing is downloaded.")
-        return _no("its package of weights is not installed")
+    return FAMILIES[spec.family].availability(spec, settings)
+
+
+def _offline_availability(spec: BackboneSpec, settings: Settings) -> Availability:
+    if importlib.util.find_spec(spec.pretrained) is not None:
+        return Availability(True, "package", "Installed with the app; nothing is downloaded.")
+    return _no("its package of weights is not installed")
+
+
+def _clip_availability(spec: BackboneSpec, settings: Settings) -> Availability:
     file = checkpoints(settings).get(spec.id)
     if file is not None:
         if file.is_file():
@@ -154,8 +182,7 @@ def resolve(choice: str, settings: Settings) -> Resolution:
 
 
 def _unavailable(spec: BackboneSpec, found: Availability) -> BackboneUnavailable:
-    remedy = REMEDY if spec.family == "clip" else "Install the packages of requirements.txt again."
-    return BackboneUnavailable(spec.id, found.why, remedy)
+    return BackboneUnavailable(spec.id, found.why, FAMILIES[spec.family].remedy)
 
 
 def fetch_weights(backbone_id: str, settings: Settings, report: Report = silent) -> None:
@@ -250,10 +277,16 @@ def _load(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
     found = availability(spec, settings)
     if not found.available:
         raise _unavailable(spec, found)
-    if spec.family == "offline":
-        from detector.backbones.offline import load_offline
+    return FAMILIES[spec.family].load(spec, precision, settings)
 
-        return load_offline(precision, spec, settings.threads)
+
+def _load_offline(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
+    from detector.backbones.offline import load_offline
+
+    return load_offline(precision, spec, settings.threads)
+
+
+def _load_clip(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
     from detector.backbones.clip import load_clip
 
     file = _weights_file(spec, settings)
@@ -270,3 +303,10 @@ def _load(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
 
 def _weights_file(spec: BackboneSpec, settings: Settings) -> Path:
     return checkpoints(settings).get(spec.id) or cached_weights(spec) or download_weights(spec)
+
+
+#: The families by the name that a `BackboneSpec` gives; which backbones there are of each, `SPECS` says.
+FAMILIES: dict[str, BackboneFamily] = {
+    "clip": BackboneFamily(_load_clip, _clip_availability, REMEDY),
+    "offline": BackboneFamily(_load_offline, _offline_availability, "Install the packages of requirements.txt again."),
+}

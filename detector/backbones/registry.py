@@ -27,8 +27,8 @@ class BackboneSpec:
         Name in settings, database and command line.
     title : str
         Name for people.
-    family : {"clip", "offline"}
-        Which code loads it.
+    family : str
+        Which code finds and loads it: a key of `detector.backbones.availability.FAMILIES`, such as "clip".
     architecture, pretrained : str
         open_clip model name and pretrained tag; for the offline backbone, timm's name and the package with the weights.
     licence : str
@@ -54,7 +54,7 @@ class BackboneSpec:
 
     id: str
     title: str
-    family: Literal["clip", "offline"]
+    family: str
     architecture: str
     pretrained: str
     licence: str

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from detector.evaluation.duplicates import MOST_LISTED, Duplicates
+from detector.evaluation.parts import PARTS, stress_part
 from detector.evaluation.results import STRESSES, LearningCurve, Sources, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
 from detector.storage import evaluations, imports
@@ -14,14 +16,8 @@ from detector.storage.evaluations import DUPLICATES, LEARNING_CURVE, SHORTCUT, S
 from detector.storage.imports import ImportRow
 from detector.storage.models import ModelRow
 
-
-def stress_part(stress: str) -> str:
-    """The part that holds one change: each is finished by itself, since copies take long."""
-    return f"stress/{stress}"
-
-
-#: In the order in which they are run: what matters most first, what takes longest last.
-PARTS = (SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE, *map(stress_part, STRESSES))
+#: Parts whose results have a field of `Audit` and a place of their own in its JSON.
+_WITH_A_FIELD = frozenset({SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE, *map(stress_part, STRESSES)})
 
 
 @dataclass(frozen=True)
@@ -39,6 +35,7 @@ class Audit:
     stress : the finished changes, in their order; empty for a model without folds
     flipped : samples whose verdict changes under at least one of them
     seconds : by part
+    results : of all finished parts by name, None where there was nothing to measure
     conflicts : files that are byte for byte a sample's and came with another label, at most `MOST_LISTED`
     """
 
@@ -51,6 +48,7 @@ class Audit:
     stress: tuple[StressScore, ...]
     flipped: int
     seconds: dict[str, float]
+    results: Mapping[str, Any]
     conflicts: tuple[ImportRow, ...]
 
     @property
@@ -69,25 +67,31 @@ class Audit:
             "stress": [score.to_json() for score in self.stress],
             "flipped_samples": self.flipped,
             "learning_curve": self.learning_curve.to_json() if self.learning_curve else None,
+            **{
+                name: found.to_json() if found else None
+                for name, found in self.results.items()
+                if name not in _WITH_A_FIELD
+            },
             "seconds": {part: round(seconds, 2) for part, seconds in self.seconds.items()},
         }
 
 
 def read_audit(db: Database, model: ModelRow) -> Audit:
     """What is finished of a model's audit."""
-    parts = evaluations.read_parts(db, model.id)
-    stored = [parts[name]["score"] for name in map(stress_part, STRESSES) if name in parts]
-    shortcut = parts.get(SHORTCUT, {}).get("shortcut")
+    stored = evaluations.read_parts(db, model.id)
+    # Whatever a part was called that this version does not know is left alone.
+    results: dict[str, Any] = {name: part.from_json(stored[name]) for name, part in PARTS.items() if name in stored}
     return Audit(
         model=model,
-        done=frozenset(parts),
-        shortcut=ShortcutAudit.from_json(shortcut) if shortcut else None,
-        duplicates=Duplicates.from_json(parts[DUPLICATES]) if DUPLICATES in parts else None,
-        sources=Sources.from_json(parts[SOURCES]) if SOURCES in parts else None,
-        learning_curve=LearningCurve.from_json(parts[LEARNING_CURVE]) if LEARNING_CURVE in parts else None,
-        stress=tuple(StressScore.from_json(score) for score in stored if score),
+        done=frozenset(stored),
+        shortcut=results.get(SHORTCUT),
+        duplicates=results.get(DUPLICATES),
+        sources=results.get(SOURCES),
+        learning_curve=results.get(LEARNING_CURVE),
+        stress=tuple(score for name in map(stress_part, STRESSES) if (score := results.get(name))),
         flipped=evaluations.count_flipped(db, model.id),
         seconds=evaluations.part_seconds(db, model.id),
+        results=results,
         # No finished part: an import that brings nothing new makes no new model, and so no new audit.
         conflicts=tuple(imports.conflicts(db, model.function_id, MOST_LISTED)),
     )

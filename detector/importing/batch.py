@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from detector.datasets import SampleImage
-from detector.datasets.builtin import builtin_sample
-from detector.datasets.cifake import fetch_cifake
 from detector.errors import ImageError, InvalidInput, LabelUnusable, NotStored, StorageFull, StorageUnavailable
-from detector.importing.entries import printable
+from detector.importing.entries import Source, printable
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
-from detector.importing.opening import SOURCES, open_source, rows_of
+from detector.importing.opening import KINDS, ReadyMade, rows_of
 from detector.importing.storing import describe_image, store_bytes
 from detector.progress import Pace, Report, silent
 from detector.storage import functions, imports
@@ -104,19 +102,11 @@ def run_import(ws: Workspace, function_id: str, batch_id: str, payload: dict[str
     """
     # All files are looked at again, and those that could not be read or stored then may be so now.
     imports.forget_rejected(ws.db, batch_id)
-    if payload["from"] in SOURCES:
-        return _import_entries(ws, function_id, batch_id, payload, report)
-    if payload["from"] == "sample":
-        report("import", 0, 0, "Making the built-in sample", None)
-        made = list(builtin_sample())
-        images: Iterable[SampleImage] = made
-        total = len(made)
-    else:
-        report("import", 0, 0, "Fetching CIFAKE", None)
-        per_label = int(payload["per_label"])
-        total = 2 * per_label
-        images = fetch_cifake(per_label, int(payload["seed"]), ws.settings.data_dir / "cifake", _fetching(report))
-    return import_items(ws, function_id, batch_id, map(_from_sample, images), total, None, report)
+    opened = KINDS[payload["from"]].open(ws, payload, report)
+    if isinstance(opened, ReadyMade):
+        items = map(_from_sample, opened.images)
+        return import_items(ws, function_id, batch_id, items, opened.total, None, report)
+    return _import_entries(ws, function_id, batch_id, opened, payload, report)
 
 
 def import_items(
@@ -292,12 +282,14 @@ def _not_stored(item: Incoming, error: OSError) -> NotStored:
     return NotStored(item.file_name, error.strerror or "the disk reports an error")
 
 
-def _import_entries(ws: Workspace, function_id: str, batch_id: str, payload: dict[str, Any], report: Report) -> int:
-    plan = LabelPlan.from_json(payload["plan"])
-    if plan.mode == "one" and plan.label is not None:
-        # Better now than as a line for each file.
-        functions.clean_label_name(plan.label)
-    with open_source(ws, payload) as source:
+def _import_entries(
+    ws: Workspace, function_id: str, batch_id: str, opened: Source, payload: dict[str, Any], report: Report
+) -> int:
+    with opened as source:
+        plan = LabelPlan.from_json(payload["plan"])
+        if plan.mode == "one" and plan.label is not None:
+            # Better now than as a line for each file.
+            functions.clean_label_name(plan.label)
         entries = source.entries()
         if not entries:
             raise InvalidInput(f"There are no files in {payload['title']}. Choose one with images in it.")
@@ -374,10 +366,3 @@ def _new_sample(item: Incoming, image: ImageRow, label_ids: dict[str, str]) -> N
         split=item.split,
         source_guessed=item.source_guessed,
     )
-
-
-def _fetching(report: Report) -> Callable[[int, int, str], None]:
-    def progress(done: int, total: int, message: str) -> None:
-        report("import", done, total, message, None)
-
-    return progress

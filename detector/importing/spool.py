@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from detector.importing.opening import KINDS, spooled_files
 from detector.storage import jobs
 from detector.workspace import Workspace
 
@@ -49,9 +50,9 @@ def spool_table(ws: Workspace, data: bytes) -> Path:
 
 def spooled(ws: Workspace, payload: dict[str, Any]) -> list[Path]:
     """The files of the spool that an import job reads; they are of no use when it is done."""
-    table = (payload.get("plan") or {}).get("table") or {}
-    named = [payload.get("path"), table.get("outside")]
-    return [path for path in map(Path, filter(None, named)) if path.parent == ws.spool]
+    # Builds and audits name none. A kind of another version is kept by what all kinds have in common.
+    kind = KINDS.get(payload.get("from", ""))
+    return (kind.after if kind is not None else spooled_files)(ws, payload)
 
 
 def spool_files(path: Path, files: Iterable[tuple[str, bytes]]) -> None:

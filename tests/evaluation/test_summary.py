@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.evaluation.report import PARTS, Audit
+from detector.evaluation.parts import PARTS
+from detector.evaluation.report import Audit
 from detector.evaluation.results import LearningCurve, Sources, SourceScore, StressScore
 from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import large_sources, summarise, unseen_sources, worst_unseen
