@@ -23,7 +23,7 @@ from detector.web.addresses import from_page
 from detector.web.exports import Kind, export_path, selection_path
 from pages._gallery import select
 from pages._review_filters import View
-from pages._state import escape, shut, workspace
+from pages._state import escape, menu_key, shut, workspace
 
 KEY = "review"
 #: From here on a count is named and a person asked before it happens.
@@ -133,7 +133,7 @@ def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]],
 def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
     menu = f"more-{function_id}"
     closing: dict[str, Any] = {"width": "stretch", "on_click": shut, "args": (menu,)}
-    with st.popover("More", disabled=not n, key=menu, on_change="rerun"):
+    with st.popover("More", disabled=not n, key=menu_key(menu)):
         st.caption(f"With {count(n, 'sample')}:")
         source = st.text_input("Source", key=f"bulk-source-{function_id}", max_chars=200, placeholder="sdxl, camera")
         wanted = source.strip()

@@ -102,9 +102,22 @@ def import_link(function_id: str, key: str = "import-more") -> None:
         go("import_images.py", function_id)
 
 
+def menu_key(menu: str) -> str:
+    """The key of a menu, a popover, until it is shut: the one after it is another one, and closed."""
+    return f"{menu}-{st.session_state.get(_times_shut(menu), 0)}"
+
+
 def shut(menu: str) -> None:
-    """Close a menu, a popover of that key: left open it would lie beside a dialog of its, and take the first Escape."""
-    st.session_state[menu] = False
+    """Close a menu: left open it would lie beside a dialog of its, and take the first Escape.
+
+    Not by the popover's own state: where it is opened and one of its buttons is clicked within one run, the server has
+    never said "open", and the browser does not hear "closed".
+    """
+    st.session_state[_times_shut(menu)] = st.session_state.get(_times_shut(menu), 0) + 1
+
+
+def _times_shut(menu: str) -> str:
+    return f"{menu}-times-shut"
 
 
 def escape(text: str) -> str:

@@ -21,7 +21,7 @@ from detector.storage.label_names import typed_labels
 from detector.training.thresholds import how_many_images
 from pages._first_field import focus_first_field
 from pages._sidebar import but
-from pages._state import NOT_THERE, current_function, escape, go, heading, names_another, shut, workspace
+from pages._state import NOT_THERE, current_function, escape, go, heading, menu_key, names_another, shut, workspace
 from pages._style import card
 
 _STEPS = (
@@ -194,7 +194,7 @@ def _card(item: FunctionSummary) -> None:
             if st.button("Open", key=f"open-{function_id}"):
                 go("metrics.py" if item.model_version is not None else "import_images.py", function_id)
             menu = f"more-{function_id}"
-            with st.popover("More", key=menu, on_change="rerun"):
+            with st.popover("More", key=menu_key(menu)):
                 for words, key, dialog in (
                     ("Rename", "rename", _rename),
                     ("Change backbone", "backbone", _change_backbone),

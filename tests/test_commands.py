@@ -17,6 +17,7 @@ from tests.made_folders import make_folder
 
 COMMANDS = {
     "serve": {"--address", "--port"},
+    "worker": {"--for-server"},
     "train": {
         *("PATH", "--function", "--label-level", "--source-level", "--map", "--at-most", "--splits", "--labels"),
         *("--columns", "--names", "--relabel", "--strict", "--backbone", "--json"),
@@ -60,9 +61,9 @@ def test_the_commands_and_their_options_are_these() -> None:
 
 
 def test_every_command_with_an_answer_takes_json() -> None:
-    """``serve`` has none: it runs until it is stopped."""
+    """``serve`` and ``worker`` have none: they run until they are stopped."""
     without = {name for name, options in commands_of(build_parser()).items() if "--json" not in options}
-    assert without == {"serve"}
+    assert without == {"serve", "worker"}
 
 
 @pytest.fixture(scope="module")

@@ -155,7 +155,7 @@ def test_labels_that_are_called_like_columns_have_columns_of_their_own(ws: Works
     scores = ("Confidence (2)", "not read", "File (2)", "Problem (2)", "Problem (3)")
     for row in rows[:2]:
         assert row["Says"] == CANT_TELL
-        assert row["Leans to"] in named
+        assert row["Leaning towards"] in named
         assert float(row["Confidence"]) == max(float(row[name]) for name in scores)
     assert "damaged" in rows[2]["Problem"] or "not an image" in rows[2]["Problem"]
     assert any("**0** not read" in item.value and "**1** not read" in item.value for item in app.markdown)

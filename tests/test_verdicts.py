@@ -86,7 +86,7 @@ def test_a_model_that_is_not_validated_is_never_sure(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "detector.sqlite")) as writer:
         writer.execute("BEGIN IMMEDIATE")
         assert with_thresholds(ws, model).thresholds is None
-        assert "not validated" in why_never_sure(ws, model)
+        assert "not been validated" in why_never_sure(ws, model)
 
 
 def test_when_one_of_three_labels_is_deleted_the_others_keep_thresholds_of_their_own(tmp_path: Path) -> None:

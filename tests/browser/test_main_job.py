@@ -106,10 +106,10 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     assert {row["Says"] for row in rows} <= {"real", "synthetic", "can't tell"}
     assert all(float(row["real"]) + float(row["synthetic"]) == pytest.approx(1) for row in rows)
     # The fold stays open while one tries limits, though its words change with each.
-    dashboard.unfold("At most 2 %")
+    dashboard.unfold("False-accusation limit: at most 2 %")
     for percent_tolerated in (10, 30):
         dashboard.type_number("False-accusation limit, in percent", percent_tolerated)
-        dashboard.sees(f"At most {percent_tolerated} % of the images")
+        dashboard.sees(f"at most {percent_tolerated} % wrongly")
     assert dashboard.main.get_by_role("spinbutton").is_visible()
 
 
@@ -193,7 +193,7 @@ def test_the_built_in_sample_is_marked_as_a_simulation_and_fits_a_phone(dashboar
 
 
 def test_the_page_says_which_backbone_auto_chose_and_why(dashboard: Dashboard, server: Server) -> None:
-    why = "EfficientNet-Lite0 (offline) is the automatic choice. CLIP ViT-B/32 256 px (DataComp) cannot be had"
+    why = "EfficientNet-Lite0 (offline) is the automatic choice. CLIP ViT-B/32 256 px (DataComp) is not available"
     dashboard.press("Create a function")
     dashboard.unfold("Backbone")
     dashboard.dialog_says(why)
