@@ -14,7 +14,7 @@ from detector.api.app import ApiRoute, api_app, stop_api
 from detector.errors import DetectorError
 from detector.operations.deletion import sweep_in_background
 from detector.settings import load_settings
-from detector.system.sockets import answer_at_once
+from detector.system.sockets import disable_nagle
 from detector.web.addresses import BelowBasePath, base_path, below, first_page_routes
 from detector.web.bind_guard import KnownHosts, LoopbackOnly, allowed_hosts, is_protected, require_protection
 from detector.web.dropped_files import DroppedFiles
@@ -55,7 +55,7 @@ api = api_app(workspace)
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     """Jobs run from the start of the server to its end; what a kill interrupts is resumed at the next start."""
-    answer_at_once()
+    disable_nagle()
     jobs = background(workspace)
     jobs.start()
     sweep_in_background(workspace)

@@ -38,7 +38,7 @@ def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], ori
     return batch_id, jobs.enqueue(ws.db, function_id, IMPORT, {**payload, "batch": batch_id})
 
 
-def annotated(ws: Workspace, function_id: str) -> None:
+def request_retraining(ws: Workspace, function_id: str) -> None:
     """Say that labels were changed by hand: a build follows after the pause of the settings."""
     _ask(ws, function_id, {}, ws.settings.retrain_delay)
 
@@ -51,7 +51,7 @@ def request_audit(ws: Workspace, function_id: str, model_id: str) -> str:
     return jobs.enqueue(ws.db, function_id, EVALUATE, {"model": model_id})
 
 
-def posted(ws: Workspace, function_id: str) -> None:
+def request_embedding(ws: Workspace, function_id: str) -> None:
     """Say that a sample came in by itself: embedding starts soon, the build when no more have come for a while.
 
     Embedding is not put off by the next sample, or a steady stream of them would leave all the work to its end.

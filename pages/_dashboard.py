@@ -7,8 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from detector.storage.folder import missing_pictures
-from pages._drawn import drawing
 from pages._failures import show_failure
+from pages._rerun_guard import drawing
 from pages._sidebar import sidebar
 from pages._sign_in import require_sign_in
 from pages._state import PAGES, escape, workspace

@@ -8,8 +8,9 @@ import streamlit as st
 
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
+from detector.storage.stored_names import DETAIL, WHOLE
 
-_VIEWS = {"whole": "whole picture", "detail": "details at full size", "both": "both"}
+_VIEWS = {WHOLE: "whole picture", DETAIL: "details at full size", "both": "both"}
 
 
 def expert_settings(function: Function, live: ModelRow) -> dict[str, Any] | None:

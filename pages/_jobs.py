@@ -9,7 +9,7 @@ from detector.jobs import EVALUATE, IMPORT, as_known, is_preparation
 from detector.progress import says_amounts
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
-from pages._drawn import draw_anew
+from pages._rerun_guard import rerun_if_changed
 from pages._state import escape, workspace
 
 #: How often a page looks whether work has begun or ended.
@@ -31,7 +31,7 @@ def _bars(function_id: str | None) -> None:
     active = jobs.list_jobs(workspace().db)
     for job in reversed(active):
         job_line(job, function_id)
-    draw_anew(st.session_state.get("jobs-seen") != _state(function_id, active))
+    rerun_if_changed(st.session_state.get("jobs-seen") != _state(function_id, active))
 
 
 def _state(function_id: str | None, active: list[Job]) -> tuple[object, ...]:

@@ -24,10 +24,11 @@ from detector.importing.label_tables import read_rows
 from detector.importing.labelling import LabelPlan, Mode, TableChoice, planned_counts
 from detector.importing.opening import open_source
 from detector.importing.pending import Pending
-from detector.importing.plan_words import found_sentence, table_sentences, unread_tables
+from detector.importing.plan_sentences import found_sentence, table_sentences, unread_tables
 from detector.importing.table_columns import Matched
-from detector.pipeline.speed import in_words
+from detector.pipeline.speed import expected_time
 from detector.storage.label_names import spelling_among
+from detector.storage.stored_names import TEST
 from pages._label_table import label_table
 from pages._state import escape, workspace
 
@@ -61,7 +62,7 @@ def label_plan(pending: Pending, known_labels: list[str], key: str, backbone_id:
     counts = planned_counts(image_paths(pending.paths), plan, rows)
     words = found_sentence(pending, plan, rows)
     # Here, before it starts, a person decides whether to wait for it.
-    if takes := in_words(workspace(), backbone_id, counts.total()):
+    if takes := expected_time(workspace(), backbone_id, counts.total()):
         words += f" To look at them: {takes}."
     st.caption(escape(words))
     for sentence in (*table_sentences(said), *unread_tables(pending, plan), pending.passed_over):
@@ -144,7 +145,7 @@ def _splits(pending: Pending, plan: LabelPlan, said: Matched | None, key: str) -
     if locking.splits != "lock":
         return locking
     counts = planned_counts(image_paths(pending.paths), locking, said.rows if said is not None else pending.rows)
-    aside = sum(n for (_, split), n in counts.items() if split == "test")
+    aside = sum(n for (_, split), n in counts.items() if split == TEST)
     put_aside = st.checkbox(
         f"Put the {count(aside, 'image')} of its test part aside as the locked test set",
         value=True,

@@ -12,7 +12,7 @@ from detector.operations.labels import merge_labels
 from detector.storage import functions, samples
 from detector.storage.functions import Label
 from detector.storage.label_twins import spelling_note, twins_among
-from pages._review_filters import show_anew
+from pages._review_filters import reset_widgets
 from pages._state import escape, workspace
 from pages._style import card
 
@@ -80,4 +80,4 @@ def _follow(function_id: str, gone: Sequence[Label], kept: Label) -> None:
     for name in _BY_LABEL:
         if st.query_params.get(name) in merged:
             st.query_params[name] = kept.id
-            show_anew()
+            reset_widgets()

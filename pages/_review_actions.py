@@ -22,7 +22,7 @@ from detector.storage.functions import Label
 from detector.web.addresses import from_page
 from detector.web.exports import Kind, export_path, selection_path
 from pages._gallery import select
-from pages._review_filters import View
+from pages._review_filters import ReviewState
 from pages._state import escape, menu_key, shut, workspace
 
 KEY = "review"
@@ -67,7 +67,7 @@ def everything() -> Everything:
 
 
 def actions(
-    gallery: Gallery, function_id: str, view: View, labels: list[Label], selected: list[str], stacks: int = 0
+    gallery: Gallery, function_id: str, view: ReviewState, labels: list[Label], selected: list[str], stacks: int = 0
 ) -> None:
     """The bar over the gallery; ``stacks`` of the selected samples stand for more that are alike."""
     whole = everything().on and not selected
@@ -219,7 +219,7 @@ def _act(ids: Callable[[], list[str]], act: Act) -> None:
     st.rerun()
 
 
-def _downloads(function_id: str, view: View, selected: list[str], disabled: bool) -> None:
+def _downloads(function_id: str, view: ReviewState, selected: list[str], disabled: bool) -> None:
     ws = workspace()
     with st.popover("Download", disabled=disabled):
         st.caption("The images selected:" if selected else "All that match:")

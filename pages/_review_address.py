@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages._gallery import select
 from pages._review_actions import KEY, everything
-from pages._review_filters import View, round_of_widgets, show_anew
+from pages._review_filters import ReviewState, reset_widgets, round_of_widgets
 
 #: How the keys of buttons begin: they are true in the run of their click only, and say nothing of the run after it.
 _BUTTONS = ("give-", "do-", "select-all")
@@ -32,9 +32,9 @@ def take_over() -> None:
         return
     _unselect()
     function = st.query_params.get("function")
-    view = View.from_query(st.query_params.to_dict())
+    view = ReviewState.from_query(st.query_params.to_dict())
     st.session_state["review-place"] = {**({"function": function} if function else {}), **view.to_query()}
-    show_anew()
+    reset_widgets()
     st.session_state["review-followed"] = round_of_widgets()
 
 

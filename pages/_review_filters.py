@@ -12,6 +12,7 @@ from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Facets, Gallery
 from detector.storage import imports
 from detector.storage.functions import Label, number_names
+from detector.storage.stored_names import TEST, TRAIN
 from pages._confidence_range import confidence_range
 from pages._gallery import TileSize
 from pages._state import workspace
@@ -35,7 +36,7 @@ _MORE = ("verdict", "source", "flips", "split", "batch", "low", "high", "duplica
 
 
 @dataclass(frozen=True)
-class View:
+class ReviewState:
     """All that the address says of the gallery."""
 
     where: GalleryFilter
@@ -55,7 +56,7 @@ class View:
         return query
 
     @classmethod
-    def from_query(cls, query: dict[str, str]) -> View:
+    def from_query(cls, query: dict[str, str]) -> ReviewState:
         """Read an address; what cannot be is left out."""
         order = query.get("sort", "")
         size = query.get("size", "M")
@@ -67,12 +68,12 @@ class View:
         )
 
 
-def from_address() -> View:
+def from_address() -> ReviewState:
     """The view that the address names."""
-    return View.from_query(st.query_params.to_dict())
+    return ReviewState.from_query(st.query_params.to_dict())
 
 
-def show_anew() -> None:
+def reset_widgets() -> None:
     """Have the widgets take their values from the address again, after the page itself changed it."""
     st.session_state["filters-round"] = round_of_widgets() + 1
 
@@ -83,7 +84,7 @@ def round_of_widgets() -> int:
     return found
 
 
-def filters(gallery: Gallery, view: View, labels: list[Label], function_id: str) -> View:
+def filters(gallery: Gallery, view: ReviewState, labels: list[Label], function_id: str) -> ReviewState:
     """Draw the widgets; returns the view that they say."""
     facets = gallery.facets(view.where)
     keys = f"{function_id}-{round_of_widgets()}"
@@ -115,7 +116,7 @@ def filters(gallery: Gallery, view: View, labels: list[Label], function_id: str)
             size = st.segmented_control("Tiles", _SIZES, default=view.size, required=True, key=f"size-{keys}")
             stacked = st.toggle("Near-duplicates as one stack", view.stacked, key=f"stacks-{keys}")
     chosen = replace(more, says=says, label=label, agreement=agreement)
-    return View(chosen, order, size or "M", stacked)
+    return ReviewState(chosen, order, size or "M", stacked)
 
 
 def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_id: str, keys: str) -> GalleryFilter:
@@ -141,7 +142,7 @@ def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_
         split = _choice(
             "Set",
             where.split,
-            _counted({"train": "training", "test": "locked test set"}, facets.split),
+            _counted({TRAIN: "training", TEST: "locked test set"}, facets.split),
             f"split-{keys}",
             None,
         )
@@ -221,7 +222,7 @@ def not_there(gallery: Gallery, function_id: str, where: GalleryFilter, labels: 
     return found
 
 
-def sentence(matching: int, total: int, view: View, said_by: str, unlabelled: int) -> str:
+def sentence(matching: int, total: int, view: ReviewState, said_by: str, unlabelled: int) -> str:
     """What one looks at; ``unlabelled`` of what matches have no label."""
     if view.where.bin:
         return f"{count(matching, 'sample')} in the bin"

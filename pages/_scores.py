@@ -57,7 +57,7 @@ def tiles(cv: CrossValidation, unseen: dict[str, Unseen], theme: Theme) -> None:
 def verdicts(
     function_id: str, cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, names: list[str]
 ) -> None:
-    """How often the function commits itself, by label, at the tolerated share of false accusations."""
+    """How often the function commits itself, by label, at the limit on false accusations."""
     if thresholds is None:
         return
     title = "How often it names a label"
@@ -81,8 +81,8 @@ def verdicts(
         title,
         audit_charts.verdict_shares(thresholds, theme, names),
         "Each bar is one of your labels, its parts are the verdicts. A label may wrongly be given to at most "
-        f"{limit(thresholds.tolerated)} of the images of any other label. Can't tell: {share(unsure, total)}.{silent} "
-        f"{measured(cv)}",
+        f"{limit(thresholds.false_accusation_limit)} of the images of any other label. "
+        f"Can't tell: {share(unsure, total)}.{silent} {measured(cv)}",
         "verdicts",
         explain,
         below=(lambda: import_link(function_id)) if thresholds.notes else None,
@@ -97,7 +97,7 @@ def price(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, name
     figure_card(
         title,
         validation_charts.roc(cv, theme, names),
-        f"{_at_the_tolerated_share(thresholds)}Each point is a threshold: the more are caught, the more are wrongly "
+        f"{_at_the_limit(thresholds)}Each point is a threshold: the more are caught, the more are wrongly "
         f"accused (ROC; area {decimal(cv.roc_auc)}). {measured(cv)}",
         "roc",
         "The function gives every image a confidence. Where you draw the line is a trade-off: a low one catches more "
@@ -106,7 +106,7 @@ def price(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, name
     )
 
 
-def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
+def _at_the_limit(thresholds: Thresholds | None) -> str:
     """ "With at most 2.0 % of real falsely accused, 905 of 1,000 synthetic are caught." for two labels."""
     if thresholds is None or len(thresholds.label_names) != 2:
         return ""
@@ -116,7 +116,7 @@ def _at_the_tolerated_share(thresholds: Thresholds | None) -> str:
         return ""
     counts = thresholds.counts[wanted]
     return (
-        f"With at most {limit(thresholds.tolerated)} of {other} wrongly called {wanted}, "
+        f"With at most {limit(thresholds.false_accusation_limit)} of {other} wrongly called {wanted}, "
         f"{share(counts[wanted], sum(counts.values()))} of {wanted} are caught. "
     )
 

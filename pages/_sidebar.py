@@ -64,7 +64,7 @@ def _function_card(chosen: FunctionSummary | None) -> None:
 def summary_line(item: FunctionSummary) -> str:
     """ "2,000 samples · 94.9 % right" or what stands in for the accuracy."""
     if item.accuracy is not None:
-        quality = f"{rate_of(item.accuracy, item.accuracy_n)} right{but(item)}"
+        quality = f"{rate_of(item.accuracy, item.accuracy_n)} right{accuracy_caveat(item)}"
     elif item.model_version is not None:
         quality = "not validated"
     else:
@@ -72,7 +72,7 @@ def summary_line(item: FunctionSummary) -> str:
     return f"{count(item.sample_count, 'sample')} · {quality}"
 
 
-def but(item: FunctionSummary) -> str:
+def accuracy_caveat(item: FunctionSummary) -> str:
     """Why an accuracy says little, to stand behind it; empty where nothing speaks against it."""
     if not item.shortcut:
         return ""

@@ -20,7 +20,7 @@ from detector.storage.functions import FunctionSummary
 from detector.storage.label_names import typed_labels
 from detector.training.thresholds import how_many_images
 from pages._first_field import focus_first_field
-from pages._sidebar import but
+from pages._sidebar import accuracy_caveat
 from pages._state import NOT_THERE, current_function, escape, go, heading, menu_key, names_another, shut, workspace
 from pages._style import card
 
@@ -51,7 +51,7 @@ def _describe_choice(choice: str, images: int) -> None:
     """What stands behind a choice, and how long it takes to look at so many images where that was ever measured."""
     backbone_id, sentence = _automatic_choice() if choice == "auto" else (choice, SPECS[choice].description)
     st.caption(escape(sentence))
-    if words := speed.in_words(workspace(), backbone_id, images):
+    if words := speed.expected_time(workspace(), backbone_id, images):
         st.caption(f"Looking at images: {words}.")
 
 
@@ -187,7 +187,7 @@ def _card(item: FunctionSummary) -> None:
             if item.accuracy is not None:
                 st.markdown(f"**{rate_of(item.accuracy, item.accuracy_n)}** right")
                 bounds = interval_of(item.interval, item.accuracy_n, ", ") if item.interval else ""
-                st.caption(f"cross-validated on {count(item.accuracy_n, 'image')}{bounds}{but(item)}")
+                st.caption(f"cross-validated on {count(item.accuracy_n, 'image')}{bounds}{accuracy_caveat(item)}")
             elif item.function.training_note and not item.busy:
                 st.caption(escape(item.function.training_note))
         with right, st.container(horizontal=True, horizontal_alignment="right"):

@@ -118,7 +118,7 @@ def ago_text(batch: ImportBatch) -> str:
 chosen = require_function()
 function_id = chosen.function.id
 heading("Import", f"Images for {chosen.shown}, which has {count(chosen.sample_count, 'sample')} so far.")
-st.caption(how_many_images(chosen.function.tolerated))
+st.caption(how_many_images(chosen.function.false_accusation_limit))
 if jobs.list_jobs(workspace().db, function_id):
     with card("running"):
         jobs_of(function_id)

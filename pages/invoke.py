@@ -23,16 +23,21 @@ from detector.formatting import (
     share,
 )
 from detector.imaging import decode_image
-from detector.operations.false_accusations import set_tolerated
+from detector.operations.false_accusations import set_false_accusation_limit
 from detector.operations.sample_function import sample_limit_note
 from detector.operations.samples import add_samples
-from detector.serving.invoke import Verdict, invoke, judge_anew
+from detector.serving.invoke import Verdict, invoke, rejudge
 from detector.serving.model import what_is_missing
 from detector.serving.thresholds import why_never_sure, with_thresholds
 from detector.storage import models
 from detector.storage.functions import number_names
 from detector.storage.models import ModelRow
-from detector.training.thresholds import CANT_TELL, LEAST_TOLERATED, MOST_TOLERATED, Thresholds
+from detector.training.thresholds import (
+    CANT_TELL,
+    HIGHEST_FALSE_ACCUSATION_LIMIT,
+    LOWEST_FALSE_ACCUSATION_LIMIT,
+    Thresholds,
+)
 from pages._state import (
     IMAGE_TYPES,
     escape,
@@ -166,27 +171,27 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
     st.download_button("Download as CSV", text.getvalue().encode("utf-8-sig"), "verdicts.csv", "text/csv")
 
 
-def _tolerance(model: ModelRow, tolerated: float) -> None:
+def _false_accusation_limit(model: ModelRow, false_accusation_limit: float) -> None:
     """How often it may accuse falsely, and how often it will then say nothing."""
     with st.expander(
-        f"False-accusation limit: at most {limit(tolerated)} wrongly labelled",
+        f"False-accusation limit: at most {limit(false_accusation_limit)} wrongly labelled",
         # Or the fold, told apart by its words, would shut with every change of the limit.
-        key=f"tolerance-{function_id}",
+        key=f"limit-open-{function_id}",
     ):
         wanted = st.number_input(
             "False-accusation limit, in percent",
-            100 * LEAST_TOLERATED,
-            100 * MOST_TOLERATED,
-            100 * tolerated,
+            100 * LOWEST_FALSE_ACCUSATION_LIMIT,
+            100 * HIGHEST_FALSE_ACCUSATION_LIMIT,
+            100 * false_accusation_limit,
             step=0.5,
             format="%.1f",
-            key=f"tolerated-{function_id}",
+            key=f"limit-{function_id}",
             help="A label may wrongly be given to at most this share of the images of any other label. A lower limit "
             'means more "can\'t tell" answers. No training is needed.',
             width=220,
         )
-        if abs(wanted / 100 - tolerated) > 1e-9:
-            set_tolerated(workspace(), function_id, round(wanted / 100, 6))
+        if abs(wanted / 100 - false_accusation_limit) > 1e-9:
+            set_false_accusation_limit(workspace(), function_id, round(wanted / 100, 6))
             st.rerun()
         if chosen.function.is_simulation:
             st.caption(sample_limit_note())
@@ -211,7 +216,7 @@ def _answers(uploads: Sequence[UploadedFile]) -> list[Verdict | ImageError]:
     key = f"invoked-{function_id}"
     kept: dict[str, Verdict | ImageError] = st.session_state.get(key, {})
     known = [kept[upload.file_id] for upload in uploads if upload.file_id in kept]
-    judged = judge_anew(workspace(), function_id, known)
+    judged = rejudge(workspace(), function_id, known)
     if judged is None:
         # Another model is live by now.
         kept = {}
@@ -260,4 +265,4 @@ if uploads:
         _one(files[0][0], files[0][1], answers[0], model)
 else:
     st.caption("The picture stays on this machine and is not kept unless you add it to the samples.")
-_tolerance(model, chosen.function.tolerated)
+_false_accusation_limit(model, chosen.function.false_accusation_limit)

@@ -19,8 +19,8 @@ from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
 from pages._expert import expert_settings
+from pages._holdout import holdout_card
 from pages._jobs import jobs_of
-from pages._locked_test import locked_test_card
 from pages._metrics_figures import Shown, draw_figures
 from pages._scores import tiles
 from pages._state import escape, function_labels, go, heading, import_link, require_function, workspace
@@ -104,7 +104,7 @@ live = with_thresholds(workspace(), live)
 theme = current_theme()
 _heading(chosen, live)
 _figures(live, theme, [label.name for label in function_labels(function_id)])
-locked_test_card(function_id, live)
+holdout_card(function_id, live)
 versions_card(chosen, versions, theme)
 with st.expander("Expert settings"):
     wanted = expert_settings(chosen.function, live)

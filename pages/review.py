@@ -20,8 +20,8 @@ from pages._gallery import Gesture, gallery, taking
 from pages._label_twins import label_twins
 from pages._review_actions import KEY, Everything, actions, everything
 from pages._review_address import keep_address, page_number, remember_widgets, take_over
-from pages._review_filters import View, filters, from_address, not_there, sentence, show_anew
-from pages._review_look import Look
+from pages._review_filters import ReviewState, filters, from_address, not_there, reset_widgets, sentence
+from pages._review_tiles import TilePresenter
 from pages._state import escape, function_labels, go, import_link, require_function, workspace
 from pages._style import current_theme
 
@@ -61,13 +61,13 @@ def _act_on(gestures: list[Gesture], function_id: str, labels: list[Label], whol
                 _go_to(function_id, replace(from_address(), where=replace(from_address().where, group=group)))
 
 
-def _go_to(function_id: str, view: View) -> None:
+def _go_to(function_id: str, view: ReviewState) -> None:
     """Show another view, the widgets too."""
     st.query_params.from_dict({"function": function_id, **view.to_query()})
-    show_anew()
+    reset_widgets()
 
 
-def _shown(found: Gallery, view: View, number: int, place: dict[str, str]) -> tuple[Page, bool]:
+def _shown(found: Gallery, view: ReviewState, number: int, place: dict[str, str]) -> tuple[Page, bool]:
     """The page, and whether it still shows samples that no longer match.
 
     Labelling must not pull the tiles away from under one's fingers: the page stays as it was drawn until one leaves it
@@ -153,14 +153,14 @@ page, stale = _shown(found, view, number, place)
 if not page.samples:
     st.info("No sample matches these filters.")
     st.button("Show all", on_click=_go_to, args=(function_id, replace(view, where=GalleryFilter())))
-look = Look(function_id, labels, current_theme())
+presenter = TilePresenter(function_id, labels, current_theme())
 state = gallery(
-    [look.tile(item, size) for item, size in zip(page.samples, page.stack_sizes, strict=True)],
+    [presenter.tile(item, size) for item, size in zip(page.samples, page.stack_sizes, strict=True)],
     done.selected,
-    look.keys,
+    presenter.keys,
     KEY,
     size=view.size,
-    large=look.large(done.opened) if done.opened else None,
+    large=presenter.large(done.opened) if done.opened else None,
     undoable=int(can_undo(ws.db, function_id)),
     everything=page.matching if whole.on and not done.selected else 0,
 )

@@ -17,12 +17,12 @@ from detector.charts import training as training_charts
 from detector.charts import validation as validation_charts
 from detector.evaluation.results import LearningCurve, LearningPoint, SourceScore, StressScore
 from detector.operations.holdout import put_aside_share
-from detector.operations.sample_function import SAMPLE_NAME, SAMPLE_TOLERATED, find_sample_function
+from detector.operations.sample_function import SAMPLE_FALSE_ACCUSATION_LIMIT, SAMPLE_NAME, find_sample_function
 from detector.pipeline.build import build
 from detector.storage import functions, jobs
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.sweep import SweepRow
-from detector.training.thresholds import DEFAULT_TOLERATED, find_thresholds, how_many_images
+from detector.training.thresholds import DEFAULT_FALSE_ACCUSATION_LIMIT, find_thresholds, how_many_images
 from detector.workspace import Workspace
 from tests.command_line import run_here
 from tests.factories import add_images, empty_function, labelled_function, make_image, near_duplicate
@@ -153,11 +153,14 @@ def test_the_sample_of_the_page_is_made_as_that_of_the_command_line(ws: Workspac
     assert how_many_images() in said(start)
     _try_sample_of(ws)
     [sample] = functions.list_functions(ws.db)
-    assert (sample.function.name, sample.function.tolerated) == (SAMPLE_NAME, SAMPLE_TOLERATED)
+    assert (sample.function.name, sample.function.false_accusation_limit) == (
+        SAMPLE_NAME,
+        SAMPLE_FALSE_ACCUSATION_LIMIT,
+    )
     assert find_sample_function(ws) == sample.function
     own = functions.create_function(ws.db, "Mine", backbone_id="efficientnet-lite0")
-    assert own.tolerated == DEFAULT_TOLERATED
-    assert how_many_images(own.tolerated) in said(page("import_images.py", own.id))
+    assert own.false_accusation_limit == DEFAULT_FALSE_ACCUSATION_LIMIT
+    assert how_many_images(own.false_accusation_limit) in said(page("import_images.py", own.id))
 
 
 def _try_sample_of(ws: Workspace) -> None:

@@ -64,7 +64,7 @@ class LabelShare:
 
 def _count_labels(examination: Examination, report: Report) -> Measured:
     report("evaluate", 0, 0, "Counting labels", None)
-    y = examination.material.y
+    y = examination.audit_data.y
     return LabelShare(int((y == 0).sum()), len(y)), []
 
 

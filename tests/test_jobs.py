@@ -16,7 +16,7 @@ from sqlalchemy import event, update
 from detector.errors import ArchiveError, JobCancelled, JobTakenOver
 from detector.importing.batch import folder_payload, zip_payload
 from detector.importing.labelling import LabelPlan
-from detector.jobs import BUILD, EVALUATE, IMPORT, annotated, request_build, request_import
+from detector.jobs import BUILD, EVALUATE, IMPORT, request_build, request_import, request_retraining
 from detector.storage import annotating, functions, imports, jobs, models, samples
 from detector.storage.functions import Function
 from detector.storage.imports import ImportCounts
@@ -117,9 +117,9 @@ def test_twenty_label_changes_are_one_retraining(ws: Workspace) -> None:
     for sample in samples.find_samples(ws.db, function.id, samples.SampleFilter(annotated=ids["real"]), limit=2):
         for label in ("synthetic", "real") * 5:
             annotating.annotate(ws.db, [sample.id], ids[label])
-            annotated(ws, function.id)
+            request_retraining(ws, function.id)
     annotating.annotate(ws.db, [sample.id], ids["synthetic"])
-    annotated(ws, function.id)
+    request_retraining(ws, function.id)
     assert [job.kind for job in jobs.list_jobs(ws.db, function.id)].count(BUILD) == 1
     run_pending(ws, function.id)
     assert [model.version for model in models.list_models(ws.db, function.id)] == [2, 1]
@@ -128,7 +128,7 @@ def test_twenty_label_changes_are_one_retraining(ws: Workspace) -> None:
 def test_a_label_change_waits_for_the_pause_of_the_settings(tmp_path: Path) -> None:
     ws = workspace(tmp_path, retrain_delay=60.0)
     function = empty_function(ws)
-    annotated(ws, function.id)
+    request_retraining(ws, function.id)
     assert jobs.claim(ws.db, (BUILD,)) is None
     # A command line that asks for the result does not wait.
     assert run_pending(ws, function.id) is not None

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from detector.storage import functions as stored
 from detector.storage import imports, jobs, samples
 from detector.workspace import Workspace
-from pages._locked_test import _to_choose
+from pages._holdout import _to_choose
 from pages._review_filters import _counted
 from tests.factories import add_images, empty_function, label_ids, labelled_function, make_image
 from tests.page_app import PATIENCE, opened_by_pages, page

@@ -15,9 +15,9 @@ from streamlit.testing.v1 import AppTest
 from torch.nn.modules.module import register_module_forward_hook
 
 from detector.errors import ImageError
-from detector.operations.false_accusations import set_tolerated
+from detector.operations.false_accusations import set_false_accusation_limit
 from detector.pipeline.build import build
-from detector.serving.invoke import Verdict, invoke, judge_anew
+from detector.serving.invoke import Verdict, invoke, rejudge
 from detector.storage import functions, jobs, samples
 from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
@@ -43,10 +43,10 @@ from pathlib import Path
 from detector.gallery.filters import GalleryFilter
 from detector.gallery.selection import Gallery
 from detector.settings import load_settings
-from detector.operations.false_accusations import set_tolerated
+from detector.operations.false_accusations import set_false_accusation_limit
 from detector.workspace import Workspace
 ws = Workspace.open(load_settings())
-set_tolerated(ws, sys.argv[1], 0.3)
+set_false_accusation_limit(ws, sys.argv[1], 0.3)
 facets = Gallery(ws, sys.argv[1]).facets(GalleryFilter())
 print(json.dumps({"verdicts": facets.verdict, "loaded": sorted({"torch", "timm", "open_clip"} & set(sys.modules))}))
 """
@@ -94,7 +94,7 @@ def test_stored_samples_get_other_verdicts_in_a_process_that_never_loads_a_netwo
     assert found["loaded"] == []
     assert sum(n for label, n in found["verdicts"].items() if label in label_ids(ws, function).values()) > 14
     assert facts(ws) == before
-    assert functions.get_function(ws.db, function.id).tolerated == GENEROUS
+    assert functions.get_function(ws.db, function.id).false_accusation_limit == GENEROUS
     assert not jobs.list_jobs(ws.db, function.id)
 
 
@@ -163,13 +163,13 @@ def test_labels_that_are_called_like_columns_have_columns_of_their_own(ws: Works
 
 def test_scores_survive_a_deleted_label_and_not_another_model(ws: Workspace) -> None:
     function = labelled_function(ws, 12, labels=("real", "synthetic", "drawing"))
-    functions.set_tolerated(ws.db, function.id, GENEROUS)
+    functions.set_false_accusation_limit(ws.db, function.id, GENEROUS)
     build(ws, function.id)
     images = [("real.png", make_image(500)), ("broken.png", b"nothing")]
     asked = invoke(ws, function.id, images)
     functions.delete_label(ws.db, label_ids(ws, function)["drawing"])
     with passes_counted() as passed:
-        judged = judge_anew(ws, function.id, asked)
+        judged = rejudge(ws, function.id, asked)
         assert passed == []
     assert judged is not None
     assert isinstance(judged[1], ImageError)
@@ -183,8 +183,8 @@ def test_scores_survive_a_deleted_label_and_not_another_model(ws: Workspace) -> 
     )
     functions.set_sweep_settings(ws.db, function.id, {"seed": 1})
     build(ws, function.id)
-    assert judge_anew(ws, function.id, judged) is None
-    set_tolerated(ws, function.id, 0.02)
+    assert rejudge(ws, function.id, judged) is None
+    set_false_accusation_limit(ws, function.id, 0.02)
     [few, _] = invoke(ws, function.id, images)
     assert isinstance(few, Verdict)
     assert few.reason.startswith('So far it can only answer "can\'t tell": a limit of 2 % false accusations')

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InvalidInput
-from detector.operations.false_accusations import set_tolerated
+from detector.operations.false_accusations import set_false_accusation_limit
 from detector.pipeline.build import build, put_back
 from detector.serving.invoke import Verdict, invoke
 from detector.serving.thresholds import why_never_sure, with_thresholds
@@ -26,7 +26,7 @@ def verdicts_of(ws, function, labels=("real", "synthetic")) -> list[Verdict]:
     return [answer for answer in answers if isinstance(answer, Verdict)]
 
 
-def test_a_change_of_the_tolerated_share_changes_the_verdict_without_a_new_model(tmp_path: Path) -> None:
+def test_a_change_of_the_limit_changes_the_verdict_without_a_new_model(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 14)
     first = build(ws, function.id).model
@@ -36,7 +36,7 @@ def test_a_change_of_the_tolerated_share_changes_the_verdict_without_a_new_model
     assert [answer.label for answer in verdicts_of(ws, function)] == ["real", "synthetic"]
     assert "149" in Thresholds.from_json(first.thresholds or {}).notes[0]
 
-    set_tolerated(ws, function.id, GENEROUS)
+    set_false_accusation_limit(ws, function.id, GENEROUS)
     answers = verdicts_of(ws, function)
     assert [answer.verdict for answer in answers] == ["real", "synthetic"]
     assert [answer.model_id for answer in answers] == [first.id, first.id]
@@ -44,14 +44,14 @@ def test_a_change_of_the_tolerated_share_changes_the_verdict_without_a_new_model
     assert len(models.list_models(ws.db, function.id)) == 1
 
     with pytest.raises(InvalidInput):
-        set_tolerated(ws, function.id, 0.9)
-    assert functions.get_function(ws.db, function.id).tolerated == GENEROUS
+        set_false_accusation_limit(ws, function.id, 0.9)
+    assert functions.get_function(ws.db, function.id).false_accusation_limit == GENEROUS
 
 
 def test_thresholds_are_stored_with_every_version_and_come_back_with_it(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 12)
-    functions.set_tolerated(ws.db, function.id, GENEROUS)
+    functions.set_false_accusation_limit(ws.db, function.id, GENEROUS)
     first = build(ws, function.id).model
     functions.set_sweep_settings(ws.db, function.id, {"seed": 1})
     second = build(ws, function.id).model
@@ -59,7 +59,7 @@ def test_thresholds_are_stored_with_every_version_and_come_back_with_it(tmp_path
     assert second is not None
     assert read_model(models.model_file(ws.blobs, second.id)).thresholds == (second.thresholds or {})["above"]
 
-    set_tolerated(ws, function.id, 0.5)
+    set_false_accusation_limit(ws, function.id, 0.5)
     put_back(ws, function.id, first.id)
     stored = models.get_model(ws.db, first.id).thresholds
     assert stored is not None
@@ -76,7 +76,7 @@ def test_a_model_that_is_not_validated_is_never_sure(tmp_path: Path) -> None:
     pairs = [("real", real), ("real", near_duplicate(real)), ("synthetic", synthetic)]
     pairs.append(("synthetic", near_duplicate(synthetic)))
     add_images(ws, function, [(f"{index}.png", data, label) for index, (label, data) in enumerate(pairs)])
-    functions.set_tolerated(ws.db, function.id, 0.5)
+    functions.set_false_accusation_limit(ws.db, function.id, 0.5)
     model = build(ws, function.id).model
     assert model is not None
     assert model.cross_validation is None
@@ -92,7 +92,7 @@ def test_a_model_that_is_not_validated_is_never_sure(tmp_path: Path) -> None:
 def test_when_one_of_three_labels_is_deleted_the_others_keep_thresholds_of_their_own(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 12, labels=("real", "synthetic", "drawing"))
-    functions.set_tolerated(ws.db, function.id, GENEROUS)
+    functions.set_false_accusation_limit(ws.db, function.id, GENEROUS)
     build(ws, function.id)
     assert {answer.verdict for answer in verdicts_of(ws, function)} <= {"real", "synthetic", CANT_TELL}
     functions.delete_label(ws.db, label_ids(ws, function)["drawing"])

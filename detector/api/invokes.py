@@ -18,7 +18,7 @@ from detector.api.authentication import bearer, caller
 from detector.api.dependencies import TheFunction, errors
 from detector.api.error_responses import status_of
 from detector.api.request_bodies import Picture, body_guard, read_picture, read_pictures
-from detector.api.schemas import InvokeRequest, InvokeResponse, Message, Text, Wire, Words, plain
+from detector.api.schemas import ApiModel, InvokeRequest, InvokeResponse, Message, Text, Words, plain
 from detector.errors import Conflict, ImageError
 from detector.importing.posting import Post, SamplePoster
 from detector.serving.invoke import Verdict
@@ -60,7 +60,7 @@ _MANY_IMAGES: dict[str, Any] = {
 }
 
 
-class InvokeOptions(Wire):
+class InvokeOptions(ApiModel):
     """What the query says beside the image. Shared by both routes; a batch has no `externalId`."""
 
     # In a query only the names of the contract count.
@@ -190,7 +190,7 @@ async def invoke_many(
     return b"[" + b",".join(entries) + b"]"
 
 
-def _json(answer: Wire) -> bytes:
+def _json(answer: ApiModel) -> bytes:
     return answer.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 

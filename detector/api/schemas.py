@@ -83,7 +83,7 @@ Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(storable)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 
 
-class Wire(BaseModel):
+class ApiModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
     @classmethod
@@ -102,7 +102,7 @@ class Wire(BaseModel):
         return dict(inline(schema))
 
 
-class Asked(Wire):
+class Asked(ApiModel):
     """A request's body."""
 
     @model_validator(mode="after")
@@ -116,7 +116,7 @@ class Asked(Wire):
         return self
 
 
-class Message(Wire):
+class Message(ApiModel):
     """Every error."""
 
     message: str
@@ -130,7 +130,7 @@ class LabelConflict(Message):
     id: str
 
 
-class Deleted(Wire):
+class Deleted(ApiModel):
     id: str
 
 
@@ -144,7 +144,7 @@ class FunctionChange(Asked):
     name: str
 
 
-class FunctionResponse(Wire):
+class FunctionResponse(ApiModel):
     id: str
     name: str
     input: str
@@ -161,7 +161,7 @@ class FunctionState(FunctionResponse):
     state: Annotated[str, Field(json_schema_extra={"enum": ["Browsing", "Tuning", "NeedsData"]})]
 
 
-class FunctionMetrics(Wire):
+class FunctionMetrics(ApiModel):
     sample_count: int
     prediction_count: int
     annotated_label_counts: dict[str, int]
@@ -172,7 +172,7 @@ class ProjectRequest(Asked):
     name: Text | None = None
 
 
-class Project(Wire):
+class Project(ApiModel):
     id: str
     name: str
 
@@ -189,7 +189,7 @@ class LabelChange(Asked):
     metadata: Metadata | None = None
 
 
-class LabelResponse(Wire):
+class LabelResponse(ApiModel):
     id: str
     name: str
     description: str | None = None
@@ -235,16 +235,16 @@ class SampleFields(Asked):
     external_id: Text | None = None
 
 
-class Annotation(Wire):
+class Annotation(ApiModel):
     label_id: str
 
 
-class Prediction(Wire):
+class Prediction(ApiModel):
     label_id: str
     confidence: float
 
 
-class SampleResponse(Wire):
+class SampleResponse(ApiModel):
     id: str
     data: Annotated[str, Field(description="A short-lived address of exactly the bytes that were posted.")]
     external_id: str | None = None
@@ -271,7 +271,7 @@ class InvokeRequest(ImageRequest):
     pass
 
 
-class LabelConfidence(Wire):
+class LabelConfidence(ApiModel):
     label_name: str
     label_id: str
     confidence: float

@@ -31,12 +31,13 @@ from threadpoolctl import threadpool_limits
 from detector.backbones.accelerator import accelerator
 from detector.backbones.bfloat16 import BY_WAY_OF_FLOAT32, calculates_bfloat16, rounded_products
 from detector.backbones.registry import BackboneSpec
-from detector.backbones.torchscript import without_python
-from detector.backbones.views import DETAIL, PREPROCESSING_VERSION, WHOLE, PreparedViews, prepare_views
+from detector.backbones.torchscript import as_torchscript
+from detector.backbones.views import PREPROCESSING_VERSION, PreparedViews, prepare_views
 from detector.errors import InvalidInput
 from detector.imaging.normalise import Normalisation, normalised
+from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.memory import keep_freed_memory
-from detector.system.priority import give_way
+from detector.system.priority import lower_thread_priority
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Backbone:
     threads : int
         Batches calculated at once; 0: one per core. Changes the speed, never the numbers.
     one_call : bool
-        Try to calculate without Python's lock, see `without_python`. Of use to networks of many short layers.
+        Try to calculate without Python's lock, see `as_torchscript`. Of use to networks of many short layers.
     """
 
     def __init__(
@@ -206,7 +207,7 @@ class Backbone:
 
     def _in_one_call(self, example: Any) -> Any:
         with self._products():
-            return without_python(self._network, example)
+            return as_torchscript(self._network, example)
 
     def _for_each_pixel(self, values: np.ndarray) -> Any:
         """(1, 3, S, S): numbers beside numbers are calculated with eight at a time, three channels are not."""
@@ -236,7 +237,7 @@ class Backbone:
 
 
 def _start_worker() -> None:
-    give_way()
+    lower_thread_priority()
     # Not torch.set_num_threads: that reaches every thread started later, those of training too. The question comes
     # first because torch sets up a thread at its first use, and would undo the limit.
     torch.get_num_threads()

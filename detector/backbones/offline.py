@@ -172,7 +172,7 @@ class _FusedConvolution(nn.Module):
     def _convolved(self, *numbers: Any) -> Any:
         given = *numbers, self._padding, self._stride, self._dilation, self._groups
         if _is_traced():
-            # See `without_python`, which makes one operation of them, and which keeps what this raises to itself.
+            # See `as_torchscript`, which makes one operation of them, and which keeps what this raises to itself.
             maps = torch.ops.aten.mkldnn_convolution(*given)
             return nn.functional.hardtanh(maps, 0.0, 6.0) if self._clipped else maps
         after = ("hardtanh", [0.0, 6.0]) if self._clipped else ("none", [])

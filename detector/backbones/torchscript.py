@@ -38,7 +38,7 @@ graph(%x, %weight, %bias, %padding, %stride, %dilation, %groups, %low, %high):
   return (%clipped)"""
 
 
-def without_python(network: Any, example: Any) -> Any:
+def as_torchscript(network: Any, example: Any) -> Any:
     """The network as one call for inputs like ``example``, or itself where that cannot be had exactly.
 
     Parameters

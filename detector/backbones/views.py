@@ -8,11 +8,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from detector.storage.stored_names import DETAIL, WHOLE
+
 # Part of every embedding's key: raise it when anything in this module, a normalisation or a batch size changes.
 PREPROCESSING_VERSION = "2"
-
-WHOLE = "whole"
-DETAIL = "detail"
 
 # Below this many input sizes on the shorter side, a native crop shows little that the whole view does not.
 DETAIL_FACTOR = 1.5

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from detector.charts.palette import PAPER, Theme
 from detector.charts.style import PLAIN, SIZE, axis_style, axis_title, faded, name_axes, new_figure, percent_axis, safe
 from detector.formatting import FEWEST_FOR_RATE, decimal, interval_of, rate_of, rate_of_images
+from detector.storage.stored_names import DETAIL, WHOLE
 
 if TYPE_CHECKING:
     # Only the type: the sweep brings torch, which a page that draws need not load.
@@ -252,7 +253,7 @@ def training_history(points: Sequence[HistoryPoint], theme: Theme = "light") -> 
 
 Setting = tuple[str, str, str, str]
 
-_VIEW_WORDS = {"whole": "whole view", "detail": "detail view", "both": "both views"}
+_VIEW_WORDS = {WHOLE: "whole view", DETAIL: "detail view", "both": "both views"}
 _SCALING_WORDS = {"standardise": "standardised", "unit-length": "unit length"}
 _WEIGHT_WORDS = {"none": "labels as they are", "balanced": "labels balanced"}
 

@@ -218,7 +218,7 @@ def _backbones(ws: Workspace, options: argparse.Namespace) -> int:
 def _bench(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.backbones import SPECS, availability
     from detector.formatting import rate
-    from detector.pipeline.speed import in_words, measure
+    from detector.pipeline.speed import expected_time, measure
 
     rows: list[dict[str, Any]] = []
     for spec in SPECS.values():
@@ -228,7 +228,7 @@ def _bench(ws: Workspace, options: argparse.Namespace) -> int:
         speed = measure(ws, spec.id) if here else None
         rows.append({"id": spec.id, "images_per_second": speed, "sentence": state.sentence})
         if not options.json:
-            words = f"{rate(speed)}, {in_words(ws, spec.id, 2000)}" if speed else f"not measured. {state.sentence}"
+            words = f"{rate(speed)}, {expected_time(ws, spec.id, 2000)}" if speed else f"not measured. {state.sentence}"
             print(f"{spec.id}  {words}", flush=True)
     if options.json:
         print(json.dumps(rows, ensure_ascii=False))

@@ -70,7 +70,7 @@ def _train(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.cli.train_plan import parquet_columns, plan_of
     from detector.importing.archive_names import ENCODINGS
     from detector.importing.pending import pending_path
-    from detector.importing.plan_words import plan_words
+    from detector.importing.plan_sentences import plan_sentences
 
     if options.names is not None and options.names not in ENCODINGS:
         raise InvalidInput(f"There is no encoding {options.names!r} to choose. Choose one of {', '.join(ENCODINGS)}.")
@@ -83,7 +83,7 @@ def _train(ws: Workspace, options: argparse.Namespace) -> int:
         function = None
     known = [label.name for label in functions.list_labels(ws.db, function.id)] if function is not None else []
     planned = plan_of(ws, pending, known, options)
-    for sentence in plan_words(pending, planned.plan, planned.said):
+    for sentence in plan_sentences(pending, planned.plan, planned.said):
         say(sentence)
     if pending.names is not None and pending.names.guessed and options.names is None:
         say(f"File names in the archive are read as {ENCODINGS[pending.names.encoding]}, a guess; --names chooses.")
@@ -169,7 +169,7 @@ def waiting_for_a_model(ws: Workspace, function_id: str) -> bool:
 
 def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dict[str, float]) -> dict[str, Any]:
     """What ``train --json`` prints."""
-    from detector.operations.holdout import locked_test
+    from detector.operations.holdout import read_holdout
     from detector.serving.thresholds import why_never_sure
 
     counts = samples.count_by(ws.db, function.id)
@@ -182,7 +182,7 @@ def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dic
         "backbone": function.backbone_id,
         "samples": counts.total,
         "annotated": counts.annotated,
-        "locked_test": locked_test(ws, function.id).n,
+        "locked_test": read_holdout(ws, function.id).n,
         "found": batch.found,
         "imported": batch.imported,
         "already_there": batch.present + batch.conflict + batch.relabelled,
@@ -203,7 +203,7 @@ def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dic
         }
         if validation
         else None,
-        "locked_test_score": model.locked_test if model else None,
+        "locked_test_score": model.holdout_score if model else None,
     }
 
 

@@ -27,7 +27,7 @@ from detector.importing.label_tables import read_outside, read_rows
 from detector.importing.labelling import LabelPlan, TableChoice, planned_counts
 from detector.importing.opening import open_source
 from detector.importing.pending import Pending, is_parquet_file
-from detector.importing.plan_words import unread_tables
+from detector.importing.plan_sentences import unread_tables
 from detector.importing.table_columns import Matched, names_label
 from detector.storage import functions
 from detector.storage.label_names import label_key, spelling_among

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from detector.errors import NotAuditable
-from detector.evaluation.audit_data import load_material
+from detector.evaluation.audit_data import load_audit_data
 from detector.evaluation.examination import Examination
 from detector.evaluation.parts import PARTS
 from detector.evaluation.report import Audit, read_audit
@@ -35,8 +35,8 @@ def audit(ws: Workspace, function_id: str, report: Report = silent) -> Audit:
     missing = [part for part in PARTS if part not in evaluations.read_parts(ws.db, model.id)]
     if missing:
         report("evaluate", 0, 0, "Collecting what the model was trained on", None)
-        examination = Examination(ws, load_material(ws, function_id))
-        if examination.material.model.id != model.id:
+        examination = Examination(ws, load_audit_data(ws, function_id))
+        if examination.audit_data.model.id != model.id:
             # Another model went live in this very moment; its own audit is to come.
             raise NotAuditable(model.version)
         for name in missing:

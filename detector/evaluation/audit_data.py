@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from detector.arrays import Floats, Ints
 from detector.errors import NotAuditable
 from detector.imaging.groups import sample_groups
 from detector.serving.model import load_serving_model
@@ -15,18 +16,18 @@ from detector.serving.stored_models import stored_out_of_fold
 from detector.storage import embeddings, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
-from detector.training.calibration import Floats, Ints
+from detector.storage.stored_names import TRAIN
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
 from detector.training.precomputed import PreparedSamples
-from detector.training.refit import Settings
+from detector.training.refit import Hyperparameters
 from detector.training.sweep import prepare_choice
 from detector.training.train import training_set_fingerprint
 from detector.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class AuditData:
     """The samples of one model's training, in the order of their image hashes.
 
     Attributes
@@ -69,18 +70,18 @@ class Material:
         return int(self.folds.max()) + 1 if self.folds is not None else 0
 
     @property
-    def settings(self) -> Settings:
+    def hyperparameters(self) -> Hyperparameters:
         """The hyperparameters that the sweep chose."""
-        return Settings.of_model(self.model.hyperparameters, self.linear.slices)
+        return Hyperparameters.of_model(self.model.hyperparameters, self.linear.slices)
 
     @cached_property
     def prepared(self) -> PreparedSamples:
-        """All samples at those settings: several parts need them."""
-        settings = self.settings
-        return prepare_choice(self.views, settings.views, settings.slices, settings.scaling)
+        """All samples at these hyperparameters: several parts need them."""
+        chosen = self.hyperparameters
+        return prepare_choice(self.views, chosen.views, chosen.slices, chosen.scaling)
 
 
-def load_material(ws: Workspace, function_id: str) -> Material:
+def load_audit_data(ws: Workspace, function_id: str) -> AuditData:
     """Collect what the live model was trained on.
 
     Raises
@@ -98,7 +99,7 @@ def load_material(ws: Workspace, function_id: str) -> Material:
     chosen = [
         (row, group)
         for row, group in zip(everything, sample_groups(everything), strict=True)
-        if row.label_id in name_of and row.split == "train"
+        if row.label_id in name_of and row.split == TRAIN
     ]
     rows = [row for row, _ in chosen]
     groups = [group for _, group in chosen]
@@ -113,7 +114,7 @@ def load_material(ws: Workspace, function_id: str) -> Material:
     folds = None
     if out_of_fold is not None:
         folds = make_folds(y, groups, chosen_folds["folds"], chosen_folds["seed"])
-    return Material(
+    return AuditData(
         model=model,
         linear=linear,
         rows=rows,

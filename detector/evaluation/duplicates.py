@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from detector.arrays import Floats, Ints
 from detector.imaging import near_duplicate_groups
 from detector.progress import Report, silent
 from detector.storage import samples
-from detector.training.calibration import Floats, Ints
 from detector.training.metrics import Z95
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
-    from detector.evaluation.audit_data import Material
+    from detector.evaluation.audit_data import AuditData
 
 #: Longer lists are cut: whoever has mended these asks again.
 MOST_LISTED = 200
@@ -105,40 +105,40 @@ class Duplicates:
         )
 
 
-def measure_duplicates(ws: Workspace, material: Material, report: Report = silent) -> Duplicates:
+def measure_duplicates(ws: Workspace, audit_data: AuditData, report: Report = silent) -> Duplicates:
     """Count a model's near-duplicates and train again as if they were unrelated."""
     members: dict[str, list[int]] = {}
-    for index, group in enumerate(material.groups):
+    for index, group in enumerate(audit_data.groups):
         members.setdefault(group, []).append(index)
     several = [indices for indices in members.values() if len(indices) > 1]
     report("evaluate", 0, 1, "Comparing near-duplicates", None)
     grouped = ungrouped = bounds = None
-    if material.folds is not None and material.out_of_fold is not None:
+    if audit_data.folds is not None and audit_data.out_of_fold is not None:
         if several:
             # Both anew and in the same way, so that nothing else tells them apart.
-            together = _right(material, material.folds)
+            together = _right(audit_data, audit_data.folds)
             grouped = float(together.mean())
-            scattered = [_right(material, folds) for folds in _scatterings(material, several)]
+            scattered = [_right(audit_data, folds) for folds in _scatterings(audit_data, several)]
             if scattered:
                 apart = np.mean(scattered, axis=0)
                 ungrouped = float(apart.mean())
-                bounds = _interval(apart - together, material.groups)
+                bounds = _interval(apart - together, audit_data.groups)
         else:
-            grouped = ungrouped = float(np.mean(material.out_of_fold.argmax(axis=1) == material.y))
+            grouped = ungrouped = float(np.mean(audit_data.out_of_fold.argmax(axis=1) == audit_data.y))
             bounds = (0.0, 0.0)
-    alike = several if all(row.group_key is None for row in material.rows) else _alike(material)
-    found = _contradictions(material, alike)
+    alike = several if all(row.group_key is None for row in audit_data.rows) else _alike(audit_data)
+    found = _contradictions(audit_data, alike)
     names = samples.file_names(ws.db, [item for a, b, _ in found[:MOST_LISTED] for item in (a, b)])
     label_of = {
-        row.sample_id: material.label_names[label]
-        for row, label in zip(material.rows, material.y.tolist(), strict=True)
+        row.sample_id: audit_data.label_names[label]
+        for row, label in zip(audit_data.rows, audit_data.y.tolist(), strict=True)
     }
     report("evaluate", 1, 1, "Comparing near-duplicates", None)
     return Duplicates(
         groups=len(alike),
         samples=sum(map(len, alike)),
         pairs=sum(len(indices) * (len(indices) - 1) // 2 for indices in alike),
-        n=len(material.rows),
+        n=len(audit_data.rows),
         accuracy_grouped=grouped,
         accuracy_ungrouped=ungrouped,
         contradictions=tuple(
@@ -150,29 +150,29 @@ def measure_duplicates(ws: Workspace, material: Material, report: Report = silen
     )
 
 
-def _alike(material: Material) -> list[list[int]]:
+def _alike(audit_data: AuditData) -> list[list[int]]:
     """Groups of pictures that look nearly the same: patches of one photograph share a fold and are no duplicates."""
     members: dict[int, list[int]] = {}
-    groups = near_duplicate_groups([row.perceptual_hash for row in material.rows])
+    groups = near_duplicate_groups([row.perceptual_hash for row in audit_data.rows])
     for index, group in enumerate(groups):
         members.setdefault(int(group), []).append(index)
     return [indices for indices in members.values() if len(indices) > 1]
 
 
-def _scatterings(material: Material, several: Sequence[Sequence[int]]) -> Iterator[Ints]:
+def _scatterings(audit_data: AuditData, several: Sequence[Sequence[int]]) -> Iterator[Ints]:
     """Folds in which the near-duplicates lie anywhere, and all others where they were.
 
     New folds for everybody would measure how folds happen to fall, which is more than a few near-duplicates do.
     """
-    assert material.folds is not None
+    assert audit_data.folds is not None
     moved = [index for indices in several for index in indices]
     for seed in range(SCATTERINGS):
-        folds = material.folds.copy()
+        folds = audit_data.folds.copy()
         for index in moved:
-            digest = hashlib.sha256(f"scattered {seed}:{material.rows[index].image_hash}".encode()).digest()
-            folds[index] = int.from_bytes(digest[:8]) % material.fold_count
+            digest = hashlib.sha256(f"scattered {seed}:{audit_data.rows[index].image_hash}".encode()).digest()
+            folds[index] = int.from_bytes(digest[:8]) % audit_data.fold_count
         # A model that has not seen one of the labels cannot be compared.
-        if all(len(np.unique(material.y[folds != fold])) == material.k for fold in range(material.fold_count)):
+        if all(len(np.unique(audit_data.y[folds != fold])) == audit_data.k for fold in range(audit_data.fold_count)):
             yield folds
 
 
@@ -184,29 +184,35 @@ def _interval(difference: Floats, groups: Sequence[str]) -> tuple[float, float]:
     return mean - Z95 * error, mean + Z95 * error
 
 
-def _right(material: Material, folds: Ints) -> Floats:
+def _right(audit_data: AuditData, folds: Ints) -> Floats:
     """(n,) 1.0 where a model that has not seen the sample's fold is right, else 0.0."""
     # Here, not above: it brings torch, which pages that only show these figures do not need.
     from detector.training.refit import fit_subsets, predicted
 
     used = folds[:, None] != np.arange(int(folds.max()) + 1)
     fitted = fit_subsets(
-        material.views, material.y, material.k, material.settings, used, coefficients=False, prepared=material.prepared
+        audit_data.views,
+        audit_data.y,
+        audit_data.k,
+        audit_data.hyperparameters,
+        used,
+        coefficients=False,
+        prepared=audit_data.prepared,
     )
     held_out = fitted.logits[np.arange(len(folds)), folds]
-    return np.asarray(predicted(held_out) == material.y, dtype=np.float64)
+    return np.asarray(predicted(held_out) == audit_data.y, dtype=np.float64)
 
 
-def _contradictions(material: Material, several: Sequence[Sequence[int]]) -> list[tuple[str, str, int]]:
+def _contradictions(audit_data: AuditData, several: Sequence[Sequence[int]]) -> list[tuple[str, str, int]]:
     """(sample id, sample id, distance) of the pairs within a group that carry different labels."""
     found = []
     for indices in several:
-        if len(set(material.y[list(indices)].tolist())) < 2:
+        if len(set(audit_data.y[list(indices)].tolist())) < 2:
             continue
-        hashes = [int(material.rows[index].perceptual_hash, 16) for index in indices]
+        hashes = [int(audit_data.rows[index].perceptual_hash, 16) for index in indices]
         for place, first in enumerate(indices):
             for other, second in enumerate(indices[place + 1 :], place + 1):
-                if material.y[first] != material.y[second]:
+                if audit_data.y[first] != audit_data.y[second]:
                     distance = (hashes[place] ^ hashes[other]).bit_count()
-                    found.append((material.rows[first].sample_id, material.rows[second].sample_id, distance))
+                    found.append((audit_data.rows[first].sample_id, audit_data.rows[second].sample_id, distance))
     return sorted(found, key=lambda item: item[2])

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.training.calibration import Floats, Ints
+from detector.arrays import Floats, Ints
 
 
 def label_quality(labels: Ints, probabilities: Floats) -> Floats:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detector.evaluation.audit_data import Material
+from detector.arrays import Floats, Ints
+from detector.evaluation.audit_data import AuditData
 from detector.evaluation.power_law import accuracy_at
 from detector.evaluation.results import LearningCurve, LearningPoint
 from detector.progress import Report, silent
-from detector.training.calibration import Floats, Ints
 from detector.training.folds import make_folds
 from detector.training.metrics import Z95
 from detector.training.refit import fit_subsets, predicted
@@ -24,7 +24,7 @@ SMALLEST = 20
 WORTH_NAMING = 0.005
 
 
-def measure_learning_curve(material: Material, report: Report = silent) -> LearningCurve:
+def measure_learning_curve(audit_data: AuditData, report: Report = silent) -> LearningCurve:
     """Train on fewer and fewer samples, at the chosen hyperparameters, and judge out-of-fold.
 
     Every repeat deals the samples into other folds and draws other subsets, each contained in the next larger one,
@@ -32,7 +32,7 @@ def measure_learning_curve(material: Material, report: Report = silent) -> Learn
 
     Parameters
     ----------
-    material : Material
+    audit_data : AuditData
     report : Report
 
     Returns
@@ -41,28 +41,28 @@ def measure_learning_curve(material: Material, report: Report = silent) -> Learn
         Without points, and with a sentence that says why, where there are too few samples.
     """
     report("evaluate", 0, REPEATS, "Training on fewer images", None)
-    n, y, k = len(material.y), material.y, material.k
-    seed = int(material.model.hyperparameters["seed"])
-    folds_of = [make_folds(y, material.groups, max(material.fold_count, 2), seed + r) for r in range(REPEATS)]
-    sizes = _sizes(n * (material.fold_count - 1) // material.fold_count) if material.fold_count else []
+    n, y, k = len(audit_data.y), audit_data.y, audit_data.k
+    seed = int(audit_data.model.hyperparameters["seed"])
+    folds_of = [make_folds(y, audit_data.groups, max(audit_data.fold_count, 2), seed + r) for r in range(REPEATS)]
+    sizes = _sizes(n * (audit_data.fold_count - 1) // audit_data.fold_count) if audit_data.fold_count else []
     if len(sizes) < 2 or any(folds is None for folds in folds_of):
-        return LearningCurve((), material.fold_count, REPEATS, n, 0, None, None, _too_few(n))
+        return LearningCurve((), audit_data.fold_count, REPEATS, n, 0, None, None, _too_few(n))
     accuracy, counts = np.zeros((REPEATS, len(sizes))), np.zeros((REPEATS, len(sizes)))
     for repeat, folds in enumerate(folds_of):
         assert folds is not None
         drawn = [
-            _subsets(y, k, material.groups, folds != fold, sizes, f"{seed + repeat}:{fold}")
+            _subsets(y, k, audit_data.groups, folds != fold, sizes, f"{seed + repeat}:{fold}")
             for fold in range(int(folds.max()) + 1)
         ]
         used = np.concatenate(drawn, axis=1)
         models = fit_subsets(
-            material.views, y, k, material.settings, used, coefficients=False, prepared=material.prepared
+            audit_data.views, y, k, audit_data.hyperparameters, used, coefficients=False, prepared=audit_data.prepared
         )
         right = (predicted(models.logits) == y[:, None]).reshape(n, len(drawn), len(sizes))
         accuracy[repeat] = right[np.arange(n), folds].mean(axis=0)
         counts[repeat] = used.sum(axis=0).reshape(len(drawn), len(sizes)).mean(axis=0)
         report("evaluate", repeat + 1, REPEATS, "Training on fewer images", None)
-    return _curve(material, counts.mean(axis=0), accuracy)
+    return _curve(audit_data, counts.mean(axis=0), accuracy)
 
 
 def more_images(n: int) -> int:
@@ -77,8 +77,8 @@ def forecast(sizes: Floats, accuracy: Floats, n: int, step: int) -> float:
     return float(then - now)
 
 
-def _curve(material: Material, sizes: Floats, accuracy: Floats) -> LearningCurve:
-    n = len(material.y)
+def _curve(audit_data: AuditData, sizes: Floats, accuracy: Floats) -> LearningCurve:
+    n = len(audit_data.y)
     mean, spread = accuracy.mean(axis=0), Z95 * accuracy.std(axis=0, ddof=1)
     points = tuple(
         LearningPoint(round(size), float(value), (float(max(value - width, 0.0)), float(min(value + width, 1.0))))
@@ -90,7 +90,7 @@ def _curve(material: Material, sizes: Floats, accuracy: Floats) -> LearningCurve
     width = float(Z95 * gains.std(ddof=1))
     gain = forecast(sizes, mean, n, step)
     bounds = (gain - width, gain + width)
-    return LearningCurve(points, material.fold_count, REPEATS, n, step, gain, bounds, _sentence(step, gain, bounds))
+    return LearningCurve(points, audit_data.fold_count, REPEATS, n, step, gain, bounds, _sentence(step, gain, bounds))
 
 
 def _sentence(step: int, gain: float, bounds: tuple[float, float]) -> str:

@@ -78,16 +78,16 @@ def stress_part(stress: str) -> str:
 def _shortcut(examination: Examination, report: Report) -> Measured:
     from detector.operations.normalisation import file_facts
 
-    material = examination.material
-    facts = file_facts(examination.ws, [row.image_hash for row in material.rows], material.model.normalise, report)
+    audit_data = examination.audit_data
+    facts = file_facts(examination.ws, [row.image_hash for row in audit_data.rows], audit_data.model.normalise, report)
     rows = [
         FileFactsRow(row.image_hash, int(label), found, group)
-        for row, label, found, group in zip(material.rows, material.y, facts, material.groups, strict=True)
+        for row, label, found, group in zip(audit_data.rows, audit_data.y, facts, audit_data.groups, strict=True)
     ]
-    chosen = material.model.hyperparameters
+    chosen = audit_data.model.hyperparameters
     found = shortcut_audit(
         rows,
-        material.label_names,
+        audit_data.label_names,
         max(chosen["folds"], 2),
         chosen["seed"],
         lambda done, total: report("evaluate", done, total, "Checking whether file properties reveal the label", None),
@@ -96,23 +96,23 @@ def _shortcut(examination: Examination, report: Report) -> Measured:
 
 
 def _duplicates(examination: Examination, report: Report) -> Measured:
-    return measure_duplicates(examination.ws, examination.material, report), []
+    return measure_duplicates(examination.ws, examination.audit_data, report), []
 
 
 def _sources(examination: Examination, report: Report) -> Measured:
     from detector.evaluation.sources import measure_sources
 
-    return measure_sources(examination.material, report), []
+    return measure_sources(examination.audit_data, report), []
 
 
 def _learning_curve(examination: Examination, report: Report) -> Measured:
     from detector.evaluation.learning_curve import measure_learning_curve
 
-    return measure_learning_curve(examination.material, report), []
+    return measure_learning_curve(examination.audit_data, report), []
 
 
 def _stress(stress: str, examination: Examination, report: Report) -> Measured:
-    if examination.material.folds is None:
+    if examination.audit_data.folds is None:
         # Without folds every verdict would be of a model that knows the sample.
         return None, []
     return examination.stress_test.measure(stress, report)

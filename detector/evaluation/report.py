@@ -61,7 +61,7 @@ class Audit:
             "shortcut": self.shortcut.to_json() if self.shortcut else None,
             "duplicates": self.duplicates.to_json() if self.duplicates else None,
             "same_image_other_label": [{"file": row.file, "reason": row.reason} for row in self.conflicts],
-            "locked_test": self.model.locked_test,
+            "locked_test": self.model.holdout_score,
             "thresholds": self.model.thresholds,
             **(self.sources.to_json() if self.sources else {"sources": []}),
             "stress": [score.to_json() for score in self.stress],

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.arrays import Floats, Ints
 from detector.formatting import share
 from detector.imaging import ImageFacts
-from detector.training.calibration import Floats, Ints
 from detector.training.folds import MAX_FOLDS, make_folds
 from detector.training.metrics import Z95, label_curves
 

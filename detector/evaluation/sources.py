@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.evaluation.audit_data import Material
+from detector.arrays import Ints
+from detector.evaluation.audit_data import AuditData
 from detector.evaluation.results import Sources, SourceScore
 from detector.progress import Pace, Report, silent
-from detector.training.calibration import Ints
 from detector.training.metrics import wilson_interval
 from detector.training.refit import fit_without
 
@@ -19,7 +19,7 @@ from detector.training.refit import fit_without
 MOST_SOURCES = 40
 
 
-def measure_sources(material: Material, report: Report = silent) -> Sources:
+def measure_sources(audit_data: AuditData, report: Report = silent) -> Sources:
     """Judge each source by models that saw its other images, and by one that saw none of them.
 
     The second model has the chosen hyperparameters and is trained on all samples but those of the source, whatever
@@ -27,7 +27,7 @@ def measure_sources(material: Material, report: Report = silent) -> Sources:
 
     Parameters
     ----------
-    material : Material
+    audit_data : AuditData
     report : Report
 
     Returns
@@ -35,45 +35,45 @@ def measure_sources(material: Material, report: Report = silent) -> Sources:
     Sources
         By label, then source; a source that holds images of two labels stands there twice.
     """
-    tags = material.sources
+    tags = audit_data.sources
     names, sizes = np.unique(tags[tags != ""].astype(str), return_counts=True)
     order = np.lexsort((names, -sizes))
     tried = names[order][:MOST_SOURCES]
-    says = None if material.out_of_fold is None else material.out_of_fold.argmax(axis=1)
+    says = None if audit_data.out_of_fold is None else audit_data.out_of_fold.argmax(axis=1)
     pace = Pace(report, "evaluate", len(tried), "Leaving out one source at a time", every=0.0)
     scores = []
     for done, source in enumerate(tried):
         mine = tags == source
-        unseen = _says_unseen(material, mine)
-        for label in np.unique(material.y[mine]):
-            scores.append(_score(material, str(source), int(label), mine, says, unseen))
+        unseen = _says_unseen(audit_data, mine)
+        for label in np.unique(audit_data.y[mine]):
+            scores.append(_score(audit_data, str(source), int(label), mine, says, unseen))
         pace.at(done + 1)
-    scores.sort(key=lambda score: (material.label_names.index(score.label), score.source))
+    scores.sort(key=lambda score: (audit_data.label_names.index(score.label), score.source))
     return Sources(tuple(scores), int((tags == "").sum()), len(names) - len(tried))
 
 
-def _says_unseen(material: Material, mine: np.ndarray) -> Ints | None:
+def _says_unseen(audit_data: AuditData, mine: np.ndarray) -> Ints | None:
     """Labels that a model without these samples gives to all held-out ones, at their places; None: cannot be had."""
-    groups = np.asarray(material.groups, dtype=object)
+    groups = np.asarray(audit_data.groups, dtype=object)
     held_out = np.isin(groups, np.unique(groups[mine].astype(str)))
-    if len(np.unique(material.y[~held_out])) < material.k:
+    if len(np.unique(audit_data.y[~held_out])) < audit_data.k:
         return None
     says = np.full(len(mine), -1, dtype=np.int64)
-    says[held_out] = fit_without(material.views, material.y, material.k, material.settings, held_out)
+    says[held_out] = fit_without(audit_data.views, audit_data.y, audit_data.k, audit_data.hyperparameters, held_out)
     return says
 
 
 def _score(
-    material: Material, source: str, label: int, mine: np.ndarray, says: Ints | None, unseen: Ints | None
+    audit_data: AuditData, source: str, label: int, mine: np.ndarray, says: Ints | None, unseen: Ints | None
 ) -> SourceScore:
-    here = mine & (material.y == label)
+    here = mine & (audit_data.y == label)
     n = int(here.sum())
     seen_right = None if says is None else int((says[here] == label).sum())
     unseen_right = None if unseen is None else int((unseen[here] == label).sum())
     seen_interval = None if seen_right is None else wilson_interval(seen_right, n)
     return SourceScore(
         source=source,
-        label=material.label_names[label],
+        label=audit_data.label_names[label],
         n=n,
         accuracy=None if seen_right is None else seen_right / n,
         accuracy_unseen=None if unseen_right is None else unseen_right / n,

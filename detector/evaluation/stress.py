@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from detector.arrays import Ints
 from detector.backbones import Backbone
 from detector.backbones.pipeline import embed_files
-from detector.backbones.views import WHOLE
 from detector.errors import ImageError, NotFound
-from detector.evaluation.audit_data import Material
+from detector.evaluation.audit_data import AuditData
 from detector.evaluation.results import STRESSES, StressScore
 from detector.imaging import decode_image
 from detector.progress import Pace, Report, silent
 from detector.storage.embeddings import as_stored
 from detector.storage.evaluations import Flip
+from detector.storage.stored_names import WHOLE
 from detector.system.batches import map_batches
-from detector.training.calibration import Ints
 from detector.training.metrics import wilson_interval
 from detector.training.refit import FittedModels, fit_subsets
 from detector.workspace import Workspace
@@ -89,27 +89,27 @@ class StressTest:
 
     Parameters
     ----------
-    material : Material
+    audit_data : AuditData
         With folds.
     backbone : Backbone
         The one of the training.
     """
 
-    def __init__(self, ws: Workspace, material: Material, backbone: Backbone) -> None:
-        assert material.folds is not None
-        self._ws, self._material, self._backbone = ws, material, backbone
+    def __init__(self, ws: Workspace, audit_data: AuditData, backbone: Backbone) -> None:
+        assert audit_data.folds is not None
+        self._ws, self._audit_data, self._backbone = ws, audit_data, backbone
         self.models: FittedModels = fit_subsets(
-            material.views,
-            material.y,
-            material.k,
-            material.settings,
-            material.folds[:, None] != np.arange(material.fold_count),
-            prepared=material.prepared,
+            audit_data.views,
+            audit_data.y,
+            audit_data.k,
+            audit_data.hyperparameters,
+            audit_data.folds[:, None] != np.arange(audit_data.fold_count),
+            prepared=audit_data.prepared,
         )
-        self.chosen = choose_samples([row.image_hash for row in material.rows], material.y)
+        self.chosen = choose_samples([row.image_hash for row in audit_data.rows], audit_data.y)
         self._says_before = self.models.says(
-            {view: material.views[view][self.chosen] for view in material.settings.view_names},
-            material.folds[self.chosen],
+            {view: audit_data.views[view][self.chosen] for view in audit_data.hyperparameters.view_names},
+            audit_data.folds[self.chosen],
         )
 
     def measure(self, name: str, report: Report = silent) -> tuple[StressScore, list[Flip]]:
@@ -126,25 +126,25 @@ class StressTest:
         list of Flip
             The samples whose verdict is another one after the change.
         """
-        material = self._material
-        assert material.folds is not None
+        audit_data = self._audit_data
+        assert audit_data.folds is not None
         views, there = self._embed_copies(name, report)
         chosen, before = self.chosen[there], self._says_before[there]
-        after = self.models.says(views, material.folds[chosen])
-        right, right_before = int((after == material.y[chosen]).sum()), int((before == material.y[chosen]).sum())
+        after = self.models.says(views, audit_data.folds[chosen])
+        right, right_before = int((after == audit_data.y[chosen]).sum()), int((before == audit_data.y[chosen]).sum())
         flipped = np.flatnonzero(after != before)
         n = len(chosen)
         score = StressScore(
             name=name,
             n=n,
-            of=len(material.y),
+            of=len(audit_data.y),
             accuracy=right / max(n, 1),
             interval=wilson_interval(right, n),
             accuracy_as_imported=right_before / max(n, 1),
             flipped=len(flipped) / max(n, 1),
         )
-        label_ids = material.model.label_ids
-        flips = [Flip(name, material.rows[chosen[i]].sample_id, label_ids[after[i]]) for i in flipped.tolist()]
+        label_ids = audit_data.model.label_ids
+        flips = [Flip(name, audit_data.rows[chosen[i]].sample_id, label_ids[after[i]]) for i in flipped.tolist()]
         return score, flips
 
     def _embed_copies(self, name: str, report: Report) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -161,11 +161,11 @@ class StressTest:
 
         embed_files(self._copies(name), self._backbone, self._ws.limits, self._ws.settings.threads, store)
         there = np.array(sorted(found), dtype=np.int64)
-        names = self._material.settings.view_names
+        names = self._audit_data.hyperparameters.view_names
         views = {}
         for view in names:
             rows = [as_stored(found[place].get(view, found[place][WHOLE])) for place in there.tolist()]
-            width = self._material.views[view].shape[1]
+            width = self._audit_data.views[view].shape[1]
             views[view] = np.stack(rows).astype(np.float32) if rows else np.zeros((0, width), np.float32)
         return views, there
 
@@ -184,7 +184,7 @@ class StressTest:
                     log.warning("no copy of image %s: %s", image_hash, error)
             return copies
 
-        hashes = [self._material.rows[index].image_hash for index in self.chosen.tolist()]
+        hashes = [self._audit_data.rows[index].image_hash for index in self.chosen.tolist()]
         # One at a time: a copy of a large picture is a bitmap of many megabytes.
         for copies in map_batches(make, enumerate(hashes), size=1, workers=self._ws.settings.threads, name="copies"):
             yield from copies

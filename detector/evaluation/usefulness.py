@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from detector.training.calibration import Floats
-from detector.training.single_thread import on_one_core
+from detector.arrays import Floats
+from detector.training.single_thread import run_single_threaded
 
 #: How many are chosen to be unlike one another; more than anybody labels between two trainings.
 DIVERSE = 300
@@ -59,7 +59,7 @@ def _spread(weights: Floats, directions: np.ndarray, count: int) -> list[int]:
     """Greedy: the largest product of weight and distance to what is chosen already, ``count`` times."""
     rows = torch.from_numpy(directions)
     # The cosine distances; of copies they can come out a little below 0.
-    distances = on_one_core(lambda: (1.0 - rows @ rows.T).clamp_(min=0.0)).numpy()
+    distances = run_single_threaded(lambda: (1.0 - rows @ rows.T).clamp_(min=0.0)).numpy()
     distance = np.full(len(weights), np.inf)
     chosen = [int(weights.argmax())]
     while len(chosen) < count:

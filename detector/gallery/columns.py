@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.arrays import Floats, Ints
 from detector.storage import gallery_rows
 from detector.storage.gallery_rows import FIELDS
+from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
 
-Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
-Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 #: Functions whose columns stay in memory; 100,000 samples take about 30 MB.
@@ -92,7 +92,7 @@ class Columns:
             self.derived[key] = make()
         return self.derived[key]
 
-    def look(self, key: Any, make: Callable[[], Any]) -> Any:
+    def cached(self, key: Any, make: Callable[[], Any]) -> Any:
         """``make()``, remembered for the next page of the same filter; only the latest looks are kept."""
         found = self.looks.get(key)
         if found is None:
@@ -157,7 +157,7 @@ def _from_rows(revision: int, purge_revision: int, rows: Sequence[Any]) -> Colum
         coded={name: _coded(by_name[name]) for name in _CODED},
         numbers={name: _numbers(by_name[name]) for name in _NUMBERS},
         agrees=np.array([-1 if value is None else int(value) for value in by_name["agrees"]], dtype=np.int8),
-        test=np.array([value == "test" for value in by_name["split"]], dtype=bool),
+        test=np.array([value == TEST for value in by_name["split"]], dtype=bool),
         deleted=np.array([value is not None for value in by_name["deleted_at"]], dtype=bool),
         names=_lower(by_name["file_name"]),
     )

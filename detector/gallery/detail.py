@@ -13,6 +13,7 @@ from detector.formatting import day, file_size, moment
 from detector.storage import annotating, embeddings, evaluations, functions, models
 from detector.storage.annotating import HistoryEntry
 from detector.storage.sample_records import SampleRecord, find_record
+from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
 
 _BY = {
@@ -135,7 +136,7 @@ def _facts(record: SampleRecord) -> list[tuple[str, str]]:
         found.append(("Source", record.source))
     if record.external_id:
         found.append(("External id", record.external_id))
-    found.append(("Split", "locked test set" if record.split == "test" else "training"))
+    found.append(("Split", "locked test set" if record.split == TEST else "training"))
     found.append(("SHA-256", f"{record.image_hash[:12]}…"))
     return found
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
+from detector.storage.stored_names import TEST, TRAIN
+
 #: The value of a filter for samples that do not have the thing at all; no label id, source or batch is called so.
 NONE = "~"
 #: ... and for those that have it, whichever it is.
@@ -87,7 +89,7 @@ class GalleryFilter:
         for name in ("says", "label", "source", "verdict", "flips", "batch", "group", "text"):
             if query.get(name):
                 values[name] = query[name]
-        for name, allowed in (("agreement", ("differs", "agrees")), ("split", ("test", "train"))):
+        for name, allowed in (("agreement", ("differs", "agrees")), ("split", (TEST, TRAIN))):
             if query.get(name) in allowed:
                 values[name] = query[name]
         for name in ("low", "high"):

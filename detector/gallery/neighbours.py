@@ -18,6 +18,7 @@ from detector.gallery.projection import Projection
 from detector.storage import embeddings
 from detector.storage.embeddings import neighbours_file
 from detector.storage.schema import samples
+from detector.storage.stored_names import WHOLE
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def _exact(ws: Workspace, index: NeighbourIndex, place: int, candidates: np.ndar
     if asked not in hash_of or not alive:
         return []
     hashes = [hash_of[name] for name in (asked, *alive)]
-    rows = index.projection.even(embeddings.read_embeddings(ws.db, index.backbone_key, hashes)["whole"])
+    rows = index.projection.even(embeddings.read_embeddings(ws.db, index.backbone_key, hashes)[WHOLE])
     similarity = rows[1:] @ rows[0]
     best = np.argsort(-similarity, kind="stable")[:n]
     return [Neighbour(alive[i], float(similarity[i])) for i in best.tolist()]

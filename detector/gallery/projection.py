@@ -40,7 +40,7 @@ class Projection:
         # Here, not above: looking neighbours up needs no torch, and the server must not wait for it.
         import torch
 
-        from detector.training.single_thread import on_one_core
+        from detector.training.single_thread import run_single_threaded
 
         centre = embeddings[:_LEARN_FROM].mean(axis=0, dtype=np.float64).astype(np.float32)
         rows = torch.from_numpy(embeddings[:_LEARN_FROM] - centre)
@@ -51,7 +51,7 @@ class Projection:
             basis, _ = torch.linalg.qr(rows.T @ (rows @ torch.from_numpy(random)))
             return basis @ torch.linalg.svd(rows @ basis, full_matrices=False).Vh[:DIMENSIONS].T
 
-        return cls(centre, np.ascontiguousarray(on_one_core(directions).numpy()))
+        return cls(centre, np.ascontiguousarray(run_single_threaded(directions).numpy()))
 
     def even(self, embeddings: np.ndarray) -> np.ndarray:
         """(n, d) -> (n, d) unit vectors, centred: products of two rows are their similarity."""
@@ -61,11 +61,13 @@ class Projection:
         """(n, d) float32 -> (n, p) float16 unit vectors: products of two rows come near their similarity."""
         import torch
 
-        from detector.training.single_thread import on_one_core
+        from detector.training.single_thread import run_single_threaded
 
         rows, directions = torch.from_numpy(embeddings), torch.from_numpy(self.directions)
         # Centred afterwards: a centred copy of a large chunk would be as large.
-        return _unit(on_one_core(lambda: rows @ directions).numpy() - self.centre @ self.directions).astype(np.float16)
+        return _unit(run_single_threaded(lambda: rows @ directions).numpy() - self.centre @ self.directions).astype(
+            np.float16
+        )
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.gallery.columns import Bools, Columns, Ints, columns_of
+from detector.arrays import Ints
+from detector.gallery.columns import Bools, Columns, columns_of
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.storage import annotating, gallery_rows
 from detector.storage.samples import Sample
+from detector.storage.stored_names import TEST, TRAIN
 from detector.workspace import Workspace
 
 #: Bars of the confidence histogram, over 0 to 1.
@@ -135,7 +137,7 @@ class Gallery:
 
     def facets(self, where: GalleryFilter) -> Facets:
         """How many samples each choice of each filter would leave."""
-        found: Facets = self.columns.look(("facets", self._key, where), lambda: self._count(where))
+        found: Facets = self.columns.cached(("facets", self._key, where), lambda: self._count(where))
         return found
 
     def _count(self, where: GalleryFilter) -> Facets:
@@ -170,7 +172,7 @@ class Gallery:
             verdict=self._count_verdicts(others("verdict")),
             flips={name: int(flipped[rows].sum()) for name, rows in self.verdicts.flips.items()}
             | {ANY: int(flipped[self._flipped(ANY)].sum())},
-            split={"test": int(test.sum()), "train": int((~test).sum())},
+            split={TEST: int(test.sum()), TRAIN: int((~test).sum())},
             batch=by_code("batch", "import_batch_id"),
             duplicates=int((others("duplicates", "group") & self._has_twin()).sum()),
             confidence=tuple(np.histogram(confidence[~np.isnan(confidence)], bins=BINS, range=(0.0, 1.0))[0].tolist()),
@@ -180,7 +182,7 @@ class Gallery:
     def _tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Ints, Ints, int]:
         """(rows, members of each tile, matching)."""
         key = ("tiles", self._key, where, order, stacked)
-        found: tuple[Ints, Ints, int] = self.columns.look(key, lambda: self._make_tiles(where, order, stacked))
+        found: tuple[Ints, Ints, int] = self.columns.cached(key, lambda: self._make_tiles(where, order, stacked))
         return found
 
     def _make_tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Ints, Ints, int]:
@@ -244,7 +246,7 @@ class Gallery:
         if where.flips is not None:
             masks["flips"] = self._flipped(where.flips)
         if where.split is not None:
-            masks["split"] = columns.test if where.split == "test" else ~columns.test
+            masks["split"] = columns.test if where.split == TEST else ~columns.test
         if where.low is not None or where.high is not None:
             confidence = columns.numbers["confidence"]
             low = 0.0 if where.low is None else where.low

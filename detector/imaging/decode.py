@@ -32,7 +32,7 @@ from detector.imaging.file_facts import facts_of_header
 from detector.imaging.formats import open_file, sniff_format, webp_canvas
 from detector.imaging.other_kinds import other_kind
 from detector.imaging.second_look import mended_copies, why_not_supported
-from detector.imaging.tiff_pages import look_at
+from detector.imaging.tiff_pages import inspect_tiff
 
 # Process-wide in Pillow: a library that sets it would make the lower part of cut-off photographs grey, silently.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -162,12 +162,12 @@ def decode_reduced(data: bytes, name: str, limits: ImageLimits, longest_side: in
     try:
         picture = data
         if file_format in (None, "TIFF"):
-            look = look_at(data)
-            if look.raw is not None:
-                raise CameraRawFile(name, look.raw)
-            if look.picture is None:
+            content = inspect_tiff(data)
+            if content.raw is not None:
+                raise CameraRawFile(name, content.raw)
+            if content.picture is None:
                 raise ImageNotSupported(name, "a TIFF that holds nothing but reduced copies of a picture")
-            picture = look.picture
+            picture = content.picture
         if file_format is None:
             kind = other_kind(data)
             raise NotAnImage(name) if kind is None else ImageNotSupported(name, kind)

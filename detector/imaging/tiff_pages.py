@@ -159,7 +159,7 @@ class _Tiff:
         return self.number(page, _WIDTH, 0), self.number(page, _HEIGHT, 0)
 
 
-class Look(NamedTuple):
+class TiffContent(NamedTuple):
     """What a file is: a camera raw file (``raw`` says which), or a TIFF with its picture as the first page.
 
     ``picture`` is the file itself, or a copy with one number changed; None in a raw file, and where every page says
@@ -170,7 +170,7 @@ class Look(NamedTuple):
     picture: bytes | None
 
 
-def look_at(data: bytes) -> Look:
+def inspect_tiff(data: bytes) -> TiffContent:
     """Tell camera raw files by their content, and find the picture of a TIFF.
 
     The picture is the first page that does not say that it is a reduced copy or a mask; of a page that is, or that has
@@ -178,14 +178,14 @@ def look_at(data: bytes) -> Look:
     """
     for start, kind in _RAW_STARTS:
         if data.startswith(start):
-            return Look(kind, None)
+            return TiffContent(kind, None)
     if data[4:12] == b"ftypcrx ":
-        return Look("CR3", None)
+        return TiffContent("CR3", None)
     if data[:4] not in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-        return Look(None, data)
+        return TiffContent(None, data)
     tiff = _Tiff(data)
     raw = _raw_kind(tiff)
-    return Look(raw, None) if raw else Look(None, _picture_first(tiff))
+    return TiffContent(raw, None) if raw else TiffContent(None, _picture_first(tiff))
 
 
 def _raw_kind(tiff: _Tiff) -> str | None:

@@ -22,6 +22,7 @@ from detector.importing.storing import describe_image, store_bytes
 from detector.progress import Pace, Report, silent
 from detector.storage import functions, imports
 from detector.storage.imports import ImageRow, NewSample
+from detector.storage.stored_names import TRAIN
 from detector.storage.trouble import storage_trouble
 from detector.system.batches import map_batches, threads
 from detector.workspace import Workspace
@@ -51,7 +52,7 @@ class Incoming:
     source: str | None = None
     external_id: str | None = None
     group: str | None = None
-    split: str = "train"
+    split: str = TRAIN
     source_guessed: bool = False
 
 

@@ -15,6 +15,7 @@ from detector.imaging.formats import IMAGE_ENDINGS
 from detector.importing.labelling import NO_LABEL, LabelPlan, Splits, assign, counted_folders, planned_counts
 from detector.importing.splits import FILLER_WORDS, pure_split, split_word, words_of
 from detector.storage.label_names import label_key
+from detector.storage.stored_names import TEST, TRAIN
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row
@@ -181,9 +182,9 @@ def with_splits(plan: LabelPlan, paths: Sequence[str], rows: Mapping[str, Row] |
         return plan
     locking = replace(plan, splits="lock")
     counts = planned_counts(paths, locking, rows)
-    aside = {label for label, split in counts if split == "test"}
+    aside = {label for label, split in counts if split == TEST}
     labels: list[str | None] = [label for label, _ in counts if label is not None]
-    enough = all(counts[label, "train"] >= _LEAST_IN_TRAINING for label in (labels or [None]))
+    enough = all(counts[label, TRAIN] >= _LEAST_IN_TRAINING for label in (labels or [None]))
     return locking if aside and enough else replace(plan, splits="ignore")
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from detector.errors import InvalidInput
 from detector.importing.entries import Entry
-from detector.importing.splits import Split, named_split, pure_split
+from detector.importing.splits import named_split, pure_split
 from detector.storage.label_names import label_key
+from detector.storage.stored_names import TRAIN, Split
 
 if TYPE_CHECKING:
     from detector.importing.table_columns import Row
@@ -156,7 +157,7 @@ class Assignment:
     label: str | None
     source: str | None
     included: bool
-    split: Split = "train"
+    split: Split = TRAIN
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Chosen:
     entry: Entry
     label: str | None
     source: str | None
-    split: Split = "train"
+    split: Split = TRAIN
 
 
 class LabelQuota:
@@ -234,10 +235,10 @@ def assign(entry_path: str, plan: LabelPlan, row: Row | None = None) -> Assignme
         source = row.source
     if source is None and plan.source_level is not None and plan.source_level < len(folders):
         source = folders[plan.source_level]
-    split: Split = "train"
+    split: Split = TRAIN
     if plan.splits == "lock":
         in_table = pure_split(row.split) if row is not None and row.split else None
-        split = in_table or split_of(entry_path, plan.mapping) or "train"
+        split = in_table or split_of(entry_path, plan.mapping) or TRAIN
     if plan.mode == "none":
         return Assignment(None, source, True, split)
     if plan.mode == "one":

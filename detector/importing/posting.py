@@ -16,7 +16,7 @@ from detector import jobs
 from detector.errors import DetectorError, NotFound
 from detector.imaging import sha256_hex
 from detector.importing.storing import store_image
-from detector.storage.posted import PostedSample, add_posted, already_there, find_sample_id
+from detector.storage.posted_samples import PostedSample, add_posted, already_there, find_sample_id
 from detector.workspace import Workspace
 
 
@@ -95,7 +95,7 @@ class SamplePoster:
             }:
                 # Deleted in this moment: then its samples are gone as well.
                 with suppress(NotFound):
-                    jobs.posted(self._ws, function_id)
+                    jobs.request_embedding(self._ws, function_id)
         except BaseException as error:
             # Everybody's answer hangs on this one transaction.
             for waiting in together:

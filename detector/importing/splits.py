@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal
 
-#: What a split is to us: part of the training, or put aside as the locked test set.
-Split = Literal["train", "test"]
+from detector.storage.stored_names import TEST, TRAIN, Split
 
 _TRAINING = {"train", "training", "trained", "trn", "trainval", "traindev"}
 _HELD_OUT = {
@@ -42,9 +40,9 @@ def split_word(word: str) -> Split | None:
     for ending in ("", "set", "data", "images"):
         stem = word.removesuffix(ending) if ending and word.endswith(ending) else word
         if stem in _TRAINING:
-            return "train"
+            return TRAIN
         if stem in _HELD_OUT:
-            return "test"
+            return TEST
     return None
 
 
@@ -54,7 +52,7 @@ def pure_split(name: str) -> Split | None:
     found = [split_word(word) for word in words_of(name) if word not in FILLER_WORDS]
     if not found or None in found:
         return None
-    return "train" if "train" in found else "test"
+    return TRAIN if TRAIN in found else TEST
 
 
 @lru_cache(maxsize=_REMEMBERED)

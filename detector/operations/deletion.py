@@ -16,7 +16,7 @@ from detector.storage.leavings import (
     remove_unused,
     unused_images,
 )
-from detector.system.priority import give_way
+from detector.system.priority import lower_thread_priority
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def sweep_in_background(ws: Workspace) -> threading.Thread:
     """Go on, in a thread, with what was being removed when the program ended. Once, at the start of the server."""
 
     def sweep() -> None:
-        give_way()
+        lower_thread_priority()
         sweep_leavings(ws)
 
     return _started(sweep)

@@ -1,22 +1,22 @@
-"""The share of false accusations that a function's owner tolerates."""
+"""The limit on false accusations: the share that a function's owner allows."""
 
 from __future__ import annotations
 
 from detector.serving.thresholds import refresh_thresholds
 from detector.storage import functions, models
-from detector.training.thresholds import check_tolerated
+from detector.training.thresholds import check_false_accusation_limit
 from detector.workspace import Workspace
 
 
-def set_tolerated(ws: Workspace, function_id: str, tolerated: float) -> None:
-    """Tolerate another share; the thresholds of all versions follow at once, without any training.
+def set_false_accusation_limit(ws: Workspace, function_id: str, false_accusation_limit: float) -> None:
+    """Set another limit; the thresholds of all versions follow at once, without any training.
 
     Raises
     ------
     InvalidInput
-        The share cannot be kept.
+        The limit cannot be kept.
     NotFound
     """
-    functions.set_tolerated(ws.db, function_id, check_tolerated(tolerated))
+    functions.set_false_accusation_limit(ws.db, function_id, check_false_accusation_limit(false_accusation_limit))
     for row in models.list_models(ws.db, function_id):
         refresh_thresholds(ws, row)

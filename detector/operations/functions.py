@@ -24,7 +24,7 @@ def create_function(
     backbone: str | None = None,
     *,
     is_simulation: bool = False,
-    tolerated: float | None = None,
+    false_accusation_limit: float | None = None,
     function_id: str | None = None,
 ) -> Function:
     """Make a function with its labels on a backbone that is available. Nothing follows: it has no images yet.
@@ -33,7 +33,7 @@ def create_function(
     ----------
     backbone : str, optional
         A registry id, or ``auto``; by default what the settings say.
-    tolerated : float, optional
+    false_accusation_limit : float, optional
         The share of false accusations; the usual one by default.
     function_id : str, optional
         A new id that was chosen before. Where there is a function of that id already it is the one that was asked for
@@ -56,7 +56,7 @@ def create_function(
         backbone_reason=chosen.sentence,
         label_names=label_names,
         is_simulation=is_simulation,
-        tolerated=tolerated,
+        false_accusation_limit=false_accusation_limit,
         function_id=function_id,
     )
 

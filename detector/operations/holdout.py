@@ -23,19 +23,19 @@ from detector.serving.stored_models import stored_model
 from detector.storage import embeddings, functions, models, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
+from detector.storage.stored_names import TEST, TRAIN, WHOLE
 from detector.training.calibration import expected_calibration_error
 from detector.training.metrics import LabelScore, wilson_interval
 from detector.training.readiness import MIN_SAMPLES
 from detector.workspace import Workspace
 
-TRAIN, TEST = "train", "test"
 #: From so many scored versions on, the best of them is best partly by luck.
-MANY_LOOKS = 10
+MANY_USES = 10
 _LARGEST_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class LockedTestScore:
+class HoldoutScore:
     """How one model version fared on the locked test set.
 
     Attributes
@@ -74,7 +74,7 @@ class LockedTestScore:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> LockedTestScore:
+    def from_json(cls, data: dict[str, Any]) -> HoldoutScore:
         """The inverse of ``to_json``."""
         labels = {
             name: LabelScore(**{**score, "interval": tuple(score["interval"])})
@@ -92,13 +92,13 @@ class LockedTestScore:
 
 
 @dataclass(frozen=True)
-class LockedTest:
+class Holdout:
     """The set as it stands. ``warning`` is empty until it has been looked at too often."""
 
     n: int
     by_label: dict[str, int]
     unlabelled: int
-    looks: int
+    uses: int
     warning: str
 
 
@@ -173,26 +173,26 @@ def give_back(ws: Workspace, function_id: str, sample_ids: Sequence[str] | None 
     return _move(ws, function_id, sample_ids, TRAIN)
 
 
-def locked_test(ws: Workspace, function_id: str) -> LockedTest:
+def read_holdout(ws: Workspace, function_id: str) -> Holdout:
     """What is in the set, and how often it was looked at."""
     names = {label.id: label.name for label in functions.list_labels(ws.db, function_id)}
     rows = [row for row in samples.training_rows(ws.db, function_id) if row.split == TEST]
     by_label = Counter(names[row.label_id] for row in rows if row.label_id is not None)
-    looked = list(samples.test_looks(ws.db, function_id).values())
+    looked = list(samples.holdout_uses(ws.db, function_id).values())
     # Typical of the set, not the largest: a few old samples among many new ones have not used them up.
-    looks = int(np.median(looked)) if looked else 0
-    return LockedTest(
+    uses = int(np.median(looked)) if looked else 0
+    return Holdout(
         n=len(rows),
         by_label=dict(by_label),
         unlabelled=len(rows) - by_label.total(),
-        looks=looks,
-        warning=_warning(looks, by_label.total()),
+        uses=uses,
+        warning=_warning(uses, by_label.total()),
     )
 
 
-def score_locked_test(
+def score_holdout(
     ws: Workspace, model: ModelRow, rows: Sequence[TrainingRow], groups: Sequence[str], trained_on: set[str]
-) -> LockedTestScore | None:
+) -> HoldoutScore | None:
     """Score a version on the locked test set and store that with it, once; again only where the set itself changed.
 
     Parameters
@@ -204,7 +204,7 @@ def score_locked_test(
 
     Returns
     -------
-    LockedTestScore or None
+    HoldoutScore or None
         None without samples to score.
     """
     seen = {group for row, group in zip(rows, groups, strict=True) if row.image_hash in trained_on}
@@ -217,17 +217,17 @@ def score_locked_test(
         return None
     facts = "\n".join(f"{row.image_hash} {row.label_id}" for row in chosen)
     fingerprint = hashlib.sha256(facts.encode()).hexdigest()
-    stored = models.get_model(ws.db, model.id).locked_test
+    stored = models.get_model(ws.db, model.id).holdout_score
     if stored is not None and stored["fingerprint"] == fingerprint:
-        return LockedTestScore.from_json(stored)
+        return HoldoutScore.from_json(stored)
     linear = stored_model(ws, model)
     views = embeddings.read_embeddings(ws.db, model.backbone_key, [row.image_hash for row in chosen])
-    prob = linear.predict_proba({view: views.get(view, views["whole"]) for view in linear.views})
+    prob = linear.predict_proba({view: views.get(view, views[WHOLE]) for view in linear.views})
     y = np.array([index[row.label_id] for row in chosen if row.label_id is not None])
-    looked = samples.test_looks(ws.db, model.function_id)
+    looked = samples.holdout_uses(ws.db, model.function_id)
     look = 1 + int(np.median([looked[row.sample_id] for row in chosen]))
     score = _score(prob, y, model.label_names, look, len(labelled) - len(chosen), fingerprint)
-    models.set_locked_test(ws.db, model.id, score.to_json(), [row.sample_id for row in chosen])
+    models.set_holdout_score(ws.db, model.id, score.to_json(), [row.sample_id for row in chosen])
     return score
 
 
@@ -277,7 +277,7 @@ def _move(ws: Workspace, function_id: str, sample_ids: Sequence[str], split: str
 
 def _score(
     prob: np.ndarray, y: np.ndarray, names: Sequence[str], look: int, left_out: int, fingerprint: str
-) -> LockedTestScore:
+) -> HoldoutScore:
     n, k = prob.shape
     confusion = np.zeros((k, k), dtype=np.int64)
     np.add.at(confusion, (y, prob.argmax(axis=1)), 1)
@@ -287,7 +287,7 @@ def _score(
         labels[name] = LabelScore(of, right, right / of if of else 0.0, wilson_interval(right, of))
     right = int(np.trace(confusion))
     likelihood = np.maximum(prob[np.arange(n), y], np.finfo(np.float64).eps)
-    return LockedTestScore(
+    return HoldoutScore(
         n=n,
         correct=right,
         accuracy=right / n,
@@ -303,15 +303,15 @@ def _score(
     )
 
 
-def _warning(looks: int, n: int) -> str:
-    if looks < MANY_LOOKS or n == 0:
+def _warning(uses: int, n: int) -> str:
+    if uses < MANY_USES or n == 0:
         return ""
     # Blom's approximation of the largest of so many normal deviates; half the samples right is the widest spread.
     # Here, not above: pages import this module, and the first one must not wait for scipy.
     from scipy.special import ndtri
 
-    luck = float(ndtri((looks - 0.375) / (looks + 0.25))) * 0.5 / math.sqrt(n)
+    luck = float(ndtri((uses - 0.375) / (uses + 0.25))) * 0.5 / math.sqrt(n)
     return (
-        f"{count(looks, 'model version')} were scored on this locked test set. Choosing the best of them can "
+        f"{count(uses, 'model version')} were scored on this locked test set. Choosing the best of them can "
         f"overstate accuracy by up to {100 * luck:.1f} points. Put new images aside."
     )

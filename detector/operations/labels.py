@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from detector.formatting import count
-from detector.jobs import annotated
+from detector.jobs import request_retraining
 from detector.operations.outcome import Outcome
 from detector.storage import annotating, functions, label_twins
 from detector.storage.annotating import PERSON
@@ -38,7 +38,7 @@ def give_label(
     changed = annotating.annotate(ws.db, sample_ids, label.id if label else None, by)
     if not changed:
         return Outcome(0, "Nothing to change.")
-    annotated(ws, function_id)
+    request_retraining(ws, function_id)
     if label is None:
         return Outcome(changed, f"Label removed from {count(changed, 'sample')}. A new model follows by itself.")
     return _labelled(changed, label.name)
@@ -50,7 +50,7 @@ def undo_labels(ws: Workspace, function_id: str) -> Outcome:
     if undone is None:
         return Outcome(0, "There is nothing to undo.")
     if undone.changed:
-        annotated(ws, function_id)
+        request_retraining(ws, function_id)
     return Outcome(undone.changed, f"The last change was undone: {count(undone.changed, 'sample')} as before.")
 
 
@@ -115,7 +115,7 @@ def merge_labels(ws: Workspace, gone: Sequence[Label], kept: Label) -> Outcome:
             merged.append(label_twins.merge_labels(ws.db, label.id, kept.id))
     finally:
         if merged:
-            annotated(ws, kept.function_id)
+            request_retraining(ws, kept.function_id)
     return _labelled(sum(merged), kept.name)
 
 
@@ -128,7 +128,7 @@ def delete_label(ws: Workspace, label: Label) -> None:
         There is no such label any more.
     """
     functions.delete_label(ws.db, label.id)
-    annotated(ws, label.function_id)
+    request_retraining(ws, label.function_id)
 
 
 def _labelled(changed: int, name: str) -> Outcome:

@@ -9,14 +9,14 @@ from detector.jobs import request_import
 from detector.operations.functions import create_function
 from detector.storage import functions
 from detector.storage.functions import Function
-from detector.training.thresholds import DEFAULT_TOLERATED, needed_samples
+from detector.training.thresholds import DEFAULT_FALSE_ACCUSATION_LIMIT, needed_samples
 from detector.workspace import Workspace
 
 SAMPLE_NAME = "Built-in sample (simulation)"
 SAMPLE_LABELS = ("real", "synthetic")
 #: The share of false accusations that it starts with. All patches of one photograph count as one different image, and
 #: some fifteen photographs vouch for no threshold at the usual share: it could never say a label.
-SAMPLE_TOLERATED = 0.2
+SAMPLE_FALSE_ACCUSATION_LIMIT = 0.2
 
 
 def find_sample_function(ws: Workspace) -> Function | None:
@@ -38,7 +38,14 @@ def create_sample_function(ws: Workspace, backbone: str | None = None) -> Functi
     BackboneUnavailable, InvalidInput
         As in `create_function`.
     """
-    return create_function(ws, SAMPLE_NAME, SAMPLE_LABELS, backbone, is_simulation=True, tolerated=SAMPLE_TOLERATED)
+    return create_function(
+        ws,
+        SAMPLE_NAME,
+        SAMPLE_LABELS,
+        backbone,
+        is_simulation=True,
+        false_accusation_limit=SAMPLE_FALSE_ACCUSATION_LIMIT,
+    )
 
 
 def import_sample(ws: Workspace, backbone: str | None = None) -> Function:
@@ -61,9 +68,10 @@ def import_sample(ws: Workspace, backbone: str | None = None) -> Function:
 
 def sample_limit_note() -> str:
     """Why its limit of false accusations is another than that of a user's own function."""
+    needed = needed_samples(DEFAULT_FALSE_ACCUSATION_LIMIT)
     return (
-        f"It starts with a limit of {limit(SAMPLE_TOLERATED)} false accusations. Its images are patches of "
-        f"{count(len(photograph_paths()), 'photograph')}, and all patches of one photograph count as one image. Your "
-        f"own functions start with {limit(DEFAULT_TOLERATED)}, which needs {needed_samples(DEFAULT_TOLERATED):,} "
+        f"It starts with a limit of {limit(SAMPLE_FALSE_ACCUSATION_LIMIT)} false accusations. Its images are patches "
+        f"of {count(len(photograph_paths()), 'photograph')}, and all patches of one photograph count as one image. "
+        f"Your own functions start with {limit(DEFAULT_FALSE_ACCUSATION_LIMIT)}, which needs {needed:,} "
         "different images of each label."
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from detector.formatting import count
 from detector.importing.batch import Incoming, import_items
-from detector.jobs import annotated, request_build
+from detector.jobs import request_build, request_retraining
 from detector.operations.outcome import Outcome
 from detector.storage import imports, trash
 from detector.workspace import Workspace
@@ -37,7 +37,7 @@ def delete_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -
     """Put samples into the bin; a new model follows, trained without them, where any were outside."""
     gone = trash.delete_samples(ws.db, function_id, sample_ids)
     if gone:
-        annotated(ws, function_id)
+        request_retraining(ws, function_id)
     return Outcome(gone, f"{count(gone, 'sample')} moved to the bin.")
 
 
@@ -45,5 +45,5 @@ def restore_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]) 
     """Take samples out of the bin, with the labels that they had; a new model follows where any were in it."""
     back = trash.restore_samples(ws.db, function_id, sample_ids)
     if back:
-        annotated(ws, function_id)
+        request_retraining(ws, function_id)
     return Outcome(back, f"{count(back, 'sample')} restored.")

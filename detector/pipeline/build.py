@@ -15,7 +15,7 @@ import numpy as np
 from detector.backbones import Backbone, fetch_weights
 from detector.errors import NoModel, NotTrainable, StoredEmbeddingsDamaged
 from detector.imaging.groups import sample_groups
-from detector.operations.holdout import score_locked_test
+from detector.operations.holdout import score_holdout
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
@@ -23,11 +23,12 @@ from detector.serving.model import ServingModel, load_serving_model, serving_bac
 from detector.serving.stored_models import is_usable, stored_out_of_fold
 from detector.serving.thresholds import refresh_thresholds
 from detector.storage import annotating, embeddings, functions, models, predictions, samples
-from detector.storage.embedding_file import stored_rows
+from detector.storage.embedding_file import write_embedding_files
 from detector.storage.functions import Function, Label
 from detector.storage.models import ModelRow
 from detector.storage.predictions import PredictionRow
 from detector.storage.samples import TrainingRow
+from detector.storage.stored_names import TEST, TRAIN, WHOLE
 from detector.system.memory import give_back_freed_memory
 from detector.training.model_file import write_model
 from detector.training.options import SweepSettings
@@ -110,8 +111,8 @@ def _trained(
         model, trained = _train_if_changed(ws, function, backbone, rows, groups, moment, report)
         note = model.note
         functions.set_training_note(ws.db, function_id, "")
-        trained_on = {row.image_hash for row in rows if row.split == "train" and row.label_id in model.label_ids}
-        if score_locked_test(ws, model, rows, groups, trained_on) is not None:
+        trained_on = {row.image_hash for row in rows if row.split == TRAIN and row.label_id in model.label_ids}
+        if score_holdout(ws, model, rows, groups, trained_on) is not None:
             model = models.get_model(ws.db, model.id)
     except NotTrainable as error:
         model, note = None, str(error)
@@ -139,7 +140,7 @@ def put_back(ws: Workspace, function_id: str, model_id: str, report: Report = si
         # Samples that were put aside later may have been part of this version's training: they prove nothing.
         embedded = embeddings.embedded_hashes(ws.db, function_id, row.backbone_key)
         rows = [item for item in samples.training_rows(ws.db, function_id) if item.image_hash in embedded]
-        score_locked_test(ws, row, rows, sample_groups(rows), set(known))
+        score_holdout(ws, row, rows, sample_groups(rows), set(known))
 
 
 def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> None:
@@ -170,11 +171,11 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
             if known is not None and in_folds[position]:
                 probabilities[position] = serving.restrict(known[item.image_hash][None, :])[0]
                 held_out[start + position] = True
-            elif not trained_without_folds or item.label_id is None or item.split == "test":
+            elif not trained_without_folds or item.label_id is None or item.split == TEST:
                 # Not part of this model's training, so the model has never seen it either.
                 held_out[start + position] = True
         found[start : start + len(chunk)] = probabilities
-        scores.see(chunk, views["whole"], probabilities, in_folds)
+        scores.see(chunk, views[WHOLE], probabilities, in_folds)
         pace.at(start + len(chunk))
     _write_predictions(ws, function_id, serving, rows, found, held_out)
     report("predict", len(rows), len(rows), "Putting samples in order for Review", None)
@@ -230,7 +231,7 @@ def _usable_rows(ws: Workspace, function_id: str, backbone: Backbone) -> list[Tr
 
 def _put_aside(rows: Sequence[TrainingRow], labels: Sequence[Label]) -> str:
     """Where the samples are that training misses, if that is why."""
-    locked = Counter(row.label_id for row in rows if row.split != "train")
+    locked = Counter(row.label_id for row in rows if row.split != TRAIN)
     parts = [f"{locked[label.id]:,} labelled {label.name}" for label in labels if locked[label.id]]
     return f" In the locked test set are {' and '.join(parts)}." if parts else ""
 
@@ -247,9 +248,7 @@ def _train_if_changed(
     labels = functions.list_labels(ws.db, function.id)
     index = {label.id: position for position, label in enumerate(labels)}
     chosen = [
-        (row, group)
-        for row, group in zip(rows, groups, strict=True)
-        if row.label_id is not None and row.split == "train"
+        (row, group) for row, group in zip(rows, groups, strict=True) if row.label_id is not None and row.split == TRAIN
     ]
     counts = Counter(labels[index[row.label_id]].name for row, _ in chosen if row.label_id is not None)
     missing = missing_sentence({label.name: counts[label.name] for label in labels})
@@ -287,7 +286,11 @@ def _train_if_changed(
     thresholds = None
     if out_of_fold is not None:
         thresholds = find_thresholds(
-            out_of_fold.probabilities, out_of_fold.labels, names, function.tolerated, out_of_fold.groups.tolist()
+            out_of_fold.probabilities,
+            out_of_fold.labels,
+            names,
+            function.false_accusation_limit,
+            out_of_fold.groups.tolist(),
         )
     row = models.add_model(
         ws.db,
@@ -326,7 +329,7 @@ def _training_views(ws: Workspace, key: str, hashes: Sequence[str]) -> Embedding
     if len(hashes) <= REDUCE_ABOVE:
         return embeddings.read_embeddings(ws.db, key, hashes)
     # In the data folder: what the system holds for temporary files may itself be memory.
-    return stored_rows(ws.db, key, hashes, ws.spool)
+    return write_embedding_files(ws.db, key, hashes, ws.spool)
 
 
 def _fingerprint(

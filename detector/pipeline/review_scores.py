@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detector.arrays import Floats
 from detector.evaluation.label_issues import label_quality
 from detector.evaluation.usefulness import usefulness
 from detector.gallery.neighbours import store_index
@@ -13,7 +14,7 @@ from detector.gallery.projection import Projection
 from detector.storage import predictions
 from detector.storage.predictions import ReviewScore
 from detector.storage.samples import TrainingRow
-from detector.training.calibration import Floats
+from detector.storage.stored_names import TRAIN
 from detector.workspace import Workspace
 
 #: Rows of one transaction: other writers get their turn in between.
@@ -58,7 +59,7 @@ class ReviewScores:
         self._probabilities.append(probabilities)
         # A label that is newer than the model has no column: nothing is known of how well it fits.
         judged = [
-            self._column.get(row.label_id or "", -1) if held_out and row.split == "train" else -1
+            self._column.get(row.label_id or "", -1) if held_out and row.split == TRAIN else -1
             for row, held_out in zip(rows, in_folds.tolist(), strict=True)
         ]
         self._labels.append(np.array(judged, dtype=np.int64))

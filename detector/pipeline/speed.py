@@ -108,7 +108,7 @@ def estimate(ws: Workspace, backbone_id: str, images: int) -> float | None:
     return None
 
 
-def in_words(ws: Workspace, backbone_id: str, images: int) -> str:
+def expected_time(ws: Workspace, backbone_id: str, images: int) -> str:
     """ "about 2 min for 2,000 images on this machine"; empty where nothing was measured."""
     seconds = estimate(ws, backbone_id, images)
     if seconds is None or not images:

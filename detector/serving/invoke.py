@@ -15,6 +15,7 @@ from detector.errors import ImageError
 from detector.imaging import decode_image
 from detector.serving.model import ServingModel, load_serving_model, renormalised, serving_backbone
 from detector.storage.embeddings import as_stored
+from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.batches import Executor, threads
 from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
@@ -106,16 +107,16 @@ def answer(
     with _passes:
         embedded, answers = _embedded(ws, backbone, images)
     if embedded:
-        whole = np.stack([as_stored(views["whole"]).astype(np.float32) for _, views in embedded])
-        detail = np.stack([as_stored(views.get("detail", views["whole"])).astype(np.float32) for _, views in embedded])
-        probabilities = serving.probabilities({"whole": whole, "detail": detail})
+        whole = np.stack([as_stored(views[WHOLE]).astype(np.float32) for _, views in embedded])
+        detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in embedded])
+        probabilities = serving.probabilities({WHOLE: whole, DETAIL: detail})
         seconds = (perf_counter() - start) / len(images)
         for (position, _), row, sure in zip(embedded, probabilities, serving.sure(probabilities), strict=True):
             answers[position] = _verdict(serving, images[position][0], row, seconds, bool(sure))
     return [answers[position] for position in range(len(images))]
 
 
-def judge_anew(
+def rejudge(
     ws: Workspace, function_id: str, answers: Sequence[Verdict | ImageError]
 ) -> list[Verdict | ImageError] | None:
     """The same answers under the thresholds, and the labels' names, of now: no image is looked at again.

@@ -18,6 +18,7 @@ from detector.serving.thresholds import thresholds_of
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
+from detector.storage.stored_names import WHOLE
 from detector.training.linear_model import LinearModel
 from detector.training.readiness import missing_sentence
 from detector.training.thresholds import Thresholds, never_validated
@@ -57,7 +58,7 @@ class ServingModel:
         -------
         (n, k) float64, rows sum to 1
         """
-        given = {view: views.get(view, views["whole"]) for view in self.model.views}
+        given = {view: views.get(view, views[WHOLE]) for view in self.model.views}
         return self.restrict(self.model.predict_proba(given))
 
     def sure(self, probabilities: np.ndarray) -> np.ndarray:

@@ -36,7 +36,9 @@ SCHEMA_VERSION = 7
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
     for table, names in columns.items():
         for name in names:
-            column = CreateColumn(metadata.tables[table].c[name]).compile(dialect=connection.dialect)
+            # By the stored name; in the code a column may have a better one.
+            found = next(column for column in metadata.tables[table].columns if column.name == name)
+            column = CreateColumn(found).compile(dialect=connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
 
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from detector.storage.database import Database
 from detector.storage.embeddings import as_stored, read_embeddings
+from detector.storage.stored_names import DETAIL, WHOLE
 
 _CHUNK = 4096
 
 
-class StoredRows:
+class EmbeddingFile:
     """An (n, d) matrix in a file, indexed like an array of float32.
 
     The file has no name: it goes with the last reference to it, and with the process however that ends. It is read, not
@@ -61,7 +62,7 @@ class StoredRows:
         """A slice of rows, or a pair of it and columns: an array. An array of rows: those, still in the file."""
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         if not isinstance(rows, slice):
-            return StoredRows(self._file, self._dtype, self._dimension, self._order[rows], self._alone)
+            return EmbeddingFile(self._file, self._dtype, self._dimension, self._order[rows], self._alone)
         wanted = self._order[rows]
         result = np.empty((len(wanted), self._dimension), self._dtype)
         # Rows that follow one another in the file come with one read.
@@ -89,7 +90,9 @@ class StoredRows:
             return self._file.readinto(into)  # type: ignore[attr-defined]
 
 
-def stored_rows(db: Database, backbone_key: str, hashes: Sequence[str], folder: Path) -> dict[str, StoredRows]:
+def write_embedding_files(
+    db: Database, backbone_key: str, hashes: Sequence[str], folder: Path
+) -> dict[str, EmbeddingFile]:
     """What ``read_embeddings`` gives, in files of ``folder``.
 
     Raises
@@ -104,22 +107,22 @@ def stored_rows(db: Database, backbone_key: str, hashes: Sequence[str], folder: 
 
 def _write(
     db: Database, backbone_key: str, hashes: Sequence[str], folder: Path, dtype: np.dtype[Any]
-) -> dict[str, StoredRows] | None:
+) -> dict[str, EmbeddingFile] | None:
     """None where ``dtype`` cannot hold the numbers."""
     files: dict[str, IO[bytes]] = {}
     dimension = 0
     for start in range(0, len(hashes), _CHUNK):
         views = read_embeddings(db, backbone_key, hashes[start : start + _CHUNK])
-        dimension = views["whole"].shape[1]
-        if "detail" in views and "detail" not in files:
-            files["detail"] = _temporary(folder)
-            if "whole" in files:
-                files["whole"].seek(0)
-                shutil.copyfileobj(files["whole"], files["detail"])
-        if "whole" not in files:
-            files["whole"] = _temporary(folder)
+        dimension = views[WHOLE].shape[1]
+        if DETAIL in views and DETAIL not in files:
+            files[DETAIL] = _temporary(folder)
+            if WHOLE in files:
+                files[WHOLE].seek(0)
+                shutil.copyfileobj(files[WHOLE], files[DETAIL])
+        if WHOLE not in files:
+            files[WHOLE] = _temporary(folder)
         for view, file in files.items():
-            numbers = views.get(view, views["whole"])
+            numbers = views.get(view, views[WHOLE])
             if dtype == np.float16:
                 numbers = as_stored(numbers)
                 if numbers.dtype != dtype:
@@ -127,9 +130,9 @@ def _write(
             file.write(numbers.tobytes())
     for file in files.values():
         file.flush()
-    return {view: StoredRows(files[view], dtype, dimension) for view in ("whole", "detail") if view in files}
+    return {view: EmbeddingFile(files[view], dtype, dimension) for view in (WHOLE, DETAIL) if view in files}
 
 
 def _temporary(folder: Path) -> IO[bytes]:
-    # Closed with the last StoredRows that reads it.
+    # Closed with the last EmbeddingFile that reads it.
     return tempfile.TemporaryFile(dir=folder)

@@ -11,6 +11,7 @@ from sqlalchemy import delete, exists, func, insert, or_, select
 from detector.errors import StoredEmbeddingsDamaged
 from detector.storage.database import Database
 from detector.storage.schema import embedding_failures, embeddings, images, samples
+from detector.storage.stored_names import DETAIL, WHOLE
 
 _CHUNK = 2000
 _LARGEST_FLOAT16 = 6e4
@@ -38,7 +39,7 @@ def missing_images(db: Database, function_id: str, backbone_key: str) -> list[st
     have = exists().where(
         embeddings.c.image_hash == samples.c.image_hash,
         embeddings.c.backbone_key == backbone_key,
-        embeddings.c.view == "whole",
+        embeddings.c.view == WHOLE,
     )
     failed = exists().where(
         embedding_failures.c.image_hash == samples.c.image_hash, embedding_failures.c.backbone_key == backbone_key
@@ -74,7 +75,7 @@ def write_embeddings(
             connection.scalars(
                 select(embeddings.c.image_hash).where(
                     embeddings.c.backbone_key == backbone_key,
-                    embeddings.c.view == "whole",
+                    embeddings.c.view == WHOLE,
                     embeddings.c.image_hash.in_([image_hash for image_hash, _ in rows]),
                 )
             )
@@ -154,7 +155,7 @@ def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> d
                     damaged.add(image_hash)
                     continue
                 position = index[image_hash]
-                if view == "whole":
+                if view == WHOLE:
                     whole[position] = numbers
                     filled[position] = True
                 else:
@@ -167,10 +168,10 @@ def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> d
     if whole is None or not filled.all():
         lacking = [image_hash for image_hash, there in zip(hashes, filled, strict=True) if not there]
         raise LookupError(f"{len(lacking)} images have no embedding under {backbone_key}")
-    views = {"whole": whole}
+    views = {WHOLE: whole}
     if detail is not None:
         detail[~detailed] = whole[~detailed]
-        views["detail"] = detail
+        views[DETAIL] = detail
     return views
 
 
@@ -211,7 +212,7 @@ def embedded_hashes(db: Database, function_id: str, backbone_key: str) -> set[st
                     embeddings,
                     (embeddings.c.image_hash == samples.c.image_hash)
                     & (embeddings.c.backbone_key == backbone_key)
-                    & (embeddings.c.view == "whole"),
+                    & (embeddings.c.view == WHOLE),
                 )
                 .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
             )

@@ -18,7 +18,7 @@ from detector.storage.known_labels import (
     stored_spelling,
     without_controls,
 )
-from detector.storage.label_names import is_blank, is_taken_by_verdict, label_key, looks
+from detector.storage.label_names import is_blank, is_taken_by_verdict, label_key, visible_form
 from detector.storage.leavings import note_leavings
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
@@ -43,7 +43,7 @@ class Function:
     training_note: str
     is_simulation: bool
     created_at: float
-    tolerated: float
+    false_accusation_limit: float
     normalise: str | None
 
 
@@ -109,10 +109,10 @@ def create_function(
     backbone_reason: str = "",
     label_names: Sequence[str] = ("real", "synthetic"),
     is_simulation: bool = False,
-    tolerated: float | None = None,
+    false_accusation_limit: float | None = None,
     function_id: str | None = None,
 ) -> Function:
-    """Create a function with its labels; ``tolerated`` false accusations, the usual share where None.
+    """Create a function with its labels; ``false_accusation_limit`` is the usual one where None.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def create_function(
                 sweep_settings={},
                 is_simulation=is_simulation,
                 created_at=now(),
-                **({} if tolerated is None else {"tolerated": tolerated}),
+                **({} if false_accusation_limit is None else {"false_accusation_limit": false_accusation_limit}),
             )
         )
         for label in names:
@@ -208,19 +208,19 @@ def number_names(named: Sequence[tuple[str, str]]) -> dict[str, str]:
     dict of str to str
         No two values look the same: "Cats", "Cats (2)", and "Cats (3)" where another one was given the name "Cats (2)".
     """
-    taken = {looks(name) for _, name in named}
+    taken = {visible_form(name) for _, name in named}
     last: dict[str, int] = {}
     shown = {}
     for function_id, name in named:
-        key, numbered = looks(name), name
+        key, numbered = visible_form(name), name
         if key in last:
             number = last[key] + 1
-            while looks(numbered := f"{name} ({number})") in taken:
+            while visible_form(numbered := f"{name} ({number})") in taken:
                 number += 1
             last[key] = number
         else:
             last[key] = 1
-        taken.add(looks(numbered))
+        taken.add(visible_form(numbered))
         shown[function_id] = numbered
     return shown
 
@@ -334,8 +334,8 @@ def set_sweep_settings(db: Database, function_id: str, settings: dict[str, Any])
     _update(db, function_id, sweep_settings=settings)
 
 
-def set_tolerated(db: Database, function_id: str, tolerated: float) -> None:
-    _update(db, function_id, tolerated=tolerated)
+def set_false_accusation_limit(db: Database, function_id: str, false_accusation_limit: float) -> None:
+    _update(db, function_id, false_accusation_limit=false_accusation_limit)
 
 
 def set_normalise(db: Database, function_id: str, code: str | None) -> None:
@@ -543,5 +543,5 @@ def _update(db: Database, function_id: str, **values: Any) -> None:
             raise NotFound("function", function_id)
 
 
-_SELECT_FUNCTION = select(*(functions.c[name] for name in Function.__dataclass_fields__))
+_SELECT_FUNCTION = select(*(functions.c[name].label(name) for name in Function.__dataclass_fields__))
 _SELECT_LABEL = select(*(labels.c[name] for name in Label.__dataclass_fields__))

@@ -23,6 +23,7 @@ from detector.storage.schema import (
     samples,
     thumbnails,
 )
+from detector.storage.stored_names import TRAIN
 
 #: In bytes.
 _LONGEST_LINE_NAME = 2000
@@ -92,7 +93,7 @@ class NewSample:
     source: str | None = None
     external_id: str | None = None
     group_key: str | None = None
-    split: str = "train"
+    split: str = TRAIN
     source_guessed: bool = False
 
 

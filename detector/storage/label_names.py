@@ -19,7 +19,7 @@ TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _JOINERS = "\u200c\u200d"
 
 
-def looks(name: str) -> str:
+def visible_form(name: str) -> str:
     """``name`` as an eye sees it: accents in one form (NFC), each space one space, without what has no ink."""
     inked = "".join(character for character in name if character in _JOINERS or unicodedata.category(character) != "Cf")
     return " ".join(unicodedata.normalize("NFC", inked).split())
@@ -34,12 +34,12 @@ def is_blank(name: str) -> bool:
 
 
 def label_key(name: str) -> str:
-    """What a label's name is compared by: as it looks (`looks`), and in whatever case.
+    """What a label's name is compared by: as it looks (`visible_form`), and in whatever case.
 
     macOS writes "ü" as two characters (NFD), others as one (NFC): two labels that look alike would be trained against
     each other.
     """
-    return unicodedata.normalize("NFC", looks(name).casefold())
+    return unicodedata.normalize("NFC", visible_form(name).casefold())
 
 
 def is_taken_by_verdict(name: str) -> bool:

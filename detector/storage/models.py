@@ -22,7 +22,7 @@ _CHUNK = 5000
 class ModelRow:
     """One version.
 
-    ``cross_validation``, ``sweep``, ``thresholds`` and ``locked_test`` are JSON forms of what training and evaluation
+    ``cross_validation``, ``sweep``, ``thresholds`` and ``holdout_score`` are JSON forms of what training and evaluation
     found; the latter two are added to a version after its training. ``labels_read_at``, in seconds since the epoch,
     moves on when a later reading of the labels finds the same ones. Everything else never changes.
     """
@@ -46,7 +46,7 @@ class ModelRow:
     created_at: float
     thresholds: dict[str, Any] | None
     normalise: str | None
-    locked_test: dict[str, Any] | None
+    holdout_score: dict[str, Any] | None
 
 
 def add_model(
@@ -145,15 +145,15 @@ def set_thresholds(db: Database, model_id: str, thresholds: dict[str, Any] | Non
         connection.execute(update(models).where(models.c.id == model_id).values(thresholds=thresholds))
 
 
-def set_locked_test(db: Database, model_id: str, score: dict[str, Any], sample_ids: Sequence[str]) -> None:
+def set_holdout_score(db: Database, model_id: str, score: dict[str, Any], sample_ids: Sequence[str]) -> None:
     """Store a version's score on the locked test set, and with it that these samples were looked at once more."""
     with db.write() as connection:
-        connection.execute(update(models).where(models.c.id == model_id).values(locked_test=score))
+        connection.execute(update(models).where(models.c.id == model_id).values(holdout_score=score))
         for start in range(0, len(sample_ids), _CHUNK):
             connection.execute(
                 update(samples)
                 .where(samples.c.id.in_(sample_ids[start : start + _CHUNK]))
-                .values(test_looks=samples.c.test_looks + 1)
+                .values(holdout_uses=samples.c.holdout_uses + 1)
             )
 
 
@@ -178,7 +178,7 @@ def _out_of_fold_path(model_id: str) -> str:
     return f"models/{model_id}.out-of-fold.safetensors"
 
 
-_SELECT = select(*(models.c[name] for name in ModelRow.__dataclass_fields__))
+_SELECT = select(*(models.c[name].label(name) for name in ModelRow.__dataclass_fields__))
 
 
 def last_precision(db: Database, function_id: str, backbone_id: str) -> str | None:

@@ -13,6 +13,7 @@ from detector.errors import NotFound
 from detector.storage.database import Database
 from detector.storage.revisions import next_revision
 from detector.storage.schema import images, samples, thumbnails
+from detector.storage.stored_names import TEST
 
 #: How many ids one statement may name; SQLite's own limit is 32,766.
 _CHUNK = 5000
@@ -249,17 +250,17 @@ def image_facts(db: Database, hashes: Sequence[str]) -> dict[str, dict[str, Any]
 
 
 def set_split(db: Database, function_id: str, sample_ids: Sequence[str], split: str) -> int:
-    """Move samples of a function into the locked test set ("test") or back ("train"); returns how many moved."""
+    """Move samples of a function into the locked test set (`TEST`) or back (`TRAIN`); returns how many moved."""
     return _set(db, function_id, sample_ids, "split", split)
 
 
-def test_looks(db: Database, function_id: str) -> dict[str, int]:
+def holdout_uses(db: Database, function_id: str) -> dict[str, int]:
     """How many model versions were scored on each sample of the locked test set, by sample id."""
-    statement = select(samples.c.id, samples.c.test_looks).where(
-        samples.c.function_id == function_id, samples.c.split == "test", samples.c.deleted_at.is_(None)
+    statement = select(samples.c.id, samples.c.holdout_uses.label("uses")).where(
+        samples.c.function_id == function_id, samples.c.split == TEST, samples.c.deleted_at.is_(None)
     )
     with db.read() as connection:
-        return {row.id: row.test_looks for row in connection.execute(statement)}
+        return {row.id: row.uses for row in connection.execute(statement)}
 
 
 def shorter_sides(db: Database, function_id: str) -> list[int]:

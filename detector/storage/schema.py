@@ -20,6 +20,8 @@ from sqlalchemy import (
     text,
 )
 
+from detector.storage.stored_names import TRAIN
+
 metadata = MetaData()
 
 #: Facts about the database itself: the schema version, the key that signs image URLs.
@@ -38,7 +40,7 @@ functions = Table(
     Column("precision", String(16)),
     Column("sweep_settings", JSON, nullable=False),
     # The share of a label's images that may be said to have another one: what thresholds are made for.
-    Column("tolerated", Float, nullable=False, server_default="0.02"),
+    Column("tolerated", Float, key="false_accusation_limit", nullable=False, server_default="0.02"),
     # How images are re-encoded before they are embedded, such as "jpeg-224-q90"; NULL: as they are.
     Column("normalise", String(32)),
     Column("live_model_id", String(32)),
@@ -130,12 +132,12 @@ samples = Table(
     Column("import_batch_id", ForeignKey("import_batches.id", ondelete="SET NULL")),
     Column("created_at", Float, nullable=False),
     Column("deleted_at", Float),
-    Column("split", String(8), nullable=False, default="train"),  # train, test (locked)
+    Column("split", String(8), nullable=False, default=TRAIN),  # train, test (locked)
     # Set by whoever knows that images belong together (patches of one photograph); never split over folds.
     Column("group_key", Text),
     Column("near_duplicate_group", String(64)),
     # How many model versions were scored on it while it lay in the locked test set.
-    Column("test_looks", Integer, nullable=False, server_default="0"),
+    Column("test_looks", Integer, key="holdout_uses", nullable=False, server_default="0"),
     # The annotation.
     Column("label_id", ForeignKey("labels.id", ondelete="SET NULL")),
     Column("annotated_at", Float),
@@ -228,12 +230,12 @@ models = Table(
     Column("hyperparameters", JSON, nullable=False),
     Column("sweep", JSON, nullable=False),
     Column("cross_validation", JSON),
-    # Made anew when the tolerated share changes; NULL without folds.
+    # Made again when the limit on false accusations changes; NULL without folds.
     Column("thresholds", JSON),
     # The function's at the time of the training.
     Column("normalise", String(32)),
     # The score on the locked test set, made once; NULL where there was none.
-    Column("locked_test", JSON),
+    Column("locked_test", JSON, key="holdout_score"),
     Column("note", Text, nullable=False, default=""),
     Column("seconds", Float, nullable=False),
     # The training takes its time: labels changed later than this are not in it.

@@ -11,7 +11,7 @@ import threading
 NICE = 10
 
 
-def give_way() -> None:
+def lower_thread_priority() -> None:
     """Lower the priority of this thread, and of those that it starts, below that of pages and requests.
 
     On Linux, where the system allows it; elsewhere priorities belong to whole processes.

@@ -12,7 +12,7 @@ from pathlib import Path
 _OPEN_FILES = Path("/dev/fd")
 
 
-def answer_at_once() -> int:
+def disable_nagle() -> int:
     """Set ``TCP_NODELAY`` on the sockets that this process listens on; returns on how many.
 
     Streamlit makes its socket without naming the protocol, and asyncio switches Nagle's algorithm off only where it is

@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from detector.arrays import Floats, Ints
 
 # Temperatures are searched between e^-4 and e^4. Beyond that confidences are 0, 1 or 1/k anyway.
 LOG_TEMPERATURE_BOUND = 4.0

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from detector.training.scaling import LARGE
-from detector.training.single_thread import on_one_core
+from detector.training.single_thread import run_single_threaded
 
 # On 2,000 images (2,912 features, 50 regressions) 32 directions need as few iterations as 100 or as all 2,000, and take
 # the least time to find and to use.
@@ -62,7 +62,7 @@ class Design:
         """Find the directions of features or of a Gram matrix."""
         bare = cls(matrix, dual, torch.empty(0), torch.empty(0), torch.empty(0))
         find = partial(_all, matrix) if not dual and matrix.shape[1] <= ALL_DIRECTIONS else partial(_leading, bare)
-        strengths, directions, images = find() if len(matrix) > LARGE else on_one_core(find)
+        strengths, directions, images = find() if len(matrix) > LARGE else run_single_threaded(find)
         return cls(matrix, dual, strengths, directions, images)
 
     @property
@@ -90,7 +90,7 @@ class Design:
 def _all(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Strengths, directions and images of all directions."""
     products = (features.T @ features).double()
-    strengths, turn = on_one_core(lambda: torch.linalg.eigh(products))
+    strengths, turn = run_single_threaded(lambda: torch.linalg.eigh(products))
     directions = turn.flip(1).T.to(features.dtype).contiguous()
     return strengths.flip(0).clamp_min(0.0).to(features.dtype), directions, directions
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.training.calibration import Ints
+from detector.arrays import Ints
 
 MAX_FOLDS = 5
 

@@ -24,7 +24,7 @@ MOST_BYTES = 140_000_000
 Choice = tuple[str, tuple[tuple[int, int], ...], str]
 
 
-class RememberedSamples:
+class GramCache:
     """Prepared samples by the content of the embeddings and what was chosen of them. Safe to use from many threads."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
@@ -67,4 +67,4 @@ def content_digest(embeddings: Embeddings) -> str | None:
     return digest.hexdigest()
 
 
-REMEMBERED = RememberedSamples()
+GRAM_CACHE = GramCache()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detector.arrays import Floats
 from detector.errors import InvalidInput
-from detector.training.calibration import Floats, probabilities
+from detector.training.calibration import probabilities
 from detector.training.scaling import Embeddings, FeatureScaling, row_chunks
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.training.calibration import Floats, Ints, ReliabilityBin, expected_calibration_error, reliability_bins
+from detector.arrays import Floats, Ints
+from detector.training.calibration import ReliabilityBin, expected_calibration_error, reliability_bins
 
 HISTOGRAM_BINS = 20
 # Curves are thinned to this many points: more cannot be seen, and they are stored with every model.

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detector.arrays import Ints
 from detector.errors import InvalidInput
-from detector.training.calibration import Ints
+from detector.storage.stored_names import DETAIL, WHOLE
 from detector.training.folds import MAX_FOLDS
 from detector.training.scaling import SCALINGS, Embeddings
 
 # Relative C. On 2,000 images the best is near 100 and the loss flat around it; few samples want less, many more.
 C_GRID = tuple(float(f"{10.0 ** (exponent / 2):.4g}") for exponent in range(-2, 8))
 CLASS_WEIGHTS = ("none", "balanced")
-WHOLE, DETAIL, BOTH = "whole", "detail", "both"
+BOTH = "both"
 VIEW_SETS = {WHOLE: (WHOLE,), DETAIL: (DETAIL,), BOTH: (WHOLE, DETAIL)}
 ALL_FEATURES = "all"
 

@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from detector.arrays import Floats, Ints
 from detector.errors import ModelFileInvalid
-from detector.training.calibration import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.training.calibration import Floats
+from detector.arrays import Floats
 from detector.training.design import Design, gram_matrix
 from detector.training.reduction import along, reduce, worth_reducing
 from detector.training.scaling import Embeddings, FeatureScaling

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from detector.training.scaling import LARGE, Embeddings, FeatureScaling
-from detector.training.single_thread import on_one_core
+from detector.training.single_thread import run_single_threaded
 
 #: Up to so many samples nothing is reduced.
 REDUCE_ABOVE = LARGE
@@ -78,10 +78,10 @@ def _directions(rows: torch.Tensor) -> torch.Tensor:
     along = rows @ basis
     # In float64, and the small matrix only: squares of float32 lose the weaker half of the directions.
     gram = (along.T @ along).double()
-    _, turn = on_one_core(lambda: torch.linalg.eigh(gram))
+    _, turn = run_single_threaded(lambda: torch.linalg.eigh(gram))
     return basis @ turn[:, -DIRECTIONS:].float()
 
 
 def _orthonormal(columns: torch.Tensor) -> torch.Tensor:
-    result: torch.Tensor = on_one_core(lambda: torch.linalg.qr(columns).Q)
+    result: torch.Tensor = run_single_threaded(lambda: torch.linalg.qr(columns).Q)
     return result

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from detector.training.calibration import Floats, Ints
+from detector.arrays import Floats, Ints
 from detector.training.options import VIEW_SETS
 from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import Embeddings, row_chunks
@@ -17,7 +17,7 @@ from detector.training.sweep import prepare_choice, sample_weights
 
 
 @dataclass(frozen=True)
-class Settings:
+class Hyperparameters:
     """One choice of hyperparameters, as the sweep made it.
 
     ``slices`` are the columns of the chosen feature set; ``c`` is relative to the mean squared norm of the features, so
@@ -31,7 +31,7 @@ class Settings:
     class_weight: str
 
     @classmethod
-    def of_model(cls, hyperparameters: dict[str, Any], slices: tuple[tuple[int, int], ...]) -> Settings:
+    def of_model(cls, hyperparameters: dict[str, Any], slices: tuple[tuple[int, int], ...]) -> Hyperparameters:
         """From a model's row and its file."""
         return cls(
             views=hyperparameters["views"],
@@ -81,7 +81,7 @@ def fit_subsets(
     embeddings: Embeddings,
     y: Ints,
     k: int,
-    settings: Settings,
+    hyperparameters: Hyperparameters,
     used: np.ndarray,
     coefficients: bool = True,
     prepared: PreparedSamples | None = None,
@@ -93,7 +93,7 @@ def fit_subsets(
     embeddings : (n, d) float array by view
     y : (n,) int array of labels 0..k-1
     k : int
-    settings : Settings
+    hyperparameters : Hyperparameters
     used : (n, P) bool array
         Which samples each model is trained on; every label must be among them.
     coefficients : bool
@@ -102,14 +102,14 @@ def fit_subsets(
         Those of these embeddings and settings, where they are at hand.
     """
     if prepared is None:
-        prepared = prepare_choice(embeddings, settings.views, settings.slices, settings.scaling)
-    weights = np.stack([sample_weights(y, k, settings.class_weight, column) for column in used.T], axis=1)
+        prepared = prepare_choice(embeddings, hyperparameters.views, hyperparameters.slices, hyperparameters.scaling)
+    weights = np.stack([sample_weights(y, k, hyperparameters.class_weight, column) for column in used.T], axis=1)
     solution = solve(
         prepared.design(embeddings),
         torch.from_numpy(y),
         k,
         torch.from_numpy(weights),
-        torch.full((used.shape[1],), settings.c / prepared.mean_squared_norm, dtype=torch.float64),
+        torch.full((used.shape[1],), hyperparameters.c / prepared.mean_squared_norm, dtype=torch.float64),
         tolerance=SWEEP_TOLERANCE / 100.0,
     )
     models, columns, _ = solution.vectors.shape
@@ -121,7 +121,9 @@ def fit_subsets(
     return FittedModels(prepared, by_model, solution.intercept.numpy(), solution.logits.numpy())
 
 
-def fit_without(embeddings: Embeddings, y: Ints, k: int, settings: Settings, held_out: np.ndarray) -> Ints:
+def fit_without(
+    embeddings: Embeddings, y: Ints, k: int, hyperparameters: Hyperparameters, held_out: np.ndarray
+) -> Ints:
     """What a model says of the held-out samples that has never met them, not even in the scaling.
 
     Parameters are those of `fit_subsets`; ``held_out`` is an (n,) bool array.
@@ -130,7 +132,7 @@ def fit_without(embeddings: Embeddings, y: Ints, k: int, settings: Settings, hel
     -------
     (held_out.sum(),) int array of labels
     """
-    rest = {view: embeddings[view][~held_out] for view in settings.view_names}
-    models = fit_subsets(rest, y[~held_out], k, settings, np.ones((int((~held_out).sum()), 1), dtype=bool))
-    away = {view: embeddings[view][held_out] for view in settings.view_names}
+    rest = {view: embeddings[view][~held_out] for view in hyperparameters.view_names}
+    models = fit_subsets(rest, y[~held_out], k, hyperparameters, np.ones((int((~held_out).sum()), 1), dtype=bool))
+    away = {view: embeddings[view][held_out] for view in hyperparameters.view_names}
     return models.says(away, np.zeros(int(held_out.sum()), dtype=np.int64))

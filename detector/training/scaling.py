@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from detector.training.calibration import Floats
+from detector.arrays import Floats
 
 STANDARDISE, UNIT_LENGTH = "standardise", "unit-length"
 SCALINGS = (STANDARDISE, UNIT_LENGTH)
@@ -32,7 +32,7 @@ CONSTANT_COLUMN = 1e-6
 
 
 class Rows(Protocol):
-    """A matrix that gives its rows where it is indexed: an array, or one that lies in a file (``StoredRows``)."""
+    """A matrix that gives its rows where it is indexed: an array, or one that lies in a file (``EmbeddingFile``)."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

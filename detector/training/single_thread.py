@@ -23,15 +23,15 @@ _executor: ThreadPoolExecutor | None = None
 _here = threading.local()
 
 
-def on_one_core(compute: Callable[[], Result]) -> Result:
+def run_single_threaded(compute: Callable[[], Result]) -> Result:
     """Run ``compute`` on a thread for small problems, wait for it, and return its result or raise its error."""
-    return each_on_one_core([compute])[0]
+    return run_each_single_threaded([compute])[0]
 
 
-def each_on_one_core(computes: Sequence[Callable[[], Result]]) -> list[Result]:
+def run_each_single_threaded(computes: Sequence[Callable[[], Result]]) -> list[Result]:
     """Run them side by side, as many as there are cores; the results in their order, or the first one's error."""
     # A problem that is part of one on such a thread stays there: waiting for another would be waiting for oneself.
-    if getattr(_here, "is_one_core", False):
+    if getattr(_here, "is_single_thread", False):
         return [compute() for compute in computes]
     running = [_threads().submit(compute) for compute in computes]
     wait(running)
@@ -45,16 +45,16 @@ def _threads() -> ThreadPoolExecutor:
             cores = torch.get_num_threads()
             executor = ThreadPoolExecutor(cores, thread_name_prefix="one-core")
             started = threading.Barrier(cores)
-            wait([executor.submit(_take_one_core, started) for _ in range(cores)])
+            wait([executor.submit(_become_single_thread, started) for _ in range(cores)])
             torch.set_num_threads(cores)
             _executor = executor
     return _executor
 
 
-def _take_one_core(started: threading.Barrier) -> None:
+def _become_single_thread(started: threading.Barrier) -> None:
     # The first question makes torch set the thread up; it would undo the limit if it came later.
     torch.get_num_threads()
     torch.set_num_threads(1)
-    _here.is_one_core = True
+    _here.is_single_thread = True
     # Nobody is done before all have begun: otherwise one thread would take the places of all.
     started.wait()

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from detector.training.design import Design
 from detector.training.scaling import LARGE
-from detector.training.single_thread import on_one_core
+from detector.training.single_thread import run_single_threaded
 
 HISTORY = 6
 LINE_SEARCH_STEPS = 12
@@ -172,7 +172,7 @@ def solve(
     if design.matrix.dtype == torch.float32:
         tolerance = max(tolerance, FLOAT32_TOLERANCE)
     if design.matrix.numel() * weights.shape[1] * rows <= ONE_CORE_PRODUCT:
-        solution = on_one_core(lambda: _solve_block(design, y, k, weights, c, tolerance, max_iterations, None))
+        solution = run_single_threaded(lambda: _solve_block(design, y, k, weights, c, tolerance, max_iterations, None))
         if solved is not None:
             solved(weights.shape[1])
         return solution

@@ -11,14 +11,15 @@ from itertools import chain
 import numpy as np
 import torch
 
+from detector.arrays import Floats, Ints
 from detector.system.memory import give_back_freed_memory
-from detector.training.calibration import Floats, Ints, mean_log_loss, probabilities
-from detector.training.gram_cache import REMEMBERED, content_digest
+from detector.training.calibration import mean_log_loss, probabilities
+from detector.training.gram_cache import GRAM_CACHE, content_digest
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
 from detector.training.options import SweepSettings as SweepSettings  # callers of a sweep find its settings here too
 from detector.training.precomputed import PreparedSamples, gram_of, prepare
 from detector.training.scaling import LARGE, STANDARDISE, Embeddings, fit_scaling
-from detector.training.single_thread import each_on_one_core
+from detector.training.single_thread import run_each_single_threaded
 from detector.training.solver import LARGE_BLOCK_NUMBERS, solve
 
 # Up to so many samples each scaling is tried on a core of its own, with more all cores work on one after the other.
@@ -170,7 +171,7 @@ def _side_by_side(each: Sequence[Iterator[_Tried]], n: int) -> Iterator[_Tried]:
     """One after the other, or, where the problems are small, each on a core of its own; in the same order."""
     if n > ONE_CORE_ROWS:
         return chain.from_iterable(each)
-    return chain.from_iterable(each_on_one_core([partial(list, tries) for tries in each]))
+    return chain.from_iterable(run_each_single_threaded([partial(list, tries) for tries in each]))
 
 
 def _try_scaling(
@@ -192,7 +193,7 @@ def _try_scaling(
                 give_back_freed_memory()
             slices = options.slices[feature_set]
             make = partial(prepare_choice, embeddings, view_set, slices, scaling, torch.float32, grams)
-            prepared = REMEMBERED.get(digest, (view_set, slices, scaling), make)
+            prepared = GRAM_CACHE.get(digest, (view_set, slices, scaling), make)
             found = _cross_validate(prepared, embeddings, y, k, folds, options, count.of_one_choice(message))
             yield _Tried(view_set, feature_set, scaling, prepared, found)
 

@@ -16,22 +16,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.arrays import Floats, Ints
 from detector.errors import InvalidInput
 from detector.formatting import limit
 from detector.storage.label_names import CANT_TELL as CANT_TELL
-from detector.training.calibration import Floats, Ints
 
 #: What is said of a function that has no other answer yet.
 ONLY_CANT_TELL = 'So far it can only answer "can\'t tell"'
 
-DEFAULT_TOLERATED = 0.02
-LEAST_TOLERATED, MOST_TOLERATED = 0.001, 0.5
+DEFAULT_FALSE_ACCUSATION_LIMIT = 0.02
+LOWEST_FALSE_ACCUSATION_LIMIT, HIGHEST_FALSE_ACCUSATION_LIMIT = 0.001, 0.5
 
 #: Images of each label that give a first model worth looking at. What a verdict takes is `needed_samples`, which
-#: follows from the tolerated share: the two figures for a person who asks how many images to bring.
+#: follows from the limit on false accusations: the two figures for a person who asks how many images to bring.
 FIRST_MODEL = 120
 
-#: How sure it is that a threshold keeps to the tolerated share, for each pair of labels.
+#: How sure it is that a threshold keeps to the limit on false accusations, for each pair of labels.
 CONFIDENCE = 0.95
 
 
@@ -41,7 +41,7 @@ class Thresholds:
 
     Attributes
     ----------
-    tolerated : float
+    false_accusation_limit : float
         The share, in 0..1, of the images of any one other label that a label may be said of.
     label_names : the labels, in the order of the probabilities
     above : dict of str to float
@@ -56,7 +56,7 @@ class Thresholds:
         otherwise, count once. Empty in what was stored before this was counted.
     """
 
-    tolerated: float
+    false_accusation_limit: float
     label_names: tuple[str, ...]
     above: dict[str, float]
     counts: dict[str, dict[str, int]]
@@ -80,7 +80,7 @@ class Thresholds:
     @property
     def lacking(self) -> dict[str, int]:
         """The labels with fewer different images than it takes to vouch for a threshold, and how many they have."""
-        needed = needed_samples(self.tolerated)
+        needed = needed_samples(self.false_accusation_limit)
         return {name: n for name, n in self.different.items() if n < needed}
 
     def too_few(self, label: str | None = None) -> str:
@@ -89,43 +89,54 @@ class Thresholds:
             return ""
         lacking = {name: n for name, n in self.lacking.items() if name != label}
         if label is None:
-            what, needed = ONLY_CANT_TELL, images_needed(lacking, self.tolerated, len(self.label_names))
+            what, needed = ONLY_CANT_TELL, images_needed(lacking, self.false_accusation_limit, len(self.label_names))
         else:
-            what, needed = f'It cannot say "{label}" yet', images_needed(lacking, self.tolerated, of="each other label")
+            what, needed = (
+                f'It cannot say "{label}" yet',
+                images_needed(lacking, self.false_accusation_limit, of="each other label"),
+            )
         return f"{what}: {needed}. Import more images, or raise the limit on the Invoke page."
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {**asdict(self), "label_names": list(self.label_names), "notes": list(self.notes)}
+        stored = {**asdict(self), "label_names": list(self.label_names), "notes": list(self.notes)}
+        # The word under which versions before stored it, and still do.
+        stored["tolerated"] = stored.pop("false_accusation_limit")
+        return stored
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Thresholds:
         """The inverse of ``to_json``."""
-        return cls(**{**data, "label_names": tuple(data["label_names"]), "notes": tuple(data["notes"])})
+        fields = {**data, "label_names": tuple(data["label_names"]), "notes": tuple(data["notes"])}
+        fields["false_accusation_limit"] = fields.pop("tolerated")
+        return cls(**fields)
 
 
-def check_tolerated(tolerated: float) -> float:
+def check_false_accusation_limit(false_accusation_limit: float) -> float:
     """The share itself. Raises InvalidInput where it is none that can be kept."""
-    if not LEAST_TOLERATED <= tolerated <= MOST_TOLERATED:
+    if not LOWEST_FALSE_ACCUSATION_LIMIT <= false_accusation_limit <= HIGHEST_FALSE_ACCUSATION_LIMIT:
         raise InvalidInput(
-            f"The limit on false accusations is {tolerated:g}; expected {LEAST_TOLERATED:g} to "
-            f"{MOST_TOLERATED:g}, such as {DEFAULT_TOLERATED:g} for 2 %."
+            f"The limit on false accusations is {false_accusation_limit:g}; expected "
+            f"{LOWEST_FALSE_ACCUSATION_LIMIT:g} to {HIGHEST_FALSE_ACCUSATION_LIMIT:g}, such as "
+            f"{DEFAULT_FALSE_ACCUSATION_LIMIT:g} for 2 %."
         )
-    return tolerated
+    return false_accusation_limit
 
 
-def needed_samples(tolerated: float, confidence: float = CONFIDENCE) -> int:
+def needed_samples(false_accusation_limit: float, confidence: float = CONFIDENCE) -> int:
     """How many different images of a label it takes before any threshold can be vouched for."""
-    return math.ceil(math.log(1 - confidence) / math.log1p(-tolerated))
+    return math.ceil(math.log(1 - confidence) / math.log1p(-false_accusation_limit))
 
 
-def images_needed(different: Mapping[str, int], tolerated: float, label_count: int = 0, of: str = "each label") -> str:
+def images_needed(
+    different: Mapping[str, int], false_accusation_limit: float, label_count: int = 0, of: str = "each label"
+) -> str:
     """ "a limit of 2 % false accusations needs 149 different images of each label (you have 15 of each; ...)".
 
     Parameters
     ----------
     different : how many different images the labels that lack some have; empty where it was never counted
-    tolerated : float
+    false_accusation_limit : float
     label_count : int
         Labels of the function: with all of them having as many, they are not named one by one.
     of : str
@@ -138,7 +149,8 @@ def images_needed(different: Mapping[str, int], tolerated: float, label_count: i
     else:
         have = " and ".join(f"{n:,} of {name}" for name, n in different.items())
     return (
-        f"a limit of {limit(tolerated)} false accusations needs {needed_samples(tolerated):,} different images of {of} "
+        f"a limit of {limit(false_accusation_limit)} false accusations needs "
+        f"{needed_samples(false_accusation_limit):,} different images of {of} "
         f"(you have {have}; near-duplicates count once)"
     )
 
@@ -152,22 +164,22 @@ def never_validated(needed: str = "") -> str:
     )
 
 
-def how_many_images(tolerated: float = DEFAULT_TOLERATED) -> str:
+def how_many_images(false_accusation_limit: float = DEFAULT_FALSE_ACCUSATION_LIMIT) -> str:
     """How many images to bring: for a first model, and for one that may say a label at all."""
-    needed = needed_samples(tolerated)
+    needed = needed_samples(false_accusation_limit)
     if needed <= FIRST_MODEL:
         return (
             f"{FIRST_MODEL} images of each label give a first model, which can be sure at a limit of "
-            f"{limit(tolerated)} false accusations where {needed} of each are different images."
+            f"{limit(false_accusation_limit)} false accusations where {needed} of each are different images."
         )
     return (
         f"{FIRST_MODEL} images of each label give a first model; with at least {needed:,} different images of each "
-        f"label it can be sure at a limit of {limit(tolerated)} false accusations."
+        f"label it can be sure at a limit of {limit(false_accusation_limit)} false accusations."
     )
 
 
-def accused_at_most(n: int, tolerated: float, confidence: float = CONFIDENCE) -> int:
-    """How many of ``n`` seen images may be accused so that the upper Clopper-Pearson bound keeps to ``tolerated``.
+def accused_at_most(n: int, false_accusation_limit: float, confidence: float = CONFIDENCE) -> int:
+    """How many of ``n`` seen images may be accused so that the upper Clopper-Pearson bound keeps to the limit.
 
     -1 where even none is too many: ``n`` is too small. Clopper and Pearson, "The use of confidence or fiducial limits
     illustrated in the case of the binomial", 1934; the order statistic that follows is Wilks' one-sided tolerance
@@ -175,18 +187,18 @@ def accused_at_most(n: int, tolerated: float, confidence: float = CONFIDENCE) ->
     """
     alpha = 1 - confidence
     # More than the expected number is never safe.
-    counts = np.arange(min(math.ceil(n * tolerated) + 1, n + 1))
+    counts = np.arange(min(math.ceil(n * false_accusation_limit) + 1, n + 1))
     # Here, not above: pages import this module, and the first one must not wait for scipy.
     from scipy.special import bdtr
 
-    return int(np.sum(bdtr(counts, n, tolerated) <= alpha)) - 1
+    return int(np.sum(bdtr(counts, n, false_accusation_limit) <= alpha)) - 1
 
 
 def find_thresholds(
     probabilities: Floats,
     y: Ints,
     label_names: Sequence[str],
-    tolerated: float = DEFAULT_TOLERATED,
+    false_accusation_limit: float = DEFAULT_FALSE_ACCUSATION_LIMIT,
     groups: Sequence[object] | None = None,
 ) -> Thresholds:
     """Thresholds for every label, each on the safe side for the images of every other label.
@@ -196,16 +208,16 @@ def find_thresholds(
     probabilities : (n, k) array
         Out-of-fold: what a model says of its own training images proves nothing.
     y : (n,) int array of indices into ``label_names``
-    tolerated : float, in 0.001..0.5
+    false_accusation_limit : float, in 0.001..0.5
     groups : n hashables, optional
         Near-duplicates count as one image, with the highest of their scores.
 
     Raises
     ------
     InvalidInput
-        ``tolerated`` is out of its range.
+        ``false_accusation_limit`` is out of its range.
     """
-    check_tolerated(tolerated)
+    check_false_accusation_limit(false_accusation_limit)
     names = tuple(label_names)
     group = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     above: dict[str, float] = {}
@@ -216,16 +228,16 @@ def find_thresholds(
             if other == label:
                 continue
             scores = _by_group(probabilities[y == other, label], group[y == other])
-            allowed = accused_at_most(len(scores), tolerated)
+            allowed = accused_at_most(len(scores), false_accusation_limit)
             limits.append(float(np.sort(scores)[::-1][allowed]) if allowed >= 0 else math.inf)
         if max(limits, default=math.inf) < math.inf:
             above[name] = max(limits)
-    unfinished = Thresholds(tolerated, names, above, {}, (), different)
+    unfinished = Thresholds(false_accusation_limit, names, above, {}, (), different)
     notes = tuple(note for name in names if (note := unfinished.too_few(name)))
     counts = {name: dict.fromkeys((*names, CANT_TELL), 0) for name in names}
     for label, verdict in zip(y.tolist(), unfinished.verdicts(probabilities), strict=True):
         counts[names[label]][verdict] += 1
-    return Thresholds(tolerated, names, above, counts, notes, different)
+    return Thresholds(false_accusation_limit, names, above, counts, notes, different)
 
 
 def _by_group(scores: Floats, group: Ints) -> Floats:

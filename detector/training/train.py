@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from detector.arrays import Floats, Ints
 from detector.errors import InvalidInput, NotTrainable
+from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.memory import give_back_freed_memory
-from detector.training.calibration import Floats, Ints, fit_temperature, probabilities
+from detector.training.calibration import fit_temperature, probabilities
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
-from detector.training.options import DETAIL, WHOLE, Candidate, Options, SweepRow, SweepSettings, sweep_options
+from detector.training.options import Candidate, Options, SweepRow, SweepSettings, sweep_options
 from detector.training.precomputed import PreparedSamples
 from detector.training.readiness import MIN_SAMPLES, missing_sentence
 from detector.training.scaling import LARGE, Embeddings, Rows, row_chunks

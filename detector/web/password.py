@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 
 from detector.errors import InvalidInput, TooManyAttempts, WrongPassword
-from detector.web.throttling import Attempts
+from detector.web.throttling import LoginThrottle
 
 MIN_LENGTH = 8
 MAX_LENGTH = 1024
@@ -73,13 +73,13 @@ class PasswordGate:
     ----------
     stored : str
         The hash, as ``python -m detector password`` prints it.
-    attempts : Attempts, optional
+    attempts : LoginThrottle, optional
         Who has to wait, and how long.
     """
 
-    def __init__(self, stored: str, attempts: Attempts | None = None) -> None:
+    def __init__(self, stored: str, attempts: LoginThrottle | None = None) -> None:
         self._stored = PasswordHash.parse(stored)
-        self._attempts = attempts or Attempts()
+        self._attempts = attempts or LoginThrottle()
         # One guess at a time: many at once would take 32 MB each.
         self._lock = threading.Lock()
 

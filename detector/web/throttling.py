@@ -32,7 +32,7 @@ class _Client:
     known: bool = False
 
 
-class Attempts:
+class LoginThrottle:
     """Failed attempts by client and over all clients; safe to use from several threads.
 
     A client that succeeded before is not held up by the failures of others: a stranger who guesses from many

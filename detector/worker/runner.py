@@ -14,7 +14,7 @@ from detector.jobs import Unwritten, keep_unwritten
 from detector.storage import jobs
 from detector.storage.jobs import Job
 from detector.storage.trouble import may_pass
-from detector.system.priority import give_way
+from detector.system.priority import lower_thread_priority
 from detector.worker.running import BACKGROUND_LANES, run_job
 from detector.workspace import Workspace
 
@@ -87,7 +87,7 @@ class JobRunner:
         return threading.Thread(target=self._run, args=(lane,), name=f"jobs-{lane[0]}", daemon=True)
 
     def _run(self, lane: tuple[str, ...]) -> None:
-        give_way()
+        lower_thread_priority()
         while not self._stop.is_set():
             try:
                 with self._taking:
@@ -153,7 +153,7 @@ class JobRunner:
 
     def _watch(self) -> None:
         """What must be done even while every lane has work for hours."""
-        give_way()
+        lower_thread_priority()
         last = dict.fromkeys(("orphans", "alive", "sweep"), time.monotonic())
         last["sweep"] -= _SWEEP_SECONDS
 

@@ -13,7 +13,7 @@ from torch import nn
 from detector.backbones import network
 from detector.backbones.network import Backbone
 from detector.backbones.offline import load_offline
-from detector.backbones.torchscript import without_python
+from detector.backbones.torchscript import as_torchscript
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="networks on a graphics card stay as they are")
 
@@ -26,7 +26,7 @@ def crops(backbone: Backbone, count: int) -> list[np.ndarray]:
 
 def _layer_by_layer(precision: str, monkeypatch: pytest.MonkeyPatch) -> Backbone:
     with monkeypatch.context() as patched:
-        patched.setattr(network, "without_python", lambda given, _example: given)
+        patched.setattr(network, "as_torchscript", lambda given, _example: given)
         return load_offline(precision)
 
 
@@ -56,7 +56,7 @@ def test_a_network_that_differs_or_cannot_be_taken_stays_as_it_is(
     kind: type[nn.Module], caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = kind().eval()
-    assert without_python(plain, torch.zeros(2)) is plain
+    assert as_torchscript(plain, torch.zeros(2)) is plain
     assert "layer by layer" in caplog.text
 
 

@@ -107,7 +107,7 @@ def _retrain(folder: Path) -> list[float]:
         start = time.perf_counter()
         for ids, label in zip(changing, reversed(label_ids), strict=True):
             annotating.annotate(ws.db, ids.tolist(), label)
-        jobs.annotated(ws, function.id)
+        jobs.request_retraining(ws, function.id)
         worker.run_pending(ws, function.id)
         took.append(time.perf_counter() - start)
         assert functions.get_function(ws.db, function.id).live_model_id != before

@@ -15,10 +15,11 @@ import numpy as np
 from detector.pipeline.build import sample_groups
 from detector.settings import Settings
 from detector.storage import embeddings, functions, models, samples
+from detector.storage.stored_names import WHOLE
 from detector.training.calibration import mean_log_loss
 from detector.training.folds import make_folds
-from detector.training.gram_cache import REMEMBERED
-from detector.training.options import WHOLE, Options, SweepRow, SweepSettings, sweep_options
+from detector.training.gram_cache import GRAM_CACHE
+from detector.training.options import Options, SweepRow, SweepSettings, sweep_options
 from detector.training.scaling import STANDARDISE
 from detector.training.sweep import sweep
 from detector.workspace import Workspace
@@ -40,7 +41,7 @@ def sweep_ratio(folder: Path) -> Figure:
     ours = []
     for _ in range(_REPEATS):
         # As the first training of a function does it; later ones find the Gram matrices made.
-        REMEMBERED.forget()
+        GRAM_CACHE.forget()
         start = time.perf_counter()
         found = sweep({WHOLE: x}, y, 2, folds, options)
         ours.append(time.perf_counter() - start)

@@ -107,9 +107,9 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     assert all(float(row["real"]) + float(row["synthetic"]) == pytest.approx(1) for row in rows)
     # The fold stays open while one tries limits, though its words change with each.
     dashboard.unfold("False-accusation limit: at most 2 %")
-    for percent_tolerated in (10, 30):
-        dashboard.type_number("False-accusation limit, in percent", percent_tolerated)
-        dashboard.sees(f"at most {percent_tolerated} % wrongly")
+    for percent_limit in (10, 30):
+        dashboard.type_number("False-accusation limit, in percent", percent_limit)
+        dashboard.sees(f"at most {percent_limit} % wrongly")
     assert dashboard.main.get_by_role("spinbutton").is_visible()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from detector.backbones.hub import REACHABILITY_DEADLINE
-from detector.operations.sample_function import SAMPLE_TOLERATED
+from detector.operations.sample_function import SAMPLE_FALSE_ACCUSATION_LIMIT
 from tests.command_line import OFFLINE, Ran, run, silent_hub, start
 from tests.faulty_disk import small_disk
 from tests.made_folders import made_image, make_folder
@@ -209,7 +209,7 @@ def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) ->
     result = ran.json
     assert result["samples"] == result["annotated"] > 100
     assert list(result["cross_validation"]["labels"]) == ["real", "synthetic"]
-    assert query(tmp_path, "SELECT is_simulation, tolerated FROM functions") == [(1, SAMPLE_TOLERATED)]
+    assert query(tmp_path, "SELECT is_simulation, tolerated FROM functions") == [(1, SAMPLE_FALSE_ACCUSATION_LIMIT)]
     # At the usual limit it could never say a label: its patches come from some fifteen photographs.
     assert "It starts with a limit of 20 % false accusations. Its images are patches of" in ran.err
     assert result["verdicts_note"] == ""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.evaluation.audit_data import load_material
+from detector.evaluation.audit_data import load_audit_data
 from detector.evaluation.duplicates import Duplicates, measure_duplicates
 from detector.pipeline.build import build
 from tests.factories import add_images, empty_function, images, make_image, near_duplicate, workspace
@@ -40,7 +40,7 @@ def test_twins_of_randomly_labelled_pictures_leave_the_score_at_chance(
     assert model is not None
     assert model.cross_validation is not None
     assert 0.3 < model.cross_validation["accuracy"] < 0.7
-    found = measure_duplicates(ws, load_material(ws, function.id))
+    found = measure_duplicates(ws, load_audit_data(ws, function.id))
     assert (found.groups, found.samples, found.pairs, found.n) == (60, 120, 60, 120)
     assert found.accuracy_grouped == pytest.approx(model.cross_validation["accuracy"], abs=0.02)
     assert found.inflation is not None
@@ -56,7 +56,7 @@ def test_the_same_picture_under_two_labels_is_listed_the_most_alike_first(tmp_pa
     twin = make_image(3)
     add_images(ws, function, [*images(8), ("again.png", near_duplicate(twin), "synthetic")])
     build(ws, function.id)
-    found = measure_duplicates(ws, load_material(ws, function.id))
+    found = measure_duplicates(ws, load_audit_data(ws, function.id))
     assert (found.groups, found.pairs, found.contradiction_count) == (1, 1, 1)
     (pair,) = found.contradictions
     assert {(pair.file, pair.label), (pair.other_file, pair.other_label)} == {
@@ -75,7 +75,7 @@ def test_images_that_belong_together_are_no_near_duplicates(tmp_path: Path) -> N
         add_images(ws, function, files, group=f"photograph {group}")
     add_images(ws, function, [("again.png", near_duplicate(make_image(0)), "synthetic")], group="photograph 0")
     build(ws, function.id)
-    found = measure_duplicates(ws, load_material(ws, function.id))
+    found = measure_duplicates(ws, load_audit_data(ws, function.id))
     assert (found.groups, found.samples, found.pairs, found.contradiction_count) == (1, 2, 1, 1)
 
 
@@ -89,7 +89,7 @@ def test_a_few_near_duplicates_among_many_make_no_measurable_difference(tmp_path
         ws, function, [*items, *((f"again-{name}", near_duplicate(data), label) for name, data, label in items[:2])]
     )
     build(ws, function.id)
-    found = measure_duplicates(ws, load_material(ws, function.id))
+    found = measure_duplicates(ws, load_audit_data(ws, function.id))
     assert (found.groups, found.n) == (2, 82)
     assert not found.measurable
     assert found.inflation is not None
@@ -104,7 +104,7 @@ def test_without_near_duplicates_nothing_is_inflated(tmp_path: Path) -> None:
     function = empty_function(ws)
     add_images(ws, function, images(8))
     model = build(ws, function.id).model
-    found = measure_duplicates(ws, load_material(ws, function.id))
+    found = measure_duplicates(ws, load_audit_data(ws, function.id))
     assert (found.groups, found.samples, found.pairs, found.inflation) == (0, 0, 0, 0.0)
     assert model is not None
     assert model.cross_validation is not None

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from detector.evaluation.audit_data import load_material
+from detector.evaluation.audit_data import load_audit_data
 from detector.evaluation.results import STRESSES, StressScore
 from detector.evaluation.stress import CHANGES, StressTest, choose_samples
 from detector.pipeline.build import build
@@ -31,51 +31,51 @@ def stressed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Stres
     add_images(ws, function, items)
     build(ws, function.id)
     backbone = function_backbone(ws, functions.get_function(ws.db, function.id))
-    return ws, StressTest(ws, load_material(ws, function.id), backbone)
+    return ws, StressTest(ws, load_audit_data(ws, function.id), backbone)
 
 
 def test_the_models_are_those_of_the_training(stressed: tuple[Workspace, StressTest]) -> None:
     test = stressed[1]
-    material = test._material
-    assert material.out_of_fold is not None
-    assert material.folds is not None
-    held_out = test.models.logits[np.arange(len(material.y)), material.folds, 0] > 0
-    assert held_out.astype(int).tolist() == material.out_of_fold.argmax(axis=1).tolist()
-    says = test.models.says(material.views, material.folds)
-    assert says.tolist() == material.out_of_fold.argmax(axis=1).tolist()
+    audit_data = test._audit_data
+    assert audit_data.out_of_fold is not None
+    assert audit_data.folds is not None
+    held_out = test.models.logits[np.arange(len(audit_data.y)), audit_data.folds, 0] > 0
+    assert held_out.astype(int).tolist() == audit_data.out_of_fold.argmax(axis=1).tolist()
+    says = test.models.says(audit_data.views, audit_data.folds)
+    assert says.tolist() == audit_data.out_of_fold.argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize("name", ["jpeg-50", "half-size"])
 def test_verdicts_on_copies_are_those_of_a_run_made_by_hand(stressed: tuple[Workspace, StressTest], name: str) -> None:
     ws, test = stressed
-    material = test._material
+    audit_data = test._audit_data
     score, flips = test.measure(name)
 
-    x = material.prepared.scaling.apply(material.views)
-    c = material.settings.c / material.prepared.mean_squared_norm
+    x = audit_data.prepared.scaling.apply(audit_data.views)
+    c = audit_data.hyperparameters.c / audit_data.prepared.mean_squared_norm
     before, after = [], []
-    for place, row in enumerate(material.rows):
+    for place, row in enumerate(audit_data.rows):
         copy = Image.open(io.BytesIO(CHANGES[name](Image.open(io.BytesIO(ws.blobs.image(row.image_hash))))))
         (views,) = test._backbone.embed([test._backbone.views_of(copy.convert("RGB"))])
         stored = {view: numbers.astype(np.float16).astype(np.float32)[None] for view, numbers in views.items()}
-        assert material.folds is not None
-        known = material.folds != material.folds[place]
+        assert audit_data.folds is not None
+        known = audit_data.folds != audit_data.folds[place]
         model = LogisticRegression(
             C=c,
-            class_weight="balanced" if material.settings.class_weight == "balanced" else None,
+            class_weight="balanced" if audit_data.hyperparameters.class_weight == "balanced" else None,
             tol=1e-8,
             max_iter=9999,
-        ).fit(x[known], material.y[known])
+        ).fit(x[known], audit_data.y[known])
         before.append(int(model.predict(x[[place]])[0]))
-        after.append(int(model.predict(material.prepared.scaling.apply(stored))[0]))
+        after.append(int(model.predict(audit_data.prepared.scaling.apply(stored))[0]))
 
-    n = len(material.y)
+    n = len(audit_data.y)
     assert (score.n, score.of) == (n, n)
-    assert score.accuracy == (np.array(after) == material.y).mean()
-    assert score.accuracy_as_imported == (np.array(before) == material.y).mean()
+    assert score.accuracy == (np.array(after) == audit_data.y).mean()
+    assert score.accuracy_as_imported == (np.array(before) == audit_data.y).mean()
     assert score.flipped == (np.array(after) != before).mean()
     expected = {
-        (material.rows[i].sample_id, material.model.label_ids[after[i]]) for i in range(n) if after[i] != before[i]
+        (audit_data.rows[i].sample_id, audit_data.model.label_ids[after[i]]) for i in range(n) if after[i] != before[i]
     }
     assert {(flip.sample_id, flip.label_id) for flip in flips} == expected
     assert {flip.stress for flip in flips} <= {name}
@@ -123,10 +123,10 @@ def test_a_copy_that_cannot_be_made_is_left_out_and_not_counted(tmp_path: Path) 
     function = empty_function(ws)
     add_images(ws, function, images(6))
     build(ws, function.id)
-    material = load_material(ws, function.id)
+    audit_data = load_audit_data(ws, function.id)
     backbone = function_backbone(ws, functions.get_function(ws.db, function.id))
-    lost = material.rows[3].image_hash
+    lost = audit_data.rows[3].image_hash
     for path in (tmp_path / "data" / "blobs").rglob(f"*{lost[-20:]}*"):
         path.unlink()
-    score, _ = StressTest(ws, material, backbone).measure("webp")
+    score, _ = StressTest(ws, audit_data, backbone).measure("webp")
     assert (score.n, score.of) == (11, 12)

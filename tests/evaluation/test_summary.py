@@ -12,7 +12,7 @@ from detector.evaluation.shortcut import FactEvidence, ShortcutAudit
 from detector.evaluation.summary import large_sources, summarise, unseen_sources, worst_unseen
 from detector.training.metrics import cross_validation_metrics
 from detector.training.thresholds import Thresholds
-from tests.evaluation.materials import model_row
+from tests.evaluation.made_audit_data import model_row
 
 
 def audit_of(real: tuple[int, int], synthetic: tuple[int, int], **facts: Any) -> Audit:

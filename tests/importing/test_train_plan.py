@@ -16,7 +16,7 @@ from detector.importing.entries import Entry
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import TableChoice, planned_counts
 from detector.importing.pending import pending_path
-from detector.importing.plan_words import plan_words
+from detector.importing.plan_sentences import plan_sentences
 from detector.workspace import Workspace
 from tests.factories import workspace, write_zip
 
@@ -55,7 +55,7 @@ def planned(
     rows = found.said.rows if found.said is not None else pending.rows
     return (
         dict(planned_counts(pending.paths, found.plan, rows)),
-        " ".join(plan_words(pending, found.plan, found.said)),
+        " ".join(plan_sentences(pending, found.plan, found.said)),
     )
 
 

@@ -42,6 +42,7 @@ from detector.storage.database import now
 from detector.storage.functions import Function, Label
 from detector.storage.jobs import Job
 from detector.storage.models import ModelRow
+from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
 from tests.factories import labelled_function, make_image, workspace
 
@@ -138,11 +139,11 @@ def partly_merged(scene: Scene) -> None:
 
 def score(scene: Scene) -> None:
     rows = stored_samples.training_rows(scene.ws.db, scene.id)
-    assert holdout.score_locked_test(scene.ws, scene.model, rows, sample_groups(rows), set()) is not None
+    assert holdout.score_holdout(scene.ws, scene.model, rows, sample_groups(rows), set()) is not None
 
 
 def lock(scene: Scene) -> None:
-    stored_samples.set_split(scene.ws.db, scene.id, scene.ids[:2], holdout.TEST)
+    stored_samples.set_split(scene.ws.db, scene.id, scene.ids[:2], TEST)
 
 
 def tag(scene: Scene) -> None:
@@ -236,7 +237,9 @@ EVERY: dict[str, list[Case]] = {
         Case(lambda s: deletion.sweep_in_background(s.ws).join(), nothing, leave_something)
     ],
     # --- false accusations: a limit chooses thresholds, no model
-    "false_accusations.set_tolerated": [Case(lambda s: false_accusations.set_tolerated(s.ws, s.id, 0.1), nothing)],
+    "false_accusations.set_false_accusation_limit": [
+        Case(lambda s: false_accusations.set_false_accusation_limit(s.ws, s.id, 0.1), nothing)
+    ],
     # --- held-out samples
     "holdout.put_aside_share": [
         Case(lambda s: holdout.put_aside_share(s.ws, s.id, 0.3), a_build),
@@ -254,8 +257,8 @@ EVERY: dict[str, list[Case]] = {
         Case(lambda s: holdout.give_back(s.ws, s.id), a_build, lock),
         Case(lambda s: holdout.give_back(s.ws, s.id), nothing),
     ],
-    "holdout.locked_test": [Case(lambda s: holdout.locked_test(s.ws, s.id), nothing, lock)],
-    "holdout.score_locked_test": [Case(score, nothing, lock)],
+    "holdout.read_holdout": [Case(lambda s: holdout.read_holdout(s.ws, s.id), nothing, lock)],
+    "holdout.score_holdout": [Case(score, nothing, lock)],
     "holdout.accuracy_difference": [Case(lambda s: holdout.accuracy_difference(9, 10, 8, 10), nothing)],
     # --- normalisation
     "normalisation.normalise_and_retrain": [

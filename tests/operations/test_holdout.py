@@ -9,14 +9,14 @@ from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.importing.batch import folder_payload, run_import
 from detector.importing.labelling import LabelPlan
 from detector.operations.holdout import (
-    MANY_LOOKS,
-    LockedTestScore,
+    MANY_USES,
+    HoldoutScore,
     accuracy_difference,
     give_back,
-    locked_test,
     put_aside_samples,
     put_aside_share,
     put_aside_source,
+    read_holdout,
 )
 from detector.pipeline.build import build, put_back
 from detector.storage import annotating, functions, imports, models, samples
@@ -53,20 +53,20 @@ def test_what_is_put_aside_has_no_part_in_the_model(tmp_path: Path) -> None:
     """The model, its thresholds and its figures are those of a function that never had these samples."""
     ws = workspace(tmp_path / "a")
     function = labelled_function(ws, 16)
-    functions.set_tolerated(ws.db, function.id, 0.3)
+    functions.set_false_accusation_limit(ws.db, function.id, 0.3)
     built(ws, function.id)
     assert put_aside_share(ws, function.id, 0.25) == 8
     model = built(ws, function.id)
     hidden = {row.image_hash for row in aside(ws, function.id)}
     assert model.sample_count == 24
-    assert model.locked_test is not None
-    score = LockedTestScore.from_json(json.loads(json.dumps(model.locked_test)))
+    assert model.holdout_score is not None
+    score = HoldoutScore.from_json(json.loads(json.dumps(model.holdout_score)))
     assert (score.n, score.look, score.left_out) == (8, 1, 0)
     assert {name: label.n for name, label in score.labels.items()} == {"real": 4, "synthetic": 4}
 
     other = workspace(tmp_path / "b")
     twin = empty_function(other)
-    functions.set_tolerated(other.db, twin.id, 0.3)
+    functions.set_false_accusation_limit(other.db, twin.id, 0.3)
     from detector.imaging import sha256_hex
 
     add_images(other, twin, [item for item in images(16) if sha256_hex(item[1]) not in hidden])
@@ -90,15 +90,15 @@ def test_a_version_is_scored_once_and_every_version_is_one_more_look(tmp_path: P
     function = labelled_function(ws, 10)
     put_aside_share(ws, function.id, 0.3)
     first = built(ws, function.id)
-    assert built(ws, function.id).locked_test == first.locked_test
-    assert locked_test(ws, function.id).looks == 1
+    assert built(ws, function.id).holdout_score == first.holdout_score
+    assert read_holdout(ws, function.id).uses == 1
     functions.set_sweep_settings(ws.db, function.id, {"seed": 1})
     second = built(ws, function.id)
-    assert (first.locked_test or {})["look"] == 1
-    assert (second.locked_test or {})["look"] == 2
+    assert (first.holdout_score or {})["look"] == 1
+    assert (second.holdout_score or {})["look"] == 2
     put_back(ws, function.id, first.id)
-    state = locked_test(ws, function.id)
-    assert (state.n, state.looks, state.warning) == (6, 2, "")
+    state = read_holdout(ws, function.id)
+    assert (state.n, state.uses, state.warning) == (6, 2, "")
 
 
 def test_after_many_looks_it_says_that_it_has_become_a_training_set(tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ def test_after_many_looks_it_says_that_it_has_become_a_training_set(tmp_path: Pa
     put_aside_share(ws, function.id, 0.25)
     model = built(ws, function.id)
     ids = [row.sample_id for row in aside(ws, function.id)]
-    for look in range(2, MANY_LOOKS + 1):
-        assert locked_test(ws, function.id).warning == ""
-        models.set_locked_test(ws.db, model.id, {**(model.locked_test or {}), "look": look}, ids)
-    assert "can overstate accuracy by up to" in locked_test(ws, function.id).warning
+    for look in range(2, MANY_USES + 1):
+        assert read_holdout(ws, function.id).warning == ""
+        models.set_holdout_score(ws.db, model.id, {**(model.holdout_score or {}), "look": look}, ids)
+    assert "can overstate accuracy by up to" in read_holdout(ws, function.id).warning
     # Taking them back and putting them aside again does not make them new.
     give_back(ws, function.id)
     put_aside_samples(ws, function.id, ids)
-    assert locked_test(ws, function.id).looks == MANY_LOOKS
+    assert read_holdout(ws, function.id).uses == MANY_USES
 
 
 def test_near_duplicates_go_aside_together(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_near_duplicates_of_training_images_are_left_out_of_the_score(tmp_path: 
     built(ws, function.id)
     # Imported later, and so not put aside.
     add_images(ws, function, [("late.png", near_duplicate(ws.blobs.image(first.image_hash)), "real")])
-    score = built(ws, function.id).locked_test or {}
+    score = built(ws, function.id).holdout_score or {}
     assert (score["n"], score["left_out"]) == (3, 1)
 
 
@@ -144,9 +144,9 @@ def test_a_version_that_was_trained_on_them_is_not_scored(tmp_path: Path) -> Non
     first = built(ws, function.id)
     put_aside_share(ws, function.id, 0.25)
     second = built(ws, function.id)
-    assert second.locked_test is not None
+    assert second.holdout_score is not None
     put_back(ws, function.id, first.id)
-    assert models.get_model(ws.db, first.id).locked_test is None
+    assert models.get_model(ws.db, first.id).holdout_score is None
 
 
 def test_a_source_is_put_aside_whole_and_labels_are_kept(tmp_path: Path) -> None:
@@ -161,12 +161,12 @@ def test_a_source_is_put_aside_whole_and_labels_are_kept(tmp_path: Path) -> None
     import_items(ws, function.id, imports.create_batch(ws.db, function.id, "upload", "x"), items, len(items))
     assert put_aside_source(ws, function.id, "new") == 8
     assert {row.source for row in aside(ws, function.id)} == {"new"}
-    state = locked_test(ws, function.id)
+    state = read_holdout(ws, function.id)
     assert (state.n, state.by_label, state.unlabelled) == (8, {"real": 4, "synthetic": 4}, 0)
     annotating.annotate(ws.db, [aside(ws, function.id)[0].sample_id], None)
-    assert locked_test(ws, function.id).unlabelled == 1
+    assert read_holdout(ws, function.id).unlabelled == 1
     run_pending(ws, function.id)
-    assert (models.list_models(ws.db, function.id)[0].locked_test or {})["n"] == 7
+    assert (models.list_models(ws.db, function.id)[0].holdout_score or {})["n"] == 7
     assert give_back(ws, function.id) == 8
     assert aside(ws, function.id) == []
 
@@ -240,7 +240,7 @@ def test_on_a_held_out_part_of_two_thousand_images_the_figures_keep_their_promis
     run_import(ws, function.id, imports.create_batch(ws.db, function.id, "folder", "x"), payload)
     assert put_aside_share(ws, function.id, 0.3) >= 600
     model = built(ws, function.id)
-    score = LockedTestScore.from_json(model.locked_test or {})
+    score = HoldoutScore.from_json(model.holdout_score or {})
     validation = model.cross_validation or {}
     print(f"locked test {score.accuracy:.4f} of {score.n}, ECE {score.ece:.4f}; {validation['accuracy']:.4f}")
     assert score.n >= 600

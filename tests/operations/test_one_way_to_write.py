@@ -13,7 +13,9 @@ DOORS = ("pages/*.py", "detector/api/**/*.py", "detector/cli/**/*.py")
 #: Of these, every function that opens a transaction for writing is one of the plain writes.
 STORAGE = ("annotating", "functions", "label_twins", "samples", "trash")
 #: Requests for what follows from a write. An import is asked for with `request_import`, which writes its batch itself.
-REQUESTS = {f"detector.jobs.{name}" for name in ("annotated", "posted", "request_audit", "request_build")}
+REQUESTS = {
+    f"detector.jobs.{name}" for name in ("request_audit", "request_build", "request_embedding", "request_retraining")
+}
 
 
 def _plain_writes(module: str) -> set[str]:
@@ -106,7 +108,7 @@ def test_no_door_writes_labels_or_asks_for_what_follows_from_a_write() -> None:
         "from detector import storage\nstorage.annotating.annotate(db, [], None)",
         "import detector.storage.annotating\ndetector.storage.annotating.annotate(db, [], None)",
         "import detector.storage.annotating as rows\nput = rows.annotate",
-        "from detector import jobs\njobs.annotated(ws, 'id')",
+        "from detector import jobs\njobs.request_retraining(ws, 'id')",
         "from detector.jobs import EVALUATE, request_audit",
     ],
 )

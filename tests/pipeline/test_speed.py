@@ -18,7 +18,7 @@ BACKBONE = "efficientnet-lite0"
 def test_where_nothing_was_measured_nothing_is_claimed(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     assert speed.estimate(ws, BACKBONE, 2000) is None
-    assert speed.in_words(ws, BACKBONE, 2000) == ""
+    assert speed.expected_time(ws, BACKBONE, 2000) == ""
     ws.close()
 
 
@@ -34,9 +34,9 @@ def test_a_measurement_becomes_an_estimate_for_the_backbone_measured(tmp_path: P
 def test_the_estimate_is_said_in_words(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     speed.note_rate(ws, BACKBONE, 16.0, "bench")
-    assert speed.in_words(ws, BACKBONE, 2000) == "about 2 min for 2,000 images on this machine"
-    assert speed.in_words(ws, BACKBONE, 1) == "about 1 s for 1 image on this machine"
-    assert speed.in_words(ws, BACKBONE, 0) == ""
+    assert speed.expected_time(ws, BACKBONE, 2000) == "about 2 min for 2,000 images on this machine"
+    assert speed.expected_time(ws, BACKBONE, 1) == "about 1 s for 1 image on this machine"
+    assert speed.expected_time(ws, BACKBONE, 0) == ""
     ws.close()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detector.storage import embedding_file as module
-from detector.storage.embedding_file import StoredRows, stored_rows
+from detector.storage.embedding_file import EmbeddingFile, write_embedding_files
 from detector.storage.embeddings import read_embeddings, write_embeddings
 from detector.storage.imports import add_samples
 from detector.workspace import Workspace
@@ -56,7 +56,7 @@ def test_rows_in_a_file_are_those_of_the_matrix_in_memory(
         rows.append((name, views))
     write_embeddings(ws.db, key, rows)
     expected = read_embeddings(ws.db, key, hashes)
-    found = stored_rows(ws.db, key, hashes, ws.spool)
+    found = write_embedding_files(ws.db, key, hashes, ws.spool)
     assert list(found) == list(expected)
     some = np.array([9, 3, 4, 5, 0])
     for view, matrix in expected.items():
@@ -71,7 +71,7 @@ def test_rows_in_a_file_are_those_of_the_matrix_in_memory(
 
 def test_an_image_without_an_embedding_is_an_error(ws: Workspace, hashes: list[str]) -> None:
     with pytest.raises(LookupError):
-        stored_rows(ws.db, "another", hashes, Path(ws.spool))
+        write_embedding_files(ws.db, "another", hashes, Path(ws.spool))
 
 
 @pytest.mark.usefixtures("with_and_without_preadv")
@@ -80,7 +80,7 @@ def test_threads_that_read_other_rows_of_one_file_do_not_disturb_each_other(tmp_
     with tempfile.TemporaryFile(dir=tmp_path) as file:
         file.write(numbers.tobytes())
         file.flush()
-        stored = StoredRows(file, np.dtype(np.float32), 8)
+        stored = EmbeddingFile(file, np.dtype(np.float32), 8)
 
         def reads_its_own(seed: int) -> bool:
             some = np.random.default_rng(seed).permutation(4000)[:400]
@@ -95,7 +95,7 @@ def test_a_file_that_was_cut_short_is_an_error(tmp_path: Path) -> None:
     with tempfile.TemporaryFile(dir=tmp_path) as file:
         file.write(bytes(10 * 32))
         file.flush()
-        stored = StoredRows(file, np.dtype(np.float32), 8)
+        stored = EmbeddingFile(file, np.dtype(np.float32), 8)
         file.truncate(5 * 32)
         with pytest.raises(OSError, match="shorter than it was"):
             stored[:]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import InvalidInput
-from detector.storage.label_names import is_blank, label_key, looks, spelling_among, typed_labels
+from detector.storage.label_names import is_blank, label_key, spelling_among, typed_labels, visible_form
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -34,10 +34,10 @@ def test_the_exact_spelling_goes_before_the_first_of_the_same_name() -> None:
 
 
 def test_a_name_is_what_an_eye_sees_of_it() -> None:
-    assert looks(" Press\u00a0 pho\u00adtos\u200b ") == "Press photos"
+    assert visible_form(" Press\u00a0 pho\u00adtos\u200b ") == "Press photos"
     assert label_key("\u202ereal") == label_key("Re\u2060al")
     # These join: without it a family is three people.
-    assert looks("\U0001f468\u200d\U0001f469") != looks("\U0001f468\U0001f469")
+    assert visible_form("\U0001f468\u200d\U0001f469") != visible_form("\U0001f468\U0001f469")
 
 
 @pytest.mark.parametrize("name", ["", " \t", "\u200b", "\u3164", "\u2800", "\ufeff\u00a0", "\ufe0f"])

@@ -8,7 +8,7 @@ import pytest
 
 from detector.errors import InvalidInput, NotFound
 from detector.gallery.detail import sample_detail
-from detector.jobs import annotated
+from detector.jobs import request_retraining
 from detector.pipeline.build import build
 from detector.serving.invoke import invoke
 from detector.storage import annotating, functions, imports, jobs, models, predictions, samples, trash
@@ -58,7 +58,7 @@ def test_stored_twins_open_train_and_stay_two_until_they_are_merged(tmp_path: Pa
     assert (found[NFC], found[second], found["K\u00fcNSTLICH"]) == (older.id, younger.id, older.id)
 
     assert merge_labels(ws.db, younger.id, older.id) == 6
-    annotated(ws, function_id)
+    request_retraining(ws, function_id)
     result = run_pending(ws, function_id)
     assert result is not None
     assert result.model is not None

@@ -106,7 +106,7 @@ def test_it_opens_with_every_row_that_it_had(old: Old) -> None:
         if table != "meta":
             assert _rows(old.folder, f"SELECT COUNT(*) FROM {table}") == [(n,)], table
     assert [row.version for row in models.list_models(old.ws.db, old.function.id)] == old.said["versions"]
-    assert old.function.tolerated == old.said["tolerated"]
+    assert old.function.false_accusation_limit == old.said["tolerated"]
     assert [(key.name, key.revoked_at) for key in keys.list_keys(old.ws.db)] == [("A program", None)]
     ended = {(job.kind, job.state) for job in jobs.list_jobs(old.ws.db, old.function.id, active=False)}
     assert ended == {(BUILD, "done"), (EVALUATE, "cancelled"), (EVALUATE, "done")}
@@ -143,8 +143,8 @@ def test_what_training_and_audit_found_is_read_back(old: Old) -> None:
     assert old.live.cross_validation["accuracy"] == pytest.approx(old.said["accuracy"])
     assert old.live.thresholds is not None
     assert old.live.thresholds["above"] == pytest.approx(old.said["thresholds"])
-    assert old.live.locked_test is not None
-    assert {key: old.live.locked_test[key] for key in old.said["locked_test"]} == old.said["locked_test"]
+    assert old.live.holdout_score is not None
+    assert {key: old.live.holdout_score[key] for key in old.said["locked_test"]} == old.said["locked_test"]
     audit = read_audit(old.ws.db, old.live)
     assert audit.complete
     assert audit.done == set(PARTS)

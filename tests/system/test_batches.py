@@ -13,7 +13,7 @@ import pytest
 
 from detector.errors import EmptyFile
 from detector.system.batches import map_batches, threads
-from detector.system.priority import NICE, give_way
+from detector.system.priority import NICE, lower_thread_priority
 
 #: Nothing here takes long; whoever waits longer waits for what never comes.
 PATIENCE = 20.0
@@ -285,7 +285,7 @@ def test_the_work_has_the_priority_of_who_asks_for_it() -> None:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     def ask() -> None:
-        give_way()
+        lower_thread_priority()
         found.extend(map_batches(priority, range(4), size=1, workers=2))
 
     asking = threading.Thread(target=ask)

@@ -16,7 +16,7 @@ import pytest
 
 from detector.settings import load_settings
 from detector.storage import functions
-from detector.system.sockets import answer_at_once
+from detector.system.sockets import disable_nagle
 from detector.workspace import Workspace
 from tests.api.server import Server
 
@@ -25,7 +25,7 @@ def test_connections_to_a_socket_without_a_named_protocol_send_at_once() -> None
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        assert answer_at_once() >= 1
+        assert disable_nagle() >= 1
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 

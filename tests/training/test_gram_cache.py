@@ -6,7 +6,7 @@ import numpy as np
 
 from detector.training import gram_cache
 from detector.training.folds import make_folds
-from detector.training.gram_cache import RememberedSamples, content_digest
+from detector.training.gram_cache import GramCache, content_digest
 from detector.training.options import SweepSettings, sweep_options
 from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import STANDARDISE
@@ -31,7 +31,7 @@ def _sweep(embeddings: dict[str, np.ndarray], y: np.ndarray) -> SweepResult:
 
 
 def test_the_same_numbers_are_remembered_and_others_have_not() -> None:
-    kept = RememberedSamples()
+    kept = GramCache()
     embeddings = _embeddings(1)
     first = kept.get(content_digest(embeddings), WHOLE, lambda: _prepared(embeddings))
     again = {"whole": embeddings["whole"].copy()}
@@ -51,7 +51,7 @@ def test_kind_of_number_shape_and_name_of_the_view_tell_embeddings_apart() -> No
 def test_the_oldest_go_when_there_is_no_room_and_large_sets_are_not_kept() -> None:
     sets = [_embeddings(seed) for seed in range(3)]
     made = [_prepared(embeddings) for embeddings in sets]
-    kept = RememberedSamples(most_bytes=2 * made[0].nbytes)
+    kept = GramCache(most_bytes=2 * made[0].nbytes)
     for embeddings in sets:
         kept.get(content_digest(embeddings), WHOLE, lambda embeddings=embeddings: _prepared(embeddings))
     asked = []
@@ -67,7 +67,7 @@ def test_a_sweep_after_some_labels_were_changed_gives_what_it_gives_without_a_me
     _sweep(embeddings, y)
     y[:5] = 1 - y[:5]
     remembering = _sweep(embeddings, y)
-    monkeypatch.setattr("detector.training.sweep.REMEMBERED", RememberedSamples())
+    monkeypatch.setattr("detector.training.sweep.GRAM_CACHE", GramCache())
     forgetful = _sweep(embeddings, y)
     assert remembering.rows == forgetful.rows
     assert np.array_equal(remembering.logits, forgetful.logits)

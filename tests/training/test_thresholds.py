@@ -56,13 +56,15 @@ def test_the_other_way_round_synthetic_images_are_called_real_as_seldom() -> Non
 
 
 @pytest.mark.parametrize("n", [10, 148, 149, 600, 1000, 20_000])
-@pytest.mark.parametrize("tolerated", [0.005, 0.02, 0.1])
-def test_the_number_of_accused_is_the_largest_whose_upper_bound_keeps_to_the_share(n: int, tolerated: float) -> None:
-    k = accused_at_most(n, tolerated)
+@pytest.mark.parametrize("false_accusation_limit", [0.005, 0.02, 0.1])
+def test_the_number_of_accused_is_the_largest_whose_upper_bound_keeps_to_the_share(
+    n: int, false_accusation_limit: float
+) -> None:
+    k = accused_at_most(n, false_accusation_limit)
     if k >= 0:
-        assert beta.ppf(0.95, k + 1, n - k) <= tolerated
-    assert beta.ppf(0.95, k + 2, n - k - 1) > tolerated
-    assert (k >= 0) == (n >= needed_samples(tolerated))
+        assert beta.ppf(0.95, k + 1, n - k) <= false_accusation_limit
+    assert beta.ppf(0.95, k + 2, n - k - 1) > false_accusation_limit
+    assert (k >= 0) == (n >= needed_samples(false_accusation_limit))
 
 
 def test_too_few_images_to_vouch_for_anything_means_cant_tell_and_says_how_many_are_needed() -> None:
@@ -136,16 +138,20 @@ def test_near_duplicates_count_as_one_image() -> None:
     assert "149 different images of each label (you have 120 of each; near-duplicates count once)" in grouped.too_few()
 
 
-@pytest.mark.parametrize(("tolerated", "needed"), [(0.001, "2,995"), (0.02, "149"), (0.05, "59"), (0.2, "14")])
-def test_the_number_of_images_needed_follows_from_the_limit_in_every_sentence(tolerated: float, needed: str) -> None:
+@pytest.mark.parametrize(
+    ("false_accusation_limit", "needed"), [(0.001, "2,995"), (0.02, "149"), (0.05, "59"), (0.2, "14")]
+)
+def test_the_number_of_images_needed_follows_from_the_limit_in_every_sentence(
+    false_accusation_limit: float, needed: str
+) -> None:
     """Kind: a figure that is so at one setting only. 149 belongs to 2 %."""
     probabilities, y = scores(np.random.default_rng(9), 12, 12)
-    found = find_thresholds(probabilities, y, NAMES, tolerated)
+    found = find_thresholds(probabilities, y, NAMES, false_accusation_limit)
     for sentence in (found.too_few(), found.too_few("real"), *found.notes):
         assert f"{needed} different images of each " in sentence
         assert "you have 12 of " in sentence
-    assert needed in how_many_images(tolerated)
-    assert f"{100 * tolerated:g} %" in how_many_images(tolerated)
+    assert needed in how_many_images(false_accusation_limit)
+    assert f"{100 * false_accusation_limit:g} %" in how_many_images(false_accusation_limit)
 
 
 def test_thresholds_stored_before_images_were_counted_still_have_a_sentence() -> None:

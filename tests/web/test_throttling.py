@@ -12,7 +12,7 @@ from detector.web.throttling import (
     GLOBAL_WINDOW_SECONDS,
     LONGEST_WAIT_SECONDS,
     REMEMBERED_CLIENTS,
-    Attempts,
+    LoginThrottle,
 )
 
 
@@ -26,7 +26,7 @@ class Clock:
 
 def test_each_wrong_attempt_beyond_the_free_ones_doubles_the_wait_up_to_the_longest() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     assert [attempts.begin("a") for _ in range(FREE_FAILURES + 1)] == [0.0] * (FREE_FAILURES + 1)
     waits = []
     for _ in range(12):
@@ -40,7 +40,7 @@ def test_each_wrong_attempt_beyond_the_free_ones_doubles_the_wait_up_to_the_long
 
 def test_asking_too_early_does_not_lengthen_the_wait() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for _ in range(FREE_FAILURES + 1):
         attempts.begin("a")
     assert [attempts.begin("a") for _ in range(5)] == [1.0] * 5
@@ -48,7 +48,7 @@ def test_asking_too_early_does_not_lengthen_the_wait() -> None:
 
 def test_a_right_password_or_a_long_rest_clears_the_slate() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for client in ("a", "b"):
         for _ in range(FREE_FAILURES + 1):
             attempts.begin(client)
@@ -62,7 +62,7 @@ def test_a_right_password_or_a_long_rest_clears_the_slate() -> None:
 
 def test_guessing_from_many_addresses_is_slowed_for_all_but_those_who_were_right_before() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     assert attempts.begin("owner") == 0.0
     attempts.succeeded("owner")
     let_through = sum(attempts.begin(f"stranger {number}") == 0.0 for number in range(1000))
@@ -86,14 +86,14 @@ def test_guessing_from_many_addresses_is_slowed_for_all_but_those_who_were_right
 )
 def test_one_network_of_ipv6_is_one_person(addresses: list[str], people: int) -> None:
     """Kind: one person, many addresses. Whoever has one address of IPv6 has 2**64 of them."""
-    attempts = Attempts(Clock())
+    attempts = LoginThrottle(Clock())
     looked_at = sum(attempts.begin(address) == 0.0 for address in addresses)
     assert looked_at == (12 if people == 12 else FREE_FAILURES + 1)
 
 
 def test_no_more_clients_are_remembered_than_the_limit() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for number in range(REMEMBERED_CLIENTS + 100):
         attempts.begin(str(number))
     assert len(attempts._clients) == REMEMBERED_CLIENTS

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime import scriptrunner
 from streamlit.testing.v1 import AppTest
 
-#: What `pages._drawn` reads of Streamlit's record of a run.
+#: What `pages._rerun_guard` reads of Streamlit's record of a run.
 ATTRIBUTES = (
     "page_script_hash",
     "script_requests",
@@ -52,14 +52,14 @@ def _script(changes: int, dialog: bool) -> None:
     """A page that something has changed under ``changes`` times."""
     import streamlit as st
 
-    from pages._drawn import draw_anew, drawing
+    from pages._rerun_guard import drawing, rerun_if_changed
 
     runs = st.session_state["runs"] = st.session_state.get("runs", 0) + 1
     with drawing():
         st.write(f"run {runs}")
         if dialog:
             st.dialog("Asked")(st.write)("Typed text stays.")
-    draw_anew(changed=runs <= changes)
+    rerun_if_changed(changed=runs <= changes)
 
 
 def _runs(changes: int, dialog: bool = False) -> int:

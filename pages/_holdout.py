@@ -10,34 +10,34 @@ import streamlit as st
 from detector.errors import NothingLeftToTrain
 from detector.formatting import FEWEST_FOR_RATE, count, interval_of, rate_of, rate_of_images, share
 from detector.operations.holdout import (
-    TRAIN,
-    LockedTestScore,
+    HoldoutScore,
     accuracy_difference,
     give_back,
-    locked_test,
     put_aside_samples,
     put_aside_share,
     put_aside_source,
+    read_holdout,
 )
 from detector.storage import samples
 from detector.storage.functions import number_names
 from detector.storage.models import ModelRow
 from detector.storage.samples import SampleFilter
+from detector.storage.stored_names import TRAIN
 from pages._state import escape, function_labels, workspace
 from pages._style import card
 
 
-def locked_test_card(function_id: str, live: ModelRow) -> None:
+def holdout_card(function_id: str, live: ModelRow) -> None:
     """Score, warning and the three ways of putting samples aside."""
-    state = locked_test(workspace(), function_id)
+    state = read_holdout(workspace(), function_id)
     with card("locked-test"):
         st.markdown(
             "**Locked test set**",
             help="Images put aside before training. These images never influence training, so this is the most honest "
             "score. Each model version is scored on them once; choosing versions by this score wears it out.",
         )
-        if live.locked_test is not None:
-            _score(LockedTestScore.from_json(live.locked_test), live)
+        if live.holdout_score is not None:
+            _score(HoldoutScore.from_json(live.holdout_score), live)
         elif state.n:
             st.caption(f"{count(state.n, 'image')} put aside; the next model version will be scored on them.")
         else:
@@ -50,7 +50,7 @@ def locked_test_card(function_id: str, live: ModelRow) -> None:
             _ways(function_id, state.n)
 
 
-def _score(score: LockedTestScore, live: ModelRow) -> None:
+def _score(score: HoldoutScore, live: ModelRow) -> None:
     st.html(f'<div class="figure">{rate_of(score.accuracy, score.n)}</div>')
     bounds = interval_of(score.interval, score.n, "", " · ")
     st.caption(

@@ -12,13 +12,14 @@ from detector.gallery.neighbours import nearest
 from detector.storage import samples
 from detector.storage.functions import Label
 from detector.storage.samples import Sample
+from detector.storage.stored_names import TEST
 from detector.web.addresses import from_page
 from detector.web.signing import Kind, picture_path
 from pages._gallery import LabelKey, Large, Near, Tile
 from pages._state import workspace
 
 
-class Look:
+class TilePresenter:
     """Names and colours of a function's labels, put on its samples."""
 
     def __init__(self, function_id: str, labels: Sequence[Label], theme: Theme) -> None:
@@ -43,7 +44,7 @@ class Look:
             differs=sample.agrees is False,
             title=sample.file_name,
             stack=stack,
-            note="test set" if sample.split == "test" else "",
+            note="test set" if sample.split == TEST else "",
         )
 
     def _ink(self, name: str | None) -> Ink:

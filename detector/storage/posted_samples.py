@@ -15,6 +15,7 @@ from detector.storage.imports import ImageRow, insert_images
 from detector.storage.known_labels import known_labels
 from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, functions, images, import_batches, samples
+from detector.storage.stored_names import TRAIN
 
 BATCH_TITLE = "Over the HTTP API"
 
@@ -97,7 +98,7 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
                     "sample_sets": list(post.sample_sets) or None,
                     "import_batch_id": known.batch(connection, post.function_id, moment),
                     "created_at": moment,
-                    "split": "train",
+                    "split": TRAIN,
                     "label_id": label_id,
                     "annotated_at": moment if label_id else None,
                     "annotated_by": "api" if label_id else None,

@@ -55,7 +55,7 @@ def drawing() -> Iterator[None]:
         drawn.under_dialog = getattr(context, "has_dialog_opened", False)
 
 
-def draw_anew(changed: bool) -> None:
+def rerun_if_changed(changed: bool) -> None:
     """Draw the page again where it has changed or was taken away. The last call in the clock that every page has."""
     drawn: _Drawn | None = st.session_state.get(_KEY)
     if drawn is None:

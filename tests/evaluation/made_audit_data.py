@@ -1,4 +1,4 @@
-"""Material for audits, made of small seeded clouds or of a small function of real files."""
+"""Audit data, made of small seeded clouds or of a small function of real files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.evaluation.audit_data import Material
+from detector.evaluation.audit_data import AuditData
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
 from detector.training.folds import make_folds
@@ -26,7 +26,7 @@ def model_row(**facts: Any) -> ModelRow:
     return ModelRow(**(dict.fromkeys(ModelRow.__dataclass_fields__) | {"id": "m", "version": 1} | facts))
 
 
-def material_of(data: TrainingData, sources: Sequence[str | None], settings: SweepSettings = FIXED) -> Material:
+def audit_data_of(data: TrainingData, sources: Sequence[str | None], settings: SweepSettings = FIXED) -> AuditData:
     """What an audit would load of a function with these samples, trained now."""
     order = np.argsort(np.asarray(data.sample_keys))
     trained = train(data, settings)
@@ -36,7 +36,7 @@ def material_of(data: TrainingData, sources: Sequence[str | None], settings: Swe
     ]
     y, groups = np.asarray(data.labels)[order], [data.groups[i] for i in order]
     out_of_fold = trained.out_of_fold
-    return Material(
+    return AuditData(
         model=model_row(hyperparameters=trained.hyperparameters, label_ids=[f"id of {i}" for i in range(10)]),
         linear=trained.model,
         rows=rows,
@@ -48,11 +48,11 @@ def material_of(data: TrainingData, sources: Sequence[str | None], settings: Swe
     )
 
 
-def clouds_with_sources(counts: Sequence[int] = (60, 60), seed: int = 0, **options: Any) -> Material:
+def clouds_with_sources(counts: Sequence[int] = (60, 60), seed: int = 0, **options: Any) -> AuditData:
     """Clouds whose samples come from two sources a label; those of the second lie elsewhere."""
     data = training_data(counts, seed=seed, **options)
     rng = np.random.default_rng(seed)
     half = rng.random(sum(counts)) < 0.5
     sources = [f"{'ab'[int(late)]}{label}" for late, label in zip(half, data.labels, strict=True)]
     data.views["whole"][half] += rng.normal(size=data.views["whole"].shape[1]) * data.views["whole"].std(axis=0)
-    return material_of(data, sources)
+    return audit_data_of(data, sources)

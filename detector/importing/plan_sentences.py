@@ -12,6 +12,7 @@ from detector.imaging.formats import IMAGE_ENDINGS
 from detector.importing.guessing import folder_levels, image_paths, split_names
 from detector.importing.labelling import LabelPlan, assign, counted_folders, planned_counts
 from detector.importing.splits import pure_split
+from detector.storage.stored_names import TEST
 
 if TYPE_CHECKING:
     from detector.importing.pending import Pending
@@ -22,7 +23,7 @@ _LONGEST = 80
 _NO_LABEL = "without a label"
 
 
-def plan_words(pending: Pending, plan: LabelPlan, said: Matched | None = None) -> list[str]:
+def plan_sentences(pending: Pending, plan: LabelPlan, said: Matched | None = None) -> list[str]:
     """What a plan does, one sentence a line: labels, what is put aside, sources, what is passed over."""
     rows = said.rows if said is not None else pending.rows
     sentences = [
@@ -126,9 +127,9 @@ def splits_sentence(pending: Pending, plan: LabelPlan, rows: Mapping[str, Row] |
     names = split_names(pending.paths, plan.mapping)
     if plan.splits == "lock":
         counts = planned_counts(image_paths(pending.paths), plan, rows)
-        aside = sum(n for (_, split), n in counts.items() if split == "test")
+        aside = sum(n for (_, split), n in counts.items() if split == TEST)
         if aside:
-            held_out = [name for name in names if pure_split(name) == "test"]
+            held_out = [name for name in names if pure_split(name) == TEST]
             where = f" ({', '.join(held_out)})" if held_out else ""
             return f"{count(aside, 'image')} put aside as the locked test set, as the set itself divides them{where}."
     if plan.splits == "ignore" and names:

@@ -1,0 +1,17 @@
+"""Words that stand in stored rows: which part of a set a sample is in, and which view of a picture an embedding is of.
+
+They are written once, here. A migration has its own copy, as it speaks of the rows of its time.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+#: Part of the training, or put aside as the locked test set.
+Split = Literal["train", "test"]
+TRAIN: Final = "train"
+TEST: Final = "test"
+
+#: The whole picture, made smaller; and crops at full size, where it has more pixels than the network takes.
+WHOLE: Final = "whole"
+DETAIL: Final = "detail"
