@@ -262,7 +262,7 @@ def test_a_source_is_set_by_a_name_and_removed_after_a_question(
     dashboard.press("Remove source")
     # The menu that it was chosen from is one more dialog.
     asked = page.get_by_role("dialog", name="Are you sure?")
-    asked.get_by_text("This will remove the source of 2 samples.").wait_for()
+    asked.get_by_text("This will remove the source from 2 samples.").wait_for()
     assert sources() == {"*x*"}
     dashboard.press("Do it")
     page.get_by_text("Source removed from 2 samples.").wait_for()
