@@ -15,7 +15,7 @@ from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
 from pages._audit import duplicates_line, learning_card, sources_card, stress_card
 from pages._guessed_sources import guessed_sources
-from pages._scores import confidences, further_figures, price, verdicts
+from pages._scores import confidences, further_figures, price, promises, verdicts
 from pages._versions import sweep
 
 #: From above: two columns, the whole width, two columns, the whole width.
@@ -75,6 +75,7 @@ _BUILT_IN = (
         lambda shown: verdicts(shown.live.function_id, shown.cv, shown.thresholds, shown.theme, shown.names),
         "left",
     ),
+    MetricsFigure("promises", lambda shown: promises(shown.thresholds), "left"),
     MetricsFigure("roc", lambda shown: price(shown.cv, shown.thresholds, shown.theme, shown.names), "left"),
     # Several parts, one a change; the card itself says where none is finished yet.
     MetricsFigure("stress", lambda shown: stress_card(shown.audit, shown.theme), "right"),

@@ -11,7 +11,8 @@ from detector.evaluation.summary import ROUGH_BELOW, Unseen, of_the_images, wors
 from detector.formatting import FEWEST_FOR_RATE, count, decimal, interval_of, limit, percent, rate_of, share
 from detector.storage.label_names import label_key, spelling_among
 from detector.training.metrics import CrossValidation
-from detector.training.thresholds import CANT_TELL, Thresholds
+from detector.training.thresholds import CANT_TELL, GRADES, NOT_MEASURED, Thresholds
+from detector.training.unseen_promise import in_counts
 from pages._figure import figure_card
 from pages._state import escape, import_link
 from pages._style import card
@@ -87,6 +88,40 @@ def verdicts(
         explain,
         below=(lambda: import_link(function_id)) if thresholds.notes else None,
     )
+
+
+def promises(thresholds: Thresholds | None) -> None:
+    """What is promised of which pictures, and how often which grade was reached, in words."""
+    if thresholds is None or not thresholds.above:
+        return
+    at_most = limit(thresholds.false_accusation_limit)
+    unseen = thresholds.unseen
+    with card("promises"):
+        st.markdown(
+            "**How far a verdict can be trusted**",
+            help="Two promises. One is for pictures like your samples: the threshold comes from images that the model "
+            "had not seen, of cameras and generators that it had. The other is for pictures from elsewhere: each "
+            "source is left out in turn, a model without it judges its images, and a strong verdict must have kept to "
+            "the limit there, too.",
+        )
+        st.markdown(f"**Moderate**: for pictures like your samples, at most {at_most} wrongly labelled.")
+        if unseen is None:
+            st.markdown(f"**Strong**: {NOT_MEASURED}")
+        else:
+            for name in thresholds.label_names:
+                if name in unseen.above:
+                    right, n = unseen.caught[name]
+                    said = f"{in_counts(name, unseen.counts[name])} Recognised: {share(right, n)} of unseen sources."
+                else:
+                    said = unseen.why_not.get(name, "")
+                st.markdown(f"**Strong {escape(name)}**: {escape(said)}")
+        lines = []
+        for name, counts in thresholds.grades.items():
+            total = sum(counts.values())
+            if total:
+                parts = [f"{grade} {rate_of(counts[grade] / total, total)}" for grade in GRADES]
+                lines.append(f"Images labelled {escape(name)}: {', '.join(parts)}.")
+        st.caption(" ".join(lines))
 
 
 def price(cv: CrossValidation, thresholds: Thresholds | None, theme: Theme, names: list[str]) -> None:

@@ -36,6 +36,7 @@ from detector.training.thresholds import (
     CANT_TELL,
     HIGHEST_FALSE_ACCUSATION_LIMIT,
     LOWEST_FALSE_ACCUSATION_LIMIT,
+    STRONG,
     Thresholds,
 )
 from pages._state import (
@@ -53,7 +54,7 @@ from pages._style import card, current_theme
 
 _PREVIEW = (1200, 1200)
 #: Of the table of many files; those of the labels stand before the last one.
-_COLUMNS = ("File", "Says", "Leaning towards", "Confidence", "Problem")
+_COLUMNS = ("File", "Says", "Grade", "Leaning towards", "Confidence", "Problem")
 
 
 def _at_this_confidence(model: ModelRow, confidence: float) -> str:
@@ -101,8 +102,10 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
             f"{leaning}Confidence {percent(verdict.confidence)}, calibrated. "
             f"{_at_this_confidence(model, verdict.confidence)}"
         )
+        if verdict.sure:
+            st.markdown(escape(_promise(verdict)))
         st.html(_bars(verdict, {label: ink.fill for label, ink in inks.items()}))
-        if verdict.reason:
+        if verdict.reason and not verdict.sure:
             _too_few(verdict.reason)
         if st.button(
             "Add to samples",
@@ -110,6 +113,15 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
             key=f"add-{function_id}",
         ):
             st.toast(add_samples(workspace(), function_id, [(name, data)], "Added from Invoke").said)
+
+
+def _promise(verdict: Verdict) -> str:
+    """What stands behind a verdict, in words: on which pictures the limit was kept, and how that was measured."""
+    at_most = f"at most {limit(chosen.function.false_accusation_limit)} wrongly labelled"
+    if verdict.grade == STRONG:
+        kept = f"The limit, {at_most}, was also kept on sources that the model had not seen."
+        return f"Grade: strong. {kept} {verdict.reason}"
+    return f"Grade: moderate. The limit, {at_most}, is kept for pictures like your samples. {verdict.reason}"
 
 
 def _too_few(reason: str) -> None:
@@ -127,17 +139,19 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
     for (name, _), answer in zip(files, answers, strict=True):
         row: dict[str, object] = {"File": name}
         if isinstance(answer, ImageError):
-            row |= {"Says": "", "Leaning towards": "", "Confidence": None, "Problem": str(answer)}
+            row |= {"Says": "", "Grade": "", "Leaning towards": "", "Confidence": None, "Problem": str(answer)}
         else:
             scores = {score.label: score.confidence for score in answer.scores}
-            row |= {"Says": answer.verdict, "Leaning towards": answer.label, "Confidence": answer.confidence}
+            row |= {"Says": answer.verdict, "Grade": answer.grade}
+            row |= {"Leaning towards": answer.label, "Confidence": answer.confidence}
             row |= {heads[label]: scores.get(label) for label in labels} | {"Problem": ""}
         rows.append(row)
     said = [(verdict, sum(row["Says"] == verdict for row in rows)) for verdict in (*labels, CANT_TELL)]
     if refused := sum(isinstance(answer, ImageError) for answer in answers):
         said.append(("not read", refused))
     st.markdown(" · ".join(f"**{n:,}** {escape(words)}" for words, n in said))
-    reasons = dict.fromkeys(answer.reason for answer in answers if isinstance(answer, Verdict) and answer.reason)
+    unsure = [answer for answer in answers if isinstance(answer, Verdict) and not answer.sure]
+    reasons = dict.fromkeys(answer.reason for answer in unsure if answer.reason)
     if reasons:
         _too_few(" ".join(reasons))
     inks = label_inks(labels, current_theme())

@@ -23,6 +23,7 @@ COMMANDS = {
         *("--columns", "--names", "--relabel", "--strict", "--backbone", "--json"),
     },
     "invoke": {"function", "PATH", "--json"},
+    "measure": {"function", "FOLDER", "--json"},
     "audit": {"function", "--json"},
     "functions": {"--json"},
     "backbones": {"--json"},

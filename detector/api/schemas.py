@@ -284,6 +284,21 @@ class InvokeResponse(LabelConfidence):
         str | None,
         Field(description="Only where too few images are why it can't tell: how many different ones it has and needs."),
     ] = None
+    grade: Annotated[
+        str,
+        Field(
+            description="How far the verdict is backed by measured error. `strong`: the score is beyond the threshold "
+            "that also kept to the limit on false accusations on sources that were left out of the training. `moderate`: "
+            "it is beyond the one that keeps to it for images like the samples. `can't tell`: it is below both."
+        ),
+    ]
+    reason: Annotated[
+        str | None,
+        Field(
+            description="What stands behind the grade, in counts of images, or what keeps it from being higher: too "
+            "few images, too few sources to try it on, or the image's score."
+        ),
+    ] = None
     label_confidences: list[LabelConfidence] | None = None
     label_metadata: dict[str, Any] | None = None
 
@@ -299,7 +314,9 @@ class InvokeResponse(LabelConfidence):
             **scores[0].model_dump(),
             model_id=prefixed("model", verdict.model_id),
             verdict=verdict.verdict,
-            verdict_reason=verdict.reason or None,
+            verdict_reason=None if verdict.sure else verdict.reason or None,
+            grade=verdict.grade,
+            reason=verdict.reason or None,
             label_confidences=scores if label_count else None,
             label_metadata=metadata or None,
         )

@@ -45,7 +45,7 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
                 failed = True
                 answer({"file": name, "error": str(verdict)})
                 continue
-            reason = reason or verdict.reason
+            reason = reason or ("" if verdict.sure else verdict.reason)
             scores = [{"labelName": score.label, "confidence": score.confidence} for score in verdict.scores]
             answer(
                 {
@@ -53,6 +53,8 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
                     "labelName": verdict.label,
                     "confidence": verdict.confidence,
                     "verdict": verdict.verdict,
+                    "grade": verdict.grade,
+                    "reason": verdict.reason,
                     "labelConfidences": scores,
                 }
             )

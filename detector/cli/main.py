@@ -16,6 +16,7 @@ from detector import __version__
 from detector.cli.access import add_access_commands
 from detector.cli.invoke import add_invoke_command
 from detector.cli.labels import add_label_commands
+from detector.cli.measure import add_measure_command
 from detector.cli.output import answer, backbone_option, json_option, progress_bar, say
 from detector.cli.sentences import in_sentences, prepare_streams
 from detector.cli.serve import add_serve_command
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve_command(commands)
     add_train_command(commands)
     add_invoke_command(commands)
+    add_measure_command(commands)
 
     audit = commands.add_parser("audit", help="examine a function: file shortcuts, unseen sources, stress, data size")
     audit.add_argument("function", help="name or id")

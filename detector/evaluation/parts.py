@@ -13,10 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from detector.evaluation.duplicates import Duplicates, measure_duplicates
-from detector.evaluation.results import STRESSES, LearningCurve, Sources, StressScore
+from detector.evaluation.results import STRESSES, LearningCurve, Sources, StressScore, UnseenSources
 from detector.evaluation.shortcut import FileFactsRow, ShortcutAudit, shortcut_audit
 from detector.progress import Report
-from detector.storage.evaluations import DUPLICATES, LEARNING_CURVE, SHORTCUT, SOURCES, Flip
+from detector.storage.evaluations import DUPLICATES, LEARNING_CURVE, SHORTCUT, SOURCES, UNSEEN, Flip
 
 if TYPE_CHECKING:
     from detector.evaluation.examination import Examination
@@ -105,6 +105,12 @@ def _sources(examination: Examination, report: Report) -> Measured:
     return measure_sources(examination.audit_data, report), []
 
 
+def _unseen(examination: Examination, report: Report) -> Measured:
+    from detector.evaluation.sources import measure_unseen
+
+    return measure_unseen(examination, report), []
+
+
 def _learning_curve(examination: Examination, report: Report) -> Measured:
     from detector.evaluation.learning_curve import measure_learning_curve
 
@@ -129,6 +135,7 @@ _BUILT_IN = (
         under="",
         outdated=lambda examination: examination.sources_are_others_now(),
     ),
+    AuditPart(UNSEEN, _unseen, UnseenSources, outdated=lambda examination: examination.sources_are_others_now()),
     AuditPart(LEARNING_CURVE, _learning_curve, LearningCurve, under=""),
     *(AuditPart(stress_part(stress), partial(_stress, stress), StressScore, under="score") for stress in STRESSES),
 )

@@ -66,6 +66,24 @@ class Sources:
 
 
 @dataclass(frozen=True)
+class UnseenSources:
+    """Which sources were left out of the training and judged, each by itself: (label, source, different images).
+
+    An empty source stands for the smaller ones of a label together. The scores lie beside the model, and what they
+    promise at the limit of its function in its thresholds.
+    """
+
+    judged: tuple[tuple[str, str, int], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"judged": [list(item) for item in self.judged]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> UnseenSources:
+        return cls(tuple((label, source, n) for label, source, n in data["judged"]))
+
+
+@dataclass(frozen=True)
 class StressScore:
     """Out-of-fold models on changed copies.
 

@@ -6,14 +6,22 @@ is taken out of the training, with everything that is nearly the same, and then 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from detector.arrays import Ints
 from detector.evaluation.audit_data import AuditData
-from detector.evaluation.results import Sources, SourceScore
+from detector.evaluation.results import Sources, SourceScore, UnseenSources
 from detector.progress import Pace, Report, silent
+from detector.serving.thresholds import renew_thresholds
+from detector.storage import models
 from detector.training.metrics import wilson_interval
 from detector.training.refit import fit_without
+from detector.training.unseen import judge_unseen
+
+if TYPE_CHECKING:
+    from detector.evaluation.examination import Examination
 
 #: Sources beyond this many, the smallest ones, are not held out: each costs a training.
 MOST_SOURCES = 40
@@ -50,6 +58,35 @@ def measure_sources(audit_data: AuditData, report: Report = silent) -> Sources:
         pace.at(done + 1)
     scores.sort(key=lambda score: (audit_data.label_names.index(score.label), score.source))
     return Sources(tuple(scores), int((tags == "").sum()), len(names) - len(tried))
+
+
+def measure_unseen(examination: Examination, report: Report = silent) -> UnseenSources:
+    """Judge each source of a label by a model that has never seen it, and keep the scores beside the model.
+
+    What may be promised of pictures from elsewhere follows from them: the model's thresholds are found again. Nothing
+    is kept where sources were changed meanwhile.
+    """
+    data, ws = examination.audit_data, examination.ws
+    scores = judge_unseen(
+        data.views,
+        data.y,
+        data.k,
+        data.hyperparameters,
+        data.linear.temperature,
+        [row.image_hash for row in data.rows],
+        [row.source or "" for row in data.rows],
+        data.groups,
+        lambda done, total: report("evaluate", done, total, "Trying it on sources it has not seen", None),
+    )
+    if not examination.sources_are_others_now():
+        models.put_unseen_file(ws.blobs, data.model.id, scores.to_bytes())
+        renew_thresholds(ws, data.model)
+    judged = []
+    for unit, source in enumerate(scores.sources):
+        mine = scores.units == unit
+        label = data.label_names[int(scores.labels[mine][0])]
+        judged.append((label, source, len(np.unique(scores.groups[mine]))))
+    return UnseenSources(tuple(judged))
 
 
 def _says_unseen(audit_data: AuditData, mine: np.ndarray) -> Ints | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detector.jobs import request_audit
-from detector.storage import evaluations, functions, samples
+from detector.serving.thresholds import renew_thresholds
+from detector.storage import evaluations, functions, models, samples
 from detector.workspace import Workspace
 
 
@@ -14,7 +15,11 @@ def confirm_sources(ws: Workspace, function_id: str, names: Sequence[str] | None
 
     Returns how many samples they have. The figures stay as they are: only what may be promised by them changes.
     """
-    return samples.confirm_sources(ws.db, function_id, names)
+    changed = samples.confirm_sources(ws.db, function_id, names)
+    live = functions.get_function(ws.db, function_id).live_model_id
+    if changed and live is not None:
+        renew_thresholds(ws, models.get_model(ws.db, live))
+    return changed
 
 
 def set_source(ws: Workspace, function_id: str, sample_ids: Sequence[str], source: str | None) -> int:
@@ -26,6 +31,9 @@ def set_source(ws: Workspace, function_id: str, sample_ids: Sequence[str], sourc
     changed = samples.set_source(ws.db, function_id, sample_ids, source)
     live = functions.get_function(ws.db, function_id).live_model_id
     if changed and live is not None:
-        evaluations.delete_part(ws.db, live, evaluations.SOURCES)
+        for part in (evaluations.SOURCES, evaluations.UNSEEN):
+            evaluations.delete_part(ws.db, live, part)
+        models.delete_unseen_file(ws.blobs, live)
+        renew_thresholds(ws, models.get_model(ws.db, live))
         request_audit(ws, function_id, live)
     return changed

@@ -17,7 +17,7 @@ from detector.serving.model import ServingModel, load_serving_model, renormalise
 from detector.storage.embeddings import as_stored
 from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.batches import Executor, threads
-from detector.training.thresholds import CANT_TELL
+from detector.training.thresholds import CANT_TELL, STRONG
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ class Verdict:
     ----------
     scores : tuple of Score
         Every label, most confident first.
-    sure : bool
-        The first one lies above its threshold: the function commits itself.
+    grade : str
+        ``STRONG``: it also kept to the limit on sources that were left out of the training. ``MODERATE``: it keeps to
+        it for pictures like the samples. ``CANT_TELL``: below both.
     reason : str
-        Why it can't tell, where too few images are the reason: how many it has and needs. Else empty.
+        What stands behind the grade, or keeps it from being higher. Empty where only the image's own score is too low
+        to say a label.
     """
 
     name: str
@@ -50,12 +52,17 @@ class Verdict:
     model_id: str
     model_version: int
     seconds: float
-    sure: bool
+    grade: str
     reason: str = ""
 
     @property
     def label(self) -> str:
         return self.scores[0].label
+
+    @property
+    def sure(self) -> bool:
+        """Whether the function commits itself to a label."""
+        return self.grade != CANT_TELL
 
     @property
     def verdict(self) -> str:
@@ -111,8 +118,8 @@ def answer(
         detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in embedded])
         probabilities = serving.probabilities({WHOLE: whole, DETAIL: detail})
         seconds = (perf_counter() - start) / len(images)
-        for (position, _), row, sure in zip(embedded, probabilities, serving.sure(probabilities), strict=True):
-            answers[position] = _verdict(serving, images[position][0], row, seconds, bool(sure))
+        for (position, _), row, grade in zip(embedded, probabilities, serving.grades(probabilities), strict=True):
+            answers[position] = _verdict(serving, images[position][0], row, seconds, grade)
     return [answers[position] for position in range(len(images))]
 
 
@@ -141,8 +148,8 @@ def rejudge(
         if len(kept) < len(known):
             # A label was deleted since; the others share its part.
             [kept] = renormalised(kept[None, :])
-        [sure] = serving.sure(kept[None, :])
-        judged.append(_verdict(serving, answer_.name, kept, answer_.seconds, bool(sure)))
+        [grade] = serving.grades(kept[None, :])
+        judged.append(_verdict(serving, answer_.name, kept, answer_.seconds, grade))
     return judged
 
 
@@ -178,10 +185,14 @@ def _decoders(workers: int) -> Executor:
     return threads(workers, "decode")
 
 
-def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, sure: bool) -> Verdict:
+def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, grade: str) -> Verdict:
     scores = tuple(
         Score(serving.labels[index].name, serving.labels[index].id, float(row[index]))
         for index in np.argsort(-row, kind="stable")
     )
-    reason = "" if sure else serving.why_unsure(scores[0].label)
-    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, sure, reason)
+    reason = ""
+    if grade == CANT_TELL:
+        reason = serving.why_unsure(scores[0].label)
+    else:
+        reason = serving.why_strong(scores[0].label) if grade == STRONG else serving.why_not_strong(scores[0].label)
+    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, grade, reason)

@@ -21,7 +21,8 @@ from detector.storage.models import ModelRow
 from detector.storage.stored_names import WHOLE
 from detector.training.linear_model import LinearModel
 from detector.training.readiness import missing_sentence
-from detector.training.thresholds import Thresholds, never_validated
+from detector.training.thresholds import CANT_TELL, NOT_MEASURED, Thresholds, never_validated
+from detector.training.unseen_promise import in_counts
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -61,18 +62,35 @@ class ServingModel:
         given = {view: views.get(view, views[WHOLE]) for view in self.model.views}
         return self.restrict(self.model.predict_proba(given))
 
-    def sure(self, probabilities: np.ndarray) -> np.ndarray:
-        """(n,) bool: whether the most probable label of each row of ``probabilities`` may be said."""
+    def grades(self, probabilities: np.ndarray) -> list[str]:
+        """The grade of each row's verdict: see `detector.training.thresholds.GRADES`."""
         if self.thresholds is None:
-            return np.zeros(len(probabilities), dtype=bool)
-        return self.thresholds.sure(probabilities)
+            return [CANT_TELL] * len(probabilities)
+        return self.thresholds.graded(probabilities)
 
     def why_unsure(self, label: str) -> str:
         """Why this label (by its name of today) is never said, where too few images are the reason; else empty."""
         if self.thresholds is None:
             return never_validated()
-        place = [item.name for item in self.labels].index(label)
-        return self.thresholds.too_few() or self.thresholds.too_few(self.thresholds.label_names[place])
+        return self.thresholds.too_few() or self.thresholds.too_few(self._as_trained(label))
+
+    def why_not_strong(self, label: str) -> str:
+        """Why a verdict that names this label (by its name of today) is not strong."""
+        if self.thresholds is None or self.thresholds.unseen is None:
+            return NOT_MEASURED
+        return self.thresholds.unseen.why_not.get(
+            self._as_trained(label), "For pictures from elsewhere this score is not high enough."
+        )
+
+    def why_strong(self, label: str) -> str:
+        """What was seen on sources that were left out, in counts, for a label by its name of today."""
+        assert self.thresholds is not None
+        assert self.thresholds.unseen is not None
+        return in_counts(label, self.thresholds.unseen.counts[self._as_trained(label)])
+
+    def _as_trained(self, label: str) -> str:
+        assert self.thresholds is not None
+        return self.thresholds.label_names[[item.name for item in self.labels].index(label)]
 
     def restrict(self, probabilities: np.ndarray) -> np.ndarray:
         """Probabilities in the model's own order -> over ``labels``, renormalised where a label was deleted."""

@@ -8,6 +8,7 @@ from detector.storage.models import ModelRow
 from detector.training.linear_model import LinearModel
 from detector.training.model_file import read_model
 from detector.training.out_of_fold import OutOfFold
+from detector.training.unseen import UnseenScores
 from detector.workspace import Workspace
 
 
@@ -32,6 +33,16 @@ def stored_out_of_fold(ws: Workspace, row: ModelRow) -> OutOfFold | None:
         return OutOfFold.from_bytes(data)
     except ModelFileInvalid as error:
         raise StoredModelUnusable(row.version, "damaged") from error
+
+
+def stored_unseen(ws: Workspace, row: ModelRow) -> UnseenScores | None:
+    """What it would say of sources that it has not seen; None where it is not measured or cannot be read."""
+    data = models.unseen_file(ws.blobs, row.id)
+    try:
+        return UnseenScores.from_bytes(data) if data is not None else None
+    except ModelFileInvalid:
+        # Of a damaged file nothing is promised. It comes with the next training, as it did with this one.
+        return None
 
 
 def is_usable(ws: Workspace, row: ModelRow) -> bool:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from detector.formatting import count, share
 from detector.imaging.groups import sample_groups
-from detector.serving.stored_models import stored_out_of_fold
+from detector.serving.stored_models import stored_out_of_fold, stored_unseen
 from detector.storage import functions, models, samples
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import TRAIN
-from detector.training.thresholds import Thresholds, find_thresholds, images_needed, never_validated
+from detector.training.thresholds import (
+    Thresholds,
+    count_grades,
+    find_thresholds,
+    images_needed,
+    never_validated,
+)
+from detector.training.unseen_promise import Unseen, no_promise
+from detector.training.unseen_thresholds import find_unseen
 from detector.workspace import Workspace
+
+#: With more of a label than this without a source, too much may be of the very sources that are left out.
+MOST_WITHOUT_SOURCE = 0.1
+
+_LABEL_DELETED = "A label was deleted since the training. The next training measures it again."
 
 
 def refresh_thresholds(ws: Workspace, row: ModelRow) -> None:
@@ -63,4 +78,44 @@ def thresholds_of(
     if len(chosen) < len(row.label_names):
         known = known.restrict(chosen)
     names = [row.label_names[column] for column in chosen]
-    return find_thresholds(known.probabilities, known.labels, names, false_accusation_limit, known.groups.tolist())
+    found = find_thresholds(known.probabilities, known.labels, names, false_accusation_limit, known.groups.tolist())
+    unseen = _unseen(ws, row, found) if len(chosen) == len(row.label_names) else no_promise(names, _LABEL_DELETED)
+    found = replace(found, unseen=unseen)
+    return replace(found, grades=count_grades(found, known.probabilities, known.labels))
+
+
+def renew_thresholds(ws: Workspace, row: ModelRow) -> None:
+    """Find a model's thresholds again: what is known of its sources is another thing than before."""
+    found = thresholds_of(ws, row, functions.get_function(ws.db, row.function_id).false_accusation_limit)
+    models.set_thresholds(ws.db, row.id, found.to_json() if found else None)
+
+
+def _unseen(ws: Workspace, row: ModelRow, found: Thresholds) -> Unseen | None:
+    """What may be promised of sources that the model has not seen; None where that is not measured."""
+    scores = stored_unseen(ws, row)
+    if scores is None:
+        return None
+    why = _why_sources_prove_nothing(ws, row)
+    if why:
+        return no_promise(found.label_names, why)
+    return find_unseen(scores, found.above, found.label_names, found.false_accusation_limit)
+
+
+def _why_sources_prove_nothing(ws: Workspace, row: ModelRow) -> str:
+    guessed = sum(item.guessed for item in samples.count_sources(ws.db, row.function_id) if item.source)
+    if guessed:
+        return (
+            f"The sources of {count(guessed, 'image')} are only guessed from folder names. Confirm them on the Metrics "
+            "page, or give the right ones in Review."
+        )
+    names = dict(zip(row.label_ids, row.label_names, strict=True))
+    rows = [item for item in samples.training_rows(ws.db, row.function_id) if item.split == TRAIN]
+    for label_id, name in names.items():
+        mine = [item for item in rows if item.label_id == label_id]
+        without = sum(not item.source for item in mine)
+        if without > MOST_WITHOUT_SOURCE * len(mine):
+            return (
+                f"{share(without, len(mine))} images labelled {name} have no source, so it cannot be tried on sources "
+                "it has not seen. Give them one in Review."
+            )
+    return ""

@@ -13,6 +13,8 @@ from detector.storage.schema import evaluations, sample_flips
 
 #: Parts of an audit by the names under which they are stored.
 SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE = "shortcut", "duplicates", "sources", "learning_curve"
+#: What the model would say of sources that it has not seen; the scores lie beside the model.
+UNSEEN = "unseen"
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ def delete_model_files(blobs: Blobs, model_id: str) -> None:
     """Remove what a model that is no longer in the table has left in the blob store; nothing happens without."""
     blobs.delete(_model_path(model_id))
     blobs.delete(_out_of_fold_path(model_id))
+    blobs.delete(_unseen_path(model_id))
 
 
 def get_model(db: Database, model_id: str) -> ModelRow:
@@ -170,12 +171,34 @@ def out_of_fold_file(blobs: Blobs, model_id: str) -> bytes | None:
         return None
 
 
+def put_unseen_file(blobs: Blobs, model_id: str, data: bytes) -> None:
+    """Keep what a model would say of sources that it has not seen, beside it."""
+    blobs.put(_unseen_path(model_id), data)
+
+
+def unseen_file(blobs: Blobs, model_id: str) -> bytes | None:
+    """What `put_unseen_file` kept; None where nothing is."""
+    try:
+        return blobs.get(_unseen_path(model_id))
+    except NotFound:
+        return None
+
+
+def delete_unseen_file(blobs: Blobs, model_id: str) -> None:
+    """Forget it: sources are others now. Nothing happens without."""
+    blobs.delete(_unseen_path(model_id))
+
+
 def _model_path(model_id: str) -> str:
     return f"models/{model_id}.safetensors"
 
 
 def _out_of_fold_path(model_id: str) -> str:
     return f"models/{model_id}.out-of-fold.safetensors"
+
+
+def _unseen_path(model_id: str) -> str:
+    return f"models/{model_id}.unseen.safetensors"
 
 
 _SELECT = select(*(models.c[name].label(name) for name in ModelRow.__dataclass_fields__))

@@ -61,13 +61,17 @@ class FittedModels:
 
     def says(self, embeddings: Embeddings, which: Ints) -> Ints:
         """The label that model ``which[i]`` gives to row i of other embeddings: (m,) indices."""
+        return predicted(self.logits_of(embeddings, which))
+
+    def logits_of(self, embeddings: Embeddings, which: Ints) -> Floats:
+        """(m, columns) logits that model ``which[i]`` gives to row i of other embeddings."""
         result = np.empty((len(which), self.intercept.shape[1]))
         for rows in row_chunks(len(which)):
             features = self.prepared.scaling.apply(embeddings, rows)
             for model in np.unique(which[rows]):
                 mine = np.flatnonzero(which[rows] == model)
                 result[rows.start + mine] = features[mine] @ self.coefficients[model]
-        return predicted(result + self.intercept[which])
+        return np.asarray(result + self.intercept[which])
 
 
 def predicted(logits: Floats) -> Ints:

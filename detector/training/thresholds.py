@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,21 @@ from detector.arrays import Floats, Ints
 from detector.errors import InvalidInput
 from detector.formatting import limit
 from detector.storage.label_names import CANT_TELL as CANT_TELL
+from detector.training.unseen_promise import Unseen
 
 #: What is said of a function that has no other answer yet.
 ONLY_CANT_TELL = 'So far it can only answer "can\'t tell"'
+
+#: How far a verdict is backed by measured error: beyond the threshold that also kept to the limit on sources that were
+#: left out of the training, or only beyond the one for pictures like the samples. Below both nothing is said.
+STRONG, MODERATE = "strong", "moderate"
+GRADES = (STRONG, MODERATE, CANT_TELL)
+
+#: Why nothing is said strongly as long as nothing is known.
+NOT_MEASURED = (
+    "How it does on sources it has not seen is not measured yet. That follows each training by itself, when nothing "
+    "else is to be done."
+)
 
 DEFAULT_FALSE_ACCUSATION_LIMIT = 0.02
 LOWEST_FALSE_ACCUSATION_LIMIT, HIGHEST_FALSE_ACCUSATION_LIMIT = 0.001, 0.5
@@ -54,6 +66,10 @@ class Thresholds:
     different : dict of str to int
         By annotated label, how many different images were seen: near-duplicates, and whatever belongs together
         otherwise, count once. Empty in what was stored before this was counted.
+    unseen : Unseen, optional
+        The same on sources that were left out of the training; None as long as that is not measured.
+    grades : dict of str to dict of str to int
+        By annotated label, how many out-of-fold samples got a verdict of which of `GRADES`.
     """
 
     false_accusation_limit: float
@@ -62,12 +78,25 @@ class Thresholds:
     counts: dict[str, dict[str, int]]
     notes: tuple[str, ...]
     different: dict[str, int] = field(default_factory=dict)
+    unseen: Unseen | None = None
+    grades: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def sure(self, probabilities: Floats) -> NDArray[np.bool_]:
         """(n,) whether the most probable label may be said, for (n, k) probabilities."""
         limits = np.array([self.above.get(name, np.inf) for name in self.label_names])
         best = probabilities.argmax(axis=1)
         return np.asarray(probabilities[np.arange(len(best)), best] > limits[best])
+
+    def graded(self, probabilities: Floats) -> list[str]:
+        """The grade of the verdict on each row of (n, k) probabilities."""
+        above = self.unseen.above if self.unseen is not None else {}
+        limits = np.array([above.get(name, np.inf) for name in self.label_names])
+        best = probabilities.argmax(axis=1)
+        strong = probabilities[np.arange(len(best)), best] > limits[best]
+        return [
+            (STRONG if by_all else MODERATE) if sure else CANT_TELL
+            for by_all, sure in zip(strong.tolist(), self.sure(probabilities).tolist(), strict=True)
+        ]
 
     def verdicts(self, probabilities: Floats) -> list[str]:
         """The verdict on each row of (n, k) probabilities: a label's name or ``CANT_TELL``."""
@@ -100,6 +129,7 @@ class Thresholds:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
         stored = {**asdict(self), "label_names": list(self.label_names), "notes": list(self.notes)}
+        stored["unseen"] = self.unseen.to_json() if self.unseen is not None else None
         # The word under which versions before stored it, and still do.
         stored["tolerated"] = stored.pop("false_accusation_limit")
         return stored
@@ -109,6 +139,7 @@ class Thresholds:
         """The inverse of ``to_json``."""
         fields = {**data, "label_names": tuple(data["label_names"]), "notes": tuple(data["notes"])}
         fields["false_accusation_limit"] = fields.pop("tolerated")
+        fields["unseen"] = Unseen.from_json(data["unseen"]) if data.get("unseen") else None
         return cls(**fields)
 
 
@@ -227,7 +258,7 @@ def find_thresholds(
         for other in range(len(names)):
             if other == label:
                 continue
-            scores = _by_group(probabilities[y == other, label], group[y == other])
+            scores = highest_by_group(probabilities[y == other, label], group[y == other])
             allowed = accused_at_most(len(scores), false_accusation_limit)
             limits.append(float(np.sort(scores)[::-1][allowed]) if allowed >= 0 else math.inf)
         if max(limits, default=math.inf) < math.inf:
@@ -237,10 +268,20 @@ def find_thresholds(
     counts = {name: dict.fromkeys((*names, CANT_TELL), 0) for name in names}
     for label, verdict in zip(y.tolist(), unfinished.verdicts(probabilities), strict=True):
         counts[names[label]][verdict] += 1
-    return Thresholds(false_accusation_limit, names, above, counts, notes, different)
+    found = Thresholds(false_accusation_limit, names, above, counts, notes, different)
+    return replace(found, grades=count_grades(found, probabilities, y))
 
 
-def _by_group(scores: Floats, group: Ints) -> Floats:
+def count_grades(thresholds: Thresholds, probabilities: Floats, y: Ints) -> dict[str, dict[str, int]]:
+    """By annotated label, how many samples get a verdict of which grade, from their out-of-fold probabilities."""
+    counts = {name: dict.fromkeys(GRADES, 0) for name in thresholds.label_names}
+    for label, grade in zip(y.tolist(), thresholds.graded(probabilities), strict=True):
+        counts[thresholds.label_names[label]][grade] += 1
+    return counts
+
+
+def highest_by_group(scores: Floats, group: Ints) -> Floats:
+    """The highest score of each group: near-duplicates count as one image."""
     if len(scores) == 0:
         return scores
     _, index = np.unique(group, return_inverse=True)

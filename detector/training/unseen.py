@@ -1,0 +1,188 @@
+"""What a model would say of sources that it has never seen: each is left out in turn and judged by the others' model.
+
+Out-of-fold scores show how a detector does on more pictures of the same cameras and generators. People ask about other
+pictures. So one source of one label at a time leaves the training, with everything that is nearly the same as one of
+its images, and neither the coefficients nor the scaling know it when it is judged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from detector.arrays import Floats, Ints
+from detector.errors import ModelFileInvalid
+from detector.training.calibration import probabilities
+from detector.training.refit import Hyperparameters, fit_subsets
+from detector.training.scaling import Embeddings
+
+#: Fewer different images than this say too little of a source for one rate.
+FEWEST_IMAGES = 20
+#: Each unit costs a training; the smallest beyond so many are not judged.
+MOST_UNITS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """Samples of one label that leave the training together.
+
+    Attributes
+    ----------
+    label : index of the label
+    source : their source; empty where the smaller ones of a label go together
+    rows : their places among all samples
+    """
+
+    label: int
+    source: str
+    rows: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class UnseenScores:
+    """Of every sample that was judged by a model which had never seen its source.
+
+    Attributes
+    ----------
+    hashes : n str, 64 hex digits each
+    probabilities : (n, k) array, at the temperature of the model itself, in its order of labels
+    labels : (n,) int array, indices into the model's labels
+    groups : (n,) int array; equal numbers are near-duplicates or belong together otherwise
+    units : (n,) int array, indices into ``sources``
+    sources : names of the units; an empty one stands for the smaller sources of a label together
+    """
+
+    hashes: Sequence[str]
+    probabilities: Floats
+    labels: Ints
+    groups: Ints
+    units: Ints
+    sources: Sequence[str]
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file."""
+        names = np.frombuffer(b"".join(map(bytes.fromhex, self.hashes)), np.uint8).reshape(-1, 32)
+        return save(
+            {
+                "hashes": names.copy(),
+                "probabilities": np.ascontiguousarray(self.probabilities),
+                "labels": np.ascontiguousarray(self.labels, dtype=np.int64),
+                "groups": np.ascontiguousarray(self.groups, dtype=np.int64),
+                "units": np.ascontiguousarray(self.units, dtype=np.int64),
+                # As an array, and not in the file's head: what is read is bounded by what is there.
+                "sources": np.frombuffer(json.dumps(list(self.sources)).encode(), np.uint8).copy(),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> UnseenScores:
+        """The inverse of ``to_bytes``. Raises ModelFileInvalid."""
+        try:
+            arrays = load(data)
+            found = cls(
+                [bytes(name).hex() for name in arrays["hashes"]],
+                arrays["probabilities"],
+                arrays["labels"],
+                arrays["groups"],
+                arrays["units"],
+                json.loads(arrays["sources"].tobytes()),
+            )
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ModelFileInvalid(f"The file of unseen sources of a model cannot be read ({error}).") from error
+        n = len(found.hashes)
+        if not n == len(found.probabilities) == len(found.labels) == len(found.groups) == len(found.units) or (
+            n and int(found.units.max()) >= len(found.sources)
+        ):
+            raise ModelFileInvalid("The file of unseen sources of a model does not hold together.")
+        return found
+
+
+def find_units(y: Ints, sources: Sequence[str], groups: Sequence[object]) -> list[Unit]:
+    """What is left out together: the sources of each label, largest first.
+
+    A source needs `FEWEST_IMAGES` different images of the label; those that have fewer are one unit if they have as
+    many together, else they are never judged. Samples without a source (an empty name) belong to none.
+    """
+    tags, group = np.asarray(sources, dtype=object), _numbers(groups)
+    found = []
+    for label in np.unique(y):
+        smaller: list[Ints] = []
+        for source in sorted({name for name in tags[y == label].tolist() if name}):
+            rows = np.flatnonzero((y == label) & (tags == source))
+            if len(np.unique(group[rows])) >= FEWEST_IMAGES:
+                found.append(Unit(int(label), source, rows))
+            else:
+                smaller.append(rows)
+        if smaller:
+            rows = np.sort(np.concatenate(smaller))
+            if len(np.unique(group[rows])) >= FEWEST_IMAGES:
+                found.append(Unit(int(label), "", rows))
+    return sorted(found, key=lambda unit: (-len(unit.rows), unit.label, unit.source))[:MOST_UNITS]
+
+
+def judge_unseen(
+    embeddings: Embeddings,
+    y: Ints,
+    k: int,
+    hyperparameters: Hyperparameters,
+    temperature: float,
+    hashes: Sequence[str],
+    sources: Sequence[str],
+    groups: Sequence[object],
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> UnseenScores:
+    """Leave each unit of `find_units` out and judge it.
+
+    Parameters
+    ----------
+    embeddings : (n, d) float array by view
+    y : (n,) int array of labels 0..k-1
+    hyperparameters : Hyperparameters
+        Those of the model; they are not chosen again.
+    temperature : float
+        That of the model.
+    hashes, sources, groups : n of each
+        Samples without a source are neither trained on nor judged: they may be of the very source that is left out.
+    progress : callable
+        (units done, units in all).
+    """
+    group, units = _numbers(groups), find_units(y, sources, groups)
+    known = np.array([bool(source) for source in sources], dtype=bool)
+    judged: list[tuple[int, Ints, Floats]] = []
+    for number, unit in enumerate(units):
+        progress(number, len(units))
+        rest = known & ~np.isin(group, group[unit.rows])
+        if len(np.unique(y[rest])) < k:
+            continue
+        logits = _logits_without(embeddings, y, k, hyperparameters, rest, unit.rows)
+        judged.append((number, unit.rows, probabilities(logits, temperature)))
+    progress(len(units), len(units))
+    rows = np.concatenate([item[1] for item in judged]) if judged else np.empty(0, np.int64)
+    return UnseenScores(
+        [hashes[row] for row in rows.tolist()],
+        np.concatenate([item[2] for item in judged]) if judged else np.empty((0, k)),
+        y[rows],
+        group[rows],
+        np.concatenate([np.full(len(item[1]), place) for place, item in enumerate(judged)])
+        if judged
+        else np.empty(0, np.int64),
+        [units[number].source for number, _, _ in judged],
+    )
+
+
+def _logits_without(
+    embeddings: Embeddings, y: Ints, k: int, hyperparameters: Hyperparameters, rest: np.ndarray, rows: Ints
+) -> Floats:
+    kept = {view: embeddings[view][rest] for view in hyperparameters.view_names}
+    models = fit_subsets(kept, y[rest], k, hyperparameters, np.ones((int(rest.sum()), 1), dtype=bool))
+    away = {view: embeddings[view][rows] for view in hyperparameters.view_names}
+    return models.logits_of(away, np.zeros(len(rows), dtype=np.int64))
+
+
+def _numbers(groups: Sequence[object]) -> Ints:
+    return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
