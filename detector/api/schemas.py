@@ -288,8 +288,8 @@ class InvokeResponse(LabelConfidence):
         str,
         Field(
             description="How far the verdict is backed by measured error. `strong`: the score is beyond the threshold "
-            "that also kept to the limit on false accusations on sources that were left out of the training. `moderate`: "
-            "it is beyond the one that keeps to it for images like the samples. `can't tell`: it is below both."
+            "that also kept to the limit on false accusations on sources that were left out of the training. "
+            "`moderate`: it is beyond the one that keeps to it for images like the samples. `can't tell`: below both."
         ),
     ]
     reason: Annotated[
