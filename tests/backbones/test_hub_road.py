@@ -643,6 +643,7 @@ def test_two_commands_at_once_share_one_download(hub: Hub, weights: Path, pictur
     assert any("by another process" in err for _, err in ended)
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_the_published_default_in_full_size_comes_over_a_line_that_breaks(
     hub: Hub, pictures: Path, tmp_path: Path
