@@ -20,7 +20,7 @@ CHOSEN = Hyperparameters("whole", ((0, 6),), "standardise", 0.1, "balanced")
 
 
 def clouds(sources: int = 4, each: int = 30, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray, list[str]]:
-    """Two labels with some sources each: labels differ in one direction, every source is moved in directions of its own."""
+    """Two labels with some sources each: labels differ in one direction, sources in all."""
     rng = np.random.default_rng(seed)
     rows, y, tags = [], [], []
     for label in (0, 1):
