@@ -682,7 +682,18 @@ def test_an_image_is_taken_in_every_form_and_gets_one_verdict(caller: Caller, tr
         assert answer.status_code == 200, answer.text
         assert answer.json() == answers[0].json()
     verdict = answers[0].json()
-    assert set(verdict) == {"labelName", "labelId", "confidence", "modelId", "verdict", "verdictReason"}
+    assert set(verdict) == {
+        "labelName",
+        "labelId",
+        "confidence",
+        "modelId",
+        "verdict",
+        "verdictReason",
+        "grade",
+        "reason",
+    }
+    assert verdict["grade"] == "can't tell"
+    assert verdict["reason"] == verdict["verdictReason"]
     assert verdict["verdict"] == "can't tell"
     # Kind: can't tell for lack of images, without how many there are and how many it takes.
     assert "149 different images of each label (you have 4 of each;" in verdict["verdictReason"]

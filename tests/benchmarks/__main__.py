@@ -43,6 +43,7 @@ FIGURES = {
     "gallery_page_s": "gallery",
     "gallery_growth_mb": "gallery",
     "mislabelled_ready_s": "gallery",
+    "elsewhere_accused_pct": "elsewhere",
 }
 
 

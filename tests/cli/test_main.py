@@ -114,7 +114,7 @@ def test_invoke_answers_one_line_a_file_good_or_bad(trained: Trained, tmp_path: 
     assert set(lines) == set(map(str, paths))
     for path, label in ((paths[0], "synthetic"), (paths[3], "real")):
         line = lines[str(path)]
-        assert set(line) == {"file", "labelName", "confidence", "verdict", "labelConfidences"}
+        assert set(line) == {"file", "labelName", "confidence", "verdict", "grade", "reason", "labelConfidences"}
         # A dozen images vouch for no threshold.
         assert line["verdict"] == "can't tell"
         assert line["labelName"] == label
