@@ -131,3 +131,12 @@ def stored_batch(ws: Workspace, batch_id: str) -> imports.ImportBatch:
 def forget_whether_the_hub_answers() -> None:
     """Make the next question for the model hub's reachability a question to the hub: answers are kept for a while."""
     hub._answers.clear()
+
+
+def try_unseen(ws: Workspace, function: Function) -> None:
+    """What an audit does first of all for the second promise, and nothing else of it: copies take long."""
+    from detector.evaluation.audit_data import load_audit_data
+    from detector.evaluation.examination import Examination
+    from detector.evaluation.sources import measure_unseen
+
+    measure_unseen(Examination(ws, load_audit_data(ws, function.id)))

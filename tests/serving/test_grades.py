@@ -20,7 +20,7 @@ from detector.storage.imports import add_samples
 from detector.training.thresholds import CANT_TELL, MODERATE, NOT_MEASURED, STRONG, Thresholds
 from detector.workspace import Workspace
 from tests.command_line import run_here
-from tests.factories import LABELS, empty_function, label_ids, make_image, new_sample, workspace
+from tests.factories import LABELS, empty_function, label_ids, make_image, new_sample, try_unseen, workspace
 
 #: Twenty images of another label vouch for a threshold at this share.
 LIMIT = 0.2
@@ -109,7 +109,7 @@ def test_after_it_a_verdict_can_be_strong_and_says_in_counts_why(made: Made) -> 
 
 
 def test_another_limit_moves_both_thresholds_without_another_training(made: Made) -> None:
-    audit(made.ws, made.function.id)
+    try_unseen(made.ws, made.function)
     before = live_thresholds(made)
     set_false_accusation_limit(made.ws, made.function.id, 0.4)
     try:
@@ -125,7 +125,7 @@ def test_another_limit_moves_both_thresholds_without_another_training(made: Made
 
 
 def test_sources_that_are_only_guessed_promise_nothing_until_they_are_confirmed(made: Made) -> None:
-    audit(made.ws, made.function.id)
+    try_unseen(made.ws, made.function)
     before = live_thresholds(made)
     ids = [row.sample_id for row in samples.training_rows(made.ws.db, made.function.id)][:3]
     with made.ws.db.write() as connection:
@@ -166,7 +166,7 @@ def test_other_sources_forget_what_was_measured_until_it_is_measured_again(made:
 
 
 def test_a_damaged_file_of_the_scores_promises_nothing_and_ends_nothing(made: Made) -> None:
-    audit(made.ws, made.function.id)
+    try_unseen(made.ws, made.function)
     live = functions.get_function(made.ws.db, made.function.id).live_model_id
     assert live is not None
     data = models.unseen_file(made.ws.blobs, live)
@@ -199,7 +199,7 @@ def test_a_deleted_label_leaves_moderate_verdicts_only(tmp_path: Path) -> None:
     add_samples(ws.db, function.id, None, found)
     functions.set_false_accusation_limit(ws.db, function.id, 0.3)
     build(ws, function.id)
-    audit(ws, function.id)
+    try_unseen(ws, function)
     three = Made(ws, function)
     thresholds = live_thresholds(three)
     assert thresholds.unseen is not None
