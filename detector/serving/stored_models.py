@@ -8,7 +8,7 @@ from detector.storage.models import ModelRow
 from detector.training.linear_model import LinearModel
 from detector.training.model_file import read_model
 from detector.training.out_of_fold import OutOfFold
-from detector.training.unseen import UnseenScores
+from detector.training.unseen_scores import UnseenScores
 from detector.workspace import Workspace
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from detector.arrays import Floats, Ints
 from detector.training.thresholds import accused_at_most, highest_by_group
-from detector.training.unseen import FEWEST_IMAGES, UnseenScores
 from detector.training.unseen_promise import Unseen, UnseenCount
+from detector.training.unseen_scores import FEWEST_IMAGES, UnseenScores
 
 #: Fewer sources of a label say nothing about the next one.
 FEWEST_SOURCES = 3
