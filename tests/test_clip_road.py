@@ -25,6 +25,8 @@ from tests.backbones.small_clip import SmallClip, make_small_clip
 from tests.made_folders import made_image, make_folder
 from tests.stored import number, query
 
+pytestmark = pytest.mark.slow
+
 PLAN = LabelPlan(mode="folders", level=0, source_level=1)
 COUNT = 16
 

@@ -16,6 +16,8 @@ from detector.jobs import EVALUATE
 from detector.storage import functions, jobs
 from tests.browser.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 60
 
 

@@ -16,6 +16,8 @@ from detector.web.signing import upload_token
 from tests.api.server import SETTINGS, Server
 from tests.factories import images
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600
 
 

@@ -22,6 +22,8 @@ from tests.ports import free_port
 from tests.stored import row_counts
 from tests.test_start import refusal
 
+pytestmark = pytest.mark.slow
+
 DATABASE = "detector.sqlite"
 #: Every command that opens the data folder, with arguments that reach into it.
 COMMANDS = (

@@ -28,6 +28,8 @@ from tests.command_line import run_here
 from tests.factories import add_images, empty_function, labelled_function, make_image, near_duplicate
 from tests.page_app import opened_by_pages, page
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("real", "synthetic")
 #: A rate, or a place in which Plotly writes one.
 RATE = re.compile(r"\d+(?:\.\d+)? %|:[^}]*%\}")

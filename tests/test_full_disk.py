@@ -25,6 +25,8 @@ from tests.api.server import SETTINGS, Caller, Server
 from tests.factories import empty_function, label_ids, make_image, png, stored_batch, write_zip
 from tests.faulty_disk import Disk, image_files, left_over, small_disk
 
+pytestmark = pytest.mark.slow
+
 MINUTE = 60
 PICTURES = 24
 FULL = "The disk of the data folder is full"

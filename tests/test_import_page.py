@@ -25,6 +25,8 @@ from tests.made_folders import made_image
 from tests.page_app import PATIENCE, opened_by_pages, page
 from tests.page_words import as_shown
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:

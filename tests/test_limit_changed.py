@@ -35,6 +35,8 @@ from tests.factories import (
 from tests.page_app import opened_by_pages, page
 from tests.stored import query
 
+pytestmark = pytest.mark.slow
+
 GENEROUS = 0.3
 
 _CHANGE = """

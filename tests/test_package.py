@@ -20,6 +20,8 @@ from tests.app_server import end, wait_until_it_answers
 from tests.installed import CHECKOUT, build, copy_checkout, environment, install, require_setuptools
 from tests.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 DASHBOARD = "detector/dashboard/"
 
 

@@ -16,6 +16,8 @@ from detector.web.signing import upload_token
 from detector.worker.runner import JobRunner
 from tests.api.server import Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:

@@ -25,7 +25,10 @@ from detector.workspace import Workspace
 from tests.command_line import CHECKOUT, Ran, environment, run
 from tests.factories import empty_function, labelled_function, make_image, workspace
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is asked of Linux")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is asked of Linux"),
+]
 
 
 @pytest.fixture(scope="module")

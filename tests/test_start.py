@@ -14,6 +14,8 @@ from detector.web.password import PasswordHash
 from tests.app_server import START_SECONDS, end, start_app, wait_until_it_answers
 from tests.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def start(folder: Path, port: int, address: str, **settings: str) -> subprocess.Popen[bytes]:
     settings = {"DETECTOR_DATA_DIR": str(folder / "data"), **settings}

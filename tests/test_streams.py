@@ -15,6 +15,8 @@ import pytest
 from tests.command_line import CHECKOUT, OFFLINE, Ran, environment
 from tests.made_folders import make_folder
 
+pytestmark = pytest.mark.slow
+
 PYTHON = f"'{sys.executable}' -m detector"
 
 

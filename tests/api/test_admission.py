@@ -19,6 +19,8 @@ from detector.errors import BodiesBusy
 from tests.api.server import SETTINGS, Caller, Server
 from tests.factories import make_image
 
+pytestmark = pytest.mark.slow
+
 BUDGET_MB = 100
 #: Long: the machine may be busy. Much less is waited for an answer that does not depend on what is sent.
 REQUEST_SECONDS = 120

@@ -28,6 +28,8 @@ from tests.api.server import Caller, Server
 from tests.app_server import CHECKOUT
 from tests.factories import LABELS, make_image, png
 
+pytestmark = pytest.mark.slow
+
 ABSENT = (None, {}, "")
 
 

@@ -17,6 +17,8 @@ from PIL import Image
 from tests.api.server import Server
 from tests.factories import LABELS, make_image
 
+pytestmark = pytest.mark.slow
+
 nyckel = pytest.importorskip("nyckel", reason="the nyckel client of requirements-dev.txt is not installed")
 
 #: The client's list calls find the host only by ":5000" or ".com".

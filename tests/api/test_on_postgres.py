@@ -15,6 +15,8 @@ from tests.api.test_contract import (
 )
 from tests.postgres import postgres
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["test_a_page_begins_at_no_number", "test_text_that_cannot_be_held"]
 
 

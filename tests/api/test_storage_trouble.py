@@ -22,6 +22,8 @@ from tests.app_server import CHECKOUT
 from tests.factories import make_image
 from tests.stored import number
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:

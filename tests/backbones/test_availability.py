@@ -20,6 +20,8 @@ from detector.settings import Settings
 from tests.backbones.small_clip import SmallClip, make_small_clip
 from tests.factories import forget_whether_the_hub_answers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _fresh_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -48,10 +48,13 @@ np.savez(sys.argv[2], **found)
 print(json.dumps([calculates_bfloat16(), bfloat16_in_hardware()]))
 """
 
-pytestmark = pytest.mark.skipif(
-    platform.machine().lower() not in ("x86_64", "amd64"),
-    reason="only x86 can be told to be a lesser processor",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        platform.machine().lower() not in ("x86_64", "amd64"),
+        reason="only x86 can be told to be a lesser processor",
+    ),
+]
 
 
 def backbones(folder: Path, precision: str = "bfloat16") -> dict[str, Backbone]:

@@ -16,6 +16,8 @@ from tests.backbones.independence import assert_independent_of_companions_and_po
 from tests.backbones.pictures import picture
 from tests.backbones.small_clip import TIMM, TRANSFORMER, SmallClip, make_small_clip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> SmallClip:

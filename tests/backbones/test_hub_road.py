@@ -38,6 +38,8 @@ from tests.factories import forget_whether_the_hub_answers
 from tests.hub_server import Hub, hub_server, sha256
 from tests.made_folders import make_folder
 
+pytestmark = pytest.mark.slow
+
 REPO = "someone/small-clip-hub-road"
 NAME = "open_clip_model.safetensors"
 CLIENT = "huggingface_hub.constants"
@@ -562,6 +564,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("pictures"), {"real": 12, "synthetic": 12})
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_a_command_fetches_weights_across_a_kill_and_works_offline_afterwards(
     hub: Hub, weights: Path, pictures: Path, tmp_path: Path

@@ -17,6 +17,8 @@ from detector.system.priority import NICE
 from tests.backbones.independence import assert_independent_of_companions_and_position
 from tests.backbones.pictures import picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def float32() -> Backbone:

@@ -12,6 +12,8 @@ from detector.backbones.offline import load_offline
 from detector.backbones.precision import batch_seconds, bfloat16_in_hardware, choose_precision
 from detector.backbones.registry import OFFLINE, get_spec
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_answer_is_a_precision_and_needs_no_loading_without_the_hardware() -> None:
     asked: list[str] = []

@@ -27,6 +27,8 @@ from tests.backbones.pictures import picture
 from tests.random_clip import register_random_clip, write_random_clip
 from tests.shared_data import require
 
+pytestmark = pytest.mark.slow
+
 LIMITS = ImageLimits(64_000_000, 100_000_000)
 LOWEST_COSINE = 0.998
 

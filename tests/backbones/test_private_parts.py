@@ -24,10 +24,13 @@ from detector.backbones.precision import bfloat16_in_hardware
 from tests.backbones.pictures import picture
 from tests.backbones.small_clip import TRANSFORMER, SmallClip, make_small_clip
 
-pytestmark = pytest.mark.skipif(
-    torch.accelerator.is_available() or not torch.backends.mkldnn.is_available(),
-    reason="these parts are used on the processor, with oneDNN",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        torch.accelerator.is_available() or not torch.backends.mkldnn.is_available(),
+        reason="these parts are used on the processor, with oneDNN",
+    ),
+]
 
 #: (whose part, its name)
 Part = tuple[Any, str]

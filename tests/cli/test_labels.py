@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from detector.storage import functions, jobs, samples
 from tests.command_line import run
 from tests.factories import empty_function, label_ids, labelled_function, workspace
 from tests.storage.test_label_twins import NFC, NFD, with_twins
+
+pytestmark = pytest.mark.slow
 
 
 def test_labels_are_listed_with_their_counts_and_twins_are_marked(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from tests.made_folders import made_image, make_folder
 from tests.shared_data import require
 from tests.stored import number, outcome, query, row_counts
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Trained:

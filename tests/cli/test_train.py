@@ -23,6 +23,8 @@ from tests.made_folders import made_image, make_folder
 from tests.shared_data import SHARED_DATA
 from tests.stored import query, row_counts
 
+pytestmark = pytest.mark.slow
+
 
 def png(label: str, seed: int) -> bytes:
     """A made picture as a file."""
@@ -427,6 +429,7 @@ def test_every_rejected_file_is_counted_and_listed(tmp_path: Path) -> None:
     assert "and 1,180 more; --json lists all" in said.out
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_the_public_cifake_archive_needs_no_option(tmp_path: Path) -> None:
     """As a new user would: the real archive unpacked, labels mapped, test/ locked, no source invented."""

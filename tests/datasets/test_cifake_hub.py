@@ -21,6 +21,8 @@ from tests.datasets.test_cifake import write_set
 from tests.factories import forget_whether_the_hub_answers
 from tests.hub_server import Hub, hub_server
 
+pytestmark = pytest.mark.slow
+
 CLIENT = "huggingface_hub.constants"
 TEST, TRAIN = "data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"
 
@@ -205,6 +207,7 @@ def test_two_at_once_fetch_the_file_once(hub: Hub, files: dict[str, bytes | Path
     assert hub.sent == size(files[TEST])
 
 
+@pytest.mark.measured
 @pytest.mark.slow
 def test_the_command_goes_on_after_a_kill_and_works_offline_afterwards(
     hub: Hub, files: dict[str, bytes | Path], tmp_path: Path

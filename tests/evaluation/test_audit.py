@@ -22,6 +22,8 @@ from detector.workspace import Workspace
 from tests.command_line import run
 from tests.factories import add_images, empty_function, images, labelled_function, make_image, workspace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ws(tmp_path: Path) -> Workspace:

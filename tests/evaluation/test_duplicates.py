@@ -14,6 +14,8 @@ from detector.evaluation.duplicates import Duplicates, measure_duplicates
 from detector.pipeline.build import build
 from tests.factories import add_images, empty_function, images, make_image, near_duplicate, workspace
 
+pytestmark = pytest.mark.slow
+
 
 def _encoded_again(data: bytes) -> bytes:
     """The picture as a JPEG of quality 85: other bytes, another format, nearly the same look."""

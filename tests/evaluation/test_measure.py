@@ -19,6 +19,8 @@ from detector.workspace import Workspace
 from tests.command_line import run_here
 from tests.factories import labelled_function, make_image, workspace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, Function]]:

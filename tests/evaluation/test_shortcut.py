@@ -11,6 +11,8 @@ from detector.evaluation.shortcut import FileFactsRow, ShortcutAudit, auc_interv
 from detector.imaging import ImageFacts, ImageLimits, inspect_image, near_duplicate_groups
 from tests.shared_data import require
 
+pytestmark = pytest.mark.slow
+
 LIMITS = ImageLimits(max_bytes=50_000_000, max_pixels=100_000_000)
 
 

@@ -18,6 +18,8 @@ from detector.storage import functions
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, workspace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stressed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, StressTest]:

@@ -25,6 +25,8 @@ from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, make_image, near_duplicate, workspace
 from tests.made_samples import made_function
 
+pytestmark = pytest.mark.slow
+
 N = 1500
 
 

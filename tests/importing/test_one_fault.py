@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from detector.imaging import sha256_hex
 from tests.app_server import CHECKOUT
 from tests.faulty_disk import library
 from tests.one_fault import FILES
+
+pytestmark = pytest.mark.slow
 
 SHARDS = 4
 

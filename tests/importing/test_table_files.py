@@ -136,12 +136,15 @@ def test_whatever_cells_say_each_means_one_path_or_none(values: list[str], paths
 def test_many_files_of_one_name_take_time_that_grows_with_their_number() -> None:
     """Every folder has an image.jpg: comparing each row with each of them would take hours."""
 
-    def seconds(count: int) -> float:
+    def once(count: int) -> float:
         paths = [f"set/{number}/image.jpg" for number in range(count)]
         values = [f"/home/me/{number}/image.jpg" for number in range(count)]
         start = time.process_time()
         assert len(FileIndex(paths).find(values).files) == count
         return time.process_time() - start
 
-    seconds(500)
+    def seconds(count: int) -> float:
+        return min(once(count) for _ in range(3))
+
+    once(500)
     assert seconds(20_000) < 40 * seconds(2_000)

@@ -20,6 +20,8 @@ from detector.worker.running import run_pending
 from tests.factories import empty_function, labelled_function, make_image, workspace
 from tests.shared_data import require
 
+pytestmark = pytest.mark.slow
+
 
 def confidences(ws, function, data: bytes) -> list[float]:
     (answer,) = invoke(ws, function.id, [("a", data)])

@@ -15,6 +15,8 @@ from detector.storage import functions, jobs, models, samples
 from detector.worker.running import BACKGROUND_LANES, run_job, run_pending
 from tests.factories import labelled_function, workspace
 
+pytestmark = pytest.mark.slow
+
 
 def test_sources_given_after_the_audit_are_looked_at(tmp_path: Path) -> None:
     """The audit said for ever that no sample had a source: it was complete, and nothing asked for it again."""

@@ -15,6 +15,8 @@ from detector.workspace import Workspace
 from tests.factories import LABELS, empty_function, label_ids, make_image, new_sample, try_unseen
 from tests.page_app import dashboard, opened_by_pages, page, words
 
+pytestmark = pytest.mark.slow
+
 EACH = 20
 
 

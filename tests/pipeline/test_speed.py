@@ -12,6 +12,8 @@ from detector.pipeline.embedding import embed_missing, function_backbone
 from tests.command_line import run
 from tests.factories import add_images, empty_function, make_image, workspace
 
+pytestmark = pytest.mark.slow
+
 BACKBONE = "efficientnet-lite0"
 
 

@@ -22,6 +22,8 @@ from detector.workspace import Workspace
 from tests.command_line import run_here
 from tests.factories import LABELS, empty_function, label_ids, make_image, new_sample, try_unseen, workspace
 
+pytestmark = pytest.mark.slow
+
 #: Twenty images of another label vouch for a threshold at this share.
 LIMIT = 0.2
 EACH = 22

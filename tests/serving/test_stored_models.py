@@ -18,6 +18,8 @@ from detector.workspace import Workspace
 from tests.api.server import Server
 from tests.factories import labelled_function, make_image, workspace
 
+pytestmark = pytest.mark.slow
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: path.unlink(),
     "empty": lambda path: path.write_bytes(b""),

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PASSES = 30
 MOST_FAULTS = 800
 

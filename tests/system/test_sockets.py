@@ -20,6 +20,8 @@ from detector.system.sockets import disable_nagle
 from detector.workspace import Workspace
 from tests.api.server import Server
 
+pytestmark = pytest.mark.slow
+
 
 def test_connections_to_a_socket_without_a_named_protocol_send_at_once() -> None:
     with socket.socket() as listening:

@@ -25,6 +25,8 @@ from tests.api.server import SETTINGS, Server
 from tests.factories import make_image
 from tests.visitor import Visitor
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery"
 #: All of 127.0.0.0/8 is this machine; a connection may come from any of it.
 PROXY = "127.0.0.9"

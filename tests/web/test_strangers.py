@@ -24,6 +24,8 @@ from tests.app_server import AppServer, end, start_app, wait_until_it_answers
 from tests.ports import free_port
 from tests.visitor import Visitor, upload_path, xsrf
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery"
 SETTINGS = {
     "DETECTOR_PASSWORD_HASH": str(PasswordHash.make(PASSWORD)),

@@ -23,6 +23,8 @@ from detector.web.uploads import LEAST_SPEED, upload_routes
 from detector.workspace import Workspace
 from tests.factories import workspace
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 20_000_000
 #: Long enough for a busy machine to send a few kilobytes.
 STALL_SECONDS = 4.0

@@ -28,6 +28,8 @@ from tests.app_server import CHECKOUT, AppServer
 from tests.command_line import environment
 from tests.factories import add_images, empty_function, images, labelled_function, workspace
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"DETECTOR_PRECISION": "float32", "DETECTOR_BACKBONE": "efficientnet-lite0"}
 
 
