@@ -10,6 +10,8 @@ import socket
 # port that is free now may not be a moment later, and a server of another test would answer in place of one's own.
 _PORTS = range(20_000, 32_000)
 _WORKERS = 16
+#: What was given before, and may not have been taken yet: two servers of one test never get the same.
+_given: set[int] = set()
 
 
 def free_port() -> int:
@@ -18,9 +20,12 @@ def free_port() -> int:
     chances = random.SystemRandom()
     while True:
         port = chances.choice(_PORTS[worker % _WORKERS :: _WORKERS])
+        if port in _given:
+            continue
         with socket.socket() as asked:
             try:
                 asked.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        _given.add(port)
         return port

@@ -16,7 +16,7 @@ from detector.jobs import EVALUATE
 from detector.storage import functions, jobs
 from tests.browser.conftest import Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SECONDS = 60
 

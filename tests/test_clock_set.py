@@ -16,7 +16,7 @@ from detector.web.signing import upload_token
 from tests.api.server import SETTINGS, Server
 from tests.factories import images
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 HOUR = 3600
 

@@ -25,7 +25,7 @@ from tests.api.server import SETTINGS, Caller, Server
 from tests.factories import empty_function, label_ids, make_image, png, stored_batch, write_zip
 from tests.faulty_disk import Disk, image_files, left_over, small_disk
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 MINUTE = 60
 PICTURES = 24

@@ -50,7 +50,7 @@ def train(folder: Path, root: Path) -> Job:
     return Job(json.loads(ran.stdout), peak)
 
 
-@pytest.mark.measured
+@pytest.mark.long
 def test_two_thousand_images_become_a_good_detector_in_memory_and_only_once(tmp_path: Path) -> None:
     folder = require("mixed2000")
     job = train(folder, tmp_path)

@@ -51,6 +51,7 @@ def test_who_reads_only_the_beginning_gets_no_complaint(tmp_path: Path) -> None:
         assert (ran.code, ran.err) == (1, "")
 
 
+@pytest.mark.long
 def test_what_is_said_beside_the_answer_may_go_nowhere(tmp_path: Path) -> None:
     """The kind: a full, closed or cut-off stderr ended the work, or what was said came among the JSON."""
     folder = make_folder(tmp_path / "set", {"real": 3, "synthetic": 3})

@@ -22,7 +22,7 @@ SIDE = 32
 HANGS_SECONDS = 900
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_thousand_samples_by_ten_connections(tmp_path: Path) -> None:
     server = Server(tmp_path, {"DETECTOR_BACKBONE": "efficientnet-lite0"})

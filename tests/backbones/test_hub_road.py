@@ -564,7 +564,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("pictures"), {"real": 12, "synthetic": 12})
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_command_fetches_weights_across_a_kill_and_works_offline_afterwards(
     hub: Hub, weights: Path, pictures: Path, tmp_path: Path
@@ -630,6 +630,7 @@ def test_who_waits_for_a_process_that_is_killed_goes_on_where_that_one_was(
     assert cached_weights(spec) is not None
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_two_commands_at_once_share_one_download(hub: Hub, weights: Path, pictures: Path, tmp_path: Path) -> None:
     """Kind: processes with one cache of the hub and nothing else in common."""
@@ -646,7 +647,7 @@ def test_two_commands_at_once_share_one_download(hub: Hub, weights: Path, pictur
     assert any("by another process" in err for _, err in ended)
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_published_default_in_full_size_comes_over_a_line_that_breaks(
     hub: Hub, pictures: Path, tmp_path: Path

@@ -69,7 +69,7 @@ def accuracy(rows: np.ndarray, labels: np.ndarray) -> float:
     return 100 * float(np.mean(cross_val_predict(model, rows, labels, cv=folds) == labels))
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_bfloat16_costs_the_offline_backbone_no_accuracy_on_real_pictures() -> None:
     paths, labels = pictures_of("mixed2000", 1000)
@@ -78,7 +78,7 @@ def test_bfloat16_costs_the_offline_backbone_no_accuracy_on_real_pictures() -> N
     assert abs(accuracy(exact, labels) - accuracy(rough, labels)) <= 0.3
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_bfloat16_of_a_full_size_clip_stays_near_open_clips_float32(tmp_path: Path) -> None:
     paths, _ = pictures_of("mixed2000", 24)

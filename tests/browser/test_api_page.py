@@ -25,6 +25,7 @@ pytestmark = pytest.mark.browser
 TRAINING_SECONDS = 120
 
 
+@pytest.mark.long
 def test_the_example_copied_from_the_page_prints_a_verdict_until_its_key_is_revoked(
     chromium: Browser, server: Server, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ from tests.factories import labelled_function, make_image
 from tests.ports import free_port
 from tests.proxies import caddy_of_the_readme, certificate, nginx_of_the_readme, start_caddy, start_nginx
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 TRAINING_SECONDS = 120
 PER_LABEL = 6

@@ -113,6 +113,7 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     assert dashboard.main.get_by_role("spinbutton").is_visible()
 
 
+@pytest.mark.long
 def test_the_public_cifake_archive_imports_in_a_handful_of_clicks(
     dashboard: Dashboard, server: Server, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def test_bad_archives_and_files_end_in_sentences(dashboard: Dashboard, server: S
         dashboard.sees("Training needs two labels", "real 6, synthetic 0", "2 more images as synthetic")
 
 
+@pytest.mark.long
 def test_the_built_in_sample_is_marked_as_a_simulation_and_fits_a_phone(dashboard: Dashboard, server: Server) -> None:
     dashboard.press("Try the built-in sample")
     dashboard.wait_for_report("Built-in sample")

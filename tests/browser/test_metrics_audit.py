@@ -26,6 +26,7 @@ def jpeg(data: bytes) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.long
 def test_a_shortcut_is_shouted_and_can_be_normalised_away(dashboard: Dashboard, server: Server) -> None:
     ws = server.workspace
     function_id = dashboard.create_function("Leaky")
@@ -61,7 +62,7 @@ def test_a_shortcut_is_shouted_and_can_be_normalised_away(dashboard: Dashboard, 
 MOST_TIMES_IDLE = 8
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_pages_stay_usable_while_an_audit_runs(dashboard: Dashboard, server: Server) -> None:
     ws = server.workspace

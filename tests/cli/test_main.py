@@ -424,7 +424,7 @@ def metrics(ran: Ran) -> dict[str, Any]:
     return {"model": model, **{name: result[name] for name in ("samples", "annotated", "rejected", "cross_validation")}}
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_an_uninterrupted_one_to_the_last_digit(tmp_path: Path) -> None:
     """And so do two runs in two data folders: nothing depends on ids, on times, or on which images shared a batch."""

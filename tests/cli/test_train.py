@@ -429,7 +429,7 @@ def test_every_rejected_file_is_counted_and_listed(tmp_path: Path) -> None:
     assert "and 1,180 more; --json lists all" in said.out
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_public_cifake_archive_needs_no_option(tmp_path: Path) -> None:
     """As a new user would: the real archive unpacked, labels mapped, test/ locked, no source invented."""

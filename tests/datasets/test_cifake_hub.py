@@ -207,7 +207,7 @@ def test_two_at_once_fetch_the_file_once(hub: Hub, files: dict[str, bytes | Path
     assert hub.sent == size(files[TEST])
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_goes_on_after_a_kill_and_works_offline_afterwards(
     hub: Hub, files: dict[str, bytes | Path], tmp_path: Path

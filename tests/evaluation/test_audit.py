@@ -215,6 +215,7 @@ def test_deleting_a_function_deletes_what_its_audits_found(ws: Workspace) -> Non
             assert connection.exec_driver_sql(f"SELECT COUNT(*) FROM {table}").scalar() == 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_examines_and_prints_json(ws: Workspace, tmp_path: Path) -> None:
     function = labelled_function(ws, 6, "Pictures")

@@ -14,7 +14,7 @@ from tests.command_line import OFFLINE, run
 from tests.conftest import processor_seconds_of_commands
 from tests.shared_data import require
 
-pytestmark = [pytest.mark.slow, pytest.mark.measured]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 #: Processor time, beside that of importing and training the same set.
 MOST_TIMES_TRAINING = 5

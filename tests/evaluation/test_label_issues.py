@@ -73,7 +73,7 @@ def test_of_near_duplicates_under_different_labels_the_wrong_one_is_found_and_th
     assert min(quality["right-0.png"], quality["right-1.png"]) > 0.5
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_of_100_labels_that_were_turned_over_most_are_among_the_first_200(mixed2000_data: Path, tmp_path: Path) -> None:
     """The product promises 60 of 100; measured were 91 on average, 85 at least."""

@@ -147,7 +147,7 @@ def test_many_numbers_are_kept_as_few(ws: Workspace) -> None:
     assert compact.dtype == np.float16
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_on_2000_real_pictures_nearly_all_of_the_five_nearest_are_found(mixed2000_data: Path) -> None:
     """Measured: all of them. The compact index alone would find 85 %."""

@@ -232,7 +232,7 @@ def test_the_combined_interval_is_newcombes() -> None:
     assert (low, high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_on_a_held_out_part_of_two_thousand_images_the_figures_keep_their_promise(tmp_path: Path) -> None:
     ws = workspace(tmp_path)

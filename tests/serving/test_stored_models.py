@@ -87,6 +87,7 @@ def test_damaged_embeddings_are_made_anew(ws: Workspace, values: dict[str, objec
     audit(ws, function.id)
 
 
+@pytest.mark.long
 def test_a_server_says_so_and_trains_a_new_model_by_itself(tmp_path: Path) -> None:
     """The kind: a file of a model is damaged. Invokes were an error 500 until somebody changed a label."""
     server = Server(tmp_path)

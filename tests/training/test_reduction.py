@@ -76,7 +76,7 @@ def test_neither_repetition_nor_the_order_of_rows_changes_a_bit_of_a_reduced_set
     assert np.array_equal(first.out_of_fold, other.out_of_fold[::-1])
 
 
-@pytest.mark.measured
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_reduction_costs_no_accuracy_on_2_000_real_images(mixed2000_data: Path, monkeypatch: pytest.MonkeyPatch):
     x, y, groups = stored_features(mixed2000_data)

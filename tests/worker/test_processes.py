@@ -28,7 +28,7 @@ from tests.app_server import CHECKOUT, AppServer
 from tests.command_line import environment
 from tests.factories import add_images, empty_function, images, labelled_function, workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SETTINGS = {"DETECTOR_PRECISION": "float32", "DETECTOR_BACKBONE": "efficientnet-lite0"}
 
