@@ -136,7 +136,21 @@ def fit_without(
     -------
     (held_out.sum(),) int array of labels
     """
-    rest = {view: embeddings[view][~held_out] for view in hyperparameters.view_names}
-    models = fit_subsets(rest, y[~held_out], k, hyperparameters, np.ones((int((~held_out).sum()), 1), dtype=bool))
-    away = {view: embeddings[view][held_out] for view in hyperparameters.view_names}
-    return models.says(away, np.zeros(int(held_out.sum()), dtype=np.int64))
+    return predicted(logits_without(embeddings, y, k, hyperparameters, ~held_out, held_out))
+
+
+def logits_without(
+    embeddings: Embeddings, y: Ints, k: int, hyperparameters: Hyperparameters, used: np.ndarray, judged: np.ndarray
+) -> Floats:
+    """Logits of some samples by a model that was made, scaling included, of others alone.
+
+    Parameters are those of `fit_subsets`; ``used`` and ``judged`` are (n,) bool arrays without a sample in common.
+
+    Returns
+    -------
+    (judged.sum(), columns) float array
+    """
+    rest = {view: embeddings[view][used] for view in hyperparameters.view_names}
+    models = fit_subsets(rest, y[used], k, hyperparameters, np.ones((int(used.sum()), 1), dtype=bool))
+    away = {view: embeddings[view][judged] for view in hyperparameters.view_names}
+    return models.logits_of(away, np.zeros(int(judged.sum()), dtype=np.int64))

@@ -83,20 +83,21 @@ class Thresholds:
 
     def sure(self, probabilities: Floats) -> NDArray[np.bool_]:
         """(n,) whether the most probable label may be said, for (n, k) probabilities."""
-        limits = np.array([self.above.get(name, np.inf) for name in self.label_names])
-        best = probabilities.argmax(axis=1)
-        return np.asarray(probabilities[np.arange(len(best)), best] > limits[best])
+        return self._beyond(self.above, probabilities)
 
     def graded(self, probabilities: Floats) -> list[str]:
         """The grade of the verdict on each row of (n, k) probabilities."""
-        above = self.unseen.above if self.unseen is not None else {}
-        limits = np.array([above.get(name, np.inf) for name in self.label_names])
-        best = probabilities.argmax(axis=1)
-        strong = probabilities[np.arange(len(best)), best] > limits[best]
+        strong = self._beyond(self.unseen.above if self.unseen is not None else {}, probabilities)
         return [
             (STRONG if by_all else MODERATE) if sure else CANT_TELL
             for by_all, sure in zip(strong.tolist(), self.sure(probabilities).tolist(), strict=True)
         ]
+
+    def _beyond(self, above: Mapping[str, float], probabilities: Floats) -> NDArray[np.bool_]:
+        """(n,) whether the most probable label's probability is above its threshold; never where it has none."""
+        limits = np.array([above.get(name, np.inf) for name in self.label_names])
+        best = probabilities.argmax(axis=1)
+        return np.asarray(probabilities[np.arange(len(best)), best] > limits[best])
 
     def verdicts(self, probabilities: Floats) -> list[str]:
         """The verdict on each row of (n, k) probabilities: a label's name or ``CANT_TELL``."""
@@ -260,7 +261,7 @@ def find_thresholds(
                 continue
             scores = highest_by_group(probabilities[y == other, label], group[y == other])
             allowed = accused_at_most(len(scores), false_accusation_limit)
-            limits.append(float(np.sort(scores)[::-1][allowed]) if allowed >= 0 else math.inf)
+            limits.append(exceeded_by(scores, allowed))
         if max(limits, default=math.inf) < math.inf:
             above[name] = max(limits)
     unfinished = Thresholds(false_accusation_limit, names, above, {}, (), different)
@@ -278,6 +279,13 @@ def count_grades(thresholds: Thresholds, probabilities: Floats, y: Ints) -> dict
     for label, grade in zip(y.tolist(), thresholds.graded(probabilities), strict=True):
         counts[thresholds.label_names[label]][grade] += 1
     return counts
+
+
+def exceeded_by(scores: Floats, allowed: int) -> float:
+    """The lowest threshold that at most ``allowed`` scores exceed; infinite where even none is too many."""
+    if allowed < 0:
+        return math.inf
+    return float(np.sort(scores)[::-1][allowed])
 
 
 def highest_by_group(scores: Floats, group: Ints) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.arrays import Floats, Ints
 from detector.training.calibration import probabilities
-from detector.training.refit import Hyperparameters, fit_subsets
+from detector.training.refit import Hyperparameters, logits_without
 from detector.training.scaling import Embeddings
 from detector.training.unseen_scores import FEWEST_IMAGES, UnseenScores
 
@@ -95,7 +95,9 @@ def judge_unseen(
         rest = known & ~np.isin(group, group[unit.rows])
         if len(np.unique(y[rest])) < k:
             continue
-        logits = _logits_without(embeddings, y, k, hyperparameters, rest, unit.rows)
+        mine = np.zeros(len(y), dtype=bool)
+        mine[unit.rows] = True
+        logits = logits_without(embeddings, y, k, hyperparameters, rest, mine)
         judged.append((number, unit.rows, probabilities(logits, temperature)))
     progress(len(units), len(units))
     rows = np.concatenate([item[1] for item in judged]) if judged else np.empty(0, np.int64)
@@ -109,15 +111,6 @@ def judge_unseen(
         else np.empty(0, np.int64),
         [units[number].source for number, _, _ in judged],
     )
-
-
-def _logits_without(
-    embeddings: Embeddings, y: Ints, k: int, hyperparameters: Hyperparameters, rest: np.ndarray, rows: Ints
-) -> Floats:
-    kept = {view: embeddings[view][rest] for view in hyperparameters.view_names}
-    models = fit_subsets(kept, y[rest], k, hyperparameters, np.ones((int(rest.sum()), 1), dtype=bool))
-    away = {view: embeddings[view][rows] for view in hyperparameters.view_names}
-    return models.logits_of(away, np.zeros(len(rows), dtype=np.int64))
 
 
 def _numbers(groups: Sequence[object]) -> Ints:

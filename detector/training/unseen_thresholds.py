@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detector.arrays import Floats, Ints
-from detector.training.thresholds import accused_at_most, highest_by_group
+from detector.training.thresholds import accused_at_most, exceeded_by, highest_by_group
 from detector.training.unseen_promise import Unseen, UnseenCount
 from detector.training.unseen_scores import FEWEST_IMAGES, UnseenScores
 
@@ -52,7 +52,7 @@ def find_unseen(
         for other in others:
             pooled = highest_by_group(*_of(scores, other, label))
             allowed = accused_at_most(len(pooled), false_accusation_limit)
-            threshold = max(threshold, _exceeded_by(pooled, allowed))
+            threshold = max(threshold, exceeded_by(pooled, allowed))
             threshold = max(
                 threshold, _kept_on_average([single for _, single in by_unit[other]], false_accusation_limit)
             )
@@ -82,13 +82,6 @@ def _by_unit(scores: UnseenScores, of: int, label: int) -> list[tuple[str, Float
         mine = (scores.units == unit) & (scores.labels == of)
         found.append((scores.sources[unit], highest_by_group(scores.probabilities[mine, label], scores.groups[mine])))
     return found
-
-
-def _exceeded_by(highest: Floats, allowed: int) -> float:
-    """The lowest threshold that at most so many scores exceed; infinite where even none is too many."""
-    if allowed < 0:
-        return math.inf
-    return float(np.sort(highest)[::-1][allowed]) if allowed < len(highest) else -math.inf
 
 
 def _kept_on_average(by_source: Sequence[Floats], most: float) -> float:
