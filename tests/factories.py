@@ -133,6 +133,26 @@ def forget_whether_the_hub_answers() -> None:
     hub._answers.clear()
 
 
+def add_images_of_sources(
+    ws: Workspace, function: Function, each: int, sources: Sequence[str | None], labels: Sequence[str] = LABELS
+) -> None:
+    """``each`` images of every label from each source; "{label}" in a source's name stands for the label's."""
+    ids = label_ids(ws, function)
+    new = [
+        new_sample(
+            ws,
+            make_image(100 * number + seed, label),
+            f"{label}-{number}-{seed}.png",
+            label_id=ids[label],
+            source=source.replace("{label}", label) if source is not None else None,
+        )
+        for label in labels
+        for number, source in enumerate(sources)
+        for seed in range(each)
+    ]
+    imports.add_samples(ws.db, function.id, None, new)
+
+
 def try_unseen(ws: Workspace, function: Function) -> None:
     """What an audit does first of all for the second promise, and nothing else of it: copies take long."""
     from detector.evaluation.audit_data import load_audit_data

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from detector.pipeline.build import build
-from detector.storage import functions, imports
+from detector.storage import functions
 from detector.storage.functions import Function
 from detector.training.thresholds import NOT_MEASURED, STRONG
 from detector.workspace import Workspace
-from tests.factories import LABELS, empty_function, label_ids, make_image, new_sample, try_unseen
+from tests.factories import LABELS, add_images_of_sources, empty_function, make_image, try_unseen
 from tests.page_app import dashboard, opened_by_pages, page, words
 
 pytestmark = pytest.mark.slow
@@ -32,20 +32,8 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 def made(ws: Workspace, name: str, sources: int, each: int = EACH, labels: Sequence[str] = LABELS) -> Function:
     """A trained function whose images of each label come from so many sources; 0: from none."""
     function = empty_function(ws, name, labels)
-    ids = label_ids(ws, function)
-    new = [
-        new_sample(
-            ws,
-            make_image(100 * source + seed, label),
-            f"{label}-{source}-{seed}.png",
-            label_id=ids[label],
-            source=f"source {source} of {label}" if sources else None,
-        )
-        for label in labels
-        for source in range(max(sources, 1))
-        for seed in range(each)
-    ]
-    imports.add_samples(ws.db, function.id, None, new)
+    named = [f"source {number} of {{label}}" for number in range(sources)]
+    add_images_of_sources(ws, function, each, named or [None], labels)
     functions.set_false_accusation_limit(ws.db, function.id, 0.25)
     assert build(ws, function.id).trained
     return function
@@ -121,20 +109,7 @@ def test_of_three_labels_each_is_measured_against_both_others(ws: Workspace) -> 
 def test_names_in_these_sentences_are_shown_as_they_are(ws: Workspace, tmp_path: Path) -> None:
     """Kind: a source's name is anybody's text, and Markdown, links and directions in it are none of the page's."""
     function = empty_function(ws, "Odd")
-    ids = label_ids(ws, function)
-    new = [
-        new_sample(
-            ws,
-            make_image(100 * source + seed, label),
-            f"{label}{source}{seed}.png",
-            label_id=ids[label],
-            source=f"**x** https://evil.example/{source} <b>",
-        )
-        for label in LABELS
-        for source in range(3)
-        for seed in range(EACH)
-    ]
-    imports.add_samples(ws.db, function.id, None, new)
+    add_images_of_sources(ws, function, EACH, [f"**x** https://evil.example/{number} <b>" for number in range(3)])
     functions.set_false_accusation_limit(ws.db, function.id, 0.25)
     build(ws, function.id)
     try_unseen(ws, function)

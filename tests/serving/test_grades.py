@@ -16,11 +16,10 @@ from detector.pipeline.build import build
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import evaluations, functions, models, samples
 from detector.storage.functions import Function
-from detector.storage.imports import add_samples
 from detector.training.thresholds import CANT_TELL, MODERATE, NOT_MEASURED, STRONG, Thresholds
 from detector.workspace import Workspace
 from tests.command_line import run_here
-from tests.factories import LABELS, empty_function, label_ids, make_image, new_sample, try_unseen, workspace
+from tests.factories import LABELS, add_images_of_sources, empty_function, make_image, try_unseen, workspace
 
 pytestmark = pytest.mark.slow
 
@@ -40,20 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """A trained function with three sources of each label; not to be changed but for what a test puts back."""
     ws = workspace(tmp_path_factory.mktemp("grades"))
     function = empty_function(ws, "Graded")
-    ids = label_ids(ws, function)
-    found = [
-        new_sample(
-            ws,
-            make_image(100 * source + seed, label),
-            f"{label}-{source}-{seed}.png",
-            label_id=ids[label],
-            source=f"{label} {source}",
-        )
-        for label in LABELS
-        for source in range(3)
-        for seed in range(EACH)
-    ]
-    add_samples(ws.db, function.id, None, found)
+    add_images_of_sources(ws, function, EACH, [f"{{label}} {number}" for number in range(3)])
     functions.set_false_accusation_limit(ws.db, function.id, LIMIT)
     assert build(ws, function.id).trained
     yield Made(ws, function)
@@ -185,20 +171,7 @@ def test_a_deleted_label_leaves_moderate_verdicts_only(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     names = (*LABELS, "drawing")
     function = empty_function(ws, "Three", names)
-    ids = label_ids(ws, function)
-    found = [
-        new_sample(
-            ws,
-            make_image(100 * source + seed, label),
-            f"{label}{source}{seed}.png",
-            label_id=ids[label],
-            source=f"{label}{source}",
-        )
-        for label in names
-        for source in range(3)
-        for seed in range(20)
-    ]
-    add_samples(ws.db, function.id, None, found)
+    add_images_of_sources(ws, function, 20, [f"{{label}}{number}" for number in range(3)], names)
     functions.set_false_accusation_limit(ws.db, function.id, 0.3)
     build(ws, function.id)
     try_unseen(ws, function)
