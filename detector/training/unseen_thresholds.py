@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,6 +42,9 @@ def find_unseen(
     false_accusation_limit : float
     """
     names = tuple(label_names)
+    # A label is said only where it is the most probable one: of easy sets a threshold lies below that.
+    most_probable = scores.probabilities == scores.probabilities.max(axis=1, keepdims=True, initial=0.0)
+    called = replace(scores, probabilities=np.where(most_probable, scores.probabilities, 0.0))
     found: dict[str, float] = {}
     counts: dict[str, tuple[UnseenCount, ...]] = {}
     why_not: dict[str, str] = {}
@@ -65,7 +69,8 @@ def find_unseen(
         else:
             found[name] = threshold
             counts[name] = tuple(
-                _count(names[other], by_unit[other], threshold, false_accusation_limit) for other in others
+                _count(names[other], _by_unit(called, other, label), threshold, false_accusation_limit)
+                for other in others
             )
     return Unseen(found, counts, _caught(scores, names, found), why_not)
 

@@ -145,6 +145,17 @@ def test_the_threshold_keeps_to_the_limit_on_all_left_out_images_and_on_sources_
     assert "real" not in found.above
 
 
+def test_an_image_counts_as_accused_only_where_the_label_is_its_most_probable_one() -> None:
+    """Kind: of an easy set the threshold lies far below one half, and what is above it was counted as called so."""
+    photos = np.linspace(0.0, 0.1, 100)
+    given = scores({(0, "a"): photos, (0, "b"): photos, (0, "c"): photos, (1, "ai"): np.linspace(0.9, 1.0, 100)})
+    found = find_unseen(given, {"synthetic": 0.01}, NAMES, 0.1)
+    assert (photos > found.above["synthetic"]).any()
+    [counted] = found.counts["synthetic"]
+    assert (counted.images, counted.accused, counted.worse, counted.worst_accused) == (300, 0, 0, 0)
+    assert found.caught["synthetic"] == (100, 100)
+
+
 def test_it_is_never_below_the_threshold_for_pictures_like_the_samples() -> None:
     low = np.linspace(0, 0.1, 300)
     given = scores({(0, "a"): low, (0, "b"): low, (0, "c"): low, (1, "ai"): low})
