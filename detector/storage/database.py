@@ -30,7 +30,7 @@ from detector.errors import (
 from detector.storage.schema import meta, metadata
 from detector.storage.trouble import storage_trouble
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -94,6 +94,13 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
     4: _for_labels_newer_than_a_model,
     5: partial(_add_columns, columns={"samples": ("source_guessed",)}),
     6: partial(_add_columns, columns={"jobs": ("lease", "crashes")}),
+    7: partial(
+        _add_columns,
+        columns={
+            "functions": ("copies", "judge_unlike", "inner_features"),
+            "models": ("hardening", "coverage", "recentring"),
+        },
+    ),
 }
 
 #: How long a writer waits for another one before it gives up.

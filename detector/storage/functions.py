@@ -45,6 +45,9 @@ class Function:
     created_at: float
     false_accusation_limit: float
     normalise: str | None
+    copies: int | None
+    judge_unlike: bool
+    inner_features: bool
 
 
 @dataclass(frozen=True)
@@ -341,6 +344,21 @@ def set_false_accusation_limit(db: Database, function_id: str, false_accusation_
 def set_normalise(db: Database, function_id: str, code: str | None) -> None:
     """Have images re-encoded before they are embedded, as ``code`` says; None: as they are."""
     _update(db, function_id, normalise=code)
+
+
+def set_copies(db: Database, function_id: str, copies: int | None) -> None:
+    """How many degraded copies of each labelled sample are trained on; None: as many as suit their number."""
+    _update(db, function_id, copies=copies)
+
+
+def set_judge_unlike(db: Database, function_id: str, judge_unlike: bool) -> None:
+    """Whether images get a verdict whose files do not compare with the samples'."""
+    _update(db, function_id, judge_unlike=judge_unlike)
+
+
+def set_inner_features(db: Database, function_id: str, inner_features: bool) -> None:
+    """Whether the backbone's inner blocks are kept as feature sets too."""
+    _update(db, function_id, inner_features=inner_features)
 
 
 def set_live_model(db: Database, function_id: str, model_id: str | None) -> None:

@@ -47,6 +47,9 @@ class ModelRow:
     thresholds: dict[str, Any] | None
     normalise: str | None
     holdout_score: dict[str, Any] | None
+    hardening: dict[str, Any] | None = None
+    coverage: dict[str, Any] | None = None
+    recentring: dict[str, Any] | None = None
 
 
 def add_model(
@@ -144,6 +147,18 @@ def set_thresholds(db: Database, model_id: str, thresholds: dict[str, Any] | Non
     """Store a version's thresholds, as ``Thresholds.to_json`` gives them."""
     with db.write() as connection:
         connection.execute(update(models).where(models.c.id == model_id).values(thresholds=thresholds))
+
+
+def set_coverage(db: Database, model_id: str, coverage: dict[str, Any] | None) -> None:
+    """Store what the files of a version's samples cover."""
+    with db.write() as connection:
+        connection.execute(update(models).where(models.c.id == model_id).values(coverage=coverage))
+
+
+def set_recentring(db: Database, model_id: str, recentring: dict[str, Any] | None) -> None:
+    """Store how a version is adapted to the place where it is used; None: it is not any more."""
+    with db.write() as connection:
+        connection.execute(update(models).where(models.c.id == model_id).values(recentring=recentring))
 
 
 def set_holdout_score(db: Database, model_id: str, score: dict[str, Any], sample_ids: Sequence[str]) -> None:

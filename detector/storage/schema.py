@@ -43,6 +43,12 @@ functions = Table(
     Column("tolerated", Float, key="false_accusation_limit", nullable=False, server_default="0.02"),
     # How images are re-encoded before they are embedded, such as "jpeg-224-q90"; NULL: as they are.
     Column("normalise", String(32)),
+    # Degraded copies of each labelled sample to train on beside it; NULL: as many as suit the number of samples.
+    Column("copies", Integer),
+    # Whether images get a verdict whose files do not compare with the samples'.
+    Column("judge_unlike", Boolean, nullable=False, server_default=false()),
+    # Whether the backbone's inner blocks are kept as feature sets too.
+    Column("inner_features", Boolean, nullable=False, server_default=false()),
     Column("live_model_id", String(32)),
     # Counts the changes of its samples; each changed row is stamped with the count, so that whoever remembers one
     # reads only what has changed since. Rows are removed for good at ``purge_revision`` last.
@@ -236,6 +242,12 @@ models = Table(
     Column("normalise", String(32)),
     # The score on the locked test set, made once; NULL where there was none.
     Column("locked_test", JSON, key="holdout_score"),
+    # Degraded copies: how many were trained on, and the figures without and with them; NULL where there were none.
+    Column("hardening", JSON),
+    # What sizes, rescalings and qualities the samples' files cover; NULL: not measured.
+    Column("coverage", JSON),
+    # How it was adapted to pictures of the place where it is used; NULL: it was not.
+    Column("recentring", JSON),
     Column("note", Text, nullable=False, default=""),
     Column("seconds", Float, nullable=False),
     # The training takes its time: labels changed later than this are not in it.

@@ -50,6 +50,12 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
             ("annotation_history", "undone_at"),
             ("jobs", "lease"),
             ("jobs", "crashes"),
+            ("functions", "copies"),
+            ("functions", "judge_unlike"),
+            ("functions", "inner_features"),
+            ("models", "hardening"),
+            ("models", "coverage"),
+            ("models", "recentring"),
         ):
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
         for table in ("api_calls", "api_keys", "evaluations", "sample_flips"):
