@@ -16,7 +16,9 @@ from detector.storage.jobs import Job
 from detector.storage.trouble import may_pass
 from detector.workspace import Workspace
 
-IMPORT, BUILD, EVALUATE = "import", "build", "evaluate"
+IMPORT, BUILD, EVALUATE, COPIES = "import", "build", "evaluate", "copies"
+#: Kinds that nobody waits for: a model is live while they run.
+IN_THE_BACKGROUND = (EVALUATE, COPIES)
 
 #: What a job is cancelled with whose model is not live any more.
 SUPERSEDED = "A newer model took its place."
@@ -51,6 +53,11 @@ def request_audit(ws: Workspace, function_id: str, model_id: str) -> str:
     return jobs.enqueue(ws.db, function_id, EVALUATE, {"model": model_id})
 
 
+def request_copies(ws: Workspace, function_id: str) -> str:
+    """Ask for the degraded copies that a function's training samples lack; a build follows. Returns the job's id."""
+    return jobs.enqueue(ws.db, function_id, COPIES, {})
+
+
 def request_embedding(ws: Workspace, function_id: str) -> None:
     """Say that a sample came in by itself: embedding starts soon, the build when no more have come for a while.
 
@@ -67,7 +74,7 @@ def is_preparation(job: Job) -> bool:
 
 def is_training(ws: Workspace, function_id: str) -> bool:
     """Whether work is queued or running after which the function may have another model or other predictions."""
-    return any(job.kind != EVALUATE for job in jobs.list_jobs(ws.db, function_id))
+    return any(job.kind not in IN_THE_BACKGROUND for job in jobs.list_jobs(ws.db, function_id))
 
 
 @dataclass

@@ -79,6 +79,11 @@ class Settings:
         20.0, "Largest ZIP upload, and largest total of what is unpacked from it, in gigabytes."
     )
     max_zip_entries: int = _setting(500_000, "Most files in one ZIP.", least=1)
+    copies: int = _setting(
+        4,
+        "Degraded copies of each labelled image that are trained on, up to 5,000 images, and fewer above; 0: none.",
+        most=8,
+    )
     retrain_delay: float = _setting(3.0, "Seconds without a label change before a retraining starts.")
     threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.", most=_MOST_THREADS)
     worker: str = _setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.formatting import rate, time_left
-from detector.jobs import EVALUATE, IMPORT, as_known, is_preparation
+from detector.jobs import IMPORT, IN_THE_BACKGROUND, as_known, is_preparation
 from detector.progress import says_amounts
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
@@ -62,7 +62,7 @@ def job_line(job: Job, function_id: str | None) -> None:
             return
         if is_preparation(job):
             return  # the build that follows it has its own line
-        if job.kind == EVALUATE:
+        if job.kind in IN_THE_BACKGROUND:
             # Nobody waits for it; the Metrics page says that it is to come.
             return
         waiting = "The import is queued" if job.kind == IMPORT else "Training starts in a moment"

@@ -15,6 +15,7 @@ from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
 from pages._audit import duplicates_line, learning_card, sources_card, stress_card
 from pages._guessed_sources import guessed_sources
+from pages._hardening import hardening_card
 from pages._scores import confidences, further_figures, price, promises, verdicts
 from pages._versions import sweep
 
@@ -79,6 +80,7 @@ _BUILT_IN = (
     MetricsFigure("roc", lambda shown: price(shown.cv, shown.thresholds, shown.theme, shown.names), "left"),
     # Several parts, one a change; the card itself says where none is finished yet.
     MetricsFigure("stress", lambda shown: stress_card(shown.audit, shown.theme), "right"),
+    MetricsFigure("hardening", lambda shown: hardening_card(shown.live), "right"),
     MetricsFigure("sources", _sources, "right", part="sources"),
     MetricsFigure("guessed sources", lambda shown: guessed_sources(shown.live.function_id), "right"),
     MetricsFigure(

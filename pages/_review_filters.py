@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from detector.evaluation.results import STRESSES
+from detector.evaluation.results import FORMER_STRESSES, STRESSES
 from detector.formatting import count
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Facets, Gallery
@@ -129,7 +129,7 @@ def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_
         flips = _choice(
             "Verdict changes after",
             where.flips,
-            _counted({ANY: "any change"} | STRESSES, facets.flips),
+            _counted({ANY: "any change"} | _changes(facets), facets.flips),
             f"flips-{keys}",
             None,
         )
@@ -217,9 +217,14 @@ def not_there(gallery: Gallery, function_id: str, where: GalleryFilter, labels: 
             found["batch"] = "import"
     if where.group is not None and gallery.count(GalleryFilter(group=where.group, bin=where.bin)) == 0:
         found["group"] = "stack"
-    if where.flips not in (None, ANY, *STRESSES):
+    if where.flips not in (None, ANY, *STRESSES, *FORMER_STRESSES):
         found["flips"] = "change"
     return found
+
+
+def _changes(facets: Facets) -> dict[str, str]:
+    """The changes of pictures that verdicts were tried on; those of versions before only where one changed then."""
+    return STRESSES | {name: title for name, title in FORMER_STRESSES.items() if name in facets.flips}
 
 
 def sentence(matching: int, total: int, view: ReviewState, said_by: str, unlabelled: int) -> str:

@@ -19,6 +19,7 @@ from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
 from pages._expert import expert_settings
+from pages._hardening import copies_setting
 from pages._holdout import holdout_card
 from pages._jobs import jobs_of
 from pages._metrics_figures import Shown, draw_figures
@@ -111,3 +112,4 @@ with st.expander("Expert settings"):
     if wanted is not None:
         change_sweep_settings(workspace(), function_id, wanted)
         st.rerun()
+    copies_setting(function_id)

@@ -27,7 +27,10 @@ def start_app(
     stdout: IO[bytes] | int = subprocess.DEVNULL,
     stderr: IO[bytes] | int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
-    """Start the app on a port and leave it running. No setting of the machine reaches it."""
+    """Start the app on a port and leave it running. No setting of the machine reaches it.
+
+    Degraded copies are made only where the settings ask for them: they take as long as several further imports.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DETECTOR_")}
     return subprocess.Popen(
         [
@@ -35,7 +38,7 @@ def start_app(
             *("--server.headless", "true", "--server.port", str(port), *flags),
         ],
         cwd=CHECKOUT,
-        env=kept | dict(settings),
+        env=kept | {"DETECTOR_COPIES": "0"} | dict(settings),
         stdout=stdout,
         stderr=stderr,
     )

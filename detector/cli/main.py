@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from detector import __version__
 from detector.cli.access import add_access_commands
+from detector.cli.harden import add_harden_command
 from detector.cli.invoke import add_invoke_command
 from detector.cli.labels import add_label_commands
 from detector.cli.measure import add_measure_command
@@ -21,11 +22,12 @@ from detector.cli.output import answer, backbone_option, json_option, progress_b
 from detector.cli.sentences import in_sentences, prepare_streams
 from detector.cli.serve import add_serve_command
 from detector.cli.sources import add_source_commands
-from detector.cli.train import add_train_command, function_for, run_import_and_build, waiting_for_a_model
+from detector.cli.train import add_train_command, function_for, run_import_and_build
 from detector.cli.worker import add_worker_command
 from detector.errors import InvalidInput
 from detector.formatting import count, rate_of_images
 from detector.importing.entries import printable
+from detector.jobs import is_training
 from detector.settings import load_settings
 from detector.storage import functions, jobs
 from detector.workspace import Workspace
@@ -59,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_train_command(commands)
     add_invoke_command(commands)
     add_measure_command(commands)
+    add_harden_command(commands)
 
     audit = commands.add_parser("audit", help="examine a function: file shortcuts, unseen sources, stress, data size")
     audit.add_argument("function", help="name or id")
@@ -142,7 +145,7 @@ def _audit(ws: Workspace, options: argparse.Namespace) -> int:
     jobs.requeue_orphans(ws.db)
     with progress_bar() as report:
         run_pending(ws, function.id, report)
-        while waiting_for_a_model(ws, function.id):
+        while is_training(ws, function.id):
             # A running server took a job: its model is the one to examine.
             time.sleep(0.5)
             run_pending(ws, function.id, report)

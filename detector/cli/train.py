@@ -114,7 +114,7 @@ def run_import_and_build(
     passed_over: str = "",
 ) -> int:
     """Import by a payload, build, and print what became of it; returns the exit code."""
-    from detector.jobs import IMPORT, request_import
+    from detector.jobs import IMPORT, is_training, request_import
     from detector.operations.functions import retrain
     from detector.worker.running import run_pending
 
@@ -132,7 +132,7 @@ def run_import_and_build(
         batch_id, job_id = request_import(ws, function.id, payload, origin)
     with progress_bar() as report:
         result = run_pending(ws, function.id, report)
-        while waiting_for_a_model(ws, function.id):
+        while is_training(ws, function.id):
             # A running server shares this data folder and took a job: wait for it, then look again.
             time.sleep(0.5)
             result = run_pending(ws, function.id, report) or result
@@ -158,13 +158,6 @@ def run_import_and_build(
         say(summary["note"])
         return 1
     return int(strict and bool(summary["rejected"]))
-
-
-def waiting_for_a_model(ws: Workspace, function_id: str) -> bool:
-    """Whether imports or builds of the function are queued or running somewhere."""
-    from detector.jobs import EVALUATE
-
-    return any(job.kind != EVALUATE for job in jobs.list_jobs(ws.db, function_id))
 
 
 def train_summary(ws: Workspace, function: Function, batch_id: str, seconds: dict[str, float]) -> dict[str, Any]:

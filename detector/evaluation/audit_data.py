@@ -12,16 +12,17 @@ from detector.arrays import Floats, Ints
 from detector.errors import NotAuditable
 from detector.imaging.groups import sample_groups
 from detector.serving.model import load_serving_model
+from detector.serving.stored_copies import read_copies
 from detector.serving.stored_models import stored_out_of_fold
-from detector.storage import embeddings, samples
+from detector.storage import embeddings, functions, samples
 from detector.storage.models import ModelRow
 from detector.storage.samples import TrainingRow
 from detector.storage.stored_names import TRAIN
+from detector.training.copies import Copies
 from detector.training.folds import make_folds
 from detector.training.linear_model import LinearModel
 from detector.training.precomputed import PreparedSamples
-from detector.training.refit import Hyperparameters
-from detector.training.sweep import prepare_choice
+from detector.training.refit import Hyperparameters, prepare_rows
 from detector.training.train import training_set_fingerprint
 from detector.workspace import Workspace
 
@@ -41,6 +42,8 @@ class AuditData:
     folds : (n,) int array, the folds of the training; None where there were none
     views : (n, d) float32 array by view
     out_of_fold : (n, k) calibrated probabilities, None without folds
+    copies : Copies or None
+        The degraded copies that the model was trained on.
     """
 
     model: ModelRow
@@ -51,6 +54,7 @@ class AuditData:
     folds: Ints | None
     views: dict[str, np.ndarray]
     out_of_fold: Floats | None
+    copies: Copies | None = None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -76,9 +80,8 @@ class AuditData:
 
     @cached_property
     def prepared(self) -> PreparedSamples:
-        """All samples at these hyperparameters: several parts need them."""
-        chosen = self.hyperparameters
-        return prepare_choice(self.views, chosen.views, chosen.slices, chosen.scaling)
+        """All samples and copies at these hyperparameters: several parts need them."""
+        return prepare_rows(self.views, self.hyperparameters, self.copies)
 
 
 def load_audit_data(ws: Workspace, function_id: str) -> AuditData:
@@ -114,6 +117,11 @@ def load_audit_data(ws: Workspace, function_id: str) -> AuditData:
     folds = None
     if out_of_fold is not None:
         folds = make_folds(y, groups, chosen_folds["folds"], chosen_folds["seed"])
+    views = embeddings.read_embeddings(ws.db, model.backbone_key, hashes)
+    copies = None
+    if chosen_folds.get("copies"):
+        function = functions.get_function(ws.db, function_id)
+        copies = read_copies(ws, function, model.backbone_key, hashes, views)
     return AuditData(
         model=model,
         linear=linear,
@@ -121,8 +129,9 @@ def load_audit_data(ws: Workspace, function_id: str) -> AuditData:
         y=y,
         groups=groups,
         folds=folds,
-        views=embeddings.read_embeddings(ws.db, model.backbone_key, hashes),
+        views=views,
         out_of_fold=out_of_fold if folds is not None else None,
+        copies=copies,
     )
 
 

@@ -198,6 +198,7 @@ def _right(audit_data: AuditData, folds: Ints) -> Floats:
         used,
         coefficients=False,
         prepared=audit_data.prepared,
+        copies=audit_data.copies,
     )
     held_out = fitted.logits[np.arange(len(folds)), folds]
     return np.asarray(predicted(held_out) == audit_data.y, dtype=np.float64)

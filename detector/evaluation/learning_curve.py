@@ -56,7 +56,14 @@ def measure_learning_curve(audit_data: AuditData, report: Report = silent) -> Le
         ]
         used = np.concatenate(drawn, axis=1)
         models = fit_subsets(
-            audit_data.views, y, k, audit_data.hyperparameters, used, coefficients=False, prepared=audit_data.prepared
+            audit_data.views,
+            y,
+            k,
+            audit_data.hyperparameters,
+            used,
+            coefficients=False,
+            prepared=audit_data.prepared,
+            copies=audit_data.copies,
         )
         right = (predicted(models.logits) == y[:, None]).reshape(n, len(drawn), len(sizes))
         accuracy[repeat] = right[np.arange(n), folds].mean(axis=0)

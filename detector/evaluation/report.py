@@ -8,7 +8,7 @@ from typing import Any
 
 from detector.evaluation.duplicates import MOST_LISTED, Duplicates
 from detector.evaluation.parts import PARTS, stress_part
-from detector.evaluation.results import STRESSES, LearningCurve, Sources, StressScore
+from detector.evaluation.results import FORMER_STRESSES, STRESSES, LearningCurve, Sources, StressScore
 from detector.evaluation.shortcut import ShortcutAudit
 from detector.storage import evaluations, imports
 from detector.storage.database import Database
@@ -88,10 +88,22 @@ def read_audit(db: Database, model: ModelRow) -> Audit:
         duplicates=results.get(DUPLICATES),
         sources=results.get(SOURCES),
         learning_curve=results.get(LEARNING_CURVE),
-        stress=tuple(score for name in map(stress_part, STRESSES) if (score := results.get(name))),
+        stress=_stress_scores(results, stored),
         flipped=evaluations.count_flipped(db, model.id),
         seconds=evaluations.part_seconds(db, model.id),
         results=results,
         # No finished part: an import that brings nothing new makes no new model, and so no new audit.
         conflicts=tuple(imports.conflicts(db, model.function_id, MOST_LISTED)),
     )
+
+
+def _stress_scores(results: dict[str, Any], stored: dict[str, dict[str, Any]]) -> tuple[StressScore, ...]:
+    """Those of today; where there are none, those of versions before, which measured other changes."""
+    scores = [results.get(stress_part(name)) for name in STRESSES]
+    if not any(scores):
+        scores = [
+            StressScore.from_json(score)
+            for name in FORMER_STRESSES
+            if (score := stored.get(stress_part(name), {}).get("score"))
+        ]
+    return tuple(score for score in scores if score)

@@ -5,16 +5,31 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: Changes that a picture meets on its way: name in JSON, and what it is called in figures.
+#: Changes that a picture meets on its way: name in JSON, and what it is called in figures. No copy that is trained on
+#: is changed so strongly, see `detector.imaging.degraded_copies`.
 STRESSES = {
     "jpeg-95": "JPEG 95",
+    "jpeg-40": "JPEG 40",
+    "blur-2": "blur",
+    "scale-35": "35 % of its size",
+    "crop-65": "inner 65 %",
+    "noise-8": "noise",
+    "webp-60": "WebP 60",
+    "messenger": "messenger",
+}
+#: Those of versions before, as long as their results are there.
+FORMER_STRESSES = {
     "jpeg-75": "JPEG 75",
     "jpeg-50": "JPEG 50",
     "half-size": "half size and back",
     "centre-crop": "centre crop",
     "webp": "WebP",
-    "messenger": "messenger",
 }
+
+
+def stress_title(name: str) -> str:
+    """What a change is called in figures."""
+    return STRESSES.get(name) or FORMER_STRESSES.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ class StressScore:
 
     @property
     def title(self) -> str:
-        return STRESSES.get(self.name, self.name)
+        return stress_title(self.name)
 
     def to_json(self) -> dict[str, Any]:
         return _plain(asdict(self))

@@ -77,6 +77,7 @@ def measure_unseen(examination: Examination, report: Report = silent) -> UnseenS
         [row.source or "" for row in data.rows],
         data.groups,
         lambda done, total: report("evaluate", done, total, "Trying it on sources it has not seen", None),
+        data.copies,
     )
     if not examination.sources_are_others_now():
         models.put_unseen_file(ws.blobs, data.model.id, scores.to_bytes())
@@ -96,7 +97,9 @@ def _says_unseen(audit_data: AuditData, mine: np.ndarray) -> Ints | None:
     if len(np.unique(audit_data.y[~held_out])) < audit_data.k:
         return None
     says = np.full(len(mine), -1, dtype=np.int64)
-    says[held_out] = fit_without(audit_data.views, audit_data.y, audit_data.k, audit_data.hyperparameters, held_out)
+    says[held_out] = fit_without(
+        audit_data.views, audit_data.y, audit_data.k, audit_data.hyperparameters, held_out, audit_data.copies
+    )
     return says
 
 

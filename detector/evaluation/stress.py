@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from detector.arrays import Ints
 from detector.backbones import Backbone
@@ -17,6 +16,7 @@ from detector.errors import ImageError, NotFound
 from detector.evaluation.audit_data import AuditData
 from detector.evaluation.results import STRESSES, StressScore
 from detector.imaging import decode_image
+from detector.imaging.degraded_copies import encoded, noisy
 from detector.progress import Pace, Report, silent
 from detector.storage.embeddings import as_stored
 from detector.storage.evaluations import Flip
@@ -31,20 +31,21 @@ log = logging.getLogger(__name__)
 #: Copies are made of this many samples at most: embedding them is the slow part of an audit.
 MOST_SAMPLES = 500
 MESSENGER_SIDE, MESSENGER_QUALITY = 1280, 70
-#: Share of each side that the centre crop keeps.
-CROP = 0.8
-WEBP_QUALITY = 80
+#: Share of each side that remains of a shrunk picture, and that the crop keeps.
+SCALE, CROP = 0.35, 0.65
+#: Deviations: in pixels of the blur, in grey levels of the noise.
+BLUR, NOISE = 2.0, 8.0
 
 
-def _half_size(image: Image.Image) -> bytes:
-    small = (max(1, image.width // 2), max(1, image.height // 2))
-    return _lossless(image.resize(small, Image.Resampling.BICUBIC).resize(image.size, Image.Resampling.BICUBIC))
+def _shrunk(image: Image.Image) -> bytes:
+    small = (max(1, round(SCALE * image.width)), max(1, round(SCALE * image.height)))
+    return encoded(image.resize(small, Image.Resampling.BICUBIC), _LOSSLESS)
 
 
 def _centre_crop(image: Image.Image) -> bytes:
     width, height = max(1, round(CROP * image.width)), max(1, round(CROP * image.height))
     left, top = (image.width - width) // 2, (image.height - height) // 2
-    return _lossless(image.crop((left, top, left + width, top + height)))
+    return encoded(image.crop((left, top, left + width, top + height)), _LOSSLESS)
 
 
 def _messenger(image: Image.Image) -> bytes:
@@ -52,30 +53,19 @@ def _messenger(image: Image.Image) -> bytes:
     if scale < 1:
         size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
         image = image.resize(size, Image.Resampling.LANCZOS)
-    return _jpeg(image, MESSENGER_QUALITY)
+    return encoded(image, "JPEG", quality=MESSENGER_QUALITY)
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    return _encoded(image, "JPEG", quality=quality)
-
-
-def _lossless(image: Image.Image) -> bytes:
-    return _encoded(image, "BMP")
-
-
-def _encoded(image: Image.Image, file_format: str, **options: int) -> bytes:
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
-
+_LOSSLESS = "BMP"
 
 CHANGES: dict[str, Callable[[Image.Image], bytes]] = {
-    "jpeg-95": lambda image: _jpeg(image, 95),
-    "jpeg-75": lambda image: _jpeg(image, 75),
-    "jpeg-50": lambda image: _jpeg(image, 50),
-    "half-size": _half_size,
-    "centre-crop": _centre_crop,
-    "webp": lambda image: _encoded(image, "WEBP", quality=WEBP_QUALITY, method=2),
+    "jpeg-95": lambda image: encoded(image, "JPEG", quality=95),
+    "jpeg-40": lambda image: encoded(image, "JPEG", quality=40),
+    "blur-2": lambda image: encoded(image.filter(ImageFilter.GaussianBlur(BLUR)), _LOSSLESS),
+    "scale-35": _shrunk,
+    "crop-65": _centre_crop,
+    "noise-8": lambda image: encoded(noisy(image, NOISE, seed=0), _LOSSLESS),
+    "webp-60": lambda image: encoded(image, "WEBP", quality=60, method=2),
     "messenger": _messenger,
 }
 assert list(CHANGES) == list(STRESSES)
@@ -105,6 +95,7 @@ class StressTest:
             audit_data.hyperparameters,
             audit_data.folds[:, None] != np.arange(audit_data.fold_count),
             prepared=audit_data.prepared,
+            copies=audit_data.copies,
         )
         self.chosen = choose_samples([row.image_hash for row in audit_data.rows], audit_data.y)
         self._says_before = self.models.says(

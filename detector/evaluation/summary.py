@@ -10,13 +10,16 @@ from detector.evaluation.shortcut import ShortcutAudit
 from detector.formatting import (
     FEWEST_FOR_RATE,
     all_labels,
+    count,
     decimal,
     interval,
     interval_of,
+    percent,
     rate_of,
     rate_of_images,
     share,
 )
+from detector.training.copies import Hardening
 from detector.training.metrics import CrossValidation, wilson_interval
 from detector.training.thresholds import Thresholds, how_many_images
 
@@ -306,12 +309,36 @@ def _advice(audit: Audit, cv: CrossValidation) -> str:
     return "look in Review at the images on which label and function differ: some labels may be wrong."
 
 
+def hardening_sentences(hardening: Hardening) -> list[str]:
+    """What training on degraded copies brought, as people say it."""
+    before, after = hardening.before, hardening.after
+    copies = count(hardening.copies, "degraded copy", "degraded copies")
+    figures = (
+        f"Of degraded pictures {percent(after.degraded_accuracy)} are right with them and "
+        f"{percent(before.degraded_accuracy)} without, of pictures as imported {percent(after.clean_accuracy)} and "
+        f"{percent(before.clean_accuracy)}."
+    )
+    if hardening.taken:
+        return [f"This model learned from {copies} of each image too.", figures]
+    return [
+        f"This model did not learn from degraded copies: with {copies} of each image it would be less certain of "
+        "pictures as imported, or no better on degraded ones.",
+        figures,
+    ]
+
+
 _CHANGED = {
     "jpeg-95": "being saved as JPEG with quality 95",
     "jpeg-75": "being saved as JPEG with quality 75",
     "jpeg-50": "being saved as JPEG with quality 50",
+    "jpeg-40": "being saved as JPEG with quality 40",
+    "blur-2": "being blurred",
+    "scale-35": "being shrunk to a third of its size",
     "half-size": "being shrunk to half its size and back",
+    "crop-65": "having its margins cut off",
     "centre-crop": "having its margins cut off",
+    "noise-8": "having noise added to it",
+    "webp-60": "being saved as WebP with quality 60",
     "webp": "being saved as WebP",
     "messenger": "being sent by messenger",
 }

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from detector.errors import StoredFileDamaged, StoredFileMissing
-from detector.evaluation.results import STRESSES
+from detector.evaluation.results import STRESSES, stress_title
 from detector.formatting import day, file_size, moment
 from detector.storage import annotating, embeddings, evaluations, functions, models
 from detector.storage.annotating import HistoryEntry
@@ -155,7 +155,7 @@ def _flips(ws: Workspace, record: SampleRecord, names: Mapping[str, str]) -> lis
         return []
     says = {flip.stress: flip.label_id for flip in evaluations.flips_of(ws.db, model_id, record.id)}
     order = [*STRESSES, *sorted(set(says) - set(STRESSES))]
-    return [(STRESSES.get(name, name), names.get(says[name], _DELETED_LABEL)) for name in order if name in says]
+    return [(stress_title(name), names.get(says[name], _DELETED_LABEL)) for name in order if name in says]
 
 
 def _failure(ws: Workspace, record: SampleRecord) -> str | None:

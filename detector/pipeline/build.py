@@ -14,12 +14,14 @@ import numpy as np
 
 from detector.backbones import Backbone, fetch_weights
 from detector.errors import NoModel, NotTrainable, StoredEmbeddingsDamaged
+from detector.imaging.degraded_copies import RECIPE
 from detector.imaging.groups import sample_groups
 from detector.operations.holdout import score_holdout
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
+from detector.serving.stored_copies import read_copies
 from detector.serving.stored_models import is_usable, stored_out_of_fold
 from detector.serving.thresholds import refresh_thresholds
 from detector.storage import annotating, embeddings, functions, models, predictions, samples
@@ -30,6 +32,7 @@ from detector.storage.predictions import PredictionRow
 from detector.storage.samples import TrainingRow
 from detector.storage.stored_names import TEST, TRAIN, WHOLE
 from detector.system.memory import give_back_freed_memory
+from detector.training.copies import Copies
 from detector.training.model_file import write_model
 from detector.training.options import SweepSettings
 from detector.training.out_of_fold import OutOfFold
@@ -254,17 +257,19 @@ def _train_if_changed(
     missing = missing_sentence({label.name: counts[label.name] for label in labels})
     if missing is not None:
         raise NotTrainable(f"{missing}{_put_aside(rows, labels)}")
-    fingerprint = _fingerprint(backbone.key, function.sweep_settings, [label.id for label in labels], chosen)
+    hashes = [row.image_hash for row, _ in chosen]
+    views = _training_views(ws, backbone.key, hashes)
+    copies = read_copies(ws, function, backbone.key, hashes, views)
+    fingerprint = _fingerprint(backbone.key, function.sweep_settings, [label.id for label in labels], chosen, copies)
     newest = models.list_models(ws.db, function.id)[:1]
     if newest and newest[0].training_fingerprint == fingerprint and is_usable(ws, _live(ws, function) or newest[0]):
         if function.live_model_id is None:
             functions.set_live_model(ws.db, function.id, newest[0].id)
         models.set_labels_read_at(ws.db, newest[0].id, moment)
         return models.get_model(ws.db, newest[0].id), False
-    hashes = [row.image_hash for row, _ in chosen]
     data = TrainingData(
         sample_keys=hashes,
-        views=_training_views(ws, backbone.key, hashes),
+        views=views,
         features=dict(backbone.features),
         labels=np.array([index[row.label_id] for row, _ in chosen if row.label_id is not None]),
         label_names=[label.name for label in labels],
@@ -272,6 +277,7 @@ def _train_if_changed(
         backbone_id=backbone.spec.id,
         backbone_key=backbone.key,
         preprocessing_version=backbone.preprocessing_version,
+        copies=copies,
     )
     pace_start = monotonic()
 
@@ -291,6 +297,7 @@ def _train_if_changed(
             names,
             function.false_accusation_limit,
             out_of_fold.groups.tolist(),
+            out_of_fold.copies,
         )
     row = models.add_model(
         ws.db,
@@ -312,6 +319,7 @@ def _train_if_changed(
         sweep=[asdict(item) for item in result.sweep_results],
         cross_validation=result.cross_validation.to_json() if result.cross_validation else None,
         thresholds=thresholds.to_json() if thresholds else None,
+        hardening=result.hardening.to_json() if result.hardening else None,
         note=result.note or "",
         seconds=result.seconds,
         labels_read_at=moment,
@@ -333,7 +341,11 @@ def _training_views(ws: Workspace, key: str, hashes: Sequence[str]) -> Embedding
 
 
 def _fingerprint(
-    key: str, settings: dict[str, object], label_ids: list[str], chosen: Sequence[tuple[TrainingRow, str]]
+    key: str,
+    settings: dict[str, object],
+    label_ids: list[str],
+    chosen: Sequence[tuple[TrainingRow, str]],
+    copies: Copies | None,
 ) -> str:
     facts = [
         TRAINING_VERSION if len(chosen) <= REDUCE_ABOVE else LARGE_TRAINING_VERSION,
@@ -342,6 +354,9 @@ def _fingerprint(
         label_ids,
         [[row.image_hash, row.label_id, group] for row, group in chosen],
     ]
+    if copies is not None:
+        # Not otherwise: what was trained before there were copies would be trained again for nothing.
+        facts.append([RECIPE, hashlib.sha256(copies.of.tobytes() + copies.numbers.tobytes()).hexdigest()])
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -356,6 +371,7 @@ def _out_of_fold_of(data: TrainingData, result: TrainedModel) -> OutOfFold | Non
         result.out_of_fold[held_out],
         np.array([place[int(data.labels[index])] for index in held_out], dtype=np.int64),
         np.unique(np.asarray(data.groups)[held_out], return_inverse=True)[1].astype(np.int64),
+        None if result.out_of_fold_copies is None else result.out_of_fold_copies[held_out],
     )
 
 

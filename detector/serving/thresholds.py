@@ -78,7 +78,9 @@ def thresholds_of(
     if len(chosen) < len(row.label_names):
         known = known.restrict(chosen)
     names = [row.label_names[column] for column in chosen]
-    found = find_thresholds(known.probabilities, known.labels, names, false_accusation_limit, known.groups.tolist())
+    found = find_thresholds(
+        known.probabilities, known.labels, names, false_accusation_limit, known.groups.tolist(), known.copies
+    )
     unseen = _unseen(ws, row, found) if len(chosen) == len(row.label_names) else no_promise(names, _LABEL_DELETED)
     found = replace(found, unseen=unseen)
     return replace(found, grades=count_grades(found, known.probabilities, known.labels))

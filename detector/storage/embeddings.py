@@ -219,6 +219,21 @@ def embedded_hashes(db: Database, function_id: str, backbone_key: str) -> set[st
         )
 
 
+def failed_hashes(db: Database, function_id: str, backbone_key: str) -> set[str]:
+    """Hashes of a function's images that could not be embedded under this key."""
+    statement = (
+        select(samples.c.image_hash)
+        .join(embedding_failures, embedding_failures.c.image_hash == samples.c.image_hash)
+        .where(
+            samples.c.function_id == function_id,
+            samples.c.deleted_at.is_(None),
+            embedding_failures.c.backbone_key == backbone_key,
+        )
+    )
+    with db.read() as connection:
+        return set(connection.scalars(statement))
+
+
 def failure(db: Database, image_hash: str, backbone_key: str) -> str | None:
     """Why an image could not be embedded under a key, or under any that begins so; None where it did not fail."""
     statement = select(embedding_failures.c.reason).where(

@@ -248,9 +248,11 @@ def find_live(db: Database, function_id: str) -> tuple[str | None, str] | None:
 
 def list_functions(db: Database) -> list[FunctionSummary]:
     """All functions, newest first, with what a list shows of them."""
-    # An audit changes neither samples nor models.
+    # An audit changes neither samples nor models, and while copies are made nobody waits.
     busy = (
-        select(jobs.c.function_id).where(jobs.c.state.in_(("queued", "running")), jobs.c.kind != "evaluate").distinct()
+        select(jobs.c.function_id)
+        .where(jobs.c.state.in_(("queued", "running")), jobs.c.kind.not_in(("evaluate", "copies")))
+        .distinct()
     )
     with db.read() as connection:
         rows = connection.execute(_SELECT_FUNCTION.order_by(functions.c.created_at.desc(), functions.c.id.desc())).all()

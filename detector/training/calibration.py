@@ -50,14 +50,18 @@ def probabilities(logits: Floats, temperature: float = 1.0) -> Floats:
     return np.asarray(softmax(scaled, axis=1))
 
 
-def mean_log_loss(logits: Floats, y: Ints) -> float:
-    """Mean negative log likelihood of the labels ``y``, from logits: exact also where a probability rounds to 0."""
+def log_losses(logits: Floats, y: Ints) -> Floats:
+    """(n,) negative log likelihoods of the labels ``y``, from logits: exact also where a probability rounds to 0."""
     from scipy.special import log_expit, log_softmax
 
     if logits.shape[1] == 1:
-        signed = np.where(y == 1, logits[:, 0], -logits[:, 0])
-        return float(-np.mean(log_expit(signed)))
-    return float(-np.mean(log_softmax(logits, axis=1)[np.arange(len(y)), y]))
+        return np.asarray(-log_expit(np.where(y == 1, logits[:, 0], -logits[:, 0])))
+    return np.asarray(-log_softmax(logits, axis=1)[np.arange(len(y)), y])
+
+
+def mean_log_loss(logits: Floats, y: Ints) -> float:
+    """The mean of `log_losses`."""
+    return float(log_losses(logits, y).mean())
 
 
 def fit_temperature(logits: Floats, y: Ints) -> float:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from detector.training.precomputed import PreparedSamples
-from detector.training.scaling import Embeddings
+from detector.training.scaling import Embeddings, row_chunks
 
 #: Larger sets are not remembered: their Gram matrices are large, and most of their training is something else.
 MOST_SAMPLES = 4000
@@ -57,13 +57,20 @@ class GramCache:
 
 def content_digest(embeddings: Embeddings) -> str | None:
     """A name for exactly these numbers; None for sets that are too large to be remembered."""
+    if any(len(rows) > MOST_SAMPLES for rows in embeddings.values()):
+        return None
+    return rows_digest(embeddings)
+
+
+def rows_digest(embeddings: Embeddings) -> str:
+    """A name for exactly these numbers."""
     digest = hashlib.blake2b(digest_size=32)
     for view, rows in sorted(embeddings.items()):
-        if len(rows) > MOST_SAMPLES:
-            return None
-        whole = np.ascontiguousarray(rows[:])
-        digest.update(f"{view} {whole.shape} {whole.dtype.str};".encode())
-        digest.update(whole.data)
+        digest.update(f"{view} {rows.shape};".encode())
+        for part in row_chunks(len(rows)):
+            numbers = np.ascontiguousarray(rows[part])
+            digest.update(numbers.dtype.str.encode())
+            digest.update(numbers.data)
     return digest.hexdigest()
 
 

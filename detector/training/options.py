@@ -69,6 +69,13 @@ class SweepRow(Candidate):
     balanced_accuracy: float
     chosen: bool = False
 
+    def is_choice_of(self, other: Candidate) -> bool:
+        """Whether both are the same combination."""
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("views", "features", "scaling", "c", "class_weight")
+        )
+
 
 @dataclass(frozen=True)
 class Options:

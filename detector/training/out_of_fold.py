@@ -24,12 +24,16 @@ class OutOfFold:
     labels : (n,) int array
         The labels at the time of the training, as indices into the model's labels.
     groups : (n,) int array; equal numbers are near-duplicates or belong together otherwise
+    copies : (n, k) array, optional
+        The same probabilities of one degraded copy of each; NaN where one has none. None where no copies were trained
+        on.
     """
 
     hashes: Sequence[str]
     probabilities: Floats
     labels: Ints
     groups: Ints
+    copies: Floats | None = None
 
     def by_hash(self) -> dict[str, Floats]:
         """(k,) probabilities by image hash."""
@@ -39,25 +43,31 @@ class OutOfFold:
         """Only the samples of these labels, with probabilities over these labels alone."""
         place = {column: index for index, column in enumerate(columns)}
         kept = np.flatnonzero(np.isin(self.labels, list(columns)))
-        rest = self.probabilities[kept][:, list(columns)]
+
+        def rest_of(prob: Floats) -> Floats:
+            rest = prob[kept][:, list(columns)]
+            return np.asarray(rest / np.maximum(rest.sum(axis=1, keepdims=True), 1e-300))
+
         return OutOfFold(
             [self.hashes[index] for index in kept.tolist()],
-            rest / np.maximum(rest.sum(axis=1, keepdims=True), 1e-300),
+            rest_of(self.probabilities),
             np.array([place[label] for label in self.labels[kept].tolist()], dtype=np.int64),
             self.groups[kept],
+            None if self.copies is None else rest_of(self.copies),
         )
 
     def to_bytes(self) -> bytes:
         """A safetensors file."""
         names = np.frombuffer(b"".join(map(bytes.fromhex, self.hashes)), np.uint8).reshape(-1, 32)
-        return save(
-            {
-                "hashes": names.copy(),
-                "probabilities": np.ascontiguousarray(self.probabilities),
-                "labels": np.ascontiguousarray(self.labels, dtype=np.int64),
-                "groups": np.ascontiguousarray(self.groups, dtype=np.int64),
-            }
-        )
+        arrays: dict[str, np.ndarray] = {
+            "hashes": names.copy(),
+            "probabilities": np.ascontiguousarray(self.probabilities),
+            "labels": np.ascontiguousarray(self.labels, dtype=np.int64),
+            "groups": np.ascontiguousarray(self.groups, dtype=np.int64),
+        }
+        if self.copies is not None:
+            arrays["copies"] = np.ascontiguousarray(self.copies)
+        return save(arrays)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> OutOfFold:
@@ -65,9 +75,11 @@ class OutOfFold:
         try:
             arrays = load(data)
             hashes = [bytes(name).hex() for name in arrays["hashes"]]
-            found = cls(hashes, arrays["probabilities"], arrays["labels"], arrays["groups"])
+            found = cls(hashes, arrays["probabilities"], arrays["labels"], arrays["groups"], arrays.get("copies"))
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ModelFileInvalid(f"The out-of-fold file of a model cannot be read ({error}).") from error
-        if not len(hashes) == len(found.probabilities) == len(found.labels) == len(found.groups):
+        if not len(hashes) == len(found.probabilities) == len(found.labels) == len(found.groups) or (
+            found.copies is not None and found.copies.shape != found.probabilities.shape
+        ):
             raise ModelFileInvalid("The out-of-fold file of a model does not hold together.")
         return found

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from detector.arrays import Floats, Ints
+from detector.training.copies import Copies, stacked
 from detector.training.options import VIEW_SETS
 from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import Embeddings, row_chunks
@@ -89,6 +90,7 @@ def fit_subsets(
     used: np.ndarray,
     coefficients: bool = True,
     prepared: PreparedSamples | None = None,
+    copies: Copies | None = None,
 ) -> FittedModels:
     """Train one model on each of many subsets of the samples, on the scaling of all of them.
 
@@ -103,11 +105,17 @@ def fit_subsets(
     coefficients : bool
         False leaves them empty: the logits of the given samples are all that is wanted.
     prepared : PreparedSamples, optional
-        Those of these embeddings and settings, where they are at hand.
+        Those of these embeddings, settings and copies, where they are at hand: see `prepare_rows`.
+    copies : Copies, optional
+        Degraded copies; each is used where its sample is.
     """
     if prepared is None:
-        prepared = prepare_choice(embeddings, hyperparameters.views, hyperparameters.slices, hyperparameters.scaling)
-    weights = np.stack([sample_weights(y, k, hyperparameters.class_weight, column) for column in used.T], axis=1)
+        prepared = prepare_rows(embeddings, hyperparameters, copies)
+    n, rows = len(y), stacked(embeddings, copies)
+    embeddings, y, used = rows.views, y[rows.of], used[rows.of]
+    weights = np.stack(
+        [sample_weights(y, k, hyperparameters.class_weight, column, rows.weights) for column in used.T], axis=1
+    )
     solution = solve(
         prepared.design(embeddings),
         torch.from_numpy(y),
@@ -122,11 +130,29 @@ def fit_subsets(
         by_model = flat.reshape(models, columns, -1).transpose(0, 2, 1)
     else:
         by_model = np.empty((models, 0, columns))
-    return FittedModels(prepared, by_model, solution.intercept.numpy(), solution.logits.numpy())
+    return FittedModels(prepared, by_model, solution.intercept.numpy(), solution.logits[:n].numpy())
+
+
+def prepare_rows(
+    embeddings: Embeddings, hyperparameters: Hyperparameters, copies: Copies | None = None
+) -> PreparedSamples:
+    """Samples and their copies, on the scaling of the samples alone, made ready for many subsets."""
+    return prepare_choice(
+        stacked(embeddings, copies).views,
+        hyperparameters.views,
+        hyperparameters.slices,
+        hyperparameters.scaling,
+        scaled_on=embeddings,
+    )
 
 
 def fit_without(
-    embeddings: Embeddings, y: Ints, k: int, hyperparameters: Hyperparameters, held_out: np.ndarray
+    embeddings: Embeddings,
+    y: Ints,
+    k: int,
+    hyperparameters: Hyperparameters,
+    held_out: np.ndarray,
+    copies: Copies | None = None,
 ) -> Ints:
     """What a model says of the held-out samples that has never met them, not even in the scaling.
 
@@ -136,11 +162,17 @@ def fit_without(
     -------
     (held_out.sum(),) int array of labels
     """
-    return predicted(logits_without(embeddings, y, k, hyperparameters, ~held_out, held_out))
+    return predicted(logits_without(embeddings, y, k, hyperparameters, ~held_out, held_out, copies))
 
 
 def logits_without(
-    embeddings: Embeddings, y: Ints, k: int, hyperparameters: Hyperparameters, used: np.ndarray, judged: np.ndarray
+    embeddings: Embeddings,
+    y: Ints,
+    k: int,
+    hyperparameters: Hyperparameters,
+    used: np.ndarray,
+    judged: np.ndarray,
+    copies: Copies | None = None,
 ) -> Floats:
     """Logits of some samples by a model that was made, scaling included, of others alone.
 
@@ -151,6 +183,8 @@ def logits_without(
     (judged.sum(), columns) float array
     """
     rest = {view: embeddings[view][used] for view in hyperparameters.view_names}
-    models = fit_subsets(rest, y[used], k, hyperparameters, np.ones((int(used.sum()), 1), dtype=bool))
+    theirs = copies.of_rows(np.flatnonzero(used)) if copies is not None else None
+    everything = np.ones((int(used.sum()), 1), dtype=bool)
+    models = fit_subsets(rest, y[used], k, hyperparameters, everything, copies=theirs)
     away = {view: embeddings[view][judged] for view in hyperparameters.view_names}
     return models.logits_of(away, np.zeros(int(judged.sum()), dtype=np.int64))

@@ -45,12 +45,16 @@ def fold_weights(y: Ints, k: int, folds: Ints, fold: int, class_weight: str) -> 
     return sample_weights(y, k, class_weight, folds != fold)
 
 
-def sample_weights(y: Ints, k: int, class_weight: str, used: np.ndarray) -> Floats:
-    """1 for used samples, or n / (k * samples of the label) when balanced; 0 for the others."""
+def sample_weights(y: Ints, k: int, class_weight: str, used: np.ndarray, own: Floats | None = None) -> Floats:
+    """1 for used samples, or n / (k * samples of the label) when balanced; 0 for the others.
+
+    ``own`` are weights that the samples have besides: one of weight 1/2 counts as half a sample.
+    """
+    own = used.astype(np.float64) if own is None else np.where(used, own, 0.0)
     if class_weight == "none":
-        return used.astype(np.float64)
-    counts = np.bincount(y[used], minlength=k)
-    return np.asarray(np.where(used, used.sum() / (k * np.maximum(counts, 1.0))[y], 0.0))
+        return own
+    counts = np.bincount(y, own, minlength=k)
+    return np.asarray(own * (own.sum() / (k * np.maximum(counts, 1e-300)))[y])
 
 
 def sweep(
@@ -103,10 +107,11 @@ def prepare_choice(
     scaling: str,
     dtype: torch.dtype = torch.float64,
     grams: _GramCache | None = None,
+    scaled_on: Embeddings | None = None,
 ) -> PreparedSamples:
-    """The samples in one choice of views, features and scaling."""
+    """The samples in one choice of views, features and scaling; ``scaled_on`` only some of them, where given."""
     views = VIEW_SETS[view_set]
-    fitted = fit_scaling(embeddings, views, slices, scaling)
+    fitted = fit_scaling(embeddings if scaled_on is None else scaled_on, views, slices, scaling)
     return prepare(embeddings, fitted, dtype, None if grams is None else lambda: grams.sum_of_blocks(views, slices))
 
 

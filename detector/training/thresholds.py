@@ -232,6 +232,7 @@ def find_thresholds(
     label_names: Sequence[str],
     false_accusation_limit: float = DEFAULT_FALSE_ACCUSATION_LIMIT,
     groups: Sequence[object] | None = None,
+    copies: Floats | None = None,
 ) -> Thresholds:
     """Thresholds for every label, each on the safe side for the images of every other label.
 
@@ -243,6 +244,9 @@ def find_thresholds(
     false_accusation_limit : float, in 0.001..0.5
     groups : n hashables, optional
         Near-duplicates count as one image, with the highest of their scores.
+    copies : (n, k) array, optional
+        The same of one degraded copy of each, NaN where there is none. The limit is kept for images that have
+        travelled too: of the two thresholds the higher counts.
 
     Raises
     ------
@@ -259,9 +263,13 @@ def find_thresholds(
         for other in range(len(names)):
             if other == label:
                 continue
-            scores = highest_by_group(probabilities[y == other, label], group[y == other])
-            allowed = accused_at_most(len(scores), false_accusation_limit)
-            limits.append(exceeded_by(scores, allowed))
+            mine = y == other
+            limits.append(_safe_threshold(probabilities[mine, label], group[mine], false_accusation_limit))
+            if copies is not None:
+                mine &= ~np.isnan(copies).any(axis=1)
+                travelled = _safe_threshold(copies[mine, label], group[mine], false_accusation_limit)
+                # Infinite where a few have copies only: they can raise no objection.
+                limits.append(travelled if travelled < math.inf else -math.inf)
         if max(limits, default=math.inf) < math.inf:
             above[name] = max(limits)
     unfinished = Thresholds(false_accusation_limit, names, above, {}, (), different)
@@ -271,6 +279,12 @@ def find_thresholds(
         counts[names[label]][verdict] += 1
     found = Thresholds(false_accusation_limit, names, above, counts, notes, different)
     return replace(found, grades=count_grades(found, probabilities, y))
+
+
+def _safe_threshold(scores: Floats, group: Ints, false_accusation_limit: float) -> float:
+    """The lowest threshold at which it is sure enough that no more than the limit exceed it; infinite without one."""
+    highest = highest_by_group(scores, group)
+    return exceeded_by(highest, accused_at_most(len(highest), false_accusation_limit))
 
 
 def count_grades(thresholds: Thresholds, probabilities: Floats, y: Ints) -> dict[str, dict[str, int]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from detector.errors import InvalidInput, NotTrainable
 from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.memory import give_back_freed_memory
 from detector.training.calibration import fit_temperature, probabilities
+from detector.training.copies import Copies, Hardening
 from detector.training.folds import make_folds
+from detector.training.hardening import harden
 from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.options import Candidate, Options, SweepRow, SweepSettings, sweep_options
@@ -46,6 +48,8 @@ class TrainingData:
     groups : n str; samples with the same name are never on both sides of a fold. Take a lasting name, such as the
         smallest key in the group
     backbone_id, backbone_key, preprocessing_version : what made the embeddings
+    copies : Copies, optional
+        Degraded copies of the samples: the model is trained on them too where that makes it better.
     """
 
     sample_keys: Sequence[str]
@@ -57,6 +61,7 @@ class TrainingData:
     backbone_id: str = ""
     backbone_key: str = ""
     preprocessing_version: str = ""
+    copies: Copies | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,8 @@ class TrainedModel:
     model : LinearModel
         Its ``label_names`` are those with at least 2 samples, in the function's order.
     hyperparameters : dict
-        views, features, scaling, c, C, class_weight, folds (0: not validated), seed.
+        views, features, scaling, c, C, class_weight, folds (0: not validated), seed; ``copies``, the most of one
+        sample, where it was trained on copies.
     sweep_results : list of SweepRow
         In a fixed order; one is ``chosen``. Empty without folds.
     cross_validation : CrossValidation or None
@@ -77,6 +83,10 @@ class TrainedModel:
     seconds : float
     note : str
         Sentences about what was left out or could not be done; empty if nothing.
+    hardening : Hardening or None
+        What copies brought, where there were any and folds to try them in.
+    out_of_fold_copies : (n, k) array in the caller's order of rows, or None
+        As ``out_of_fold``, of one copy of each sample; None where it was not trained on copies.
     """
 
     model: LinearModel
@@ -86,6 +96,8 @@ class TrainedModel:
     out_of_fold: Floats | None
     seconds: float
     note: str
+    hardening: Hardening | None = None
+    out_of_fold_copies: Floats | None = None
 
 
 def train(data: TrainingData, settings: SweepSettings | None = None, progress: Progress | None = None) -> TrainedModel:
@@ -138,17 +150,29 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
 
     rows: list[SweepRow] = []
     validation, out_of_fold, prepared, temperature = None, None, None, 1.0
+    hardening, hardened, of_copies = None, None, None
     if folds is None:
         chosen, prepared = _default(options, views)
         notes.append(_not_validated(y, groups, names))
     else:
         found = sweep(views, y, k, folds, options, progress)
-        rows, chosen, prepared = found.rows, found.chosen, found.prepared
-        temperature = fit_temperature(found.logits, y)
-        prob = probabilities(found.logits, temperature)
+        rows, chosen, prepared, logits = found.rows, found.chosen, found.prepared, found.logits
+        copies = data.copies.of_rows(order) if data.copies is not None else None
+        if copies is not None and len(copies):
+            tried = harden(views, y, k, folds, options, found, copies, _message(progress, options, folds))
+            hardening = tried.hardening
+            if hardening.taken:
+                hardened, chosen, logits = tried, tried.chosen, tried.logits
+                rows = [replace(row, chosen=row.is_choice_of(chosen)) for row in rows]
+        temperature = fit_temperature(logits, y)
+        prob = probabilities(logits, temperature)
         validation = cross_validation_metrics(prob, y, names, int(folds.max()) + 1, temperature, groups)
         out_of_fold = np.full((len(labels), k), np.nan)
         out_of_fold[order] = prob
+        if hardened is not None:
+            first = hardened.stack.first_copies()
+            of_copies = np.full((len(labels), k), np.nan)
+            of_copies[order[first >= 0]] = probabilities(hardened.copy_logits[first[first >= 0]], temperature)
     fold_count = validation.folds if validation else 0
     total = options.settings_count * fold_count + 1
     if progress is not None:
@@ -156,9 +180,13 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     if len(y) > LARGE:
         give_back_freed_memory()
     slices = options.slices[chosen.features]
-    if prepared is None:
-        prepared = prepare_choice(views, chosen.views, slices, chosen.scaling)
-    coefficients, intercept = _refit(prepared, views, y, k, chosen)
+    if hardened is not None:
+        prepared = hardened.prepared
+        coefficients, intercept = hardened.refit(y, k)
+    else:
+        if prepared is None:
+            prepared = prepare_choice(views, chosen.views, slices, chosen.scaling)
+        coefficients, intercept = _refit(prepared, views, y, k, chosen)
     model = LinearModel(
         label_names=names,
         views=prepared.scaling.views,
@@ -190,8 +218,18 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         "folds": fold_count,
         "seed": settings.seed,
     }
+    if hardened is not None:
+        hyperparameters["copies"] = hardened.hardening.copies
     seconds = time.perf_counter() - started
-    return TrainedModel(model, hyperparameters, rows, validation, out_of_fold, seconds, " ".join(notes))
+    return TrainedModel(
+        model, hyperparameters, rows, validation, out_of_fold, seconds, " ".join(notes), hardening, of_copies
+    )
+
+
+def _message(progress: Progress | None, options: Options, folds: Ints) -> Callable[[str], None]:
+    """Say something while the sweep is done and the last training is to come."""
+    fits = options.settings_count * (int(folds.max()) + 1)
+    return (lambda message: progress(fits, fits + 1, message)) if progress is not None else (lambda _message: None)
 
 
 def _check(data: TrainingData, settings: SweepSettings) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from detector.arrays import Floats, Ints
 from detector.training.calibration import probabilities
+from detector.training.copies import Copies
 from detector.training.refit import Hyperparameters, logits_without
 from detector.training.scaling import Embeddings
 from detector.training.unseen_scores import FEWEST_IMAGES, UnseenScores
@@ -71,6 +72,7 @@ def judge_unseen(
     sources: Sequence[str],
     groups: Sequence[object],
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    copies: Copies | None = None,
 ) -> UnseenScores:
     """Leave each unit of `find_units` out and judge it.
 
@@ -86,6 +88,8 @@ def judge_unseen(
         Samples without a source are neither trained on nor judged: they may be of the very source that is left out.
     progress : callable
         (units done, units in all).
+    copies : Copies, optional
+        Those that the model was trained on.
     """
     group, units = _numbers(groups), find_units(y, sources, groups)
     known = np.array([bool(source) for source in sources], dtype=bool)
@@ -97,7 +101,7 @@ def judge_unseen(
             continue
         mine = np.zeros(len(y), dtype=bool)
         mine[unit.rows] = True
-        logits = logits_without(embeddings, y, k, hyperparameters, rest, mine)
+        logits = logits_without(embeddings, y, k, hyperparameters, rest, mine, copies)
         judged.append((number, unit.rows, probabilities(logits, temperature)))
     progress(len(units), len(units))
     rows = np.concatenate([item[1] for item in judged]) if judged else np.empty(0, np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,15 @@ from detector.importing.batch import run_import
 from detector.importing.spool import spooled
 from detector.jobs import (
     BUILD,
+    COPIES,
     EVALUATE,
     IMPORT,
+    IN_THE_BACKGROUND,
     SUPERSEDED,
     is_preparation,
     request_audit,
     request_build,
+    request_copies,
 )
 from detector.progress import Report, silent
 from detector.storage import functions, imports, jobs
@@ -34,8 +38,8 @@ log = logging.getLogger(__name__)
 
 #: Imports and builds run beside each other, so that a long embedding does not keep an upload waiting.
 LANES = ((IMPORT,), (BUILD,))
-#: Audits have a lane of their own, in which each waits whenever there is something to import or to build.
-BACKGROUND_LANES = (*LANES, (EVALUATE,))
+#: What nobody waits for has a lane of its own, in which it waits whenever there is something to import or to build.
+BACKGROUND_LANES = (*LANES, IN_THE_BACKGROUND)
 
 #: So often a job is tried again whose process died or hung with it; then it has failed.
 MOST_CRASHES = 3
@@ -125,6 +129,9 @@ def _work(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
     if job.kind == EVALUATE:
         _run_audit_job(ws, job, report)
         return None
+    if job.kind == COPIES:
+        _run_copies_job(ws, job, report)
+        return None
     return _run_build_job(ws, job, report)
 
 
@@ -152,6 +159,7 @@ def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
 def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
     # Here, not above: it brings torch and scikit-learn, which a server that shows pages does not need yet.
     from detector.pipeline.build import build
+    from detector.pipeline.copies import lacks_copies
     from detector.pipeline.embedding import embed_missing, function_backbone
 
     if is_preparation(job):
@@ -159,24 +167,48 @@ def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult | Non
         embed_missing(ws, job.function_id, backbone, report)
         return None
     result = build(ws, job.function_id, report)
-    if result.trained and result.model is not None:
+    if result.model is not None and lacks_copies(ws, job.function_id, result.model):
+        # First, not after the audit: the model that comes of them is the one to be audited.
+        request_copies(ws, job.function_id)
+    elif result.trained and result.model is not None:
         request_audit(ws, job.function_id, result.model.id)
     return result
+
+
+def _run_copies_job(ws: Workspace, job: Job, report: Report) -> None:
+    from detector.pipeline.copies import FEW_LACKING, embed_copies, lacking_share
+    from detector.pipeline.embedding import function_backbone
+
+    function = functions.get_function(ws.db, job.function_id)
+    backbone = function_backbone(ws, function, report)
+    share = lacking_share(ws, job.function_id, backbone.key)
+    made = embed_copies(ws, job.function_id, backbone, _giving_way(ws, report, lambda: None))
+    live = functions.get_function(ws.db, job.function_id).live_model_id
+    if made and share > FEW_LACKING:
+        request_build(ws, job.function_id)
+    elif live is not None:
+        request_audit(ws, job.function_id, live)
 
 
 def _run_audit_job(ws: Workspace, job: Job, report: Report) -> None:
     from detector.evaluation.audit import audit
 
-    def giving_way(phase: str, done: int, total: int, message: str, rate: float | None) -> None:
+    _stop_if_superseded(ws, job)
+    audit(ws, job.function_id, _giving_way(ws, report, lambda: _stop_if_superseded(ws, job)))
+
+
+def _giving_way(ws: Workspace, report: Report, check: Callable[[], None]) -> Report:
+    """A report that waits as long as there is something to import or to build; ``check`` may raise to stop."""
+
+    def reported(phase: str, done: int, total: int, message: str, rate: float | None) -> None:
         report(phase, done, total, message, rate)
-        _stop_if_superseded(ws, job)
+        check()
         while _something_else_to_do(ws):
             time.sleep(_GIVE_WAY_SECONDS)
             report(phase, done, total, f"{message} (waiting until other work is done)", None)
-            _stop_if_superseded(ws, job)
+            check()
 
-    _stop_if_superseded(ws, job)
-    audit(ws, job.function_id, giving_way)
+    return reported
 
 
 def _stop_if_superseded(ws: Workspace, job: Job) -> None:
@@ -188,7 +220,7 @@ def _stop_if_superseded(ws: Workspace, job: Job) -> None:
 def _something_else_to_do(ws: Workspace) -> bool:
     moment = now()
     return any(
-        job.kind != EVALUATE and (job.state == "running" or job.run_after <= moment)
+        job.kind not in IN_THE_BACKGROUND and (job.state == "running" or job.run_after <= moment)
         for job in jobs.list_jobs(ws.db, limit=100)
     )
 

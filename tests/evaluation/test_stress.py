@@ -47,7 +47,7 @@ def test_the_models_are_those_of_the_training(stressed: tuple[Workspace, StressT
     assert says.tolist() == audit_data.out_of_fold.argmax(axis=1).tolist()
 
 
-@pytest.mark.parametrize("name", ["jpeg-50", "half-size"])
+@pytest.mark.parametrize("name", ["jpeg-40", "scale-35"])
 def test_verdicts_on_copies_are_those_of_a_run_made_by_hand(stressed: tuple[Workspace, StressTest], name: str) -> None:
     ws, test = stressed
     audit_data = test._audit_data
@@ -91,12 +91,13 @@ def test_every_change_makes_the_picture_that_it_names() -> None:
     picture = blobs.resize((2000, 1500), Image.Resampling.BICUBIC)
     made = {name: Image.open(io.BytesIO(CHANGES[name](picture))) for name in STRESSES}
     assert {name: image.size for name, image in made.items()} == dict.fromkeys(STRESSES, (2000, 1500)) | {
-        "centre-crop": (1600, 1200),
+        "scale-35": (700, 525),
+        "crop-65": (1300, 975),
         "messenger": (1280, 960),
     }
     formats = Counter(image.format for image in made.values())
-    assert formats == {"JPEG": 4, "BMP": 2, "WEBP": 1}
-    assert len(CHANGES["jpeg-50"](picture)) < len(CHANGES["jpeg-75"](picture)) < len(CHANGES["jpeg-95"](picture))
+    assert formats == {"JPEG": 3, "BMP": 4, "WEBP": 1}
+    assert len(CHANGES["jpeg-40"](picture)) < len(CHANGES["messenger"](picture)) < len(CHANGES["jpeg-95"](picture))
     assert made["messenger"].quantization == Image.open(io.BytesIO(_jpeg_70())).quantization  # type: ignore[attr-defined]
     assert all(CHANGES[name](Image.new("RGB", (1, 1))) for name in STRESSES)
 
@@ -130,5 +131,5 @@ def test_a_copy_that_cannot_be_made_is_left_out_and_not_counted(tmp_path: Path) 
     lost = audit_data.rows[3].image_hash
     for path in (tmp_path / "data" / "blobs").rglob(f"*{lost[-20:]}*"):
         path.unlink()
-    score, _ = StressTest(ws, audit_data, backbone).measure("webp")
+    score, _ = StressTest(ws, audit_data, backbone).measure("webp-60")
     assert (score.n, score.of) == (11, 12)

@@ -1,0 +1,238 @@
+"""Is a model better that was trained on degraded copies too? Both sides are measured in one cross-validation.
+
+A detector that has only seen clean files fails on those that have travelled. Trained on degraded copies as well it does
+better there, and is hardly worse elsewhere; where it is, it is not taken. Settings are chosen anew by the pooled
+out-of-fold loss of samples and copies, among the best choices of features of the sweep without copies: each costs as
+much as a small sweep, and the best with copies has been among the best without on all that was measured.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+
+from detector.arrays import Floats, Ints
+from detector.training.calibration import log_losses
+from detector.training.copies import Copies, Hardening, Side, Stack, stacked
+from detector.training.design import Design
+from detector.training.gram_cache import rows_digest
+from detector.training.options import Candidate, Options, SweepRow
+from detector.training.precomputed import PreparedSamples
+from detector.training.scaling import Embeddings
+from detector.training.solver import FLOAT32_TOLERANCE, SWEEP_TOLERANCE, solve
+from detector.training.sweep import TIE, SweepResult, prepare_choice, sample_weights
+
+#: Choices of views, features and scaling that are tried with copies: the best ones of the sweep without.
+CHOICES = 2
+#: Values of C beside the best one of each choice, to either side: with copies a stronger penalty may be better.
+_BESIDE = 2
+#: By so much the clean log loss may be worse where the degraded one is better.
+MOST_WORSE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Hardened:
+    """The best training with copies.
+
+    Attributes
+    ----------
+    chosen : SweepRow
+        With the figures of the samples alone.
+    logits : (n, columns) out-of-fold, of the samples
+    copy_logits : (m, columns) out-of-fold, of the copies
+    prepared : PreparedSamples
+    design : Design
+    stack : Stack
+    hardening : Hardening
+    """
+
+    chosen: SweepRow
+    logits: Floats
+    copy_logits: Floats
+    prepared: PreparedSamples
+    design: Design
+    stack: Stack
+    hardening: Hardening
+
+    def refit(self, y: Ints, k: int) -> tuple[Floats, Floats]:
+        """Coefficients and intercept of the model that is trained on all samples (n labels ``y``) and copies.
+
+        In float32, as nothing compares them to the last digit: of some thousand rows float64 takes many times as long.
+        """
+        targets = y[self.stack.of]
+        used = np.ones(len(targets), dtype=bool)
+        weights = sample_weights(targets, k, self.chosen.class_weight, used, self.stack.weights)
+        solution = solve(
+            self.design,
+            torch.from_numpy(targets),
+            k,
+            torch.from_numpy(weights[:, None]),
+            torch.tensor([self.chosen.C], dtype=torch.float64),
+            tolerance=FLOAT32_TOLERANCE,
+        )
+        coefficients = self.prepared.coefficients(self.stack.views, solution.vectors[0])
+        return coefficients, solution.intercept[0].double().numpy()
+
+
+def harden(
+    embeddings: Embeddings,
+    y: Ints,
+    k: int,
+    folds: Ints,
+    options: Options,
+    clean: SweepResult,
+    copies: Copies,
+    progress: Callable[[str], None] = lambda _message: None,
+) -> Hardened:
+    """Cross-validate the best settings of a sweep again, with copies and without.
+
+    Parameters
+    ----------
+    embeddings, y, k, folds, options : as in `detector.training.sweep.sweep`
+    clean : SweepResult
+        The sweep without copies.
+    copies : Copies
+    progress : callable, optional
+        May raise to give up.
+    """
+    stack = stacked(embeddings, copies)
+    targets, fold_of = y[stack.of], folds[stack.of]
+    digest = rows_digest(stack.views)
+    best: tuple[float, SweepRow, Floats, PreparedSamples, Design] | None = None
+    before: Side | None = None
+    for number, choice in enumerate(_best_choices(clean.rows, clean.chosen)):
+        progress(f"Training on degraded copies, choice {number + 1} of {CHOICES}")
+        prepared, design = _ready(stack, embeddings, options, choice, digest)
+        settings = [(c, weight) for weight in options.class_weight for c in _grid(options, choice)]
+        own = [stack.weights] * len(settings)
+        if choice is clean.chosen:
+            # The other side of the comparison goes along: its copies weigh nothing.
+            settings.append((choice.c, choice.class_weight))
+            own.append(np.where(np.arange(len(targets)) < stack.n, 1.0, 0.0))
+        for (c, class_weight), weights, logits in zip(
+            settings, own, _held_out(prepared, design, targets, k, fold_of, settings, own), strict=True
+        ):
+            if weights is not stack.weights:
+                before = _side(logits, targets, stack)
+                continue
+            pooled = float(np.average(log_losses(logits, targets), weights=stack.weights))
+            if best is None or pooled < best[0] - TIE:
+                candidate = Candidate(
+                    choice.views, choice.features, choice.scaling, c, c / prepared.mean_squared_norm, class_weight
+                )
+                best = pooled, _row(candidate, logits[: stack.n], y, k), logits, prepared, design
+    assert best is not None
+    assert before is not None
+    _, chosen, logits, prepared, design = best
+    after = _side(logits, targets, stack)
+    taken = after.clean_loss <= (1 + MOST_WORSE) * before.clean_loss and after.degraded_loss < before.degraded_loss
+    hardening = Hardening(int(copies.numbers.max()) + 1, before, after, taken)
+    return Hardened(chosen, logits[: stack.n], logits[stack.n :], prepared, design, stack, hardening)
+
+
+def _best_choices(rows: Sequence[SweepRow], chosen: SweepRow) -> list[SweepRow]:
+    """The chosen row and the best ones of other choices of features."""
+    found = [chosen]
+    for row in sorted(rows, key=lambda row: row.log_loss):
+        if len(found) == CHOICES:
+            break
+        if all((row.views, row.features, row.scaling) != (it.views, it.features, it.scaling) for it in found):
+            found.append(row)
+    return found
+
+
+def _grid(options: Options, choice: SweepRow) -> tuple[float, ...]:
+    place = options.c.index(choice.c)
+    return options.c[max(0, place - _BESIDE) : place + _BESIDE + 1]
+
+
+def _held_out(
+    prepared: PreparedSamples,
+    design: Design,
+    targets: Ints,
+    k: int,
+    folds: Ints,
+    settings: Sequence[tuple[float, str]],
+    own: Sequence[Floats],
+) -> list[Floats]:
+    """Of each setting the logits of all rows, each by the model of its fold: (n + m, columns)."""
+    fold_count, n = int(folds.max()) + 1, len(targets)
+    weights = [
+        sample_weights(targets, k, class_weight, folds != fold, mine).astype(np.float32)
+        for (_, class_weight), mine in zip(settings, own, strict=True)
+        for fold in range(fold_count)
+    ]
+    solution = solve(
+        design,
+        torch.from_numpy(targets),
+        k,
+        torch.from_numpy(np.stack(weights, axis=1)),
+        torch.from_numpy(np.repeat([c / prepared.mean_squared_norm for c, _ in settings], fold_count)),
+        tolerance=SWEEP_TOLERANCE,
+    )
+    logits = solution.logits.numpy().reshape(n, len(settings), fold_count, -1)
+    held_out = logits[np.arange(n), :, folds].astype(np.float64)
+    return [np.ascontiguousarray(held_out[:, place]) for place in range(len(settings))]
+
+
+def _side(logits: Floats, targets: Ints, stack: Stack) -> Side:
+    losses = log_losses(logits, targets)
+    says = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
+    right = says == targets
+    clean = np.arange(len(targets)) < stack.n
+    # A sample with many copies counts no more than one with few.
+    weights = stack.weights[~clean]
+    return Side(
+        float(losses[clean].mean()),
+        float(np.average(losses[~clean], weights=weights)),
+        float(right[clean].mean()),
+        float(np.average(right[~clean], weights=weights)),
+    )
+
+
+def _row(candidate: Candidate, logits: Floats, y: Ints, k: int) -> SweepRow:
+    says = (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
+    right = says == y
+    return SweepRow(
+        **asdict(candidate),
+        log_loss=float(log_losses(logits, y).mean()),
+        accuracy=float(right.mean()),
+        balanced_accuracy=float(np.mean([right[y == label].mean() for label in range(k)])),
+        chosen=True,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    key: tuple[str, str, str, str]
+    prepared: PreparedSamples
+    design: Design
+
+
+#: Rows with copies of the latest trainings, ready to be solved: after a few labels were changed they are the same.
+_latest: list[_Ready] = []
+_lock = threading.Lock()
+#: Larger ones are not remembered; together they are some 150 MB.
+_MOST_ROWS = 12_000
+
+
+def _ready(
+    stack: Stack, clean: Embeddings, options: Options, choice: SweepRow, digest: str
+) -> tuple[PreparedSamples, Design]:
+    key = (digest, choice.views, choice.features, choice.scaling)
+    with _lock:
+        for known in _latest:
+            if known.key == key:
+                return known.prepared, known.design
+    slices = options.slices[choice.features]
+    prepared = prepare_choice(stack.views, choice.views, slices, choice.scaling, torch.float32, scaled_on=clean)
+    design = prepared.design(stack.views)
+    if len(stack.of) <= _MOST_ROWS:
+        with _lock:
+            _latest.insert(0, _Ready(key, replace(prepared, _made=[]), design))
+            del _latest[CHOICES:]
+    return prepared, design
