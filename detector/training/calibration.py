@@ -52,12 +52,16 @@ def probabilities(logits: Floats, temperature: float = 1.0) -> Floats:
 
 def mean_log_loss(logits: Floats, y: Ints) -> float:
     """Mean negative log likelihood of the labels ``y``, from logits: exact also where a probability rounds to 0."""
+    return float(np.mean(log_losses(logits, y)))
+
+
+def log_losses(logits: Floats, y: Ints) -> Floats:
+    """Negative log likelihood of each sample's label: (n,)."""
     from scipy.special import log_expit, log_softmax
 
     if logits.shape[1] == 1:
-        signed = np.where(y == 1, logits[:, 0], -logits[:, 0])
-        return float(-np.mean(log_expit(signed)))
-    return float(-np.mean(log_softmax(logits, axis=1)[np.arange(len(y)), y]))
+        return np.asarray(-log_expit(np.where(y == 1, logits[:, 0], -logits[:, 0])))
+    return np.asarray(-log_softmax(logits, axis=1)[np.arange(len(y)), y])
 
 
 def fit_temperature(logits: Floats, y: Ints) -> float:
