@@ -19,7 +19,7 @@ from detector.operations.holdout import score_holdout
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
-from detector.serving.known_sources import why_sources_prove_nothing
+from detector.serving.known_sources import sources_choose
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.serving.stored_models import is_usable, stored_out_of_fold
 from detector.serving.thresholds import refresh_thresholds
@@ -34,10 +34,9 @@ from detector.system.memory import give_back_freed_memory
 from detector.training.model_file import write_model
 from detector.training.options import SweepSettings
 from detector.training.out_of_fold import OutOfFold
-from detector.training.readiness import MIN_SAMPLES, missing_sentence
+from detector.training.readiness import missing_sentence
 from detector.training.reduction import REDUCE_ABOVE
 from detector.training.scaling import Embeddings
-from detector.training.source_units import units_for_a_choice
 from detector.training.thresholds import find_thresholds
 from detector.training.train import TrainedModel, TrainingData, train
 from detector.workspace import Workspace
@@ -256,7 +255,9 @@ def _train_if_changed(
     missing = missing_sentence({label.name: counts[label.name] for label in labels})
     if missing is not None:
         raise NotTrainable(f"{missing}{_put_aside(rows, labels)}")
-    sources = _telling_sources(ws, function, labels, rows, chosen)
+    names_of = {label.id: label.name for label in labels}
+    tell = sources_choose(ws, function.id, names_of, rows, groups)
+    sources = [row.source or "" for row, _ in chosen] if tell else None
     fingerprint = _fingerprint(backbone.key, function.sweep_settings, [label.id for label in labels], chosen, sources)
     newest = models.list_models(ws.db, function.id)[:1]
     if newest and newest[0].training_fingerprint == fingerprint and is_usable(ws, _live(ws, function) or newest[0]):
@@ -334,28 +335,6 @@ def _training_views(ws: Workspace, key: str, hashes: Sequence[str]) -> Embedding
         return embeddings.read_embeddings(ws.db, key, hashes)
     # In the data folder: what the system holds for temporary files may itself be memory.
     return write_embedding_files(ws.db, key, hashes, ws.spool)
-
-
-def _telling_sources(
-    ws: Workspace,
-    function: Function,
-    labels: Sequence[Label],
-    rows: Sequence[TrainingRow],
-    chosen: Sequence[tuple[TrainingRow, str]],
-) -> list[str] | None:
-    """The sources of the labelled samples where settings can be chosen by them, else None."""
-    # A label with too few samples is left out of the training.
-    counts = Counter(row.label_id for row, _ in chosen)
-    names = {label.id: label.name for label in labels if counts[label.id] >= MIN_SAMPLES}
-    if why_sources_prove_nothing(ws, function.id, names, rows):
-        return None
-    place = {label_id: index for index, label_id in enumerate(names)}
-    trained = [(row, group) for row, group in chosen if row.label_id in place]
-    y = np.array([place[row.label_id or ""] for row, _ in trained], dtype=np.int64)
-    sources = [row.source or "" for row, _ in trained]
-    if not units_for_a_choice(y, len(place), sources, [group for _, group in trained]):
-        return None
-    return [row.source or "" for row, _ in chosen]
 
 
 def _fingerprint(
