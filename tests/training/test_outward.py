@@ -64,7 +64,7 @@ def without_sources(data: TrainingData) -> TrainingData:
 
 @pytest.mark.parametrize("labels", [2, 3])
 def test_of_settings_that_folds_cannot_tell_apart_the_one_that_knows_no_source_is_taken(labels: int) -> None:
-    data = pictures({2: 1.94, 3: 2.35}[labels], {2: 0.8, 3: 0.8}[labels], labels)
+    data = pictures({2: 1.4, 3: 1.15}[labels], 1.0, labels)
     before, after = train(without_sources(data), ONE_C), train(data, ONE_C)
     assert before.hyperparameters["features"] == MARKS
     assert after.hyperparameters["features"] == SHARED
@@ -96,7 +96,7 @@ def test_the_error_is_that_of_the_difference_on_the_same_pictures() -> None:
     y = np.array([0, 1] * 50)
     hard = np.random.default_rng(0).normal(0, 2.0, 100)
     best = np.where(y == 1, hard, -hard)
-    logits = {0: best[:, None], 1: np.where(y == 1, best - 0.1, best + 0.1)[:, None]}
+    logits = {0: best[:, None], 1: np.where(y == 1, best - 0.05, best + 0.05)[:, None]}
     losses = [float(log_losses(each, y).mean()) for each in logits.values()]
     rows = [SweepRow("whole", "all", "standardise", c, c, "none", loss, 0.9, 0.9) for c, loss in enumerate(losses)]
     own_error = log_losses(logits[0], y).std() / 10
@@ -169,7 +169,7 @@ def test_pictures_of_unknown_source_are_neither_trained_on_nor_judged() -> None:
     ],
 )
 def test_where_sources_say_too_little_everything_is_as_without_them(tags: dict[int, list[str]], why: str) -> None:
-    data = pictures(1.94, 0.8)
+    data = pictures(1.4, 1.0)
     given = dataclasses.replace(data, sources=[*tags[0], *tags[1]])
     before, after = train(without_sources(data), ONE_C), train(given, ONE_C)
     assert after.sweep_results == before.sweep_results, why
@@ -178,7 +178,7 @@ def test_where_sources_say_too_little_everything_is_as_without_them(tags: dict[i
 
 
 def test_two_sources_of_one_label_and_three_of_the_other_are_enough() -> None:
-    data = pictures(1.94, 0.8)
+    data = pictures(1.4, 1.0)
     sources = ["a", "b"] * 80 + [f"c{number % 3}" for number in range(160)]
     trained = train(dataclasses.replace(data, sources=sources), ONE_C)
     assert any(row.unseen_log_loss is not None for row in trained.sweep_results)
