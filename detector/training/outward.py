@@ -10,8 +10,8 @@ are not: sources are few where images are many, and chance among them must not c
 loss alone, as the book has it, is mostly about how hard the images are, and all settings see the same ones.
 
 The trainings share the sweep's scaling and its Gram matrix, which know the images that are left out but none of their
-labels: what counts here is which setting is better, not by how much. What is promised of sources never seen comes from
-`unseen`, where neither knows them.
+labels, and their losses are those before calibration, as the sweep's: what counts here is which setting is better, not
+by how much. What is promised of sources never seen comes from `unseen`, where neither knows them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from detector.arrays import Floats, Ints
-from detector.training.calibration import fit_temperature, log_losses
+from detector.training.calibration import log_losses
 from detector.training.options import Options, SweepRow
 from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import LARGE, Embeddings
@@ -88,9 +88,7 @@ def look_outward(
         rows = [found.rows[place] for place in places]
         logits = _logits_of_units(prepared, embeddings, y, k, rows, units, used, may_go_on)
         for place, of_units in zip(places, logits, strict=True):
-            # As the model would say it: bold settings are made modest by folds, and must not lose by that here.
-            temperature = fit_temperature(found.shortlist[place], y)
-            losses[place] = unseen_log_loss([each / temperature for each in of_units], units, y, k)
+            losses[place] = unseen_log_loss(of_units, units, y, k)
     return _taken(found, losses, options)
 
 
