@@ -24,7 +24,8 @@ def sweep(live: ModelRow, theme: Theme) -> None:
         st.markdown(
             "**Which settings won**",
             help="Training has a few settings that nobody knows in advance. All sensible combinations are tried on the "
-            "same folds; the one that gives the right labels the highest probability (the lowest log loss) wins.",
+            "same folds; the one that gives the right labels the highest probability (the lowest log loss) wins. Where "
+            "enough is known of the sources, those that are about as good decide it on sources left out.",
         )
         rows = [SweepRow(**row) for row in live.sweep]
         left, right = st.columns(2)

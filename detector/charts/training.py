@@ -172,7 +172,7 @@ def sweep_ranking(
             yshift=13,
             text=(
                 f"{f'<b>{name}</b>' if row.chosen else name} <span style='color:{paper.muted}'>"
-                f"{decimal(row.log_loss) if place == 0 else f'{behind:+.3f}'}</span>"
+                f"{decimal(row.log_loss) if place == 0 else _behind(behind)}</span>"
             ),
             font={"color": paper.text, "size": SIZE},
             **PLAIN,
@@ -322,6 +322,11 @@ Setting = tuple[str, str, str, str]
 _VIEW_WORDS = {WHOLE: "whole view", DETAIL: "detail view", "both": "both views"}
 _SCALING_WORDS = {"standardise": "standardised", "unit-length": "unit length"}
 _WEIGHT_WORDS = {"none": "labels as they are", "balanced": "labels balanced"}
+
+
+def _behind(difference: float) -> str:
+    """By how much a log loss is higher; lower, where sources chose."""
+    return f"{difference:+.3f}".replace("-0.000", "+0.000")
 
 
 def _on_sources(row: SweepRow, before: str) -> str:

@@ -76,6 +76,15 @@ def test_the_chosen_one_leads_also_where_a_less_simple_one_is_a_hair_better() ->
     assert figure.data[0].name == "whole view"
 
 
+def test_what_is_a_hair_better_than_the_winner_has_no_minus_nought() -> None:
+    figure = sweep_ranking([row("whole", 1.0, 0.15, chosen=True), row("both", 1.0, 0.14999), row("detail", 1.0, 0.14)])
+    words = " ".join(annotation.text for annotation in figure.layout.annotations)
+    assert "+0.000" in words
+    assert "-0.000" not in words
+    # What is clearly lower, where sources chose the other, says so.
+    assert "-0.010" in words
+
+
 def tried_on_sources() -> list[SweepRow]:
     losses = {("both", 10.0): 0.61, ("both", 1.0): 0.52}
     chosen = ("both", 1.0)
