@@ -24,7 +24,8 @@ def sweep(live: ModelRow, theme: Theme) -> None:
         st.markdown(
             "**Which settings won**",
             help="Training has a few settings that nobody knows in advance. All sensible combinations are tried on the "
-            "same folds; the one that gives the right labels the highest probability (the lowest log loss) wins.",
+            "same folds; the one that gives the right labels the highest probability (the lowest log loss) wins. Where "
+            "enough is known of the sources, those that are about as good decide it on sources left out.",
         )
         rows = [SweepRow(**row) for row in live.sweep]
         left, right = st.columns(2)
@@ -36,6 +37,20 @@ def sweep(live: ModelRow, theme: Theme) -> None:
             f"{len(live.sweep):,} settings were tried on the same {count(live.hyperparameters['folds'], 'fold')}, "
             f"{count(live.sample_count, 'image')}, out-of-fold; lower log loss is better, the marked one won."
         )
+        tried = sum(row.unseen_log_loss is not None for row in rows)
+        if tried:
+            plot(training_charts.sweep_on_sources(rows, theme), "sweep-on-sources")
+            st.caption(_decided_by_sources(tried))
+
+
+def _decided_by_sources(tried: int) -> str:
+    if tried == 1:
+        return "No other setting comes near the best one on these images, so sources left out had nothing to decide."
+    return (
+        f"On these images {count(tried, 'setting')} are as good as the best one, as far as so many images can tell. So "
+        "each source in turn was left out and judged by what was trained on the others; every source counts alike "
+        "within its label, and every label alike. What does best on sources left out was taken."
+    )
 
 
 def versions_card(chosen: FunctionSummary, versions: list[ModelRow], theme: Theme) -> None:

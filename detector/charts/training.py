@@ -72,10 +72,12 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light", n: int = FEWEST_FOR_
                 name=names[line],
                 line={"color": paper.text if won else faded(paper.neutral.fill, 0.55), "width": 2.5 if won else 1.5},
                 marker={"size": 5 if won else 4},
-                customdata=[[decimal(row.log_loss, 4), rate_of(row.accuracy, n)] for row in found],
+                customdata=[
+                    [decimal(row.log_loss, 4), rate_of(row.accuracy, n), _on_sources(row, "<br>")] for row in found
+                ],
                 hovertemplate=(
                     f"{safe(names[line])}, C %{{x:.3~g}}<br>log loss %{{customdata[0]}}, "
-                    "%{customdata[1]} right<extra></extra>"
+                    "%{customdata[1]} right%{customdata[2]}<extra></extra>"
                 ),
             )
         )
@@ -102,7 +104,8 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light", n: int = FEWEST_FOR_
             align="right",
             text=(
                 f"<b>{safe(names[_setting(chosen)])}</b><br>"
-                f"<span style='color:{paper.muted}'>C {chosen.c:.3g} · log loss {decimal(chosen.log_loss)}</span>"
+                f"<span style='color:{paper.muted}'>C {chosen.c:.3g} · log loss {decimal(chosen.log_loss)}"
+                f"{_on_sources(chosen, ' · ')}</span>"
             ),
             font={"color": paper.text, "size": SIZE},
             **PLAIN,
@@ -169,7 +172,7 @@ def sweep_ranking(
             yshift=13,
             text=(
                 f"{f'<b>{name}</b>' if row.chosen else name} <span style='color:{paper.muted}'>"
-                f"{decimal(row.log_loss) if place == 0 else f'{behind:+.3f}'}</span>"
+                f"{decimal(row.log_loss) if place == 0 else _behind(behind)}</span>"
             ),
             font={"color": paper.text, "size": SIZE},
             **PLAIN,
@@ -181,6 +184,69 @@ def sweep_ranking(
         title=axis_title(words, theme), range=[low - 0.06 * room, high + 0.06 * room], nticks=5, **axis_style(theme)
     )
     figure.update_yaxes(range=[len(shown) - 0.6, -0.85], visible=False)
+    return figure
+
+
+def sweep_on_sources(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Figure:
+    """Draw the settings that folds could not tell apart at their log loss on sources left out, the chosen one first.
+
+    Beside each stands its log loss on images of the same sources.
+
+    Parameters
+    ----------
+    rows : sequence of SweepRow
+        At least one of them was tried on sources.
+    theme : {"light", "dark"}
+    """
+    paper = PAPER[theme]
+    names = _setting_words(_sweep_lines(rows))
+    # The chosen one first: among equals the simplest is taken, and another may lie a hair below it.
+    tried = sorted(
+        ((row, row.unseen_log_loss) for row in rows if row.unseen_log_loss is not None),
+        key=lambda pair: (not pair[0].chosen, pair[1]),
+    )
+    figure = new_figure(theme, height=36 * len(tried) + 66, margin={"t": 8, "l": 8, "r": 16, "b": 44})
+    losses = [loss for _, loss in tried]
+    low, high = min(losses), max(losses)
+    room = max(high - low, 0.01 * high, 1e-6)
+    for place, (row, loss) in enumerate(tried):
+        colour = paper.text if row.chosen else paper.neutral.fill
+        name = f"{names[_setting(row)]}, C {row.c:.3g}"
+        figure.add_trace(
+            go.Scatter(
+                x=[low - 0.06 * room, loss],
+                y=[place, place],
+                mode="lines+markers",
+                name=name,
+                line={"color": faded(colour, 0.45), "width": 2},
+                marker={"size": [0, 10], "color": colour, "opacity": 1},
+                hovertemplate=(
+                    f"{safe(name)}<br>log loss on sources left out {decimal(loss, 4)}, on images of the same sources "
+                    f"{decimal(row.log_loss, 4)}<extra></extra>"
+                ),
+            )
+        )
+        words = safe(name)
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=place,
+            yshift=13,
+            text=(
+                f"{f'<b>{words}</b>' if row.chosen else words} <span style='color:{paper.muted}'>"
+                f"{decimal(loss)} · same sources {decimal(row.log_loss)}</span>"
+            ),
+            font={"color": paper.text, "size": SIZE},
+            **PLAIN,
+        )
+    figure.update_xaxes(
+        title=axis_title("log loss on sources left out, lower is better", theme),
+        range=[low - 0.06 * room, high + 0.06 * room],
+        nticks=5,
+        **axis_style(theme),
+    )
+    figure.update_yaxes(range=[len(tried) - 0.6, -0.85], visible=False)
     return figure
 
 
@@ -256,6 +322,15 @@ Setting = tuple[str, str, str, str]
 _VIEW_WORDS = {WHOLE: "whole view", DETAIL: "detail view", "both": "both views"}
 _SCALING_WORDS = {"standardise": "standardised", "unit-length": "unit length"}
 _WEIGHT_WORDS = {"none": "labels as they are", "balanced": "labels balanced"}
+
+
+def _behind(difference: float) -> str:
+    """By how much a log loss is higher; lower, where sources chose."""
+    return f"{difference:+.3f}".replace("-0.000", "+0.000")
+
+
+def _on_sources(row: SweepRow, before: str) -> str:
+    return "" if row.unseen_log_loss is None else f"{before}on sources left out {decimal(row.unseen_log_loss)}"
 
 
 def _setting(row: SweepRow) -> Setting:

@@ -20,6 +20,7 @@ from detector.operations.holdout import score_holdout
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
+from detector.serving.known_sources import sources_choose
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.serving.stored_copies import read_copies
 from detector.serving.stored_models import is_usable, stored_out_of_fold
@@ -260,7 +261,12 @@ def _train_if_changed(
     hashes = [row.image_hash for row, _ in chosen]
     views = _training_views(ws, backbone.key, hashes)
     copies = read_copies(ws, function, backbone.key, hashes, views)
-    fingerprint = _fingerprint(backbone.key, function.sweep_settings, [label.id for label in labels], chosen, copies)
+    names_of = {label.id: label.name for label in labels}
+    tell = sources_choose(ws, function.id, names_of, rows, groups)
+    sources = [row.source or "" for row, _ in chosen] if tell else None
+    fingerprint = _fingerprint(
+        backbone.key, function.sweep_settings, [label.id for label in labels], chosen, copies, sources
+    )
     newest = models.list_models(ws.db, function.id)[:1]
     if newest and newest[0].training_fingerprint == fingerprint and is_usable(ws, _live(ws, function) or newest[0]):
         if function.live_model_id is None:
@@ -278,6 +284,7 @@ def _train_if_changed(
         backbone_key=backbone.key,
         preprocessing_version=backbone.preprocessing_version,
         copies=copies,
+        sources=sources,
     )
     pace_start = monotonic()
 
@@ -346,8 +353,9 @@ def _fingerprint(
     label_ids: list[str],
     chosen: Sequence[tuple[TrainingRow, str]],
     copies: Copies | None,
+    sources: list[str] | None,
 ) -> str:
-    facts = [
+    facts: list[object] = [
         TRAINING_VERSION if len(chosen) <= REDUCE_ABOVE else LARGE_TRAINING_VERSION,
         key,
         settings,
@@ -357,6 +365,9 @@ def _fingerprint(
     if copies is not None:
         # Not otherwise: what was trained before there were copies would be trained again for nothing.
         facts.append([RECIPE, hashlib.sha256(copies.of.tobytes() + copies.numbers.tobytes()).hexdigest()])
+    if sources is not None:
+        # Only then do they decide anything: models of functions without any stay what they are.
+        facts.append(sources)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

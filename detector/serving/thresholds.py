@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from detector.formatting import count, share
 from detector.imaging.groups import sample_groups
+from detector.serving.known_sources import why_sources_prove_nothing
 from detector.serving.stored_models import stored_out_of_fold, stored_unseen
 from detector.storage import functions, models, samples
 from detector.storage.models import ModelRow
@@ -21,9 +21,6 @@ from detector.training.thresholds import (
 from detector.training.unseen_promise import Unseen, no_promise
 from detector.training.unseen_thresholds import find_unseen
 from detector.workspace import Workspace
-
-#: With more of a label than this without a source, too much may be of the very sources that are left out.
-MOST_WITHOUT_SOURCE = 0.1
 
 _LABEL_DELETED = "A label was deleted since the training. The next training measures it again."
 
@@ -97,27 +94,8 @@ def _unseen(ws: Workspace, row: ModelRow, found: Thresholds) -> Unseen | None:
     scores = stored_unseen(ws, row)
     if scores is None:
         return None
-    why = _why_sources_prove_nothing(ws, row)
+    names = dict(zip(row.label_ids, row.label_names, strict=True))
+    why = why_sources_prove_nothing(ws, row.function_id, names, samples.training_rows(ws.db, row.function_id))
     if why:
         return no_promise(found.label_names, why)
     return find_unseen(scores, found.above, found.label_names, found.false_accusation_limit)
-
-
-def _why_sources_prove_nothing(ws: Workspace, row: ModelRow) -> str:
-    guessed = sum(item.guessed for item in samples.count_sources(ws.db, row.function_id) if item.source)
-    if guessed:
-        return (
-            f"The sources of {count(guessed, 'image')} are only guessed from folder names. Confirm them on the Metrics "
-            "page, or give the right ones in Review."
-        )
-    names = dict(zip(row.label_ids, row.label_names, strict=True))
-    rows = [item for item in samples.training_rows(ws.db, row.function_id) if item.split == TRAIN]
-    for label_id, name in names.items():
-        mine = [item for item in rows if item.label_id == label_id]
-        without = sum(not item.source for item in mine)
-        if without > MOST_WITHOUT_SOURCE * len(mine):
-            return (
-                f"{share(without, len(mine))} images labelled {name} have no source, so it cannot be tried on sources "
-                "it has not seen. Give them one in Review."
-            )
-    return ""

@@ -1,9 +1,10 @@
 """Is a model better that was trained on degraded copies too? Both sides are measured in one cross-validation.
 
 A detector that has only seen clean files fails on those that have travelled. Trained on degraded copies as well it does
-better there, and is hardly worse elsewhere; where it is, it is not taken. Settings are chosen anew by the pooled
-out-of-fold loss of samples and copies, among the best choices of features of the sweep without copies: each costs as
-much as a small sweep, and the best with copies has been among the best without on all that was measured.
+better there and hardly worse elsewhere; where it does worse, that model is not taken. Settings are chosen anew by the
+pooled out-of-fold loss of samples and copies, among the best choices of features of the sweep without copies: each
+costs as much as a small sweep, and the best with copies has been among the best without on all that was measured. Where
+sources left out chose the setting (see ``outward``), it stays.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def harden(
     for number, choice in enumerate(_best_choices(clean.rows, clean.chosen)):
         progress(f"Training on degraded copies, choice {number + 1} of {CHOICES}")
         prepared, design = _ready(stack, embeddings, options, choice, digest)
-        settings = [(c, weight) for weight in options.class_weight for c in _grid(options, choice)]
+        settings = _settings(options, choice, clean.chosen)
         own = [stack.weights] * len(settings)
         if choice is clean.chosen:
             # The other side of the comparison goes along: its copies weigh nothing.
@@ -135,8 +136,10 @@ def harden(
 
 
 def _best_choices(rows: Sequence[SweepRow], chosen: SweepRow) -> list[SweepRow]:
-    """The chosen row and the best ones of other choices of features."""
+    """The chosen row and the best ones of other choices of features; itself alone where sources left out chose it."""
     found = [chosen]
+    if chosen.unseen_log_loss is not None:
+        return found
     for row in sorted(rows, key=lambda row: row.log_loss):
         if len(found) == CHOICES:
             break
@@ -145,9 +148,14 @@ def _best_choices(rows: Sequence[SweepRow], chosen: SweepRow) -> list[SweepRow]:
     return found
 
 
-def _grid(options: Options, choice: SweepRow) -> tuple[float, ...]:
+def _settings(options: Options, choice: SweepRow, chosen: SweepRow) -> list[tuple[float, str]]:
+    """Relative C and class weight of what is tried with copies of one choice of features."""
+    if chosen.unseen_log_loss is not None:
+        return [(chosen.c, chosen.class_weight)]
     place = options.c.index(choice.c)
-    return options.c[max(0, place - _BESIDE) : place + _BESIDE + 1]
+    return [
+        (c, weight) for weight in options.class_weight for c in options.c[max(0, place - _BESIDE) : place + _BESIDE + 1]
+    ]
 
 
 def _held_out(

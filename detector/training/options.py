@@ -62,12 +62,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SweepRow(Candidate):
-    """A candidate and its out-of-fold figures, before calibration."""
+    """A candidate and its out-of-fold figures, before calibration.
+
+    ``unseen_log_loss`` is that on sources that were left out, of the few settings among which it decides (see
+    ``outward``); None for all others, and in sweeps that were stored before there was one.
+    """
 
     log_loss: float
     accuracy: float
     balanced_accuracy: float
     chosen: bool = False
+    unseen_log_loss: float | None = None
 
     def is_choice_of(self, other: Candidate) -> bool:
         """Whether both are the same combination."""

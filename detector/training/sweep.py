@@ -26,18 +26,28 @@ from detector.training.solver import LARGE_BLOCK_NUMBERS, solve
 ONE_CORE_ROWS = 3000
 # Settings this close in log loss are equally good: the simplest is taken. Also the accuracy of the float32 sweep.
 TIE = 1e-4
+# Of so many of the best the out-of-fold logits are kept: whoever knows more than folds do chooses among them.
+SHORTLIST = 5
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass
 class SweepResult:
-    """All rows in a fixed order, the chosen one's out-of-fold logits (n, k or 1), and its samples if still at hand."""
+    """All rows in a fixed order, the chosen one's out-of-fold logits (n, k or 1), and its samples if still at hand.
+
+    ``shortlist`` has the out-of-fold logits of the best settings and of the chosen one, by their place in ``rows``;
+    ``at_hand`` what is still there of their prepared samples, by their choice of features. ``digest`` names the
+    embeddings (see ``gram_cache``).
+    """
 
     rows: list[SweepRow]
     chosen: SweepRow
     logits: Floats
     prepared: PreparedSamples | None = field(default=None, repr=False)
+    shortlist: dict[int, Floats] = field(default_factory=dict, repr=False)
+    at_hand: dict[tuple[str, str, str], PreparedSamples] = field(default_factory=dict, repr=False)
+    digest: str | None = None
 
 
 def fold_weights(y: Ints, k: int, folds: Ints, fold: int, class_weight: str) -> Floats:
@@ -82,22 +92,50 @@ def sweep(
     count = _Count(options.settings_count * fold_count, progress)
     digest = content_digest(embeddings)
     rows: list[SweepRow] = []
-    near_best: dict[int, Floats] = {}
-    best, best_prepared, best_key = np.inf, None, None
+    kept: dict[int, Floats] = {}
+    at_hand: dict[tuple[str, str, str], PreparedSamples] = {}
+    best, best_key = np.inf, None
     each_scaling = [_try_scaling(name, embeddings, digest, y, k, folds, options, count) for name in options.scaling]
     for tried in _side_by_side(each_scaling, len(y)):
+        key = (tried.views, tried.features, tried.scaling)
+        at_hand[key] = tried.prepared
         for (c, class_weight), logits in tried.logits.items():
             row = _row(tried, c, class_weight, logits, y, k)
-            near_best[len(rows)] = logits
+            kept[len(rows)] = logits
             rows.append(row)
             if row.log_loss < best:
-                best, best_prepared, best_key = row.log_loss, tried.prepared, (row.views, row.features, row.scaling)
-        near_best = {i: logits for i, logits in near_best.items() if rows[i].log_loss <= best + TIE}
-    chosen = min(near_best, key=lambda i: _simplicity(rows[i], options))
+                best, best_key = row.log_loss, key
+        first = _best(kept, rows)
+        kept = {i: logits for i, logits in kept.items() if i in first or rows[i].log_loss <= best + TIE}
+        in_sight = {(rows[i].views, rows[i].features, rows[i].scaling) for i in kept}
+        # Gram matrices are as large as a set of samples; one at a time stays.
+        at_hand = {
+            key: prepared
+            for key, prepared in at_hand.items()
+            if key == best_key or (key in in_sight and prepared.gram is None)
+        }
+    chosen = min((i for i in kept if rows[i].log_loss <= best + TIE), key=lambda i: simplicity(rows[i], options))
+    shortlist = {i: kept[i] for i in sorted({*_best(kept, rows), chosen})}
     rows[chosen] = replace(rows[chosen], chosen=True)
     row = rows[chosen]
-    at_hand = best_key == (row.views, row.features, row.scaling)
-    return SweepResult(rows, row, near_best[chosen], best_prepared if at_hand else None)
+    prepared = at_hand.get((row.views, row.features, row.scaling))
+    return SweepResult(rows, row, kept[chosen], prepared, shortlist, at_hand, digest)
+
+
+def _best(kept: dict[int, Floats], rows: list[SweepRow]) -> list[int]:
+    return sorted(kept, key=lambda i: (rows[i].log_loss, i))[:SHORTLIST]
+
+
+def prepare_again(
+    found: SweepResult, row: SweepRow, embeddings: Embeddings, options: Options, grams: GramBlocks
+) -> PreparedSamples:
+    """The samples as the sweep had them for one of its rows, to the last digit."""
+    known = found.at_hand.get((row.views, row.features, row.scaling))
+    if known is not None:
+        return known
+    slices = options.slices[row.features]
+    make = partial(prepare_choice, embeddings, row.views, slices, row.scaling, torch.float32, grams)
+    return GRAM_CACHE.get(found.digest, (row.views, slices, row.scaling), make)
 
 
 def prepare_choice(
@@ -106,7 +144,7 @@ def prepare_choice(
     slices: tuple[tuple[int, int], ...],
     scaling: str,
     dtype: torch.dtype = torch.float64,
-    grams: _GramCache | None = None,
+    grams: GramBlocks | None = None,
     scaled_on: Embeddings | None = None,
 ) -> PreparedSamples:
     """The samples in one choice of views, features and scaling; ``scaled_on`` only some of them, where given."""
@@ -115,7 +153,7 @@ def prepare_choice(
     return prepare(embeddings, fitted, dtype, None if grams is None else lambda: grams.sum_of_blocks(views, slices))
 
 
-class _GramCache:
+class GramBlocks:
     """float32 Gram matrices of single blocks, one scaling: those of several views or feature sets are their sums."""
 
     def __init__(self, embeddings: Embeddings, scaling: str) -> None:
@@ -189,7 +227,7 @@ def _try_scaling(
     options: Options,
     count: _Count,
 ) -> Iterator[_Tried]:
-    grams = _GramCache(embeddings, scaling)
+    grams = GramBlocks(embeddings, scaling)
     for view_set in options.views:
         for feature_set in options.features:
             message = f"Trying {view_set} view{'s' if view_set == BOTH else ''}, {feature_set}, {scaling}"
@@ -260,7 +298,8 @@ def _row(tried: _Tried, c: float, class_weight: str, logits: Floats, y: Ints, k:
     )
 
 
-def _simplicity(row: SweepRow, options: Options) -> tuple[int, int, int, int, float]:
+def simplicity(row: SweepRow, options: Options) -> tuple[int, int, int, int, float]:
+    """What is less goes first where settings are equally good: views, features, class weights, scaling, C."""
     return (
         options.views.index(row.views),
         options.features.index(row.features),

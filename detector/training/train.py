@@ -22,6 +22,7 @@ from detector.training.hardening import harden
 from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.options import Candidate, Options, SweepRow, SweepSettings, sweep_options
+from detector.training.outward import look_outward
 from detector.training.precomputed import PreparedSamples
 from detector.training.readiness import MIN_SAMPLES, missing_sentence
 from detector.training.scaling import LARGE, Embeddings, Rows, row_chunks
@@ -47,6 +48,8 @@ class TrainingData:
     label_names : all labels of the function, with or without samples
     groups : n str; samples with the same name are never on both sides of a fold. Take a lasting name, such as the
         smallest key in the group
+    sources : n str, empty where unknown, or None; with them settings that folds cannot tell apart are chosen by how
+        they do on sources left out (see ``outward``)
     backbone_id, backbone_key, preprocessing_version : what made the embeddings
     copies : Copies, optional
         Degraded copies of the samples: the model is trained on them too where that makes it better.
@@ -61,6 +64,7 @@ class TrainingData:
     backbone_id: str = ""
     backbone_key: str = ""
     preprocessing_version: str = ""
+    sources: Sequence[str] | None = None
     copies: Copies | None = None
 
 
@@ -156,6 +160,18 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         notes.append(_not_validated(y, groups, names))
     else:
         found = sweep(views, y, k, folds, options, progress)
+        if data.sources is not None:
+            fits = options.settings_count * (int(folds.max()) + 1)
+            found = look_outward(
+                found,
+                views,
+                y,
+                k,
+                options,
+                [data.sources[index] for index in order],
+                groups,
+                lambda: progress(fits, fits + 1, "Trying the best settings on sources left out") if progress else None,
+            )
         rows, chosen, prepared, logits = found.rows, found.chosen, found.prepared, found.logits
         copies = data.copies.of_rows(order) if data.copies is not None else None
         if copies is not None and len(copies):
@@ -236,8 +252,9 @@ def _check(data: TrainingData, settings: SweepSettings) -> None:
     n = len(data.sample_keys)
     if len(set(data.sample_keys)) != n:
         raise InvalidInput("Two samples have the same key; expected every sample once.")
-    if len(data.labels) != n or len(data.groups) != n:
-        raise InvalidInput(f"Labels and groups must have one entry for each of the {n} samples.")
+    sources = data.groups if data.sources is None else data.sources
+    if any(len(given) != n for given in (data.labels, data.groups, sources)):
+        raise InvalidInput(f"Labels, groups and sources must have one entry for each of the {n} samples.")
     if not any(view in data.views for view in (WHOLE, DETAIL)):
         raise InvalidInput(f"The embeddings have the views {sorted(data.views)}; expected {WHOLE}, {DETAIL} or both.")
     shapes = {tuple(embeddings.shape) for embeddings in data.views.values()}

@@ -8,7 +8,6 @@ its images, and neither the coefficients nor the scaling know it when it is judg
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,49 +16,8 @@ from detector.training.calibration import probabilities
 from detector.training.copies import Copies
 from detector.training.refit import Hyperparameters, logits_without
 from detector.training.scaling import Embeddings
-from detector.training.unseen_scores import FEWEST_IMAGES, UnseenScores
-
-#: Each unit costs a training; the smallest beyond so many are not judged.
-MOST_UNITS = 60
-
-
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """Samples of one label that leave the training together.
-
-    Attributes
-    ----------
-    label : index of the label
-    source : their source; empty where the smaller ones of a label go together
-    rows : their places among all samples
-    """
-
-    label: int
-    source: str
-    rows: Ints
-
-
-def find_units(y: Ints, sources: Sequence[str], groups: Sequence[object]) -> list[Unit]:
-    """What is left out together: the sources of each label, largest first.
-
-    A source needs `FEWEST_IMAGES` different images of the label; those that have fewer are one unit if they have as
-    many together, else they are never judged. Samples without a source (an empty name) belong to none.
-    """
-    tags, group = np.asarray(sources, dtype=object), _numbers(groups)
-    found = []
-    for label in np.unique(y):
-        smaller: list[Ints] = []
-        for source in sorted({name for name in tags[y == label].tolist() if name}):
-            rows = np.flatnonzero((y == label) & (tags == source))
-            if len(np.unique(group[rows])) >= FEWEST_IMAGES:
-                found.append(Unit(int(label), source, rows))
-            else:
-                smaller.append(rows)
-        if smaller:
-            rows = np.sort(np.concatenate(smaller))
-            if len(np.unique(group[rows])) >= FEWEST_IMAGES:
-                found.append(Unit(int(label), "", rows))
-    return sorted(found, key=lambda unit: (-len(unit.rows), unit.label, unit.source))[:MOST_UNITS]
+from detector.training.source_units import find_units, group_numbers, without
+from detector.training.unseen_scores import UnseenScores
 
 
 def judge_unseen(
@@ -91,12 +49,12 @@ def judge_unseen(
     copies : Copies, optional
         Those that the model was trained on.
     """
-    group, units = _numbers(groups), find_units(y, sources, groups)
+    group, units = group_numbers(groups), find_units(y, sources, groups)
     known = np.array([bool(source) for source in sources], dtype=bool)
     judged: list[tuple[int, Ints, Floats]] = []
     for number, unit in enumerate(units):
         progress(number, len(units))
-        rest = known & ~np.isin(group, group[unit.rows])
+        rest = without(unit, known, group)
         if len(np.unique(y[rest])) < k:
             continue
         mine = np.zeros(len(y), dtype=bool)
@@ -115,7 +73,3 @@ def judge_unseen(
         else np.empty(0, np.int64),
         [units[number].source for number, _, _ in judged],
     )
-
-
-def _numbers(groups: Sequence[object]) -> Ints:
-    return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)

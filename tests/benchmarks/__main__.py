@@ -44,6 +44,7 @@ FIGURES = {
     "gallery_growth_mb": "gallery",
     "mislabelled_ready_s": "gallery",
     "elsewhere_accused_pct": "elsewhere",
+    "story_pct": "story",
 }
 
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
-from detector.charts.training import HistoryPoint, sweep, sweep_ranking, training_history
+from detector.charts.training import HistoryPoint, sweep, sweep_on_sources, sweep_ranking, training_history
 from detector.training.metrics import wilson_interval
 from detector.training.sweep import SweepRow
 
@@ -73,6 +74,49 @@ def test_the_ranking_says_by_how_much_the_winner_won() -> None:
 def test_the_chosen_one_leads_also_where_a_less_simple_one_is_a_hair_better() -> None:
     figure = sweep_ranking([row("whole", 1.0, 0.15, chosen=True), row("both", 1.0, 0.14999)])
     assert figure.data[0].name == "whole view"
+
+
+def test_what_is_a_hair_better_than_the_winner_has_no_minus_nought() -> None:
+    figure = sweep_ranking([row("whole", 1.0, 0.15, chosen=True), row("both", 1.0, 0.14999), row("detail", 1.0, 0.14)])
+    words = " ".join(annotation.text for annotation in figure.layout.annotations)
+    assert "+0.000" in words
+    assert "-0.000" not in words
+    # What is clearly lower, where sources chose the other, says so.
+    assert "-0.010" in words
+
+
+def tried_on_sources() -> list[SweepRow]:
+    losses = {("both", 10.0): 0.61, ("both", 1.0): 0.52}
+    chosen = ("both", 1.0)
+    return [
+        replace(item, unseen_log_loss=losses.get((item.views, item.c)), chosen=(item.views, item.c) == chosen)
+        for item in ROWS
+    ]
+
+
+def test_both_losses_of_what_was_tried_on_sources_stand_in_the_picture() -> None:
+    figure = sweep_on_sources(tried_on_sources())
+    assert [(trace.name, trace.x[1]) for trace in figure.data] == [
+        ("both views, C 1", 0.52),
+        ("both views, C 10", 0.61),
+    ]
+    first, second = (annotation.text for annotation in figure.layout.annotations)
+    assert first.startswith("<b>both views, C 1</b>")
+    assert "0.520 · same sources 0.180" in first
+    assert "0.610 · same sources 0.150" in second
+
+
+def test_the_winner_by_sources_is_marked_with_both_losses_and_others_have_one() -> None:
+    figure = sweep(tried_on_sources())
+    words = " ".join(annotation.text for annotation in figure.layout.annotations)
+    assert "log loss 0.180 · on sources left out 0.520" in words
+    lines = {trace.name: trace for trace in figure.data}
+    assert [entry[2] for entry in lines["both views"].customdata] == [
+        "<br>on sources left out 0.520",
+        "<br>on sources left out 0.610",
+    ]
+    assert {entry[2] for entry in lines["whole view"].customdata} == {""}
+    assert "sources" not in " ".join(annotation.text for annotation in sweep(ROWS).layout.annotations)
 
 
 def test_a_long_ranking_says_how_many_there_were() -> None:

@@ -276,7 +276,7 @@ EVERY: dict[str, list[Case]] = {
             nothing,
         )
     ],
-    # --- sources: no model looks at them, the audit does
+    # --- sources: the audit looks at them; the next model only where they say enough, as these do not
     "sources.set_source": [
         Case(lambda s: sources.set_source(s.ws, s.id, s.ids[:2], "camera"), an_audit),
         Case(lambda s: sources.set_source(s.ws, s.id, s.ids[:2], "camera"), nothing, tag),

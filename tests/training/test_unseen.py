@@ -10,8 +10,9 @@ import pytest
 
 from detector.errors import ModelFileInvalid
 from detector.training.refit import Hyperparameters
+from detector.training.source_units import find_units
 from detector.training.thresholds import CANT_TELL, MODERATE, STRONG, Thresholds, find_thresholds
-from detector.training.unseen import find_units, judge_unseen
+from detector.training.unseen import judge_unseen
 from detector.training.unseen_promise import UnseenCount, in_counts, worse_share
 from detector.training.unseen_scores import FEWEST_IMAGES, UnseenScores
 from detector.training.unseen_thresholds import FEWEST_SOURCES, find_unseen
