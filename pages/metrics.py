@@ -20,6 +20,7 @@ from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
 from pages._expert import expert_settings
 from pages._holdout import holdout_card
+from pages._inner_blocks import inner_blocks_switch
 from pages._jobs import jobs_of
 from pages._metrics_figures import Shown, draw_figures
 from pages._scores import tiles
@@ -111,3 +112,4 @@ with st.expander("Expert settings"):
     if wanted is not None:
         change_sweep_settings(workspace(), function_id, wanted)
         st.rerun()
+    inner_blocks_switch(chosen.function)

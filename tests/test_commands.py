@@ -33,6 +33,7 @@ COMMANDS = {
     "export": {"function", "FILE", "--json"},
     "sources": {"function", "--confirm", "--set", "--of", "--label", "--files", "--json"},
     "labels": {"function", "--merge", "--into", "--json"},
+    "inner-blocks": {"function", "state", "--json"},
     "keys create": {"--name", "--json"},
     "keys list": {"--json"},
     "keys revoke": {"ID", "--json"},

@@ -24,8 +24,14 @@ def test_the_facts_of_a_clip_backbone_agree_with_open_clips_own_tables(spec: Bac
     assert known.get("quick_gelu", False) == config.get("quick_gelu", False)
 
 
-def test_only_mobileclip_is_marked_as_research_only() -> None:
-    assert [spec.id for spec in SPECS.values() if spec.research_only] == ["mobileclip2-s2"]
+def test_what_a_licence_restricts_is_marked_and_in_the_title() -> None:
+    restricted = {spec.id: spec.only_for for spec in SPECS.values() if spec.only_for}
+    assert restricted == {"mobileclip2-s2": "research use", "metaclip2-h-14": "non-commercial use"}
+    assert all(f"({only_for} only)" in SPECS[backbone_id].title for backbone_id, only_for in restricted.items())
+    # Such as CC-BY-NC: what is open is not marked, and what is not open is.
+    assert {spec.licence for spec in SPECS.values() if not spec.only_for} == {"MIT", "Apache-2.0", "none"} & {
+        spec.licence for spec in SPECS.values()
+    }
 
 
 def test_the_defaults_are_registered() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from detector import operations
-from detector.backbones import OFFLINE
+from detector.backbones import DEFAULT_CLIP, OFFLINE
 from detector.errors import InvalidInput, NotFound
 from detector.imaging.groups import sample_groups
 from detector.importing.batch import sample_payload
@@ -28,6 +28,7 @@ from detector.operations import (
     false_accusations,
     functions,
     holdout,
+    inner_blocks,
     labels,
     normalisation,
     sample_function,
@@ -275,6 +276,17 @@ EVERY: dict[str, list[Case]] = {
             ),
             nothing,
         )
+    ],
+    # --- inner blocks
+    "inner_blocks.use_inner_blocks": [
+        Case(
+            lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, True),
+            a_build,
+            lambda s: stored.set_backbone(s.ws.db, s.id, DEFAULT_CLIP, ""),
+        ),
+        Case(lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, False), a_build),
+        # The offline backbone is no transformer.
+        Case(refused(InvalidInput, lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, True)), nothing),
     ],
     # --- sources: no model looks at them, the audit does
     "sources.set_source": [
