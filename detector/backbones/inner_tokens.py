@@ -95,7 +95,7 @@ def _blocks_of(tower: Any) -> _Blocks | None:
         if not getattr(transformer, "batch_first", True):
             return None
         return _Blocks(transformer.resblocks, int(transformer.width), 1, True)
-    trunk = getattr(tower, "trunk", None)
+    trunk: Any = getattr(tower, "trunk", None)
     blocks, prefix = getattr(trunk, "blocks", None), getattr(trunk, "num_prefix_tokens", None)
     # timm's convolutional networks have blocks too, but no tokens before those of patches.
     if prefix is None or not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):

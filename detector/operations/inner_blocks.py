@@ -1,4 +1,4 @@
-"""Switching a function's inner blocks on and off: what its backbone shows before its last layer, as further features."""
+"""Switching a function's inner blocks on and off: what its backbone shows before its last layer, as features too."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_torch_is_asked_where_it_was_built_for_a_card_and_there_may_be_one(
 
 
 def test_the_file_that_is_read_is_torchs_own() -> None:
-    """Kind: a part of another library. Where it is made otherwise, torch is asked more often, and nothing else happens."""
+    """Kind: a part of another library. Where it is made otherwise, torch is asked more often, no more than that."""
     text = _torch_version_file()
     assert torch.__version__ in text
     built_for_a_card = any((torch.version.cuda, torch.version.hip))
