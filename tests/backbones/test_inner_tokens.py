@@ -24,6 +24,7 @@ from detector.settings import Settings
 from tests.backbones.independence import assert_independent_of_companions_and_position
 from tests.backbones.pictures import picture
 from tests.backbones.small_clip import TIMM, TRANSFORMER, SmallClip, make_small_clip
+from tests.backbones.small_timm import small_perception_encoder_tower, small_siglip_tower
 
 pytestmark = pytest.mark.slow
 
@@ -47,21 +48,29 @@ TOWERS = [
     Tower("averaged", {**SIX, "pool_type": "avg"}, 24, (1, 2, 3, 4), 1, True),
     Tower("two-blocks", TRANSFORMER, 24, (0, 1), 1, True),
     Tower("timm", TIMM, 24, (1, 2, 3, 4), 1, True),
-    # As SigLIP: no class token, attention pooling, no projection. One register token is no patch.
+    # As SigLIP: patches alone, attention pooling, no projection.
     Tower(
         "siglip",
+        {**TIMM, "timm_model_name": small_siglip_tower.__name__, "timm_pool": "map", "timm_proj": "none"},
+        64,
+        (1, 2, 3, 4),
+        0,
+        False,
+    ),
+    # No class token either, and one token more that is no patch.
+    Tower(
+        "register-token",
         {**TIMM, "image_size": 160, "timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none"},
         96,
         (1, 3, 5, 7),
         1,
         False,
     ),
-    # The Perception Encoder itself, in its smallest size: rotated positions, attention pooling.
     Tower(
         "perception-encoder",
-        {**TIMM, "image_size": 384, "timm_model_name": "vit_pe_core_tiny_patch16_384", "timm_pool": "map"},
+        {**TIMM, "timm_model_name": small_perception_encoder_tower.__name__, "timm_pool": "map"},
         24,
-        (2, 4, 7, 9),
+        (1, 2, 3, 4),
         1,
         True,
     ),
