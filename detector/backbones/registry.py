@@ -213,7 +213,7 @@ _BUILT_IN = (
         licence="CC-BY-NC-4.0",
         download_bytes=7_435_000_000,
         image_size=224,
-        description="Trained on pictures from all over the world, but its licence forbids commercial use; use it with a GPU.",
+        description="Trained on pictures from everywhere, but its licence forbids commercial use; use it with a GPU.",
         only_for="non-commercial use",
         hub_repo="timm/vit_huge_patch14_clip_224.metaclip2_worldwide",
     ),
