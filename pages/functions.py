@@ -60,8 +60,8 @@ def _describe(choice: str) -> str:
         return "Automatic: CLIP where its weights are available, else the offline backbone"
     spec = SPECS[choice]
     size = f"{file_size(spec.download_bytes)} once" if spec.download_bytes else "comes with the installation"
-    research = " · research use only" if spec.research_only else ""
-    return f"{spec.title} · {spec.licence} · {size}{research}"
+    only = f" · {spec.only_for} only" if spec.only_for else ""
+    return f"{spec.title} · {spec.licence} · {size}{only}"
 
 
 @st.dialog("New function", width="medium", on_dismiss="rerun")

@@ -21,6 +21,7 @@ from detector.training.thresholds import Thresholds
 from pages._expert import expert_settings
 from pages._hardening import copies_setting
 from pages._holdout import holdout_card
+from pages._inner_blocks import inner_blocks_switch
 from pages._jobs import jobs_of
 from pages._metrics_figures import Shown, draw_figures
 from pages._scores import tiles
@@ -113,3 +114,4 @@ with st.expander("Expert settings"):
         change_sweep_settings(workspace(), function_id, wanted)
         st.rerun()
     copies_setting(function_id)
+    inner_blocks_switch(chosen.function)

@@ -9,13 +9,15 @@ import importlib.util
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from detector.backbones.graphics_card import has_graphics_card
 from detector.backbones.hub import cached_weights, download_weights, hub_reachable, offline_mode
-from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSpec, get_spec
+from detector.backbones.inner import why_no_inner_blocks
+from detector.backbones.registry import DEFAULT_CLIP, GRAPHICS_CARD_CLIP, OFFLINE, SPECS, BackboneSpec, get_spec
 from detector.errors import BackboneUnavailable, InvalidInput
 from detector.progress import Report, silent
 from detector.settings import Settings
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 AUTO = "auto"
 LOADED_AT_ONCE = 2
+ON_A_GRAPHICS_CARD = " on this machine, which has a graphics card"
 
 REMEDY = (
     "Connect this machine to the model hub, give a local file in DETECTOR_CLIP_CHECKPOINT, "
@@ -68,11 +71,15 @@ class BackboneFamily:
         from the hub, they are fetched from the spec's ``hub_repo`` before a training.
     remedy : str
         For people: what to do where the weights are not available.
+    load_inner : callable, optional
+        As ``load``, with inner blocks among the features (`detector.backbones.inner`); called only for specs that say
+        that they are transformers. None: the family has none.
     """
 
     load: Callable[[BackboneSpec, str, Settings], Backbone]
     availability: Callable[[BackboneSpec, Settings], Availability]
     remedy: str
+    load_inner: Callable[[BackboneSpec, str, Settings], Backbone] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def resolve(choice: str, settings: Settings) -> Resolution:
     Parameters
     ----------
     choice : str
-        A registry id, or ``auto``: CLIP where its weights can be had (a local checkpoint first), else the offline one.
+        A registry id, or ``auto``: the first of `automatic_order` whose weights can be had, else the offline one.
     settings : Settings
 
     Returns
@@ -169,16 +176,36 @@ def resolve(choice: str, settings: Settings) -> Resolution:
         found = availability(spec, settings)
         if not found.available:
             raise _unavailable(spec, found)
-        return Resolution(spec, f"{spec.title} was chosen. {found.sentence}")
+        return Resolution(spec, _with_licence(spec, f"{spec.title} was chosen. {found.sentence}"))
     reasons = []
-    for backbone_id in dict.fromkeys([*checkpoints(settings), DEFAULT_CLIP]):
+    files = list(checkpoints(settings))
+    for backbone_id in automatic_order(files, has_graphics_card()):
         spec = SPECS[backbone_id]
         found = availability(spec, settings)
         if found.available:
-            return Resolution(spec, f"{spec.title} is the automatic choice. {found.sentence}")
+            because = "" if backbone_id in files or backbone_id != GRAPHICS_CARD_CLIP else ON_A_GRAPHICS_CARD
+            sentence = f"{spec.title} is the automatic choice{because}. {found.sentence}"
+            return Resolution(spec, _with_licence(spec, sentence))
         reasons.append(f"{spec.title} is not available: {found.why}.")
     spec = get_spec(OFFLINE)
     return Resolution(spec, f"{spec.title} is the automatic choice. {' '.join(reasons)}")
+
+
+def automatic_order(files: Sequence[str], graphics_card: bool) -> list[str]:
+    """The backbones that ``auto`` asks for, the one that it likes best first; the offline one follows them.
+
+    Parameters
+    ----------
+    files : sequence of str
+        Ids of those with a local weights file, in the order given: who gives a file wants it used.
+    graphics_card : bool
+        Whether there is one; without it the strongest network would take minutes for what the default does in seconds.
+    """
+    return list(dict.fromkeys([*files, *([GRAPHICS_CARD_CLIP] if graphics_card else []), DEFAULT_CLIP]))
+
+
+def _with_licence(spec: BackboneSpec, sentence: str) -> str:
+    return f"{sentence} Its licence allows {spec.only_for} only." if spec.only_for else sentence
 
 
 def _unavailable(spec: BackboneSpec, found: Availability) -> BackboneUnavailable:
@@ -206,11 +233,11 @@ class _Slot:
     backbone: Backbone | None = None
 
 
-_slots: OrderedDict[tuple[str, str, str, int], _Slot] = OrderedDict()
+_slots: OrderedDict[tuple[str, str, str, int, bool], _Slot] = OrderedDict()
 _slots_lock = threading.Lock()
 
 
-def get_backbone(backbone_id: str, precision: str, settings: Settings) -> Backbone:
+def get_backbone(backbone_id: str, precision: str, settings: Settings, inner: bool = False) -> Backbone:
     """The loaded backbone; the two used last stay in memory for the whole process. Thread-safe.
 
     Parameters
@@ -220,16 +247,18 @@ def get_backbone(backbone_id: str, precision: str, settings: Settings) -> Backbo
     precision : {"float32", "bfloat16"}
         As stored with the function.
     settings : Settings
+    inner : bool
+        With inner blocks among its features, under a key of its own.
 
     Raises
     ------
     InvalidInput
         Unknown id or precision.
     BackboneUnavailable
-        The weights cannot be had, or the file is not what the registry says.
+        The weights cannot be had, the file is not what the registry says, or there are no inner blocks.
     """
     spec = get_spec(backbone_id)
-    key = (backbone_id, precision, settings.clip_checkpoint, settings.threads)
+    key = (backbone_id, precision, settings.clip_checkpoint, settings.threads, inner)
     with _slots_lock:
         slot = _slots.setdefault(key, _Slot())
         _slots.move_to_end(key)
@@ -238,7 +267,7 @@ def get_backbone(backbone_id: str, precision: str, settings: Settings) -> Backbo
     # A slow download of one backbone must not keep others waiting: each has its own lock.
     with slot.lock:
         if slot.backbone is None:
-            slot.backbone = _load(spec, precision, settings)
+            slot.backbone = _load(spec, precision, settings, inner)
         return slot.backbone
 
 
@@ -273,11 +302,16 @@ def choose_precision(backbone_id: str, settings: Settings) -> str:
     return measured_choice(lambda precision: _load(spec, precision, settings))
 
 
-def _load(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
+def _load(spec: BackboneSpec, precision: str, settings: Settings, inner: bool = False) -> Backbone:
     found = availability(spec, settings)
     if not found.available:
         raise _unavailable(spec, found)
-    return FAMILIES[spec.family].load(spec, precision, settings)
+    family = FAMILIES[spec.family]
+    if not inner:
+        return family.load(spec, precision, settings)
+    if family.load_inner is None or why_no_inner_blocks(spec) is not None:
+        raise BackboneUnavailable(spec.id, "it has no inner blocks", "Switch them off in the expert settings.")
+    return family.load_inner(spec, precision, settings)
 
 
 def _load_offline(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
@@ -286,12 +320,12 @@ def _load_offline(spec: BackboneSpec, precision: str, settings: Settings) -> Bac
     return load_offline(precision, spec, settings.threads)
 
 
-def _load_clip(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
+def _load_clip(spec: BackboneSpec, precision: str, settings: Settings, inner: bool = False) -> Backbone:
     from detector.backbones.clip import load_clip
 
     file = _weights_file(spec, settings)
     try:
-        return load_clip(spec, file, precision, settings.threads)
+        return load_clip(spec, file, precision, settings.threads, inner)
     except BackboneUnavailable as error:
         from detector.backbones.download import drop_if_damaged
 
@@ -301,12 +335,16 @@ def _load_clip(spec: BackboneSpec, precision: str, settings: Settings) -> Backbo
         raise BackboneUnavailable(spec.id, why, "Try again: they are downloaded again.") from error
 
 
+def _load_clip_with_inner_blocks(spec: BackboneSpec, precision: str, settings: Settings) -> Backbone:
+    return _load_clip(spec, precision, settings, inner=True)
+
+
 def _weights_file(spec: BackboneSpec, settings: Settings) -> Path:
     return checkpoints(settings).get(spec.id) or cached_weights(spec) or download_weights(spec)
 
 
 #: The families by the name that a `BackboneSpec` gives; which backbones there are of each, `SPECS` says.
 FAMILIES: dict[str, BackboneFamily] = {
-    "clip": BackboneFamily(_load_clip, _clip_availability, REMEDY),
+    "clip": BackboneFamily(_load_clip, _clip_availability, REMEDY, _load_clip_with_inner_blocks),
     "offline": BackboneFamily(_load_offline, _offline_availability, "Install the packages of requirements.txt again."),
 }

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from detector.backbones.fused_blocks import fuse
+from detector.backbones.inner_tokens import InnerTokens
 from detector.backbones.network import BFLOAT16, Backbone, weights_fingerprint
 from detector.backbones.registry import BackboneSpec
 from detector.errors import BackboneUnavailable
@@ -31,7 +32,7 @@ _TOWER = "visual."
 _POSITIONS = ("positional_embedding", "pos_embed")
 
 
-def load_clip(spec: BackboneSpec, checkpoint: Path, precision: str, threads: int = 0) -> Backbone:
+def load_clip(spec: BackboneSpec, checkpoint: Path, precision: str, threads: int = 0, inner: bool = False) -> Backbone:
     """Load a CLIP image tower.
 
     Parameters
@@ -43,11 +44,13 @@ def load_clip(spec: BackboneSpec, checkpoint: Path, precision: str, threads: int
     precision : {"float32", "bfloat16"}
     threads : int
         As for `Backbone`.
+    inner : bool
+        With what inner blocks show as further feature sets, calculated in the same pass.
 
     Raises
     ------
     BackboneUnavailable
-        The file is missing, damaged, or belongs to another model.
+        The file is missing, damaged, or belongs to another model; or inner blocks are asked for and there are none.
     """
     if not checkpoint.is_file():
         raise _unusable(spec, f"there is no file {checkpoint}")
@@ -71,17 +74,28 @@ def load_clip(spec: BackboneSpec, checkpoint: Path, precision: str, threads: int
     except ValueError as error:
         raise _unusable(spec, f"in {checkpoint}, {error}") from error
     if precision == BFLOAT16 and isinstance(tower, VisionTransformer):
-        fuse(tower)
-    network = ImageTower(tower, int(open_clip.get_model_config(spec.architecture)["embed_dim"]))
-    return Backbone(spec, network, network.features, fingerprint, precision, threads)
+        fuse(tower, every_token=inner)
+    try:
+        # Once the blocks are fused: those that calculate are read.
+        tokens = InnerTokens(tower) if inner else None
+    except ValueError as error:
+        raise BackboneUnavailable(
+            spec.id, f"it has no inner blocks: {error}", "Switch its inner blocks off in the expert settings."
+        ) from error
+    network = ImageTower(tower, int(open_clip.get_model_config(spec.architecture)["embed_dim"]), tokens)
+    return Backbone(spec, network, network.features, fingerprint, precision, threads, inner=inner)
 
 
 class ImageTower(nn.Module):
-    """(B, 3, S, S) -> (B, D): the projected features and, where there is a projection, those before it, in one pass."""
+    """(B, 3, S, S) -> (B, D): the projected features and, where there is a projection, those before it, in one pass.
 
-    def __init__(self, tower: Any, embed_dim: int) -> None:
+    Behind them stands what inner blocks show, where ``inner`` watches the tower.
+    """
+
+    def __init__(self, tower: Any, embed_dim: int, inner: InnerTokens | None = None) -> None:
         super().__init__()
         self.tower = tower
+        self._inner = inner
         self._in_steps = True
         self.projection: Any = None
         width = 0
@@ -97,6 +111,10 @@ class ImageTower(nn.Module):
         self.features = {PROJECTED: slice(0, embed_dim)}
         if width:
             self.features[PRE_PROJECTION] = slice(embed_dim, embed_dim + width)
+        end = embed_dim + width
+        for name, numbers in (inner.widths if inner is not None else {}).items():
+            self.features[name] = slice(end, end + numbers)
+            end += numbers
 
     @property
     def has_blocks(self) -> bool:
@@ -110,7 +128,11 @@ class ImageTower(nn.Module):
         """
         if self.has_blocks and self._in_steps:
             try:
-                return self._block_by_block(batches)
+                if self._inner is None:
+                    return self._block_by_block(batches)
+                with self._inner.gathered() as parts:
+                    answers = self._block_by_block(batches)
+                return [self._inner.joined(answer, parts, batch) for batch, answer in enumerate(answers)]
             except Exception as error:  # what a private part of another library raises is not known beforehand
                 log.warning("open_clip's parts cannot be called one by one (%r); batches are calculated alone", error)
                 self._in_steps = False
@@ -128,6 +150,13 @@ class ImageTower(nn.Module):
         return torch.cat([before @ self.projection, before], dim=1)
 
     def forward(self, images: Any) -> Any:
+        if self._inner is None:
+            return self._answer(images)
+        with self._inner.gathered() as parts:
+            answer = self._answer(images)
+        return self._inner.joined(answer, parts)
+
+    def _answer(self, images: Any) -> Any:
         if PRE_PROJECTION not in self.features:
             return self.tower(images)
         if self.projection is not None:

@@ -32,8 +32,15 @@ _ACTIVATIONS = {nn.GELU: ("gelu", "none", 1.0), QuickGELU: ("swish", "", _QUICK)
 _PAIRS_UP_TO = 64
 
 
-def fuse(tower: VisionTransformer) -> None:
-    """Replace those parts that can be, where torch has the operations. From float32 weights."""
+def fuse(tower: VisionTransformer, every_token: bool = False) -> None:
+    """Replace those parts that can be, where torch has the operations. From float32 weights.
+
+    Parameters
+    ----------
+    tower : VisionTransformer
+    every_token : bool
+        Somebody asks for all tokens of the last block, even where the tower answers with the first alone.
+    """
     if accelerator() is not None or not _has_the_operations():
         return
     try:
@@ -42,7 +49,7 @@ def fuse(tower: VisionTransformer) -> None:
         blocks = tower.transformer.resblocks
         for index, block in enumerate(blocks):
             if _fits(block):
-                last = index == len(blocks) - 1 and _answers_with_the_first_token(tower)
+                last = index == len(blocks) - 1 and not every_token and _answers_with_the_first_token(tower)
                 blocks[index] = _LastBlock(block) if last else _FusedBlock(block)
     except AttributeError as error:
         # Another version of open_clip may name its parts otherwise; those not replaced yet stay as they are.

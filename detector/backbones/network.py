@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from detector.backbones.accelerator import accelerator
 from detector.backbones.bfloat16 import BY_WAY_OF_FLOAT32, calculates_bfloat16, rounded_products
+from detector.backbones.inner import INNER
 from detector.backbones.registry import BackboneSpec
 from detector.backbones.torchscript import as_torchscript
 from detector.backbones.views import PREPROCESSING_VERSION, PreparedViews, prepare_views
@@ -67,6 +68,8 @@ class Backbone:
         Batches calculated at once; 0: one per core. Changes the speed, never the numbers.
     one_call : bool
         Try to calculate without Python's lock, see `as_torchscript`. Of use to networks of many short layers.
+    inner : bool
+        Whether inner blocks are among the features; the key says so.
     """
 
     def __init__(
@@ -78,12 +81,14 @@ class Backbone:
         precision: str,
         threads: int = 0,
         one_call: bool = False,
+        inner: bool = False,
     ) -> None:
         if precision not in _DTYPES:
             raise InvalidInput(f"The precision is {precision!r}; expected float32 or bfloat16.")
         self.spec = spec
         self.fingerprint = fingerprint
         self.precision = precision
+        self.inner = inner
         self.normalisation: Normalisation | None = None
         self.features = dict(features)
         self.dimension = max(part.stop for part in self.features.values())
@@ -118,7 +123,8 @@ class Backbone:
     @property
     def key(self) -> str:
         """Embeddings may be compared only where this is equal."""
-        return f"{self.spec.id}:{self.fingerprint}:{self.preprocessing_version}:{self.precision}"
+        key = f"{self.spec.id}:{self.fingerprint}:{self.preprocessing_version}:{self.precision}"
+        return f"{key}:{INNER}" if self.inner else key
 
     @property
     def preprocessing_version(self) -> str:

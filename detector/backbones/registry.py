@@ -39,8 +39,10 @@ class BackboneSpec:
         Side of the square input, in pixels.
     description : str
         One sentence on when to choose it.
-    research_only : bool
-        The licence forbids commercial use.
+    only_for : str
+        What the licence allows the weights to be used for, where that is not everything: "research use".
+    transformer : bool
+        The network is made of blocks of tokens, which can be read as further feature sets (`detector.backbones.inner`).
     hub_repo : str
         Repository on the model hub; empty where there is none.
     mean, std : tuple of three floats
@@ -61,7 +63,8 @@ class BackboneSpec:
     download_bytes: int
     image_size: int
     description: str
-    research_only: bool = False
+    only_for: str = ""
+    transformer: bool = True
     hub_repo: str = ""
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
@@ -70,6 +73,8 @@ class BackboneSpec:
 
 
 DEFAULT_CLIP = "clip-vit-b-32-256-datacomp"
+#: What `auto` prefers where there is a graphics card.
+GRAPHICS_CARD_CLIP = "pe-core-l-14-336"
 OFFLINE = "efficientnet-lite0"
 
 _BUILT_IN = (
@@ -126,6 +131,21 @@ _BUILT_IN = (
         interpolation="bilinear",
     ),
     BackboneSpec(
+        id="pe-core-b-16",
+        title="Perception Encoder B/16 224 px",
+        family="clip",
+        architecture="PE-Core-B-16",
+        pretrained="meta",
+        licence="Apache-2.0",
+        download_bytes=1_791_000_000,
+        image_size=224,
+        description="Between the small Perception Encoders and the large one.",
+        hub_repo="timm/PE-Core-B-16",
+        mean=HALF,
+        std=HALF,
+        interpolation="bilinear",
+    ),
+    BackboneSpec(
         id="pe-core-s-16-384",
         title="Perception Encoder S/16 384 px",
         family="clip",
@@ -156,6 +176,48 @@ _BUILT_IN = (
         interpolation="bilinear",
     ),
     BackboneSpec(
+        id="siglip2-so400m-16-384",
+        title="SigLIP 2 SO400M/16 384 px",
+        family="clip",
+        architecture="ViT-SO400M-16-SigLIP2-384",
+        pretrained="webli",
+        licence="Apache-2.0",
+        download_bytes=4_544_000_000,
+        image_size=384,
+        description="A large network trained on captions in many languages; use it with a GPU.",
+        hub_repo="timm/ViT-SO400M-16-SigLIP2-384",
+        mean=HALF,
+        std=HALF,
+    ),
+    BackboneSpec(
+        id="siglip2-b-16-256",
+        title="SigLIP 2 B/16 256 px",
+        family="clip",
+        architecture="ViT-B-16-SigLIP2-256",
+        pretrained="webli",
+        licence="Apache-2.0",
+        download_bytes=1_501_000_000,
+        image_size=256,
+        description="The small SigLIP 2: four times as many patches as ViT-B/32, and accordingly slower.",
+        hub_repo="timm/ViT-B-16-SigLIP2-256",
+        mean=HALF,
+        std=HALF,
+    ),
+    BackboneSpec(
+        id="metaclip2-h-14",
+        title="MetaCLIP 2 H/14 worldwide (non-commercial use only)",
+        family="clip",
+        # Under the plain name the activation differs from the one trained with, and the features are wrong.
+        architecture="ViT-H-14-worldwide-quickgelu",
+        pretrained="metaclip2_worldwide",
+        licence="CC-BY-NC-4.0",
+        download_bytes=7_435_000_000,
+        image_size=224,
+        description="Trained on pictures from everywhere, but its licence forbids commercial use; use it with a GPU.",
+        only_for="non-commercial use",
+        hub_repo="timm/vit_huge_patch14_clip_224.metaclip2_worldwide",
+    ),
+    BackboneSpec(
         id="mobileclip2-s2",
         title="MobileCLIP2-S2 (research use only)",
         family="clip",
@@ -165,7 +227,8 @@ _BUILT_IN = (
         download_bytes=397_000_000,
         image_size=256,
         description="Fast on small machines, but its licence allows research use only.",
-        research_only=True,
+        only_for="research use",
+        transformer=False,
         hub_repo="timm/MobileCLIP2-S2-OpenCLIP",
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
@@ -183,6 +246,7 @@ _BUILT_IN = (
         description="Installed with the app, needs no network. Trained on ImageNet: on those photos it looks too good.",
         mean=(0.498, 0.498, 0.498),
         std=(0.502, 0.502, 0.502),
+        transformer=False,
     ),
 )
 

@@ -15,6 +15,7 @@ from typing import IO, Any
 from detector import __version__
 from detector.cli.access import add_access_commands
 from detector.cli.harden import add_harden_command
+from detector.cli.inner_blocks import add_inner_blocks_command
 from detector.cli.invoke import add_invoke_command
 from detector.cli.labels import add_label_commands
 from detector.cli.measure import add_measure_command
@@ -102,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_source_commands(commands)
     add_access_commands(commands)
     add_label_commands(commands)
+    add_inner_blocks_command(commands)
     return parser
 
 
@@ -205,6 +207,7 @@ def _backbones(ws: Workspace, options: argparse.Namespace) -> int:
                 "id": spec.id,
                 "title": spec.title,
                 "licence": spec.licence,
+                "only_for": spec.only_for,
                 "download_bytes": spec.download_bytes,
                 "image_size": spec.image_size,
                 "available": state.available,
@@ -216,7 +219,8 @@ def _backbones(ws: Workspace, options: argparse.Namespace) -> int:
         print(json.dumps(rows, ensure_ascii=False))
         return 0
     for spec, row in zip(SPECS.values(), rows, strict=True):
-        print(f"{spec.id}  {spec.title}  {spec.licence}  {file_size(spec.download_bytes)}\n    {row['sentence']}")
+        only = f" ({spec.only_for} only)" if spec.only_for else ""
+        print(f"{spec.id}  {spec.title}  {spec.licence}{only}  {file_size(spec.download_bytes)}\n    {row['sentence']}")
     return 0
 
 

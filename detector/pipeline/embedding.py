@@ -11,6 +11,8 @@ import numpy as np
 
 from detector.backbones import choose_precision, fetch_weights, get_backbone
 from detector.backbones.availability import AUTO
+from detector.backbones.inner import why_no_inner_blocks
+from detector.backbones.registry import get_spec
 from detector.errors import ImageError, StoredFileDamaged, StoredFileMissing
 from detector.formatting import count
 from detector.pipeline.speed import LEAST_IMAGES, note_rate
@@ -54,7 +56,9 @@ def function_backbone(ws: Workspace, function: Function, report: Report = silent
 
             reason = f"{function.backbone_reason} {FLOAT32_INSTEAD}".strip()
         functions.set_precision(ws.db, function.id, precision, reason)
-    return get_backbone(function.backbone_id, precision, ws.settings).normalising(function.normalise)
+    # The wish outlives a backbone that cannot fulfil it, and holds again for the next.
+    inner = function.inner_features and why_no_inner_blocks(get_spec(function.backbone_id)) is None
+    return get_backbone(function.backbone_id, precision, ws.settings, inner).normalising(function.normalise)
 
 
 def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: Report = silent) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.backbones import get_backbone
+from detector.backbones.inner import has_inner_features
 from detector.errors import BackboneUnavailable, NoModel, NotFound, StorageTrouble, StoredModelUnusable
 from detector.jobs import request_build
 from detector.serving.stored_models import stored_model
@@ -176,7 +177,8 @@ def serving_backbone(ws: Workspace, serving: ServingModel) -> Backbone:
     BackboneUnavailable
         The weights cannot be had, or are others than those of the training: their numbers mean something else.
     """
-    backbone = get_backbone(serving.row.backbone_id, serving.row.precision, ws.settings)
+    inner = has_inner_features(serving.row.backbone_key)
+    backbone = get_backbone(serving.row.backbone_id, serving.row.precision, ws.settings, inner)
     backbone = backbone.normalising(serving.row.normalise)
     if backbone.key != serving.row.backbone_key:
         raise BackboneUnavailable(

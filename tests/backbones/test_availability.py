@@ -12,9 +12,17 @@ from pathlib import Path
 import pytest
 
 from detector.backbones import hub
-from detector.backbones.availability import availability, checkpoints, choose_precision, get_backbone, resolve
+from detector.backbones.availability import (
+    automatic_order,
+    availability,
+    checkpoints,
+    choose_precision,
+    get_backbone,
+    resolve,
+)
 from detector.backbones.bfloat16 import calculates_bfloat16
-from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, get_spec
+from detector.backbones.graphics_card import has_graphics_card
+from detector.backbones.registry import DEFAULT_CLIP, GRAPHICS_CARD_CLIP, OFFLINE, get_spec
 from detector.errors import BackboneUnavailable, InvalidInput
 from detector.settings import Settings
 from tests.backbones.small_clip import SmallClip, make_small_clip
@@ -113,8 +121,37 @@ def test_auto_takes_clip_when_the_hub_answers(monkeypatch: pytest.MonkeyPatch) -
     with answering_hub() as (address, _):
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         found = resolve("auto", Settings())
-    assert found.spec.id == DEFAULT_CLIP
-    assert "605 MB" in found.sentence
+    expected = GRAPHICS_CARD_CLIP if has_graphics_card() else DEFAULT_CLIP
+    assert found.spec.id == expected
+    assert ("2,685 MB" if expected == GRAPHICS_CARD_CLIP else "605 MB") in found.sentence
+    assert ("which has a graphics card" in found.sentence) is has_graphics_card()
+
+
+@pytest.mark.parametrize(
+    ("files", "card", "expected"),
+    [
+        ([], False, [DEFAULT_CLIP]),
+        ([], True, [GRAPHICS_CARD_CLIP, DEFAULT_CLIP]),
+        (["small"], False, ["small", DEFAULT_CLIP]),
+        # A file that somebody gave is what they want used, on any machine.
+        (["small"], True, ["small", GRAPHICS_CARD_CLIP, DEFAULT_CLIP]),
+        ([DEFAULT_CLIP], True, [DEFAULT_CLIP, GRAPHICS_CARD_CLIP]),
+        ([GRAPHICS_CARD_CLIP], False, [GRAPHICS_CARD_CLIP, DEFAULT_CLIP]),
+    ],
+)
+def test_auto_prefers_a_given_file_then_the_strongest_network_where_there_is_a_card(
+    files: list[str], card: bool, expected: list[str]
+) -> None:
+    assert automatic_order(files, card) == expected
+
+
+def test_the_sentence_of_a_choice_says_what_its_licence_allows(tmp_path: Path) -> None:
+    file = tmp_path / "metaclip.pt"
+    file.touch()
+    found = resolve("metaclip2-h-14", Settings(clip_checkpoint=f"metaclip2-h-14:{file}"))
+    assert found.sentence.endswith("Its licence allows non-commercial use only.")
+    assert resolve("auto", Settings(clip_checkpoint=f"metaclip2-h-14:{file}")).sentence.endswith("use only.")
+    assert "licence" not in resolve(OFFLINE, Settings()).sentence
 
 
 def test_auto_takes_a_local_checkpoint_first(small: SmallClip) -> None:

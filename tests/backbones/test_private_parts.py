@@ -100,8 +100,8 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return made
 
 
-def _load_clip(clip: SmallClip, precision: str) -> Backbone:
-    return load_clip(clip.spec, clip.checkpoint, precision, threads=1)
+def _load_clip(clip: SmallClip, precision: str, inner: bool = False) -> Backbone:
+    return load_clip(clip.spec, clip.checkpoint, precision, threads=1, inner=inner)
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
@@ -113,10 +113,17 @@ def offline(request: pytest.FixtureRequest) -> tuple[str, np.ndarray, np.ndarray
 @pytest.mark.parametrize("taken_away", [False, True], ids=["raises", "missing"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("part", [EMBEDS, POOL], ids=["_embeds", "_pool"])
+@pytest.mark.parametrize("inner", [False, True], ids=["answer", "inner blocks"])
 def test_without_open_clips_own_parts_batches_are_calculated_one_after_the_other(
-    clip: SmallClip, part: Part, precision: str, taken_away: bool, break_part: Any, monkeypatch: pytest.MonkeyPatch
+    clip: SmallClip,
+    inner: bool,
+    part: Part,
+    precision: str,
+    taken_away: bool,
+    break_part: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    backbone = _load_clip(clip, precision)
+    backbone = _load_clip(clip, precision, inner)
     expected = _rows(backbone)
     # open_clip's own forward calls them too in this version; in one that renamed them it calls others.
     kept = {name: getattr(VisionTransformer, name) for _, name in (EMBEDS, POOL)}
@@ -133,7 +140,7 @@ def test_without_open_clips_own_parts_batches_are_calculated_one_after_the_other
     assert np.array_equal(_rows(backbone), expected)
     # Not tried again and again.
     assert raises is None or raises.asked == 1
-    assert np.array_equal(_rows(_load_clip(clip, precision)), expected)
+    assert np.array_equal(_rows(_load_clip(clip, precision, inner)), expected)
 
 
 @pytest.mark.parametrize("part", [LINEAR, REORDER, SUPPORTED, AVAILABLE], ids=lambda part: part[1])

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import open_clip
 import pytest
 
 from detector.backbones.registry import DEFAULT_CLIP, OFFLINE, SPECS, BackboneSpec, get_spec, register
 from detector.errors import InvalidInput
+from detector.formatting import file_size
 
 CLIPS = [spec for spec in SPECS.values() if spec.family == "clip" and spec.hub_repo]
 
@@ -24,8 +26,31 @@ def test_the_facts_of_a_clip_backbone_agree_with_open_clips_own_tables(spec: Bac
     assert known.get("quick_gelu", False) == config.get("quick_gelu", False)
 
 
-def test_only_mobileclip_is_marked_as_research_only() -> None:
-    assert [spec.id for spec in SPECS.values() if spec.research_only] == ["mobileclip2-s2"]
+def test_what_a_licence_restricts_is_marked_and_in_the_title() -> None:
+    restricted = {spec.id: spec.only_for for spec in SPECS.values() if spec.only_for}
+    assert restricted == {"mobileclip2-s2": "research use", "metaclip2-h-14": "non-commercial use"}
+    assert all(f"({only_for} only)" in SPECS[backbone_id].title for backbone_id, only_for in restricted.items())
+    # Such as CC-BY-NC: what is open is not marked, and what is not open is.
+    assert {spec.licence for spec in SPECS.values() if not spec.only_for} == {"MIT", "Apache-2.0", "none"} & {
+        spec.licence for spec in SPECS.values()
+    }
+
+
+def test_the_page_on_backbones_has_a_true_row_for_each_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "px |" in line]
+    # Those that tests have added have no place there.
+    published = [spec for spec in SPECS.values() if spec.hub_repo or spec.id == OFFLINE]
+    assert [row[0] for row in rows] == [f"`{spec.id}`" for spec in published]
+    for row, spec in zip(rows, published, strict=True):
+        assert spec.title.startswith(row[1])
+        assert row[2:] == [
+            spec.licence,
+            f"{spec.only_for} only" if spec.only_for else "every use",
+            file_size(spec.download_bytes) if spec.download_bytes else "none",
+            f"{spec.image_size} px",
+            "yes" if spec.transformer else "none",
+        ]
 
 
 def test_the_defaults_are_registered() -> None:

@@ -203,6 +203,10 @@ def test_backbones_says_which_are_at_hand(tmp_path: Path) -> None:
     assert clip["licence"]
     assert clip["download_bytes"] > 0
     assert "does not answer" in clip["sentence"]
+    assert (clip["only_for"], rows["metaclip2-h-14"]["only_for"]) == ("", "non-commercial use")
+    listed = run(tmp_path, "backbones").out
+    assert "CC-BY-NC-4.0 (non-commercial use only)" in listed
+    assert "Apple ML Research Model License (research use only)" in listed
 
 
 def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) -> None:

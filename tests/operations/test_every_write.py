@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from detector import operations
-from detector.backbones import OFFLINE
+from detector.backbones import DEFAULT_CLIP, OFFLINE
 from detector.errors import InvalidInput, NotFound
 from detector.imaging.groups import sample_groups
 from detector.importing.batch import sample_payload
@@ -27,7 +27,9 @@ from detector.operations import (
     deletion,
     false_accusations,
     functions,
+    hardening,
     holdout,
+    inner_blocks,
     labels,
     normalisation,
     sample_function,
@@ -275,6 +277,24 @@ EVERY: dict[str, list[Case]] = {
             ),
             nothing,
         )
+    ],
+    # --- degraded copies
+    "hardening.change_copies": [
+        Case(lambda s: hardening.change_copies(s.ws, s.id, 2), a_build),
+        Case(lambda s: hardening.change_copies(s.ws, s.id, None), a_build),
+        Case(refused(InvalidInput, lambda s: hardening.change_copies(s.ws, s.id, 9)), nothing),
+        Case(refused(NotFound, lambda s: hardening.change_copies(s.ws, "0" * 16, 2)), nothing),
+    ],
+    # --- inner blocks
+    "inner_blocks.use_inner_blocks": [
+        Case(
+            lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, True),
+            a_build,
+            lambda s: stored.set_backbone(s.ws.db, s.id, DEFAULT_CLIP, ""),
+        ),
+        Case(lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, False), a_build),
+        # The offline backbone is no transformer.
+        Case(refused(InvalidInput, lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, True)), nothing),
     ],
     # --- sources: the audit looks at them; the next model only where they say enough, as these do not
     "sources.set_source": [
