@@ -102,7 +102,7 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light", n: int = FEWEST_FOR_
             align="right",
             text=(
                 f"<b>{safe(names[_setting(chosen)])}</b><br>"
-                f"<span style='color:{paper.muted}'>C {chosen.c:.3g} · log loss {decimal(chosen.log_loss)}</span>"
+                f"<span style='color:{paper.muted}'>C {_c(chosen.c)} · log loss {decimal(chosen.log_loss)}</span>"
             ),
             font={"color": paper.text, "size": SIZE},
             **PLAIN,
@@ -155,7 +155,7 @@ def sweep_ranking(
                 marker={"size": [0, 10], "color": colour, "opacity": 1},
                 customdata=[[row.log_loss, row.accuracy]] * 2,
                 hovertemplate=(
-                    f"{safe(names[_setting(row)])}, C {row.c:.3g}<br>log loss {decimal(row.log_loss, 4)}, "
+                    f"{safe(names[_setting(row)])}, C {_c(row.c)}<br>log loss {decimal(row.log_loss, 4)}, "
                     f"{rate_of(row.accuracy, n)} right<extra></extra>"
                 ),
             )
@@ -182,6 +182,11 @@ def sweep_ranking(
     )
     figure.update_yaxes(range=[len(shown) - 0.6, -0.85], visible=False)
     return figure
+
+
+def _c(value: float) -> str:
+    """A setting as people write numbers: 3,162 and not 3.16e+03."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def training_history(points: Sequence[HistoryPoint], theme: Theme = "light") -> go.Figure:
