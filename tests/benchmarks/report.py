@@ -16,6 +16,10 @@ ratios, which hold on other machines about as well; seconds, milliseconds and me
 The peer is what a good engineer would write in an afternoon from the libraries' own documentation: open_clip's
 `create_model_and_transforms` and its preprocessing image by image in float32 batches of 32, timm in float32,
 `GridSearchCV` over the same grid and folds with `n_jobs=-1`, one forward pass per HTTP request.
+
+`worker_modes_ratio` has no peer: it holds the two values of `DETECTOR_WORKER`, `process` and `inside`, against each
+other, in turns on the same data. Behind the ratio stand, for each of them, the pages with and without embedding, a
+retraining after ten labels, invokes beside embedding, and the memory of server and worker.
 """
 
 
