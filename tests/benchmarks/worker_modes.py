@@ -97,6 +97,7 @@ def _measure(folder: Path, mode: str, large: Sequence[bytes], small: Sequence[by
             side.quiet_page_ms += [1000 * turn(page) for _ in range(_QUIET_PAGES)]
             request_build(ws, busy.id)
             while not _embedding(ws, busy):
+                assert jobs.list_jobs(ws.db, busy.id), "the embedding was done before the first page"
                 time.sleep(0.1)
             turned = 0
             while turned < _PAGES and _embedding(ws, busy):
