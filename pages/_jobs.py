@@ -69,7 +69,8 @@ def job_line(job: Job, function_id: str | None) -> None:
         st.caption(escape(f"{waiting}{other}"))
         return
     st.progress(min(job.done / job.total, 1.0) if job.total else 0.0)
-    parts = [f"{job.message}{other}"]
+    # A job that was begun anew after a kill has said nothing yet.
+    parts = [f"{job.message}{other}".removeprefix(" · ")]
     if job.total and not says_amounts(job.message):
         parts.append(f"{job.done:,} of {job.total:,}")
     if job.rate and job.phase in ("import", "embed"):

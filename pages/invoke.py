@@ -95,9 +95,9 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
         st.caption("Verdict")
         ink = inks[verdict.label].text if verdict.sure else PAPER[current_theme()].neutral.text
         st.html(f'<div class="verdict" style="color:{ink}">{escape_html(verdict.verdict)}</div>')
-        leaning = (
-            "" if verdict.sure else f"Leaning towards {escape(verdict.label)}, but not confident enough to say so. "
-        )
+        # Where something else stands in the way, 99.9 % are not too little: the reason below says what it is.
+        enough = "" if verdict.reason else ", but not confident enough to say so"
+        leaning = "" if verdict.sure else f"Leaning towards {escape(verdict.label)}{enough}. "
         st.markdown(
             f"{leaning}Confidence {percent(verdict.confidence)}, calibrated. "
             f"{_at_this_confidence(model, verdict.confidence)}"

@@ -104,7 +104,7 @@ def sweep(rows: Sequence[SweepRow], theme: Theme = "light", n: int = FEWEST_FOR_
             align="right",
             text=(
                 f"<b>{safe(names[_setting(chosen)])}</b><br>"
-                f"<span style='color:{paper.muted}'>C {chosen.c:.3g} · log loss {decimal(chosen.log_loss)}"
+                f"<span style='color:{paper.muted}'>C {_c(chosen.c)} · log loss {decimal(chosen.log_loss)}"
                 f"{_on_sources(chosen, ' · ')}</span>"
             ),
             font={"color": paper.text, "size": SIZE},
@@ -158,7 +158,7 @@ def sweep_ranking(
                 marker={"size": [0, 10], "color": colour, "opacity": 1},
                 customdata=[[row.log_loss, row.accuracy]] * 2,
                 hovertemplate=(
-                    f"{safe(names[_setting(row)])}, C {row.c:.3g}<br>log loss {decimal(row.log_loss, 4)}, "
+                    f"{safe(names[_setting(row)])}, C {_c(row.c)}<br>log loss {decimal(row.log_loss, 4)}, "
                     f"{rate_of(row.accuracy, n)} right<extra></extra>"
                 ),
             )
@@ -211,7 +211,7 @@ def sweep_on_sources(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Fig
     room = max(high - low, 0.01 * high, 1e-6)
     for place, (row, loss) in enumerate(tried):
         colour = paper.text if row.chosen else paper.neutral.fill
-        name = f"{names[_setting(row)]}, C {row.c:.3g}"
+        name = f"{names[_setting(row)]}, C {_c(row.c)}"
         figure.add_trace(
             go.Scatter(
                 x=[low - 0.06 * room, loss],
@@ -248,6 +248,11 @@ def sweep_on_sources(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Fig
     )
     figure.update_yaxes(range=[len(tried) - 0.6, -0.85], visible=False)
     return figure
+
+
+def _c(value: float) -> str:
+    """A setting as people write numbers: 3,162 and not 3.16e+03."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def training_history(points: Sequence[HistoryPoint], theme: Theme = "light") -> go.Figure:

@@ -146,9 +146,11 @@ def summarise(audit: Audit) -> list[str]:
     if cv.n < ROUGH_BELOW:
         return [how_good, _not_known(cv), f"Next: {_advice(audit, cv)}"]
     worst = max(found, key=lambda item: item.loss)
+    # While parts of the audit are to come, nobody has looked for most weaknesses.
+    yet = "" if audit.complete else " so far"
     return [
         how_good,
-        f"No great weakness was found; {worst.sentence[0].lower()}{worst.sentence[1:]}",
+        f"No great weakness was found{yet}; {worst.sentence[0].lower()}{worst.sentence[1:]}",
         f"Next: {_advice(audit, cv)}",
     ]
 

@@ -39,6 +39,7 @@ FIGURES = {
     "import_rss_mb": "importing",
     "startup_s": "pages",
     "page_busy_ms": "pages",
+    "worker_modes_ratio": "worker_modes",
     "gallery_query_ms": "gallery",
     "gallery_page_s": "gallery",
     "gallery_growth_mb": "gallery",

@@ -21,12 +21,24 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "-
 
 
 class Server(AppServer):
-    """The app without a model hub: `auto` must settle on the offline backbone everywhere."""
+    """The app without a model hub: `auto` must settle on the offline backbone everywhere.
+
+    The precision is fixed unless a test says otherwise: measuring it takes every server seconds of all cores.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         # One that refuses at once, and an empty cache.
         hub = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(folder / "hub")}
-        super().__init__(folder, hub | dict(settings or {}))
+        super().__init__(folder, {"DETECTOR_PRECISION": "float32", **hub, **(settings or {})})
+
+
+def served(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A server for a fixture of any scope; nothing may have gone wrong in it without a word on the page."""
+    running = Server(folder, settings)
+    yield running
+    running.stop()
+    for trouble in ("Uncaught app execution", "job failed"):
+        assert trouble not in running.log, running.log
 
 
 @pytest.fixture(scope="session")
@@ -54,11 +66,7 @@ def _missing(what: str) -> NoReturn:
 @pytest.fixture
 def server(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
     """A server on an empty data folder; asked for after the browser, so that none starts where there is no browser."""
-    running = Server(tmp_path)
-    yield running
-    running.stop()
-    for trouble in ("Uncaught app execution", "job failed"):
-        assert trouble not in running.log, running.log
+    yield from served(tmp_path)
 
 
 @pytest.fixture

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed (requirements-dev.txt)")
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from detector.jobs import EVALUATE
 from detector.storage import functions, jobs
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, served
 from tests.browser.dashboard import Dashboard
 from tests.factories import add_images, images
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all: each test removes the functions that it made."""
+    yield from served(tmp_path_factory.mktemp("dialogs"))
 
 
 def test_what_is_typed_into_a_dialog_outlives_the_end_of_a_job(dashboard: Dashboard, server: Server) -> None:
@@ -39,6 +47,7 @@ def test_what_is_typed_into_a_dialog_outlives_the_end_of_a_job(dashboard: Dashbo
     jobs.enqueue(db, first.id, EVALUATE, {"another": True}, delay=3600)
     # The page is drawn anew again: nobody touches it.
     dashboard.sees("Renamed elsewhere")
+    functions.delete_function(db, first.id)
 
 
 def test_a_dialog_from_a_menu_stands_alone_and_goes_with_one_escape(dashboard: Dashboard, server: Server) -> None:
@@ -77,3 +86,16 @@ def test_a_dialog_from_a_menu_stands_alone_and_goes_with_one_escape(dashboard: D
     dashboard.settled()
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+    functions.delete_function(db, function.id)
+
+
+def test_the_page_says_which_backbone_auto_chose_and_why(dashboard: Dashboard, server: Server) -> None:
+    why = "EfficientNet-Lite0 (offline) is the automatic choice. CLIP ViT-B/32 256 px (DataComp) is not available"
+    dashboard.press("Create a function")
+    dashboard.unfold("Backbone")
+    dashboard.dialog_says(why)
+    dashboard.reload()
+    function_id = dashboard.create_function("Automatic")
+    dashboard.hover_help("EfficientNet-Lite0 (offline)")
+    dashboard.tooltip_says(why)
+    functions.delete_function(server.workspace.db, function_id)

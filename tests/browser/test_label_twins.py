@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from detector.storage import imports, samples
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, served
 from tests.factories import add_images, empty_function, label_ids, make_image
 from tests.storage.test_label_twins import NFC, NFD, with_twins
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests.browser.dashboard import Dashboard
 
 pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    yield from served(tmp_path_factory.mktemp("twins"))
 
 
 def test_two_spellings_become_one_label_when_a_person_says_so(dashboard: Dashboard, server: Server) -> None:

@@ -25,10 +25,8 @@ PASSWORD = "correct horse battery"
 PATIENCE = 60_000
 
 
-@pytest.fixture
-def guarded(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
-    """A server with a password, and one function whose name must not be seen from outside."""
-    running = Server(tmp_path, {"DETECTOR_PASSWORD_HASH": str(PasswordHash.make(PASSWORD))})
+def _guarded(folder: Path) -> Iterator[Server]:
+    running = Server(folder, {"DETECTOR_PASSWORD_HASH": str(PasswordHash.make(PASSWORD))})
     empty_function(running.workspace, "Confidential photos")
     yield running
     running.stop()
@@ -36,8 +34,20 @@ def guarded(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
     assert PASSWORD not in running.log
 
 
+@pytest.fixture(scope="module")
+def guarded(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a password, and one function whose name must not be seen from outside."""
+    yield from _guarded(tmp_path_factory.mktemp("guarded"))
+
+
 @pytest.fixture
-def page(chromium: Browser, guarded: Server) -> Iterator[Page]:
+def attacked(chromium: Browser, tmp_path: Path) -> Iterator[Server]:
+    """Another one of that kind, of its own: after wrong passwords it lets nobody try for a while."""
+    yield from _guarded(tmp_path)
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
     expect.set_options(timeout=PATIENCE)
     context = chromium.new_context(viewport={"width": 1400, "height": 900})
     yield context.new_page()
@@ -65,8 +75,8 @@ def test_no_page_shows_anything_before_sign_in(page: Page, guarded: Server) -> N
     assert not any(b"Confidential" in frame for frame in received)
 
 
-def test_a_wrong_password_is_refused_and_slowed_and_the_right_one_opens(page: Page, guarded: Server) -> None:
-    page.goto(guarded.address)
+def test_a_wrong_password_is_refused_and_slowed_and_the_right_one_opens(page: Page, attacked: Server) -> None:
+    page.goto(attacked.address)
     wait = 0
     # Attempts during a wait do not lengthen it; a slow machine needs a wait that outlasts the next attempt.
     for _ in range(FREE_FAILURES + 20):

@@ -53,6 +53,14 @@ def test_the_winner_of_the_sweep_is_marked_and_named() -> None:
     assert "log loss 0.150" in words
 
 
+def test_a_large_setting_is_written_as_people_write_numbers() -> None:
+    """Kind: "C 3.16e+03" over the picture."""
+    figure = sweep([row("whole", 10**3.5, 0.15, chosen=True), row("whole", 0.0316, 0.2)])
+    words = " ".join(annotation.text for annotation in figure.layout.annotations)
+    assert "C 3,162 ·" in words
+    assert "e+" not in " ".join([words, *map(str, next(iter(figure.data)).text or ())])
+
+
 def test_the_best_of_every_combination_is_in_the_picture_but_not_every_extreme() -> None:
     figure = sweep([*ROWS, row("both", 1000.0, 9.0)])
     low, high = figure.layout.yaxis.range

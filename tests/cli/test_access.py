@@ -1,4 +1,4 @@
-"""The commands for keys, the password and the schema, as real processes."""
+"""The commands for keys, the password and the schema; those that read standard input or need no data as processes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from detector.storage import keys
 from detector.web.password import PasswordHash
+from tests.command_line import run_here
 from tests.factories import workspace
 
 pytestmark = pytest.mark.slow
@@ -33,26 +34,26 @@ def run(folder: Path, *arguments: str, text: str = "") -> subprocess.CompletedPr
 
 def test_keys_are_created_listed_and_revoked(tmp_path: Path) -> None:
     ws = workspace(tmp_path / "data")
-    made = json.loads(run(tmp_path, "keys", "create", "--name", "Nightly import", "--json").stdout)
+    made = json.loads(run_here(tmp_path / "data", "keys", "create", "--name", "Nightly import", "--json").out)
     assert set(made) == {"clientId", "clientSecret", "name"}
     assert made["name"] == "Nightly import"
     assert keys.check_secret(ws.db, made["clientId"], made["clientSecret"]) is not None
 
-    listed = run(tmp_path, "keys", "list")
-    assert made["clientId"] in listed.stdout
-    assert "active" in listed.stdout
-    assert made["clientSecret"] not in listed.stdout
+    listed = run_here(tmp_path / "data", "keys", "list")
+    assert made["clientId"] in listed.out
+    assert "active" in listed.out
+    assert made["clientSecret"] not in listed.out
 
-    assert run(tmp_path, "keys", "revoke", made["clientId"]).returncode == 0
+    assert run_here(tmp_path / "data", "keys", "revoke", made["clientId"]).code == 0
     assert keys.check_secret(ws.db, made["clientId"], made["clientSecret"]) is None
-    (row,) = json.loads(run(tmp_path, "keys", "list", "--json").stdout)
+    (row,) = json.loads(run_here(tmp_path / "data", "keys", "list", "--json").out)
     assert row["revokedAt"] is not None
     ws.close()
 
 
 def test_the_words_for_people_hold_id_and_secret_too(tmp_path: Path) -> None:
-    done = run(tmp_path, "keys", "create", "--name", "Laptop")
-    client_id, secret = (line.split()[-1] for line in done.stdout.splitlines())
+    done = run_here(tmp_path / "data", "keys", "create", "--name", "Laptop")
+    client_id, secret = (line.split()[-1] for line in done.out.splitlines())
     ws = workspace(tmp_path / "data")
     assert keys.check_secret(ws.db, client_id, secret) is not None
     ws.close()
@@ -60,10 +61,10 @@ def test_the_words_for_people_hold_id_and_secret_too(tmp_path: Path) -> None:
 
 def test_a_key_that_is_not_there_and_one_without_a_name_end_with_a_sentence(tmp_path: Path) -> None:
     for arguments in (("revoke", "unknown"), ("create", "--name", " ")):
-        done = run(tmp_path, "keys", *arguments)
-        assert done.returncode == 1
-        assert done.stdout == ""
-        assert len(done.stderr.splitlines()) == 1
+        done = run_here(tmp_path / "data", "keys", *arguments)
+        assert done.code == 1
+        assert done.out == ""
+        assert len(done.err.splitlines()) == 1
 
 
 def test_password_prints_only_a_hash_and_touches_no_data(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command that lists labels and merges two spellings of one name, as a real process."""
+"""The command that lists labels and merges two spellings of one name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detector.storage import functions, jobs, samples
-from tests.command_line import run
+from tests.command_line import run, run_here
 from tests.factories import empty_function, label_ids, labelled_function, workspace
 from tests.storage.test_label_twins import NFC, NFD, with_twins
 
@@ -21,7 +21,7 @@ def test_labels_are_listed_with_their_counts_and_twins_are_marked(tmp_path: Path
     function = with_twins(ws, 2)
     ids = label_ids(ws, function)
     ws.close()
-    listed = run(tmp_path, "labels", function.name)
+    listed = run_here(tmp_path, "labels", function.name)
     assert listed.code == 0, listed.err
     real, first, second = listed.out.splitlines()
     assert (ids["real"] in real, "2 samples" in real, "one name" in real) == (True, True, False)
@@ -29,7 +29,7 @@ def test_labels_are_listed_with_their_counts_and_twins_are_marked(tmp_path: Path
     assert f"one name with {ids[NFC]}" in second
     assert ("apart" in first, "apart" in second) == (False, True)
     assert "--merge" in listed.sentence
-    rows = json.loads(run(tmp_path, "labels", function.id, "--json").out)
+    rows = json.loads(run_here(tmp_path, "labels", function.id, "--json").out)
     assert rows == [
         {"id": ids["real"], "name": "real", "samples": 2, "twins": []},
         {"id": ids[NFC], "name": NFC, "samples": 2, "twins": [ids[NFD]]},
@@ -81,11 +81,11 @@ def test_a_merge_that_is_none_ends_with_one_sentence_and_changes_nothing(tmp_pat
         (("--merge", NFC, "--into", NFC), "itself"),
         (("--merge", "unknown", "--into", NFC), "unknown"),
     ):
-        done = run(tmp_path, "labels", function.name, *arguments)
+        done = run_here(tmp_path, "labels", function.name, *arguments)
         assert (done.code, done.out) == (1, "")
         assert words in done.sentence
         assert len(done.err.splitlines()) == 1
-    assert run(tmp_path, "labels", "no such function").code == 1
+    assert run_here(tmp_path, "labels", "no such function").code == 1
     assert label_ids(ws, function) == ids
     assert samples.count_by(ws.db, function.id).by_label == dict.fromkeys(ids.values(), 1)
     ws.close()
@@ -97,7 +97,7 @@ def test_a_function_without_labels_says_where_they_come_from(tmp_path: Path) -> 
     for label_id in label_ids(ws, function).values():
         functions.delete_label(ws.db, label_id)
     ws.close()
-    done = run(tmp_path, "labels", function.name)
+    done = run_here(tmp_path, "labels", function.name)
     assert (done.code, done.out) == (0, "")
     assert "import" in done.sentence
 
@@ -108,10 +108,10 @@ def test_a_name_that_several_functions_have_is_refused_and_the_number_or_the_id_
     first, second = empty_function(ws, "Cats"), empty_function(ws, "Cats", ["a", "b"])
     ws.close()
     for command in (("labels", "Cats"), ("sources", "Cats"), ("invoke", "Cats", tmp_path)):
-        refused = run(tmp_path, *command)
+        refused = run_here(tmp_path, *command)
         assert (refused.code != 0, refused.out) == (True, "")
         assert first.id in refused.sentence
         assert second.id in refused.sentence
-    by_number, by_id = (json.loads(run(tmp_path, "labels", name, "--json").out) for name in ("Cats (2)", first.id))
+    by_number, by_id = (json.loads(run_here(tmp_path, "labels", name, "--json").out) for name in ("Cats (2)", first.id))
     assert [row["name"] for row in by_number] == ["a", "b"]
     assert [row["name"] for row in by_id] == ["real", "synthetic"]

@@ -1,3 +1,9 @@
+"""``python -m detector``: what its commands say, print and leave behind.
+
+A process of its own where it matters how a command starts, ends or is killed; else in this one, which has loaded what
+a command needs.
+"""
+
 from __future__ import annotations
 
 import csv
@@ -17,7 +23,7 @@ import pytest
 
 from detector.backbones.hub import REACHABILITY_DEADLINE
 from detector.operations.sample_function import SAMPLE_FALSE_ACCUSATION_LIMIT
-from tests.command_line import OFFLINE, Ran, run, silent_hub, start
+from tests.command_line import OFFLINE, Ran, run, run_here, silent_hub, start
 from tests.faulty_disk import small_disk
 from tests.made_folders import made_image, make_folder
 from tests.shared_data import require
@@ -49,7 +55,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     (folder / "synthetic" / "empty.jpg").touch()
     (folder / "synthetic" / "notes.txt").write_text("These are not pictures.", encoding="utf-8")
     (folder / "synthetic" / "000 again.png").write_bytes((folder / "synthetic" / "000.png").read_bytes())
-    first = run(root / "data", "train", folder, *OFFLINE, "--function", Trained.name, "--json")
+    first = run(
+        root / "data", "train", folder, *OFFLINE, "--function", Trained.name, "--json", DETECTOR_PRECISION="float32"
+    )
     return Trained(root / "data", folder, first)
 
 
@@ -96,7 +104,7 @@ def test_progress_goes_to_stderr_and_only_the_result_to_stdout(trained: Trained)
 
 def test_the_same_command_again_imports_and_embeds_nothing_and_says_the_same(trained: Trained) -> None:
     rows, before = row_counts(trained.data_dir), outcome(trained.data_dir)
-    again = run(trained.data_dir, "train", trained.folder, "--function", trained.name, "--json")
+    again = run_here(trained.data_dir, "train", trained.folder, "--function", trained.name, "--json")
     assert again.code == 0, again.err
     assert (again.json["imported"], again.json["already_there"]) == (0, 28)
     assert "Looking at" not in again.err
@@ -131,24 +139,24 @@ def test_invoke_answers_one_line_a_file_good_or_bad(trained: Trained, tmp_path: 
 
 def test_invoke_takes_folders_and_succeeds_when_every_file_does(trained: Trained, tmp_path: Path) -> None:
     make_folder(tmp_path, {"synthetic": 2}, first_seed=700)
-    ran = run(trained.data_dir, "invoke", trained.first.json["function"], tmp_path)
+    ran = run_here(trained.data_dir, "invoke", trained.first.json["function"], tmp_path)
     assert ran.code == 0, ran.err
     assert [json.loads(line)["labelName"] for line in ran.out.splitlines()] == ["synthetic", "synthetic"]
 
 
 def test_functions_lists_what_there_is(trained: Trained) -> None:
-    listed = run(trained.data_dir, "functions", "--json")
+    listed = run_here(trained.data_dir, "functions", "--json")
     assert listed.code == 0
     (item,) = json.loads(listed.out)
     result = trained.first.json
     assert (item["id"], item["name"], item["samples"]) == (result["function"], trained.name, 27)
     assert item["accuracy"] == result["cross_validation"]["accuracy"]
     assert not item["busy"]
-    assert f"{result['function']}  {trained.name}" in run(trained.data_dir, "functions").out
+    assert f"{result['function']}  {trained.name}" in run_here(trained.data_dir, "functions").out
 
 
 def test_export_writes_every_sample_and_no_formula(trained: Trained, tmp_path: Path) -> None:
-    exported = run(trained.data_dir, "export", trained.name, tmp_path / "all.csv")
+    exported = run_here(trained.data_dir, "export", trained.name, tmp_path / "all.csv")
     assert exported.code == 0, exported.err
     with (tmp_path / "all.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
@@ -158,12 +166,12 @@ def test_export_writes_every_sample_and_no_formula(trained: Trained, tmp_path: P
     assert {"real", "'-camera", "'@generator"} > {row["source"] for row in rows} - {""}
     cells = [cell for row in rows for cell in row.values()]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
-    refused = run(trained.data_dir, "export", trained.name, tmp_path / "no" / "all.csv")
+    refused = run_here(trained.data_dir, "export", trained.name, tmp_path / "no" / "all.csv")
     assert_failed_with_a_sentence(refused, "cannot be written")
 
 
 def test_export_to_a_zip_gives_the_files_in_label_folders(trained: Trained, tmp_path: Path) -> None:
-    exported = run(trained.data_dir, "export", trained.name, tmp_path / "all.zip")
+    exported = run_here(trained.data_dir, "export", trained.name, tmp_path / "all.zip")
     assert exported.code == 0, exported.err
     assert "27 samples" in exported.err
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
@@ -187,8 +195,8 @@ def test_an_export_that_cannot_be_written_leaves_what_was_there(trained: Trained
 
 def test_unknown_functions_and_backbones_are_named(trained: Trained, tmp_path: Path) -> None:
     image = trained.folder / "real" / "001.png"
-    assert_failed_with_a_sentence(run(trained.data_dir, "invoke", "nobody", image), "no function 'nobody'")
-    ran = run(tmp_path / "data", "train", trained.folder, "--backbone", "magic")
+    assert_failed_with_a_sentence(run_here(trained.data_dir, "invoke", "nobody", image), "no function 'nobody'")
+    ran = run_here(tmp_path / "data", "train", trained.folder, "--backbone", "magic")
     assert_failed_with_a_sentence(ran, "magic")
     assert row_counts(tmp_path / "data")["images"] == 0
 
@@ -210,7 +218,7 @@ def test_backbones_says_which_are_at_hand(tmp_path: Path) -> None:
 
 
 def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) -> None:
-    ran = run(tmp_path, "sample", *OFFLINE, "--json")
+    ran = run_here(tmp_path, "sample", *OFFLINE, "--json")
     assert ran.code == 0, ran.err
     result = ran.json
     assert result["samples"] == result["annotated"] > 100
@@ -224,7 +232,7 @@ def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) ->
     for label in ("real", "synthetic"):
         assert counts[label][label] > 60, counts
         assert counts[label]["real" if label == "synthetic" else "synthetic"] <= 24
-    again = run(tmp_path, "sample", *OFFLINE, "--json")
+    again = run_here(tmp_path, "sample", *OFFLINE, "--json")
     assert again.json["function"] == result["function"]
     assert again.json["already_there"] + again.json["imported"] == again.json["found"] == 240
     # Patches of one photograph are never on both sides of a fold.
@@ -262,7 +270,7 @@ def test_auto_says_within_seconds_of_silence_that_it_takes_the_offline_backbone(
     process.kill()
     process.communicate()
     with silent_hub() as hub:
-        process = start(tmp_path / "data", "train", folder, "--json", hub=hub)
+        process = start(tmp_path / "data", "train", folder, "--json", hub=hub, DETECTOR_PRECISION="float32")
         sentence, silent = _first_sentence(process)
         out, _ = process.communicate(timeout=300)
     assert "the model hub does not answer" in sentence
@@ -340,7 +348,7 @@ def test_a_folder_that_cannot_be_trained_on_ends_in_a_sentence(
     folder = tmp_path / "images"
     folder.mkdir()
     fill(folder)
-    assert_failed_with_a_sentence(run(tmp_path / "data", "train", folder, *OFFLINE), part)
+    assert_failed_with_a_sentence(run_here(tmp_path / "data", "train", folder, *OFFLINE), part)
 
 
 def test_without_a_model_the_json_still_tells_the_whole_story(tmp_path: Path) -> None:
@@ -353,7 +361,7 @@ def test_without_a_model_the_json_still_tells_the_whole_story(tmp_path: Path) ->
     assert len(ran.json["rejected"]) == 4
     image = tmp_path / "a.png"
     made_image("real", 1).save(image)
-    assert_failed_with_a_sentence(run(tmp_path / "data", "invoke", "images", image), "Training needs two labels")
+    assert_failed_with_a_sentence(run_here(tmp_path / "data", "invoke", "images", image), "Training needs two labels")
 
 
 def test_near_duplicates_as_the_only_samples_of_a_label_train_a_model_that_says_it_is_not_validated(
@@ -361,7 +369,7 @@ def test_near_duplicates_as_the_only_samples_of_a_label_train_a_model_that_says_
 ) -> None:
     folder = make_folder(tmp_path / "images", {"real": 6, "synthetic": 1})
     made_image("synthetic", 0).save(folder / "synthetic" / "again.jpg", quality=88)
-    ran = run(tmp_path / "data", "train", folder, *OFFLINE, "--json")
+    ran = run_here(tmp_path / "data", "train", folder, *OFFLINE, "--json")
     assert ran.code == 0, ran.err
     assert ran.json["samples"] == 8
     assert ran.json["model"]["version"] == 1

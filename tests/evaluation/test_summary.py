@@ -48,6 +48,12 @@ def test_a_good_model_is_called_so_with_its_interval_and_its_numbers() -> None:
     assert following.startswith("Next: look in Review")
 
 
+def test_before_the_audit_has_ended_no_weakness_was_found_only_so_far() -> None:
+    """Kind: praise for what nobody has looked at yet."""
+    _, weak, _ = summarise(replace(GOOD, done=frozenset()))
+    assert weak.startswith("No great weakness was found so far; it misses 5.0 % of the images labelled real")
+
+
 def test_a_shortcut_outweighs_every_figure() -> None:
     good, weak, following = summarise(replace(GOOD, shortcut=LEAKY, stress=(changed("jpeg-50", 0.5),)))
     assert good.startswith("This score cannot be trusted yet: 95.5 %")

@@ -40,6 +40,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Function]
     return ws, function
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Function]:
+    ws = workspace(tmp_path_factory.mktemp("large"))
+    return ws, made_function(ws, 100_000)
+
+
 def _rows(
     ws: Workspace, function: Function, *conditions: ColumnElement[bool], bin: bool = False
 ) -> list[Row[tuple[str]]]:
@@ -254,13 +260,12 @@ def test_addresses_say_the_filter_and_nonsense_in_them_is_left_out() -> None:
     assert GalleryFilter.from_query(odd) == GalleryFilter()
 
 
-def test_a_hundred_thousand_samples_are_not_read_again_for_an_answer(tmp_path: Path) -> None:
+def test_a_hundred_thousand_samples_are_not_read_again_for_an_answer(large: tuple[Workspace, Function]) -> None:
     """Filter, order, page, and the counts of every choice, compared with reading all rows once.
 
     Kind: a time asserted. 50 ms are asked of an idle machine in tests/benchmarks.
     """
-    ws = workspace(tmp_path)
-    function = made_function(ws, 100_000)
+    ws, function = large
     ids = label_ids(ws, function)
     start = time.perf_counter()
     columns_of(ws, function.id)
@@ -287,13 +292,14 @@ def test_a_hundred_thousand_samples_are_not_read_again_for_an_answer(tmp_path: P
     assert statistics.quantiles(took, n=20)[-1] < reading / 4, (reading, sorted(took)[-10:])
 
 
-def test_labels_newer_than_the_model_are_counted_without_going_through_the_others(tmp_path: Path) -> None:
+def test_labels_newer_than_the_model_are_counted_without_going_through_the_others(
+    large: tuple[Workspace, Function],
+) -> None:
     """A plan that goes through all samples or all their history takes 30 to 200 times as long, at every label given.
 
     Kind: a time asserted. It is compared with counting them all.
     """
-    ws = workspace(tmp_path)
-    function = made_function(ws, 100_000)
+    ws, function = large
     with ws.db.write() as connection:
         ids = list(connection.scalars(select(samples.c.id)))
         given = {"label_id": None, "at": 1000.0, "by": "import"}

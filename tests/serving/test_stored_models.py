@@ -44,7 +44,7 @@ def test_a_build_trains_a_new_model_where_the_file_of_the_live_one_cannot_be_rea
     ws: Workspace, ending: str, damage: str
 ) -> None:
     """The kind: a file of a model is damaged or missing. Every build and audit ended in an unnamed error, for ever."""
-    function = labelled_function(ws, 8)
+    function = labelled_function(ws, 4)
     first = build(ws, function.id).model
     assert first is not None
     DAMAGES[damage](_model_file(ws, function.id, ending))
@@ -65,10 +65,10 @@ def _ask_anew(ws: Workspace, function_id: str) -> None:
 
 
 @pytest.mark.parametrize("values", [{"data": b""}, {"data": b"\xde\xad\xbe\xef"}, {"dtype": "zz"}])
-@pytest.mark.parametrize("number", [1, 9])
+@pytest.mark.parametrize("number", [1, 5])
 def test_damaged_embeddings_are_made_anew(ws: Workspace, values: dict[str, object], number: int) -> None:
     """The kind: stored numbers are damaged. The build ended in an unnamed error, and did so each time."""
-    function = labelled_function(ws, 8)
+    function = labelled_function(ws, 4)
     first = build(ws, function.id).model
     assert first is not None
     hashes = [row.image_hash for row in samples.training_rows(ws.db, function.id)][:number]
