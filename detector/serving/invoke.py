@@ -14,6 +14,7 @@ import numpy as np
 from detector.errors import ImageError
 from detector.imaging import DecodedImage, decode_image
 from detector.imaging.file_look import FileLook, file_look
+from detector.imaging.rescaling import estimate_rescaling
 from detector.serving.model import ServingModel, load_serving_model, renormalised, serving_backbone
 from detector.storage.embeddings import as_stored
 from detector.storage.stored_names import DETAIL, WHOLE
@@ -127,7 +128,7 @@ def answer(
     # The clock starts here: loading the backbone is the first call's alone and says nothing of how long an image takes.
     start = perf_counter()
     with _passes:
-        embedded, answers, looks = _embedded(ws, backbone, images)
+        embedded, answers, looks = _embedded(ws, backbone, images, serving.asks_rescaling)
     if embedded:
         whole = np.stack([as_stored(views[WHOLE]).astype(np.float32) for _, views in embedded])
         detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in embedded])
@@ -169,14 +170,15 @@ def rejudge(
 
 
 def _embedded(
-    ws: Workspace, backbone: Backbone, images: Sequence[tuple[str, bytes]]
+    ws: Workspace, backbone: Backbone, images: Sequence[tuple[str, bytes]], with_rescaling: bool
 ) -> tuple[list[tuple[int, dict[str, np.ndarray]]], dict[int, Verdict | ImageError], dict[int, FileLook]]:
     embedded: list[tuple[int, dict[str, np.ndarray]]] = []
     answers: dict[int, Verdict | ImageError] = {}
     looks: dict[int, FileLook] = {}
 
     def look(position: int, decoded: DecodedImage) -> None:
-        looks[position] = file_look(decoded.facts.to_json())
+        rescaling = estimate_rescaling(decoded.pixels) if with_rescaling else None
+        looks[position] = file_look(decoded.facts.to_json(), rescaling)
 
     if len(images) == 1:
         # Nothing to decode ahead of the network: threads for it would cost more than they save.

@@ -54,6 +54,11 @@ class ServingModel:
     coverage: Coverage | None = None
     judge_unlike: bool = False
 
+    @property
+    def asks_rescaling(self) -> bool:
+        """Whether it matters how much a picture was enlarged, so that its spectrum has to be looked at."""
+        return self.coverage is not None and self.coverage.asks_rescaling
+
     def misses(self, look: FileLook | None) -> list[Miss]:
         """What of a picture's file was never tried with every label; empty where it compares, or is not known."""
         if self.coverage is None or look is None:

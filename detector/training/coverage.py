@@ -36,6 +36,8 @@ RESCALING_TOLERANCE = 1.25
 SIZE, QUALITY, RESCALING = "size", "quality", "rescaling"
 FACTS = (SIZE, QUALITY, RESCALING)
 
+#: Estimates below this are none of an enlargement.
+_NOT_ENLARGED = 1.05
 #: Shorter sides that pictures have from small ones on web pages to those of a telephone's camera.
 _USUAL_SIDES = (400, 3000)
 
@@ -128,6 +130,11 @@ class Coverage:
         return replace(self, labels={item: self.labels[item] for item in label_ids if item in self.labels})
 
     @property
+    def asks_rescaling(self) -> bool:
+        """Whether pictures themselves have to be looked at."""
+        return RESCALING in self.facts and self.decides and any(files.rescaling for files in self.labels.values())
+
+    @property
     def decides(self) -> bool:
         """Whether there are samples enough of every label to say anything."""
         return len(self.labels) >= 2 and all(files.n >= FEWEST for files in self.labels.values())
@@ -190,6 +197,7 @@ class Coverage:
 
     def _outside(self, fact: str, value: float, names: Mapping[str, str], this: str) -> Miss | None:
         missed = {}
+        verb = "look" if fact == RESCALING else "are"
         for item, files in self.labels.items():
             ends = self._tolerated(fact, files)
             if ends is not None and not ends[0] <= value <= ends[1]:
@@ -199,13 +207,13 @@ class Coverage:
         if not missed:
             return None
         if len(missed) == len(self.labels) and len(set(missed.values())) == 1:
-            said = f"Your samples are {next(iter(missed.values()))}"
+            said = f"Your samples {verb} {next(iter(missed.values()))}"
         else:
             said = "Your samples labelled " + ", those labelled ".join(
-                f"{names[item]} are {words}" for item, words in missed.items()
+                f"{names[item]} {verb} {words}" for item, words in missed.items()
             )
         side = " (shorter side)" if fact == SIZE else ""
-        return Miss(fact, f"{said}{side}; this is {this}.")
+        return Miss(fact, f"{said}{side}; this {'looks' if fact == RESCALING else 'is'} {this}.")
 
     def _tolerated(self, fact: str, files: LabelFiles) -> Range | None:
         ends = files.range_of(fact)
@@ -280,12 +288,13 @@ def rescaling_range(found: Sequence[float | None]) -> Range | None:
 
 
 def in_words(fact: str, ends: Range) -> str:
-    """ "all 256 px", "224 to 512 px", "of quality 85 to 95", "enlarged 1.0 to 1.4 times"."""
+    """ "all 256 px", "224 to 512 px", "of quality 85 to 95", "enlarged 1.4 times at most"."""
     low, high = ends
     if fact == RESCALING:
-        return (
-            f"enlarged {low:.1f} times" if f"{low:.1f}" == f"{high:.1f}" else f"enlarged {low:.1f} to {high:.1f} times"
-        )
+        if high < _NOT_ENLARGED:
+            return "not enlarged"
+        below = f"{low:.1f} to " if low >= _NOT_ENLARGED and f"{low:.1f}" != f"{high:.1f}" else ""
+        return f"enlarged {below}{high:.1f} times{'' if low >= _NOT_ENLARGED else ' at most'}"
     before, after = ("", " px") if fact == SIZE else ("of quality ", "")
     if round(low) == round(high):
         return f"all {before}{low:,.0f}{after}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,11 +23,20 @@ from detector.serving.model import load_serving_model
 from detector.storage import functions, models
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
-from detector.training.coverage import QUALITY, SIZE
+from detector.training.coverage import QUALITY, RESCALING, SIZE
 from detector.training.thresholds import CANT_TELL, MODERATE, STRONG
 from detector.workspace import Workspace
 from tests.command_line import run_here
-from tests.factories import LABELS, add_images, add_images_of_sources, empty_function, make_image, try_unseen, workspace
+from tests.factories import (
+    LABELS,
+    add_images,
+    add_images_of_sources,
+    empty_function,
+    make_image,
+    png,
+    try_unseen,
+    workspace,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -295,3 +305,41 @@ def test_measure_takes_the_same_road_and_counts_what_is_unlike(made: Made, tmp_p
         assert row.reason.startswith("Your samples are all 80 px")
     ran = run_here(made.ws.settings.data_dir, "measure", "Covered", tmp_path)
     assert "unlike the samples 2 of 2, such as: Your samples are all 80 px (shorter side); this is 240 px." in ran.out
+
+
+def test_an_audit_looks_at_the_pictures_and_an_enlarged_one_is_named_then(tmp_path: Path) -> None:
+    from detector.evaluation.audit_data import load_audit_data
+    from detector.evaluation.coverage import measure_coverage
+    from detector.evaluation.examination import Examination
+
+    ws = workspace(tmp_path)
+    function = empty_function(ws, "Sharp")
+    sharp = [(f"{label}{n}.png", made_detail(n, label), label) for label in LABELS for n in range(EACH)]
+    add_images(ws, function, sharp)
+    functions.set_false_accusation_limit(ws.db, function.id, LIMIT)
+    build(ws, function.id)
+    looked = Made(ws, function)
+    file = io.BytesIO()
+    small = Image.open(io.BytesIO(made_detail(99, "real"))).resize((64, 64), Image.Resampling.LANCZOS)
+    small.resize((160, 160), Image.Resampling.BICUBIC).save(file, "PNG")
+    assert looked.ask(file.getvalue())[0].unlike == ()
+    found = measure_coverage(Examination(ws, load_audit_data(ws, function.id)))
+    assert found is not None
+    assert looked.live.coverage == found.to_json()
+    for answers in (looked.ask(file.getvalue()), looked.ask(file.getvalue(), made_detail(98, "real"))):
+        assert [miss.fact for miss in answers[0].unlike] == [RESCALING]
+        assert answers[0].reason.startswith("Your samples look not enlarged; this looks enlarged 1.9 times.")
+    assert looked.ask(made_detail(98, "real"))[0].unlike == ()
+    ws.close()
+
+
+def made_detail(seed: int, label: str) -> bytes:
+    """A PNG with detail of every fineness, 160 px; "synthetic" ones carry stripes."""
+    rng = np.random.default_rng([seed, LABELS.index(label)])
+    frequency = np.hypot(np.fft.fftfreq(160)[:, None], np.fft.rfftfreq(160)[None, :])
+    frequency[0, 0] = 1
+    pixels = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((160, 160))) / frequency, (160, 160))
+    pixels = 128 + 40 * pixels / pixels.std()
+    if label == "synthetic":
+        pixels = pixels + 24 * (np.arange(160) % 4 < 2)[None, :]
+    return png(np.repeat(pixels[:, :, None], 3, axis=2))

@@ -128,7 +128,16 @@ def test_an_enlarged_picture_is_told_where_it_was_looked_at() -> None:
     assert known.misses(FileLook(256, 92), NAMES) == []
     [miss] = known.misses(FileLook(256, 92, 2.0), NAMES)
     assert miss.fact == RESCALING
-    assert miss.sentence == "Your samples are enlarged 1.0 times; this is enlarged 2.0 times."
+    assert miss.sentence == "Your samples look not enlarged; this looks enlarged 2.0 times."
+    some = jpegs([256] * 30, rescaling=1.0) + jpegs([256] * 10, rescaling=1.5)
+    assert sentences(covering(some, sharp), FileLook(256, 92, 2.0)) == [
+        "Your samples labelled real look enlarged 1.5 times at most, those labelled synthetic look not enlarged; this "
+        "looks enlarged 2.0 times."
+    ]
+    soft = jpegs([256] * 30, rescaling=2.0)
+    assert sentences(covering(soft, soft), FileLook(256, 92, 1.0)) == [
+        "Your samples look enlarged 2.0 times; this looks not enlarged."
+    ]
     # Only the pictures that were looked at can be told from.
     assert ALL_256.misses(FileLook(256, 92, 2.0), NAMES) == []
 
