@@ -9,10 +9,12 @@ import plotly.graph_objects as go
 
 from detector.charts.palette import PAPER, Theme, label_ink
 from detector.charts.style import PLAIN, SMALL, axis_style, faded, new_figure, safe, shorten
-from detector.training.coverage import QUALITY, SIZE, Coverage, in_words
+from detector.training.coverage import QUALITY, RESCALING, SIZE, Coverage, in_words
 
 #: Wide enough to be seen where all samples are the same, in shares of the axis.
 _THINNEST = 0.012
+#: At least this is drawn of each fact, so that one sees what is missing.
+_SHOWN = {SIZE: (128.0, 4096.0), QUALITY: (50.0, 100.0), RESCALING: (1.0, 3.0)}
 _SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 
@@ -36,12 +38,10 @@ def coverage(
     band = known.covered(fact)
     # Sizes differ by factors, and so they are drawn.
     place = log10 if fact == SIZE else float
-    edges = [place(max(value, 1e-9)) for _, ends in rows for value in ends]
-    edges += [place(max(value, 1e-9)) for value in band or ()]
-    room = max(0.06 * (max(edges) - min(edges)), 0.02 * abs(max(edges)), 0.02)
+    values = [*_SHOWN[fact], *(value for _, ends in rows for value in ends), *(band or ())]
+    edges = [place(max(value, 1.0) if fact == SIZE else value) for value in values]
+    room = 0.03 * (max(edges) - min(edges))
     low, high = min(edges) - room, max(edges) + room
-    if fact == QUALITY:
-        high = min(high, 101.0)
     if band is not None:
         left, right = (place(value) for value in band)
         figure.add_shape(
