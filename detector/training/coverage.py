@@ -27,8 +27,10 @@ FEWEST_OF_A_KIND = 0.05
 LOWEST, HIGHEST = 1.0, 99.0
 #: A picture may be larger or smaller than what was tried by this factor.
 SIZE_TOLERANCE = 1.25
-#: The quality may be so many points worse, or better, than what was tried.
-WORSE_QUALITY, BETTER_QUALITY = 5, 5
+#: The quality may be so many points worse, or better, than what was tried. Of 160 photographs from elsewhere, a function
+#: of pictures of quality 92 called 38 synthetic at 92 and at 95, 39 at 85, 36 at 98, but 42 at 100 and 47 saved without
+#: loss: so somewhat worse or better files compare, and those without loss are a kind of their own.
+WORSE_QUALITY, BETTER_QUALITY = 10, 6
 #: The estimated enlargement may be beyond what was tried by this factor; the estimate itself is no better.
 RESCALING_TOLERANCE = 1.25
 
