@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from detector.charts.palette import PAPER, Theme, label_ink
 from detector.charts.style import PLAIN, SMALL, axis_style, faded, new_figure, safe, shorten
-from detector.training.coverage import QUALITY, RESCALING, SIZE, Coverage, in_words
+from detector.training.coverage import QUALITY, RESCALING, SIZE, Coverage, describe_range
 
 #: Wide enough to be seen where all samples are the same, in shares of the axis.
 _THINNEST = 0.012
@@ -67,7 +67,7 @@ def coverage(
                 width=0.26,
                 name=name,
                 marker={"color": ink.fill, "line": {"width": 0}},
-                hovertemplate=f"{safe(name)}: {safe(in_words(fact, ends))}<extra></extra>",
+                hovertemplate=f"{safe(name)}: {safe(describe_range(fact, ends))}<extra></extra>",
             )
         )
         figure.add_annotation(
@@ -76,7 +76,7 @@ def coverage(
             xanchor="left",
             y=row,
             yshift=15,
-            text=f"<b>{shorten(name, 22)}</b> {safe(in_words(fact, ends))}",
+            text=f"<b>{shorten(name, 22)}</b> {safe(describe_range(fact, ends))}",
             font={"color": ink.text, "size": SMALL},
             **PLAIN,
         )

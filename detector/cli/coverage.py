@@ -8,7 +8,7 @@ from typing import Any
 from detector.cli.output import answer, json_option, say
 from detector.operations.unlike_pictures import set_judge_unlike
 from detector.storage import functions
-from detector.training.coverage import in_words
+from detector.training.coverage import describe_range
 from detector.workspace import Workspace
 
 
@@ -56,7 +56,7 @@ def _coverage(ws: Workspace, options: argparse.Namespace) -> int:
     else:
         for label_id, files in known.labels.items():
             ranges = [
-                f"{'shorter side ' if fact == 'size' else ''}{in_words(fact, ends)}"
+                f"{'shorter side ' if fact == 'size' else ''}{describe_range(fact, ends)}"
                 for fact in known.facts
                 if (ends := files.range_of(fact)) is not None
             ]

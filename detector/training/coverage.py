@@ -27,7 +27,7 @@ FEWEST_OF_A_KIND = 0.05
 LOWEST, HIGHEST = 1.0, 99.0
 #: A picture may be larger or smaller than what was tried by this factor.
 SIZE_TOLERANCE = 1.25
-#: The quality may be so many points worse, or better, than what was tried. Of 160 photographs from elsewhere, a function
+#: The quality may be so many points worse, or better, than what was tried. Of 160 photographs from elsewhere a function
 #: of pictures of quality 92 called 38 synthetic at 92 and at 95, 39 at 85, 36 at 98, but 42 at 100 and 47 saved without
 #: loss: so somewhat worse or better files compare, and those without loss are a kind of their own.
 WORSE_QUALITY, BETTER_QUALITY = 10, 6
@@ -195,7 +195,9 @@ class Coverage:
     def _rescaling(self, look: FileLook, names: Mapping[str, str]) -> Miss | None:
         if RESCALING not in self.facts or look.rescaling is None:
             return None
-        return self._outside(RESCALING, look.rescaling, names, in_words(RESCALING, (look.rescaling, look.rescaling)))
+        return self._outside(
+            RESCALING, look.rescaling, names, describe_range(RESCALING, (look.rescaling, look.rescaling))
+        )
 
     def _outside(self, fact: str, value: float, names: Mapping[str, str], this: str) -> Miss | None:
         missed = {}
@@ -205,7 +207,7 @@ class Coverage:
             if ends is not None and not ends[0] <= value <= ends[1]:
                 tried = files.range_of(fact)
                 assert tried is not None
-                missed[item] = in_words(fact, tried)
+                missed[item] = describe_range(fact, tried)
         if not missed:
             return None
         if len(missed) == len(self.labels) and len(set(missed.values())) == 1:
@@ -289,7 +291,7 @@ def rescaling_range(found: Sequence[float | None]) -> Range | None:
     return _range(known) if len(known) >= FEWEST else None
 
 
-def in_words(fact: str, ends: Range) -> str:
+def describe_range(fact: str, ends: Range) -> str:
     """ "all 256 px", "224 to 512 px", "of quality 85 to 95", "enlarged 1.4 times at most"."""
     low, high = ends
     if fact == RESCALING:
@@ -317,4 +319,4 @@ def _whose(without: Sequence[str], labels: Mapping[str, LabelFiles], names: Mapp
 
 def _by_label(labels: Mapping[str, LabelFiles], names: Mapping[str, str], fact: str) -> str:
     parts = [(names[item], files.range_of(fact)) for item, files in labels.items()]
-    return ", ".join(f"{name} samples are {in_words(fact, ends)}" for name, ends in parts if ends is not None)
+    return ", ".join(f"{name} samples are {describe_range(fact, ends)}" for name, ends in parts if ends is not None)

@@ -27,7 +27,7 @@ from detector.pipeline.build import BuildResult, build
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import functions, imports, jobs, keys, models, samples
 from detector.storage.database import SCHEMA_VERSION
-from detector.storage.evaluations import UNSEEN
+from detector.storage.evaluations import COVERAGE, UNSEEN
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.samples import Sample
@@ -149,7 +149,7 @@ def test_what_training_and_audit_found_is_read_back(old: Old) -> None:
     assert {key: old.live.holdout_score[key] for key in old.said["locked_test"]} == old.said["locked_test"]
     audit = read_audit(old.ws.db, old.live)
     # What that version did not measure yet: the page offers to examine the model, and promises nothing until then.
-    assert audit.done == set(PARTS) - {UNSEEN}
+    assert audit.done == set(PARTS) - {UNSEEN, COVERAGE}
     thresholds = Thresholds.from_json(old.live.thresholds)
     assert thresholds.unseen is None
     assert audit.flipped == old.said["flipped"]

@@ -75,7 +75,9 @@ def test_labels_without_a_common_size_cover_none() -> None:
     ]
 
 
-@pytest.mark.parametrize(("quality", "covered"), [(81, False), (82, True), (92, True), (95, True), (98, True), (99, False)])
+@pytest.mark.parametrize(
+    ("quality", "covered"), [(81, False), (82, True), (92, True), (95, True), (98, True), (99, False)]
+)
 def test_quality_somewhat_worse_or_better_compares(quality: int, covered: bool) -> None:
     found = ALL_256.misses(FileLook(256, quality), NAMES)
     assert [miss.fact for miss in found] == ([] if covered else [QUALITY])
