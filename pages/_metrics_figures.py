@@ -14,6 +14,7 @@ from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
 from pages._audit import duplicates_line, learning_card, sources_card, stress_card
+from pages._coverage import coverage_card
 from pages._guessed_sources import guessed_sources
 from pages._hardening import hardening_card
 from pages._scores import confidences, further_figures, price, promises, verdicts
@@ -77,6 +78,7 @@ _BUILT_IN = (
         "left",
     ),
     MetricsFigure("promises", lambda shown: promises(shown.thresholds), "left"),
+    MetricsFigure("coverage", lambda shown: coverage_card(shown.live, shown.theme, shown.names), "right"),
     MetricsFigure("roc", lambda shown: price(shown.cv, shown.thresholds, shown.theme, shown.names), "left"),
     # Several parts, one a change; the card itself says where none is finished yet.
     MetricsFigure("stress", lambda shown: stress_card(shown.audit, shown.theme), "right"),

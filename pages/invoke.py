@@ -39,6 +39,7 @@ from detector.training.thresholds import (
     STRONG,
     Thresholds,
 )
+from pages._coverage import unlike_switch
 from pages._state import (
     IMAGE_TYPES,
     escape,
@@ -54,7 +55,7 @@ from pages._style import card, current_theme
 
 _PREVIEW = (1200, 1200)
 #: Of the table of many files; those of the labels stand before the last one.
-_COLUMNS = ("File", "Says", "Grade", "Leaning towards", "Confidence", "Problem")
+_COLUMNS = ("File", "Says", "Grade", "Leaning towards", "Confidence", "Reason", "Problem")
 
 
 def _at_this_confidence(model: ModelRow, confidence: float) -> str:
@@ -139,11 +140,12 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
     for (name, _), answer in zip(files, answers, strict=True):
         row: dict[str, object] = {"File": name}
         if isinstance(answer, ImageError):
-            row |= {"Says": "", "Grade": "", "Leaning towards": "", "Confidence": None, "Problem": str(answer)}
+            row |= {"Says": "", "Grade": "", "Leaning towards": "", "Confidence": None, "Reason": ""}
+            row["Problem"] = str(answer)
         else:
             scores = {score.label: score.confidence for score in answer.scores}
             row |= {"Says": answer.verdict, "Grade": answer.grade}
-            row |= {"Leaning towards": answer.label, "Confidence": answer.confidence}
+            row |= {"Leaning towards": answer.label, "Confidence": answer.confidence, "Reason": answer.reason}
             row |= {heads[label]: scores.get(label) for label in labels} | {"Problem": ""}
         rows.append(row)
     said = [(verdict, sum(row["Says"] == verdict for row in rows)) for verdict in (*labels, CANT_TELL)]
@@ -151,11 +153,19 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         said.append(("not read", refused))
     st.markdown(" · ".join(f"**{n:,}** {escape(words)}" for words, n in said))
     unsure = [answer for answer in answers if isinstance(answer, Verdict) and not answer.sure]
-    reasons = dict.fromkeys(answer.reason for answer in unsure if answer.reason)
+    unlike = [answer for answer in unsure if answer.unlike]
+    reasons = dict.fromkeys(answer.reason for answer in unsure if answer.reason and not answer.unlike)
+    if unlike:
+        # Each has a reason of its own, in the table.
+        reasons[
+            f"{share(len(unlike), len(files))} are unlike your samples, such as {unlike[0].name}: {unlike[0].reason}"
+        ] = None
     if reasons:
         _too_few(" ".join(reasons))
     inks = label_inks(labels, current_theme())
-    columns = [*_COLUMNS[:-1], *(heads[label] for label in labels)]
+    columns = [*_COLUMNS[:-2], *(heads[label] for label in labels)]
+    if unlike:
+        columns.append("Reason")
     if any(row["Problem"] for row in rows):
         columns.append(_COLUMNS[-1])
     # Shown in percent, kept as fractions: the widget's own percent format has no space before the sign. What is not
@@ -178,7 +188,7 @@ def _many(files: list[tuple[str, bytes]], answers: list[Verdict | ImageError]) -
         column_config={"Confidence": st.column_config.NumberColumn(format="%.1f %%"), **bars},
     )
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*_COLUMNS[:-1], *(heads[label] for label in labels), _COLUMNS[-1]])
+    writer = csv.DictWriter(text, [*_COLUMNS[:-2], *(heads[label] for label in labels), *_COLUMNS[-2:]])
     writer.writeheader()
     writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
     # With the mark that the exports have, too: without it Excel garbles names that are not ASCII.
@@ -280,3 +290,4 @@ if uploads:
 else:
     st.caption("The picture stays on this machine and is not kept unless you add it to the samples.")
 _false_accusation_limit(model, chosen.function.false_accusation_limit)
+unlike_switch(model, chosen.function.judge_unlike)

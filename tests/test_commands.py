@@ -25,6 +25,7 @@ COMMANDS = {
     "invoke": {"function", "PATH", "--json"},
     "measure": {"function", "FOLDER", "--json"},
     "harden": {"function", "--copies", "--json"},
+    "coverage": {"function", "--judge-unlike", "--json"},
     "audit": {"function", "--json"},
     "functions": {"--json"},
     "backbones": {"--json"},

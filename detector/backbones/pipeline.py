@@ -13,7 +13,7 @@ import numpy as np
 from detector.backbones.network import Backbone, join_views
 from detector.backbones.views import PreparedViews
 from detector.errors import ImageError
-from detector.imaging.decode import ImageLimits, decode_image, memory_kept
+from detector.imaging.decode import DecodedImage, ImageLimits, decode_image, memory_kept
 from detector.system.batches import Executor, map_batches, thread_count
 
 Key = TypeVar("Key", bound=Hashable)
@@ -39,6 +39,7 @@ def embed_files(
     threads: int,
     on_batch: Callable[[list[tuple[Key, dict[str, np.ndarray]]], list[tuple[Key, ImageError]]], None],
     decoders: Executor | None = None,
+    on_decoded: Callable[[Key, DecodedImage], None] | None = None,
 ) -> None:
     """Decode and embed files, and hand over the results batch by batch, in the order of `items`.
 
@@ -57,6 +58,8 @@ def embed_files(
         since the last call. What it raises ends the run and reaches the caller: a cancelled job does this.
     decoders : Executor, optional
         Threads that last, of whoever calls often with a few files each time.
+    on_decoded : callable, optional
+        Called with (key, decoded picture), in the threads that decode: for what else is asked of its file and pixels.
     """
     waiting: deque[tuple[_Unfinished, np.ndarray]] = deque()
     started: deque[tuple[list[_Unfinished], Future[np.ndarray]]] = deque()
@@ -82,7 +85,7 @@ def embed_files(
             failed.clear()
 
     try:
-        for key, outcome in _decoded_ahead(items, backbone, limits, threads, decoders):
+        for key, outcome in _decoded_ahead(items, backbone, limits, threads, decoders, on_decoded):
             if isinstance(outcome, ImageError):
                 failed.append((key, outcome))
             else:
@@ -111,11 +114,15 @@ def _decoded_ahead(
     limits: ImageLimits,
     threads: int,
     decoders: Executor | None,
+    on_decoded: Callable[[Key, DecodedImage], None] | None,
 ) -> Iterator[tuple[Key, PreparedViews | ImageError]]:
     def prepare(batch: list[tuple[Key, bytes, str]]) -> tuple[Key, PreparedViews | ImageError]:
         [(key, data, name)] = batch
         try:
-            return key, backbone.views_of(decode_image(data, name, limits).pixels)
+            decoded = decode_image(data, name, limits)
+            if on_decoded is not None:
+                on_decoded(key, decoded)
+            return key, backbone.views_of(decoded.pixels)
         except ImageError as error:
             return key, error
 

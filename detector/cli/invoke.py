@@ -35,17 +35,18 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
 
     function = functions.find_function(ws.db, options.function)
     failed = False
-    reason = ""
+    reason, unlike = "", 0
     pending: list[tuple[str, bytes]] = []
 
     def say_verdicts() -> None:
-        nonlocal failed, reason
+        nonlocal failed, reason, unlike
         for (name, _), verdict in zip(pending, invoke(ws, function.id, pending), strict=True):
             if isinstance(verdict, ImageError):
                 failed = True
                 answer({"file": name, "error": str(verdict)})
                 continue
-            reason = reason or ("" if verdict.sure else verdict.reason)
+            unlike += bool(verdict.unlike)
+            reason = reason or ("" if verdict.sure or verdict.unlike else verdict.reason)
             scores = [{"labelName": score.label, "confidence": score.confidence} for score in verdict.scores]
             answer(
                 {
@@ -75,6 +76,8 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
     if reason:
         # Once, not in every line: it is the model's reason and not the file's.
         say(reason)
+    if unlike:
+        say(f"{count(unlike, 'file')} unlike the samples; the reason of each says in what.")
     if passed_over:
         say(f"{count(len(passed_over), 'file')} of systems and programs passed over, such as {passed_over[0]}.")
     return int(failed)

@@ -51,6 +51,9 @@ def _measure(ws: Workspace, options: argparse.Namespace) -> int:
             ]
             within = interval_of(wilson_interval(row.right, row.n), row.n, ", 95 % interval ")
             print(f"{printable(where)}: {share_and_rate(row.right, row.n)} right{within}; {', '.join(said)}")
+            if row.reason and row.source is not None:
+                held = share_and_rate(sum(row.unlike.values()), row.n)
+                print(f"    unlike the samples {held}, such as: {printable(row.reason)}")
         for name, area in found.auc.items():
             print(f"ROC AUC of {name}: {decimal(area)}")
         for name, caught in found.caught.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ class Measured:
     ----------
     right : how many have the label as the most probable one, whatever the grade
     verdicts : dict of (verdict, grade) to how many got it
+    unlike : dict of str to int
+        How many have a file that the samples do not cover, by the first fact of it: size, quality or rescaling.
+    reason : str
+        The reason of the first of these, as its verdict gives it; empty where there is none.
     """
 
     label: str
@@ -40,6 +44,8 @@ class Measured:
     n: int
     right: int
     verdicts: dict[tuple[str, str], int]
+    unlike: dict[str, int] = field(default_factory=dict)
+    reason: str = ""
 
     def said_wrongly(self, grade: str) -> int:
         """How many got another label at this grade: accusations of real pictures, clearances of AI images."""
@@ -65,6 +71,8 @@ class Measured:
                 }
                 for (said, grade), n in sorted(self.verdicts.items())
             ],
+            "unlike": self.unlike,
+            **({"reason": self.reason} if self.reason else {}),
         }
 
 
@@ -163,7 +171,16 @@ def measure(ws: Workspace, function_id: str, folder: Path, report: Report = sile
 def _measured(label: str, source: str | None, answers: Sequence[Verdict]) -> Measured:
     verdicts = Counter((answer.verdict, answer.grade) for answer in answers)
     assert all(grade in GRADES for _, grade in verdicts)
-    return Measured(label, source, len(answers), sum(answer.label == label for answer in answers), dict(verdicts))
+    unlike = [answer for answer in answers if answer.unlike]
+    return Measured(
+        label,
+        source,
+        len(answers),
+        sum(answer.label == label for answer in answers),
+        dict(verdicts),
+        dict(Counter(answer.unlike[0].fact for answer in unlike)),
+        unlike[0].reason if unlike else "",
+    )
 
 
 def _ranked(by_label: dict[str, list[Verdict]]) -> tuple[dict[str, float], dict[str, float]]:

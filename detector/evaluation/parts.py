@@ -16,7 +16,8 @@ from detector.evaluation.duplicates import Duplicates, measure_duplicates
 from detector.evaluation.results import STRESSES, LearningCurve, Sources, StressScore, UnseenSources
 from detector.evaluation.shortcut import FileFactsRow, ShortcutAudit, shortcut_audit
 from detector.progress import Report
-from detector.storage.evaluations import DUPLICATES, LEARNING_CURVE, SHORTCUT, SOURCES, UNSEEN, Flip
+from detector.storage.evaluations import COVERAGE, DUPLICATES, LEARNING_CURVE, SHORTCUT, SOURCES, UNSEEN, Flip
+from detector.training.coverage import Coverage
 
 if TYPE_CHECKING:
     from detector.evaluation.examination import Examination
@@ -111,6 +112,12 @@ def _unseen(examination: Examination, report: Report) -> Measured:
     return measure_unseen(examination, report), []
 
 
+def _coverage(examination: Examination, report: Report) -> Measured:
+    from detector.evaluation.coverage import measure_coverage
+
+    return measure_coverage(examination, report), []
+
+
 def _learning_curve(examination: Examination, report: Report) -> Measured:
     from detector.evaluation.learning_curve import measure_learning_curve
 
@@ -136,6 +143,7 @@ _BUILT_IN = (
         outdated=lambda examination: examination.sources_are_others_now(),
     ),
     AuditPart(UNSEEN, _unseen, UnseenSources, outdated=lambda examination: examination.sources_are_others_now()),
+    AuditPart(COVERAGE, _coverage, Coverage),
     AuditPart(LEARNING_CURVE, _learning_curve, LearningCurve, under=""),
     *(AuditPart(stress_part(stress), partial(_stress, stress), StressScore, under="score") for stress in STRESSES),
 )

@@ -12,16 +12,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.errors import ImageError
-from detector.imaging import decode_image
+from detector.imaging import DecodedImage, decode_image
+from detector.imaging.file_look import FileLook, file_look
+from detector.imaging.rescaling import estimate_rescaling
 from detector.serving.model import ServingModel, load_serving_model, renormalised, serving_backbone
 from detector.storage.embeddings import as_stored
 from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.batches import Executor, threads
-from detector.training.thresholds import CANT_TELL, STRONG
+from detector.training.coverage import Miss
+from detector.training.thresholds import CANT_TELL, MODERATE, STRONG
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
     from detector.backbones import Backbone
+
+#: What follows for a picture whose file was never tried with every label, and where it is judged all the same.
+NOT_COMPARED = (
+    "It was never tried on such pictures. Add some with every label, or choose “Judge such pictures all the same” on "
+    "the Invoke page."
+)
+COMPARED_ALL_THE_SAME = "It was never tried on such pictures, so the verdict is moderate at most."
 
 
 @dataclass(frozen=True)
@@ -41,10 +51,14 @@ class Verdict:
         Every label, most confident first.
     grade : str
         ``STRONG``: it also kept to the limit on sources that were left out of the training. ``MODERATE``: it keeps to
-        it for pictures like the samples. ``CANT_TELL``: below both.
+        it for pictures like the samples. ``CANT_TELL``: below both, or the picture's file is unlike the samples'.
     reason : str
         What stands behind the grade, or keeps it from being higher. Empty where only the image's own score is too low
         to say a label.
+    unlike : tuple of Miss
+        What of the file was never tried with every label; the reason begins with it.
+    look : FileLook, optional
+        What of the file decides that.
     """
 
     name: str
@@ -54,6 +68,8 @@ class Verdict:
     seconds: float
     grade: str
     reason: str = ""
+    unlike: tuple[Miss, ...] = ()
+    look: FileLook | None = None
 
     @property
     def label(self) -> str:
@@ -112,14 +128,14 @@ def answer(
     # The clock starts here: loading the backbone is the first call's alone and says nothing of how long an image takes.
     start = perf_counter()
     with _passes:
-        embedded, answers = _embedded(ws, backbone, images)
+        embedded, answers, looks = _embedded(ws, backbone, images, serving.asks_rescaling)
     if embedded:
         whole = np.stack([as_stored(views[WHOLE]).astype(np.float32) for _, views in embedded])
         detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in embedded])
         probabilities = serving.probabilities({WHOLE: whole, DETAIL: detail})
         seconds = (perf_counter() - start) / len(images)
         for (position, _), row, grade in zip(embedded, probabilities, serving.grades(probabilities), strict=True):
-            answers[position] = _verdict(serving, images[position][0], row, seconds, grade)
+            answers[position] = _verdict(serving, images[position][0], row, seconds, grade, looks[position])
     return [answers[position] for position in range(len(images))]
 
 
@@ -149,24 +165,32 @@ def rejudge(
             # A label was deleted since; the others share its part.
             [kept] = renormalised(kept[None, :])
         [grade] = serving.grades(kept[None, :])
-        judged.append(_verdict(serving, answer_.name, kept, answer_.seconds, grade))
+        judged.append(_verdict(serving, answer_.name, kept, answer_.seconds, grade, answer_.look))
     return judged
 
 
 def _embedded(
-    ws: Workspace, backbone: Backbone, images: Sequence[tuple[str, bytes]]
-) -> tuple[list[tuple[int, dict[str, np.ndarray]]], dict[int, Verdict | ImageError]]:
+    ws: Workspace, backbone: Backbone, images: Sequence[tuple[str, bytes]], with_rescaling: bool
+) -> tuple[list[tuple[int, dict[str, np.ndarray]]], dict[int, Verdict | ImageError], dict[int, FileLook]]:
     embedded: list[tuple[int, dict[str, np.ndarray]]] = []
     answers: dict[int, Verdict | ImageError] = {}
+    looks: dict[int, FileLook] = {}
+
+    def look(position: int, decoded: DecodedImage) -> None:
+        rescaling = estimate_rescaling(decoded.pixels) if with_rescaling else None
+        looks[position] = file_look(decoded.facts.to_json(), rescaling)
+
     if len(images) == 1:
         # Nothing to decode ahead of the network: threads for it would cost more than they save.
         name, data = images[0]
         try:
-            [views] = backbone.embed([backbone.views_of(decode_image(data, name, ws.limits).pixels)])
+            decoded = decode_image(data, name, ws.limits)
+            look(0, decoded)
+            [views] = backbone.embed([backbone.views_of(decoded.pixels)])
             embedded.append((0, views))
         except ImageError as error:
             answers[0] = error
-        return embedded, answers
+        return embedded, answers, looks
     # Here, not above: it brings torch, which the server needs only once it looks at images.
     from detector.backbones.pipeline import embed_files
 
@@ -175,8 +199,9 @@ def _embedded(
         answers.update(failures)
 
     files = ((position, data, name) for position, (name, data) in enumerate(images))
-    embed_files(files, backbone, ws.limits, ws.settings.threads, collect, _decoders(ws.settings.threads))
-    return embedded, answers
+    decoders = _decoders(ws.settings.threads)
+    embed_files(files, backbone, ws.limits, ws.settings.threads, collect, decoders, look)
+    return embedded, answers, looks
 
 
 @cache
@@ -185,14 +210,26 @@ def _decoders(workers: int) -> Executor:
     return threads(workers, "decode")
 
 
-def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, grade: str) -> Verdict:
+def _verdict(
+    serving: ServingModel, name: str, row: np.ndarray, seconds: float, grade: str, look: FileLook | None
+) -> Verdict:
     scores = tuple(
         Score(serving.labels[index].name, serving.labels[index].id, float(row[index]))
         for index in np.argsort(-row, kind="stable")
     )
-    reason = ""
+    unlike = tuple(serving.misses(look))
+    # What the score alone has earned, before the file is asked.
     if grade == CANT_TELL:
         reason = serving.why_unsure(scores[0].label)
     else:
         reason = serving.why_strong(scores[0].label) if grade == STRONG else serving.why_not_strong(scores[0].label)
-    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, grade, reason)
+    if unlike:
+        said = " ".join(miss.sentence for miss in unlike)
+        if not serving.judge_unlike:
+            reason = f"{said} {NOT_COMPARED}{f' {reason}' if grade == CANT_TELL and reason else ''}"
+            grade = CANT_TELL
+        elif grade != CANT_TELL:
+            grade, reason = MODERATE, f"{said} {COMPARED_ALL_THE_SAME}"
+        elif reason:
+            reason = f"{said} {reason}"
+    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, grade, reason, unlike, look)

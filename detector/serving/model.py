@@ -13,13 +13,16 @@ import numpy as np
 from detector.backbones import get_backbone
 from detector.backbones.inner import has_inner_features
 from detector.errors import BackboneUnavailable, NoModel, NotFound, StorageTrouble, StoredModelUnusable
+from detector.imaging.file_look import FileLook
 from detector.jobs import request_build
+from detector.serving.coverage import coverage_of
 from detector.serving.stored_models import stored_model
 from detector.serving.thresholds import thresholds_of
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import WHOLE
+from detector.training.coverage import Coverage, Miss
 from detector.training.linear_model import LinearModel
 from detector.training.readiness import missing_sentence
 from detector.training.thresholds import CANT_TELL, NOT_MEASURED, Thresholds, never_validated
@@ -40,6 +43,8 @@ class ServingModel:
     columns : indices into the model's own label order
     thresholds : when a label is said at all, its labels in the order of ``labels`` but by the names of the training;
         None for a model that is not validated: it is never sure
+    coverage : what the files of its samples cover; None where that is not known, and no picture is held back
+    judge_unlike : whether pictures are judged all the same whose files it does not cover
     """
 
     row: ModelRow
@@ -47,6 +52,19 @@ class ServingModel:
     labels: tuple[Label, ...]
     columns: tuple[int, ...]
     thresholds: Thresholds | None
+    coverage: Coverage | None = None
+    judge_unlike: bool = False
+
+    @property
+    def asks_rescaling(self) -> bool:
+        """Whether it matters how much a picture was enlarged, so that its spectrum has to be looked at."""
+        return self.coverage is not None and self.coverage.asks_rescaling
+
+    def misses(self, look: FileLook | None) -> list[Miss]:
+        """What of a picture's file was never tried with every label; empty where it compares, or is not known."""
+        if self.coverage is None or look is None:
+            return []
+        return self.coverage.misses(look, {label.id: label.name for label in self.labels})
 
     def probabilities(self, views: dict[str, np.ndarray]) -> np.ndarray:
         """Calibrated probabilities.
@@ -147,7 +165,10 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
             "new one."
         )
     columns = tuple(column for column, _ in alive)
-    return ServingModel(row, model, tuple(label for _, label in alive), columns, _thresholds(ws, row, columns))
+    thresholds = _thresholds(ws, row, columns)
+    coverage = coverage_of(ws, row) if thresholds is not None else None
+    alive_labels = tuple(label for _, label in alive)
+    return ServingModel(row, model, alive_labels, columns, thresholds, coverage, function.judge_unlike)
 
 
 def _stored(ws: Workspace, row: ModelRow) -> LinearModel:

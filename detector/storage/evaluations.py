@@ -15,6 +15,8 @@ from detector.storage.schema import evaluations, sample_flips
 SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE = "shortcut", "duplicates", "sources", "learning_curve"
 #: What the model would say of sources that it has not seen; the scores lie beside the model.
 UNSEEN = "unseen"
+#: What the files of its samples cover; it lies with the model, too.
+COVERAGE = "coverage"
 
 
 @dataclass(frozen=True)

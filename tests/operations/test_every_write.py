@@ -35,6 +35,7 @@ from detector.operations import (
     sample_function,
     samples,
     sources,
+    unlike_pictures,
 )
 from detector.pipeline.build import build
 from detector.storage import annotating, evaluations, imports, jobs, models, trash
@@ -239,6 +240,9 @@ EVERY: dict[str, list[Case]] = {
         Case(lambda s: deletion.sweep_in_background(s.ws).join(), nothing, leave_something)
     ],
     # --- false accusations: a limit chooses thresholds, no model
+    "unlike_pictures.set_judge_unlike": [
+        Case(lambda s: unlike_pictures.set_judge_unlike(s.ws, s.id, True), nothing),
+    ],
     "false_accusations.set_false_accusation_limit": [
         Case(lambda s: false_accusations.set_false_accusation_limit(s.ws, s.id, 0.1), nothing)
     ],

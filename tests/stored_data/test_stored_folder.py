@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from detector.pipeline.build import BuildResult, build
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import functions, imports, jobs, keys, models, samples
 from detector.storage.database import SCHEMA_VERSION
-from detector.storage.evaluations import UNSEEN
+from detector.storage.evaluations import COVERAGE, UNSEEN
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.samples import Sample
@@ -149,7 +149,7 @@ def test_what_training_and_audit_found_is_read_back(old: Old) -> None:
     assert {key: old.live.holdout_score[key] for key in old.said["locked_test"]} == old.said["locked_test"]
     audit = read_audit(old.ws.db, old.live)
     # What that version did not measure yet: the page offers to examine the model, and promises nothing until then.
-    assert audit.done == set(PARTS) - {UNSEEN}
+    assert audit.done == set(PARTS) - {UNSEEN, COVERAGE}
     thresholds = Thresholds.from_json(old.live.thresholds)
     assert thresholds.unseen is None
     assert audit.flipped == old.said["flipped"]
@@ -176,7 +176,9 @@ def test_new_images_get_the_same_verdicts(old: Old) -> None:
 def test_nothing_is_embedded_or_trained_again_when_nothing_has_changed(old: Old) -> None:
     built = build(old.ws, old.function.id)
     assert (built.embedded, built.trained) == (0, False)
-    assert built.model == old.live
+    assert built.model is not None
+    # What its samples' files cover is found when it is first used.
+    assert replace(built.model, coverage=None) == replace(old.live, coverage=None)
     assert old.embedding_rows() == old.embedded
     _assert_same(_predictions(old), old.said["predictions"])
 
