@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from detector import operations
-from detector.backbones import DEFAULT_CLIP, OFFLINE
+from detector.backbones import OFFLINE
 from detector.errors import InvalidInput, NotFound
 from detector.imaging.groups import sample_groups
 from detector.importing.batch import sample_payload
@@ -266,6 +266,17 @@ EVERY: dict[str, list[Case]] = {
     "holdout.read_holdout": [Case(lambda s: holdout.read_holdout(s.ws, s.id), nothing, lock)],
     "holdout.score_holdout": [Case(score, nothing, lock)],
     "holdout.accuracy_difference": [Case(lambda s: holdout.accuracy_difference(9, 10, 8, 10), nothing)],
+    # --- inner blocks
+    "inner_blocks.use_inner_blocks": [
+        Case(
+            lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, True),
+            a_build,
+            lambda s: stored.set_backbone(s.ws.db, s.id, "pe-core-l-14-336", ""),
+        ),
+        Case(lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, False), a_build),
+        # The offline backbone is no transformer.
+        Case(refused(InvalidInput, lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, True)), nothing),
+    ],
     # --- normalisation
     "normalisation.normalise_and_retrain": [
         Case(lambda s: normalisation.normalise_and_retrain(s.ws, s.id), a_build),
