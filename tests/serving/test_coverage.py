@@ -350,7 +350,7 @@ def test_an_audit_looks_at_the_pictures_and_an_enlarged_one_is_named_then(tmp_pa
     assert looked.live.coverage == found.to_json()
     for answers in (looked.ask(file.getvalue()), looked.ask(file.getvalue(), made_detail(98, "real"))):
         assert [miss.fact for miss in answers[0].unlike] == [RESCALING]
-        assert answers[0].reason.startswith("Your samples look not enlarged; this looks enlarged 1.9 times.")
+        assert answers[0].reason.startswith("Your samples look not enlarged; this looks enlarged 2.0 times.")
     assert looked.ask(made_detail(98, "real"))[0].unlike == ()
     ws.close()
 
