@@ -45,6 +45,8 @@ class Verdict:
     reason : str
         What stands behind the grade, or keeps it from being higher. Empty where only the image's own score is too low
         to say a label.
+    offset : float or None
+        What the model was adapted by when it said so; None where it answered as it was trained.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Verdict:
     seconds: float
     grade: str
     reason: str = ""
+    offset: float | None = None
 
     @property
     def label(self) -> str:
@@ -128,8 +131,8 @@ def rejudge(
 ) -> list[Verdict | ImageError] | None:
     """The same answers under the thresholds, and the labels' names, of now: no image is looked at again.
 
-    Scores stay, so that another limit of false accusations costs nothing. None where another model is live by now, or
-    all its labels are others: these images have to be looked at again.
+    Scores stay, so that another limit of false accusations costs nothing. None where another model is live by now, its
+    labels are others, or it is adapted to other pictures: these images have to be looked at again.
 
     Raises
     ------
@@ -142,7 +145,8 @@ def rejudge(
             judged.append(answer_)
             continue
         known = {score.label_id: score.confidence for score in answer_.scores}
-        if answer_.model_id != serving.row.id or not {label.id for label in serving.labels} <= known.keys():
+        same = answer_.model_id == serving.row.id and answer_.offset == serving.offset
+        if not same or not {label.id for label in serving.labels} <= known.keys():
             return None
         kept = np.array([known[label.id] for label in serving.labels])
         if len(kept) < len(known):
@@ -195,4 +199,4 @@ def _verdict(serving: ServingModel, name: str, row: np.ndarray, seconds: float, 
         reason = serving.why_unsure(scores[0].label)
     else:
         reason = serving.why_strong(scores[0].label) if grade == STRONG else serving.why_not_strong(scores[0].label)
-    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, grade, reason)
+    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, grade, reason, serving.offset)

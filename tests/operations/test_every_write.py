@@ -12,6 +12,7 @@ import pkgutil
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 
 from detector import operations
 from detector.backbones import OFFLINE
-from detector.errors import InvalidInput, NotFound
+from detector.errors import InvalidInput, NotFound, TooFewPictures
 from detector.imaging.groups import sample_groups
 from detector.importing.batch import sample_payload
 from detector.jobs import BUILD, EVALUATE, IMPORT
@@ -30,6 +31,7 @@ from detector.operations import (
     holdout,
     labels,
     normalisation,
+    recentring,
     sample_function,
     samples,
     sources,
@@ -44,7 +46,7 @@ from detector.storage.jobs import Job
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
-from tests.factories import labelled_function, make_image, workspace
+from tests.factories import LABELS, labelled_function, make_image, workspace
 
 #: Not the pause that the settings have by themselves, nor any other delay of the code.
 PAUSE = 77.0
@@ -150,6 +152,11 @@ def tag(scene: Scene) -> None:
     stored_samples.set_source(scene.ws.db, scene.id, scene.ids[:2], "camera")
 
 
+def pictures(each: int = 10) -> dict[str, list[recentring.Picture]]:
+    """Pictures of another place, of each label."""
+    return {label: [(f"{label}-{n}.png", partial(make_image, 500 + n, label)) for n in range(each)] for label in LABELS}
+
+
 def leave_something(scene: Scene) -> None:
     """As after a kill behind the commit of a deletion."""
     other = stored.create_function(scene.ws.db, "Other", backbone_id=OFFLINE)
@@ -239,6 +246,20 @@ EVERY: dict[str, list[Case]] = {
     # --- false accusations: a limit chooses thresholds, no model
     "false_accusations.set_false_accusation_limit": [
         Case(lambda s: false_accusations.set_false_accusation_limit(s.ws, s.id, 0.1), nothing)
+    ],
+    # --- adapting moves a border, nothing is trained
+    "recentring.try_on": [
+        Case(lambda s: recentring.try_on(s.ws, s.id, pictures()), nothing),
+        Case(refused(TooFewPictures, lambda s: recentring.try_on(s.ws, s.id, pictures(3))), nothing),
+    ],
+    "recentring.adapt": [Case(lambda s: recentring.adapt(s.ws, recentring.try_on(s.ws, s.id, pictures())), nothing)],
+    "recentring.undo": [
+        Case(
+            lambda s: recentring.undo(s.ws, s.id),
+            nothing,
+            lambda s: recentring.adapt(s.ws, recentring.try_on(s.ws, s.id, pictures())),
+        ),
+        Case(lambda s: recentring.undo(s.ws, s.id), nothing),
     ],
     # --- held-out samples
     "holdout.put_aside_share": [
