@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from detector import __version__
 from detector.cli.access import add_access_commands
+from detector.cli.adapt import add_adapt_command
 from detector.cli.invoke import add_invoke_command
 from detector.cli.labels import add_label_commands
 from detector.cli.measure import add_measure_command
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_train_command(commands)
     add_invoke_command(commands)
     add_measure_command(commands)
+    add_adapt_command(commands)
 
     audit = commands.add_parser("audit", help="examine a function: file shortcuts, unseen sources, stress, data size")
     audit.add_argument("function", help="name or id")
