@@ -36,6 +36,16 @@ def adapted_note(function_id: str, live: ModelRow) -> None:
             st.rerun()
 
 
+def metrics_note(live: ModelRow) -> None:
+    """That the figures are not those of what Invoke and the API say now."""
+    if live.recentring is not None:
+        n = Recentring.from_json(live.recentring).n
+        st.info(
+            f"Invoke and the API answer adapted to {count(n, 'picture')} of yours, moderate at most. All figures here "
+            "are those of the model as it was trained."
+        )
+
+
 def adapt_fold(function_id: str, live: ModelRow) -> None:
     """The fold with a field for each label, what would change, and the button that makes it so."""
     with st.expander("Adapt to my pictures", key=f"adapt-open-{function_id}"):

@@ -282,21 +282,25 @@ class InvokeResponse(LabelConfidence):
     verdict: Annotated[str, Field(description="The label's name where it is sure enough of it, else `can't tell`.")]
     verdict_reason: Annotated[
         str | None,
-        Field(description="Only where too few images are why it can't tell: how many different ones it has and needs."),
+        Field(
+            description="Only where too few images are why it can't tell: how many different ones it has and needs; or "
+            "where the pictures that it is adapted to speak against this label."
+        ),
     ] = None
     grade: Annotated[
         str,
         Field(
             description="How far the verdict is backed by measured error. `strong`: the score is beyond the threshold "
             "that also kept to the limit on false accusations on sources that were left out of the training. "
-            "`moderate`: it is beyond the one that keeps to it for images like the samples. `can't tell`: below both."
+            "`moderate`: it is beyond the one that keeps to it for images like the samples; never more for a function "
+            "that is adapted to pictures of one place. `can't tell`: below both."
         ),
     ]
     reason: Annotated[
         str | None,
         Field(
             description="What stands behind the grade, in counts of images, or what keeps it from being higher: too "
-            "few images, too few sources to try it on, or the image's score."
+            "few images, too few sources to try it on, the few pictures that it is adapted to, or the image's score."
         ),
     ] = None
     label_confidences: list[LabelConfidence] | None = None

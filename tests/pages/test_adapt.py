@@ -15,7 +15,7 @@ from detector.storage.models import ModelRow
 from detector.workspace import Workspace
 from tests.factories import LABELS, add_images, labelled_function, make_image
 from tests.operations.another_place import picture, pictures
-from tests.page_app import opened_by_pages, page, words
+from tests.page_app import dashboard, opened_by_pages, page, words
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +70,7 @@ def test_before_and_after_are_shown_then_used_then_undone(ws: Workspace, functio
     press(app, "Use this")
     assert live(ws, function).recentring is not None
     assert "Model 1 is adapted to 24 pictures of yours (just now): moderate at most." in words(app)
+    assert "Invoke and the API answer adapted to 24 pictures of yours" in words(dashboard("metrics.py", function.id))
     # Nothing is left to be used twice.
     assert "Use this" not in [button.label for button in app.button]
     app.file_uploader[0].set_value([("new.png", picture(701, "synthetic"), "image/png")])
