@@ -62,7 +62,11 @@ def adapt_fold(function_id: str, live: ModelRow) -> None:
             f"to {few} of all such pictures may be accused."
         )
         _of_another_version(function_id, live)
-        given = _fields(function_id, live)
+        names = {label.id: label.name for label in function_labels(function_id)}
+        if not names.keys() >= set(live.label_ids):
+            # One was deleted since: the page says already that a new model is needed.
+            return
+        given = _fields(function_id, [(label_id, names[label_id]) for label_id in live.label_ids])
         trial_key = f"adapt-trial-{function_id}"
         ids = [live.id, *(upload.file_id for uploads in given.values() for upload in uploads)]
         if not all(given.values()):
@@ -77,15 +81,14 @@ def adapt_fold(function_id: str, live: ModelRow) -> None:
             _show(function_id, found)
 
 
-def _fields(function_id: str, live: ModelRow) -> dict[str, list[UploadedFile]]:
-    names = {label.id: label.name for label in function_labels(function_id)}
+def _fields(function_id: str, labels: list[tuple[str, str]]) -> dict[str, list[UploadedFile]]:
     # Other keys once these pictures are used: the fields are empty again.
     turn = st.session_state.get(_turn_key(function_id), 0)
     given = {}
-    for column, label_id in zip(st.columns(2), live.label_ids, strict=True):
+    for column, (label_id, name) in zip(st.columns(2), labels, strict=True):
         with column:
-            given[names[label_id]] = st.file_uploader(
-                f"Pictures that are {escape(names[label_id])}",
+            given[name] = st.file_uploader(
+                f"Pictures that are {escape(name)}",
                 accept_multiple_files=True,
                 type=IMAGE_TYPES,
                 max_upload_size=largest_upload_mb(),

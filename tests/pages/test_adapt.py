@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from detector.operations import recentring
+from detector.operations.labels import delete_label
 from detector.pipeline.build import build
 from detector.storage import functions, models
 from detector.storage.functions import Function
@@ -122,4 +123,12 @@ def test_a_function_of_three_labels_says_why_not(ws: Workspace) -> None:
     build(ws, function.id)
     app = page("invoke.py", function.id)
     assert "This function tells 3 labels apart." in words(app)
+    assert len(app.file_uploader) == 1
+
+
+def test_with_one_of_its_labels_deleted_the_page_still_opens(ws: Workspace) -> None:
+    function = labelled_function(ws, 3, "One left")
+    build(ws, function.id)
+    delete_label(ws, functions.list_labels(ws.db, function.id)[1])
+    app = page("invoke.py", function.id)
     assert len(app.file_uploader) == 1
