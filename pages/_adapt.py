@@ -115,9 +115,10 @@ def _show(function_id: str, found: Trial | DetectorError) -> None:
     refused = found.refused if isinstance(found, Trial | TooFewPictures) else ()
     if isinstance(found, Trial):
         if found.helps:
-            st.markdown(escape(found.sentence))
             for item in found.checked:
-                st.caption(escape(f"{item.support} Each was judged by a border found from the others."))
+                st.markdown(escape(item.sentence))
+            st.caption(escape(" ".join(item.support for item in found.checked)))
+            st.caption("Each was judged by a border found from the others.")
             if st.button("Use this", type="primary", key=f"adapt-use-{function_id}"):
                 _use(function_id, found)
         else:
