@@ -6,6 +6,7 @@ to do about it. Pages, the command line and the API print that sentence; nothing
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 
@@ -184,6 +185,49 @@ class NothingLeftToTrain(DetectorError):
 
 class NoModel(DetectorError):
     """The function has no live model yet; the sentence says what is missing."""
+
+
+class PictureRefused(ImageError):
+    """A picture that is given to adapt a detector to shows nothing about it; ``why`` says so, its name before it."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, f"{name} {why}")
+        self.why = why
+
+
+class NotTwoLabels(DetectorError):
+    """A detector can be adapted only where it tells two labels apart."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__(
+            f"This function tells {labels:,} labels apart. Adapting moves the border between two labels, so it is "
+            "possible with two only. Import labelled pictures of that place instead, and the next model learns them."
+        )
+        self.labels = labels
+
+
+class TooFewPictures(DetectorError):
+    """So few pictures show nothing about the place that they come from; ``refused`` says what was wrong with others."""
+
+    def __init__(self, counts: Mapping[str, int], needed: int, refused: Sequence[ImageError] = ()) -> None:
+        have = " and ".join(f"{n:,} {label}" for label, n in counts.items())
+        left_out = f" after {len(refused):,} were left out" if refused else ""
+        super().__init__(
+            f"There are {have} pictures{left_out}; it takes {needed:,} of each label to adapt to them. Add more "
+            "pictures from the place where the detector is used."
+        )
+        self.counts, self.needed, self.refused = dict(counts), needed, tuple(refused)
+
+
+class AdaptingMakesWorse(DetectorError):
+    """On the given pictures the detector is right less often when adapted; ``found`` says so in counts."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"Adapting does not help on these pictures. {found} Nothing was changed. Give more pictures, or import "
+            "them and let the next model learn them."
+        )
+        self.found = found
 
 
 class NotAuditable(DetectorError):

@@ -39,6 +39,7 @@ from detector.training.thresholds import (
     STRONG,
     Thresholds,
 )
+from pages._adapt import adapt_fold, adapted_note
 from pages._coverage import unlike_switch
 from pages._state import (
     IMAGE_TYPES,
@@ -99,10 +100,11 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
         # Where something else stands in the way, 99.9 % are not too little: the reason below says what it is.
         enough = "" if verdict.reason else ", but not confident enough to say so"
         leaning = "" if verdict.sure else f"Leaning towards {escape(verdict.label)}{enough}. "
-        st.markdown(
-            f"{leaning}Confidence {percent(verdict.confidence)}, calibrated. "
-            f"{_at_this_confidence(model, verdict.confidence)}"
-        )
+        checked = f"calibrated. {_at_this_confidence(model, verdict.confidence)}"
+        if verdict.offset is not None:
+            # What was right at which confidence in cross-validation says nothing of shifted scores.
+            checked = "adapted to pictures of yours."
+        st.markdown(f"{leaning}Confidence {percent(verdict.confidence)}, {checked}")
         if verdict.sure:
             st.markdown(escape(_promise(verdict)))
         st.html(_bars(verdict, {label: ink.fill for label, ink in inks.items()}))
@@ -118,6 +120,8 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
 
 def _promise(verdict: Verdict) -> str:
     """What stands behind a verdict, in words: on which pictures the limit was kept, and how that was measured."""
+    if verdict.offset is not None:
+        return f"Grade: moderate. {verdict.reason}"
     at_most = f"at most {limit(chosen.function.false_accusation_limit)} wrongly labelled"
     if verdict.grade == STRONG:
         kept = f"The limit, {at_most}, was also kept on sources that the model had not seen."
@@ -266,6 +270,7 @@ if chosen.function.live_model_id is None:
     st.stop()
 model = with_thresholds(workspace(), models.get_model(workspace().db, chosen.function.live_model_id))
 heading("Invoke", f"Drop images or choose files; model {model.version} of {chosen.shown} says what they are.")
+adapted_note(function_id, model)
 uploads = st.file_uploader(
     "Images",
     accept_multiple_files=True,
@@ -291,3 +296,4 @@ else:
     st.caption("The picture stays on this machine and is not kept unless you add it to the samples.")
 _false_accusation_limit(model, chosen.function.false_accusation_limit)
 unlike_switch(model, chosen.function.judge_unlike)
+adapt_fold(function_id, model)

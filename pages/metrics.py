@@ -18,6 +18,7 @@ from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
+from pages._adapt import metrics_note
 from pages._expert import expert_settings
 from pages._hardening import copies_setting
 from pages._holdout import holdout_card
@@ -75,6 +76,7 @@ def _heading(chosen: FunctionSummary, live: ModelRow) -> None:
     for note in (chosen.function.training_note, live.note):
         if note:
             st.warning(escape(note))
+    metrics_note(live)
 
 
 def _figures(live: ModelRow, theme: Theme, names: list[str]) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "measure": {"function", "FOLDER", "--json"},
     "harden": {"function", "--copies", "--json"},
     "coverage": {"function", "--judge-unlike", "--json"},
+    "adapt": {"function", "FOLDER", "--undo", "--json"},
     "audit": {"function", "--json"},
     "functions": {"--json"},
     "backbones": {"--json"},

@@ -52,8 +52,8 @@ def test_the_widget_tells_the_limit_in_force(widget: FileUploader) -> None:
     assert widget.max_upload_size_mb == 37
 
 
-@pytest.mark.parametrize("page", ["invoke.py", "import_images.py"])
-def test_both_pages_give_their_widget_this_list_and_this_limit(page: str) -> None:
+@pytest.mark.parametrize("page", ["invoke.py", "_adapt.py", "import_images.py"])
+def test_every_page_gives_its_widget_this_list_and_this_limit(page: str) -> None:
     """Kind: one list, one limit, on every page that takes images."""
     text = (Path(__file__).parent.parent / "pages" / page).read_text(encoding="utf-8")
     for call in text.split("st.file_uploader(")[1:]:

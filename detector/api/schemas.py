@@ -284,7 +284,8 @@ class InvokeResponse(LabelConfidence):
         str | None,
         Field(
             description="Only where too few images are why it can't tell, with how many different ones it has and "
-            "needs; or where the file is unlike the samples, with in what."
+            "needs; where the file is unlike the samples, with in what; or where the pictures that it is adapted to "
+            "speak against this label."
         ),
     ] = None
     grade: Annotated[
@@ -292,7 +293,8 @@ class InvokeResponse(LabelConfidence):
         Field(
             description="How far the verdict is backed by measured error. `strong`: the score is beyond the threshold "
             "that also kept to the limit on false accusations on sources that were left out of the training. "
-            "`moderate`: it is beyond the one that keeps to it for images like the samples. `can't tell`: below both, "
+            "`moderate`: it is beyond the one that keeps to it for images like the samples; never more for a function "
+            "that is adapted to pictures of one place. `can't tell`: below both, "
             "or the file is unlike the samples (its size, how much it was enlarged, or the quality it was saved with); "
             "where the function is told to judge such images all the same, the grade is `moderate` at most."
         ),
@@ -301,8 +303,8 @@ class InvokeResponse(LabelConfidence):
         str | None,
         Field(
             description="What stands behind the grade, in counts of images, or what keeps it from being higher: a "
-            "file that is unlike the samples (said first), too few images, too few sources to try it on, or the "
-            "image's score."
+            "file that is unlike the samples (said first), too few images, too few sources to try it on, the few "
+            "pictures that it is adapted to, or the image's score."
         ),
     ] = None
     label_confidences: list[LabelConfidence] | None = None

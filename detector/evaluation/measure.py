@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.errors import ImageError, InvalidInput
+from detector.errors import ImageError, InvalidInput, PictureRefused
+from detector.imaging import sha256_hex
 from detector.importing.entries import FolderSource
 from detector.progress import Pace, Report, silent
 from detector.serving.invoke import Verdict, invoke
@@ -23,6 +24,8 @@ from detector.workspace import Workspace
 _BATCH = 32
 #: With fewer images of the other labels one accused is more than 1 % by far, or none shows nothing.
 FEWEST_FOR_ONE_PERCENT = 300
+
+_ADAPTED_TO = "is one of the pictures that this model is adapted to, so it shows nothing about others."
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def measure(ws: Workspace, function_id: str, folder: Path, report: Report = sile
     NoModel, NotFound, BackboneUnavailable
     """
     serving = load_serving_model(ws, function_id)
+    adapted_to = set(serving.recentring.hashes) if serving.recentring is not None else set()
     known = {label_key(label.name): label.name for label in serving.labels}
     found: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
     not_read: list[tuple[str, str]] = []
@@ -143,7 +147,10 @@ def measure(ws: Workspace, function_id: str, folder: Path, report: Report = sile
             read = []
             for entry, parts in entries[start : start + _BATCH]:
                 try:
-                    read.append((entry.path, parts, entry.read()))
+                    data = entry.read()
+                    if sha256_hex(data) in adapted_to:
+                        raise PictureRefused(entry.path, _ADAPTED_TO)
+                    read.append((entry.path, parts, data))
                 except ImageError as error:
                     not_read.append((entry.path, str(error)))
             answers = invoke(ws, function_id, [(path, data) for path, _, data in read], serving.row.id) if read else []

@@ -152,7 +152,9 @@ def predict_all(ws: Workspace, function_id: str, report: Report = silent) -> Non
 
     Then what follows from them all together: which annotations to doubt, which samples to label next, which lie near.
     """
-    serving = load_serving_model(ws, function_id)
+    # As trained: its samples are not from the place that a model is adapted to, and Review puts these predictions and
+    # out-of-fold ones in one order.
+    serving = load_serving_model(ws, function_id).without_recentring()
     row = serving.row
     fetch_weights(row.backbone_id, ws.settings, report)
     backbone = serving_backbone(ws, serving)

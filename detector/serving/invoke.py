@@ -59,6 +59,8 @@ class Verdict:
         What of the file was never tried with every label; the reason begins with it.
     look : FileLook, optional
         What of the file decides that.
+    offset : float or None
+        What the model was adapted by when it said so; None where it answered as it was trained.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Verdict:
     reason: str = ""
     unlike: tuple[Miss, ...] = ()
     look: FileLook | None = None
+    offset: float | None = None
 
     @property
     def label(self) -> str:
@@ -144,8 +147,8 @@ def rejudge(
 ) -> list[Verdict | ImageError] | None:
     """The same answers under the thresholds, and the labels' names, of now: no image is looked at again.
 
-    Scores stay, so that another limit of false accusations costs nothing. None where another model is live by now, or
-    all its labels are others: these images have to be looked at again.
+    Scores stay, so that another limit of false accusations costs nothing. None where another model is live by now, its
+    labels are others, or it is adapted to other pictures: these images have to be looked at again.
 
     Raises
     ------
@@ -158,7 +161,8 @@ def rejudge(
             judged.append(answer_)
             continue
         known = {score.label_id: score.confidence for score in answer_.scores}
-        if answer_.model_id != serving.row.id or not {label.id for label in serving.labels} <= known.keys():
+        same = answer_.model_id == serving.row.id and answer_.offset == serving.offset
+        if not same or not {label.id for label in serving.labels} <= known.keys():
             return None
         kept = np.array([known[label.id] for label in serving.labels])
         if len(kept) < len(known):
@@ -232,4 +236,5 @@ def _verdict(
             grade, reason = MODERATE, f"{said} {COMPARED_ALL_THE_SAME}"
         elif reason:
             reason = f"{said} {reason}"
-    return Verdict(name, scores, serving.row.id, serving.row.version, seconds, grade, reason, unlike, look)
+    made_by = (serving.row.id, serving.row.version)
+    return Verdict(name, scores, *made_by, seconds, grade, reason, unlike, look, serving.offset)

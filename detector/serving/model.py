@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from detector.backbones import get_backbone
 from detector.backbones.inner import has_inner_features
 from detector.errors import BackboneUnavailable, NoModel, NotFound, StorageTrouble, StoredModelUnusable
+from detector.formatting import count
 from detector.imaging.file_look import FileLook
 from detector.jobs import request_build
 from detector.serving.coverage import coverage_of
@@ -25,7 +27,8 @@ from detector.storage.stored_names import WHOLE
 from detector.training.coverage import Coverage, Miss
 from detector.training.linear_model import LinearModel
 from detector.training.readiness import missing_sentence
-from detector.training.thresholds import CANT_TELL, NOT_MEASURED, Thresholds, never_validated
+from detector.training.recentring import Checked, Recentring, check
+from detector.training.thresholds import CANT_TELL, MODERATE, NOT_MEASURED, STRONG, Thresholds, never_validated
 from detector.training.unseen_promise import in_counts
 from detector.workspace import Workspace
 
@@ -45,6 +48,7 @@ class ServingModel:
         None for a model that is not validated: it is never sure
     coverage : what the files of its samples cover; None where that is not known, and no picture is held back
     judge_unlike : whether pictures are judged all the same whose files it does not cover
+    recentring : how the version is adapted to the place where it is used; None where it is not
     """
 
     row: ModelRow
@@ -54,6 +58,7 @@ class ServingModel:
     thresholds: Thresholds | None
     coverage: Coverage | None = None
     judge_unlike: bool = False
+    recentring: Recentring | None = None
 
     @property
     def asks_rescaling(self) -> bool:
@@ -79,22 +84,44 @@ class ServingModel:
         (n, k) float64, rows sum to 1
         """
         given = {view: views.get(view, views[WHOLE]) for view in self.model.views}
-        return self.restrict(self.model.predict_proba(given))
+        as_trained = self.restrict(self.model.predict_proba(given))
+        return as_trained if self.recentring is None else self.recentring.shift(as_trained)
+
+    def without_recentring(self) -> ServingModel:
+        """The model as it was trained: for its samples, whose place is not the one that it is adapted to."""
+        return replace(self, recentring=None)
+
+    @property
+    def offset(self) -> float | None:
+        """What is added to the log odds of the second label; None where the model answers as it was trained."""
+        return self.recentring.offset if self.recentring is not None else None
 
     def grades(self, probabilities: np.ndarray) -> list[str]:
         """The grade of each row's verdict: see `detector.training.thresholds.GRADES`."""
         if self.thresholds is None:
             return [CANT_TELL] * len(probabilities)
-        return self.thresholds.graded(probabilities)
+        grades = self.thresholds.graded(probabilities)
+        if self.recentring is None:
+            return grades
+        # Neither promise was measured on shifted scores: what counts is how the pictures fared that it is adapted to.
+        never = {label for label, item in enumerate(self._checked) if item.refuted}
+        return [
+            CANT_TELL if 1 - best in never else MODERATE if grade == STRONG else grade
+            for grade, best in zip(grades, probabilities.argmax(axis=1).tolist(), strict=True)
+        ]
 
     def why_unsure(self, label: str) -> str:
         """Why this label (by its name of today) is never said, where too few images are the reason; else empty."""
         if self.thresholds is None:
             return never_validated()
+        if self.recentring is not None and (against := self._against(label)).refuted:
+            return f"{self._adapted()} {against.support}"
         return self.thresholds.too_few() or self.thresholds.too_few(self._as_trained(label))
 
     def why_not_strong(self, label: str) -> str:
         """Why a verdict that names this label (by its name of today) is not strong."""
+        if self.recentring is not None:
+            return f"{self._adapted()} {self._against(label).support}"
         if self.thresholds is None or self.thresholds.unseen is None:
             return NOT_MEASURED
         return self.thresholds.unseen.why_not.get(
@@ -106,6 +133,19 @@ class ServingModel:
         assert self.thresholds is not None
         assert self.thresholds.unseen is not None
         return in_counts(label, self.thresholds.unseen.counts[self._as_trained(label)])
+
+    def _adapted(self) -> str:
+        assert self.recentring is not None
+        return f"Adapted to {count(self.recentring.n, 'picture')} of yours, and so moderate at most."
+
+    @cached_property
+    def _checked(self) -> tuple[Checked, Checked]:
+        assert self.recentring is not None
+        return check(self.recentring, [item.name for item in self.labels], self.thresholds)
+
+    def _against(self, label: str) -> Checked:
+        """How the pictures of the other label fared, which a verdict that names this one would accuse."""
+        return next(item for item in self._checked if item.other == label)
 
     def _as_trained(self, label: str) -> str:
         assert self.thresholds is not None
@@ -168,7 +208,8 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
     thresholds = _thresholds(ws, row, columns)
     coverage = coverage_of(ws, row) if thresholds is not None else None
     alive_labels = tuple(label for _, label in alive)
-    return ServingModel(row, model, alive_labels, columns, thresholds, coverage, function.judge_unlike)
+    serving = ServingModel(row, model, alive_labels, columns, thresholds, coverage, function.judge_unlike)
+    return replace(serving, recentring=Recentring.from_json(row.recentring)) if row.recentring else serving
 
 
 def _stored(ws: Workspace, row: ModelRow) -> LinearModel:

@@ -123,7 +123,7 @@ class Dashboard:
 
     def give_files(self, *paths: Path) -> None:
         """Give images to the file field of the page."""
-        self.main.get_by_test_id("stFileUploader").locator('input[type="file"]').set_input_files(paths)
+        self.main.get_by_test_id("stFileUploader").locator('input[type="file"]').first.set_input_files(paths)
 
     def download(self, button: str) -> Path:
         with self.page.expect_download() as download:

@@ -126,7 +126,7 @@ def test_file_fields_take_files_of_people_who_have_signed_in(page: Page, guarded
     page.goto(f"{guarded.address}/import?function={_only_function(guarded)}")
     give(page, PASSWORD)
     page.get_by_role("radio", name="Files", exact=True).click()
-    page.get_by_test_id("stFileUploader").locator('input[type="file"]').set_input_files(photo)
+    page.get_by_test_id("stFileUploader").locator('input[type="file"]').first.set_input_files(photo)
     expect(page.get_by_text("photo.png").first).to_be_visible()
     expect(page.get_by_text("1 image found", exact=False).first).to_be_visible()
     page.get_by_role("button", name="Start the import").click()

@@ -12,6 +12,7 @@ import pkgutil
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 
 from detector import operations
 from detector.backbones import OFFLINE
-from detector.errors import InvalidInput, NotFound
+from detector.errors import InvalidInput, NotFound, TooFewPictures
 from detector.imaging.groups import sample_groups
 from detector.importing.batch import sample_payload
 from detector.jobs import BUILD, EVALUATE, IMPORT
@@ -32,6 +33,7 @@ from detector.operations import (
     inner_blocks,
     labels,
     normalisation,
+    recentring,
     sample_function,
     samples,
     sources,
@@ -47,7 +49,7 @@ from detector.storage.jobs import Job
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
-from tests.factories import labelled_function, make_image, workspace
+from tests.factories import LABELS, labelled_function, make_image, workspace
 
 #: Not the pause that the settings have by themselves, nor any other delay of the code.
 PAUSE = 77.0
@@ -153,6 +155,11 @@ def tag(scene: Scene) -> None:
     stored_samples.set_source(scene.ws.db, scene.id, scene.ids[:2], "camera")
 
 
+def pictures(each: int = 10) -> dict[str, list[recentring.Picture]]:
+    """Pictures of another place, of each label."""
+    return {label: [(f"{label}-{n}.png", partial(make_image, 500 + n, label)) for n in range(each)] for label in LABELS}
+
+
 def leave_something(scene: Scene) -> None:
     """As after a kill behind the commit of a deletion."""
     other = stored.create_function(scene.ws.db, "Other", backbone_id=OFFLINE)
@@ -246,6 +253,20 @@ EVERY: dict[str, list[Case]] = {
     "false_accusations.set_false_accusation_limit": [
         Case(lambda s: false_accusations.set_false_accusation_limit(s.ws, s.id, 0.1), nothing)
     ],
+    # --- adapting moves a border, nothing is trained
+    "recentring.try_on": [
+        Case(lambda s: recentring.try_on(s.ws, s.id, pictures()), nothing),
+        Case(refused(TooFewPictures, lambda s: recentring.try_on(s.ws, s.id, pictures(3))), nothing),
+    ],
+    "recentring.adapt": [Case(lambda s: recentring.adapt(s.ws, recentring.try_on(s.ws, s.id, pictures())), nothing)],
+    "recentring.undo": [
+        Case(
+            lambda s: recentring.undo(s.ws, s.id),
+            nothing,
+            lambda s: recentring.adapt(s.ws, recentring.try_on(s.ws, s.id, pictures())),
+        ),
+        Case(lambda s: recentring.undo(s.ws, s.id), nothing),
+    ],
     # --- held-out samples
     "holdout.put_aside_share": [
         Case(lambda s: holdout.put_aside_share(s.ws, s.id, 0.3), a_build),
@@ -299,17 +320,6 @@ EVERY: dict[str, list[Case]] = {
         Case(lambda s: hardening.change_copies(s.ws, s.id, None), a_build),
         Case(refused(InvalidInput, lambda s: hardening.change_copies(s.ws, s.id, 9)), nothing),
         Case(refused(NotFound, lambda s: hardening.change_copies(s.ws, "0" * 16, 2)), nothing),
-    ],
-    # --- inner blocks
-    "inner_blocks.use_inner_blocks": [
-        Case(
-            lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, True),
-            a_build,
-            lambda s: stored.set_backbone(s.ws.db, s.id, DEFAULT_CLIP, ""),
-        ),
-        Case(lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, False), a_build),
-        # The offline backbone is no transformer.
-        Case(refused(InvalidInput, lambda s: inner_blocks.use_inner_blocks(s.ws, s.id, True)), nothing),
     ],
     # --- sources: the audit looks at them; the next model only where they say enough, as these do not
     "sources.set_source": [
