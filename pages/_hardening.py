@@ -26,7 +26,7 @@ def hardening_card(live: ModelRow) -> None:
         return
     with card("hardening"):
         st.markdown(
-            "**Pictures that have travelled**",
+            "**Pictures that were passed on**",
             help="On the web pictures are saved again, shrunk, cropped and blurred. The function makes such copies of "
             "your labelled images, a fixed recipe for each, and learns from them too. The copies are not stored, and a "
             "copy is always in the same fold as its original.",
