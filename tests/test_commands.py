@@ -24,6 +24,7 @@ COMMANDS = {
     },
     "invoke": {"function", "PATH", "--json"},
     "measure": {"function", "FOLDER", "--json"},
+    "coverage": {"function", "--judge-unlike", "--json"},
     "audit": {"function", "--json"},
     "functions": {"--json"},
     "backbones": {"--json"},
