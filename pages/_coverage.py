@@ -65,7 +65,8 @@ def unlike_switch(live: ModelRow, judge_unlike: bool) -> None:
         wanted = st.toggle(
             "Judge such pictures all the same",
             judge_unlike,
-            key=f"unlike-{function_id}",
+            # Another one when it is switched elsewhere: else this page would switch it back.
+            key=f"unlike-{function_id}-{judge_unlike}",
             help="A picture of another size or quality than your samples, or enlarged, was never tried. Its verdict is "
             "then moderate at most, and how often it is wrong is not known.",
         )

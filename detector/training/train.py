@@ -175,7 +175,7 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         rows, chosen, prepared, logits = found.rows, found.chosen, found.prepared, found.logits
         copies = data.copies.of_rows(order) if data.copies is not None else None
         if copies is not None and len(copies):
-            tried = harden(views, y, k, folds, options, found, copies, _message(progress, options, folds))
+            tried = harden(views, y, k, folds, options, found, copies, groups, _message(progress, options, folds))
             hardening = tried.hardening
             if hardening.taken:
                 hardened, chosen, logits = tried, tried.chosen, tried.logits

@@ -71,6 +71,18 @@ def test_one_picture_unlike_the_samples_says_so_and_the_switch_judges_it_all_the
         functions.set_judge_unlike(ws.db, covered.id, False)
 
 
+def test_a_page_that_is_open_does_not_switch_back_what_was_switched_elsewhere(ws: Workspace, covered: Function) -> None:
+    app = page("invoke.py", covered.id)
+    assert not app.toggle[0].value
+    functions.set_judge_unlike(ws.db, covered.id, True)
+    try:
+        app.run()
+        assert app.toggle[0].value
+        assert functions.get_function(ws.db, covered.id).judge_unlike
+    finally:
+        functions.set_judge_unlike(ws.db, covered.id, False)
+
+
 def test_of_many_pictures_it_says_how_many_are_unlike_and_the_table_says_why(covered: Function) -> None:
     app = page("invoke.py", covered.id)
     app.file_uploader[0].set_value([large(1), large(2), ("like.png", make_image(950), "image/png")])

@@ -82,8 +82,8 @@ def test_the_first_model_is_live_before_any_copy_and_the_next_one_learned_from_t
     assert second.version == 2
     found = hardening(second)
     assert found.copies == 2
-    worse = found.after.clean_loss / found.before.clean_loss - 1
-    assert found.taken == (worse <= MOST_WORSE and found.after.degraded_loss < found.before.degraded_loss)
+    if found.after.clean_loss <= (1 + MOST_WORSE) * found.before.clean_loss:
+        assert found.taken == (found.after.degraded_loss < found.before.degraded_loss)
     assert second.hyperparameters.get("copies", 0) == (2 if found.taken else 0)
     assert all("degraded" in sentence for sentence in hardening_sentences(found))
     # Only the second is audited, and nothing is left to do.
