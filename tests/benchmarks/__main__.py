@@ -46,6 +46,7 @@ FIGURES = {
     "mislabelled_ready_s": "gallery",
     "elsewhere_accused_pct": "elsewhere",
     "story_pct": "story",
+    "hardening_points": "hardening",
 }
 
 

@@ -16,9 +16,11 @@ from detector.evaluation.examination import Examination
 from detector.evaluation.sources import measure_unseen
 from detector.imaging.groups import sample_groups
 from detector.pipeline.build import build
+from detector.pipeline.copies import embed_copies
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.serving.model import load_serving_model
 from detector.serving.thresholds import with_thresholds
+from detector.settings import Settings
 from detector.storage import embeddings, functions, imports, samples
 from detector.storage.functions import Function
 from detector.storage.samples import TrainingRow
@@ -50,10 +52,13 @@ class _Held:
 
 def elsewhere_accused_pct(folder: Path) -> Figure:
     """Each real collection in turn, with draws of three generators, is held out of a function and then judged by it."""
-    ws = workspace(folder)
+    ws = workspace(folder, copies=Settings().copies)
     everything = empty_function(ws, "Everything")
     rows = _import_all(ws, everything)
-    embed_missing(ws, everything.id, function_backbone(ws, everything))
+    backbone = function_backbone(ws, everything)
+    embed_missing(ws, everything.id, backbone)
+    # As a server does, and once for all functions: every model below has learned from degraded copies too, if it may.
+    embed_copies(ws, everything.id, backbone)
     real = sorted({source for _, label, source in rows if label == "real"})
     sizes = {source: sum(row[2] == source for row in rows) for _, _, source in rows}
     generators = sorted({source for _, label, source in rows if label == "synthetic" and sizes[source] >= _FEWEST})

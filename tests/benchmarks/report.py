@@ -23,6 +23,9 @@ The peer is what a good engineer would write in an afternoon from the libraries'
 cross-validated, each by a function of its own; then all of the train part is trained and judged once on its test part.
 Every image is embedded once.
 
+`hardening_points` holds models that learned from degraded copies against models that did not, on the changes of the
+audit. All of them are stronger than those of the copies, or of another kind.
+
 `worker_modes_ratio` has no peer: it holds the two values of `DETECTOR_WORKER`, `process` and `inside`, against each
 other, in turns on the same data. Behind the ratio stand, for each of them, the pages with and without embedding, a
 retraining after ten labels, invokes beside embedding, and the memory of server and worker.
