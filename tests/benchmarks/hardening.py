@@ -87,7 +87,8 @@ def hardening_points(folder: Path) -> Figure:
         },
         note=(
             f"Taken in {taken} of {_SEEDS}. Clean accuracy {np.mean(clean[_COPIES]) - np.mean(clean[0]):+.2f} points. "
-            f"By change: {', '.join(by_title)}. The first model is live after {first:.0f} s, the one with copies {second:.0f} s later."
+            f"By change: {', '.join(by_title)}. The first model is live after {first:.0f} s, the one with copies "
+            f"{second:.0f} s later."
         ),
     )
 
