@@ -15,8 +15,8 @@ import psutil
 import pytest
 from sqlalchemy import update
 
-from detector.jobs import as_known, request_build
-from detector.storage import functions, jobs
+from detector.jobs import COPIES, EVALUATE, as_known, request_build
+from detector.storage import functions, jobs, models
 from detector.storage.functions import Function
 from detector.storage.jobs import Job
 from detector.storage.schema import jobs as table
@@ -220,3 +220,33 @@ def test_a_worker_that_a_person_starts_runs_jobs_until_a_signal(ws: Workspace, n
     assert process.returncode == 0
     assert said.decode().startswith("Running the jobs of this data folder.")
     assert "Traceback" not in said.decode()
+
+
+def test_copies_follow_the_first_model_by_themselves_and_outlive_a_killed_worker(tmp_path: Path) -> None:
+    running = AppServer(tmp_path, {**SETTINGS, "DETECTOR_COPIES": "2"})
+    try:
+        ws = running.workspace
+        function, job_id = _long_work(ws)
+        _until(lambda: jobs.get_job(ws.db, job_id).state == "done")
+        first = functions.get_function(ws.db, function.id).live_model_id
+        assert first is not None
+
+        def copying() -> bool:
+            return any(
+                job.kind == COPIES and job.state == "running" and job.done > 0
+                for job in jobs.list_jobs(ws.db, function.id)
+            )
+
+        _until(copying)
+        # The first model answers meanwhile.
+        assert functions.get_function(ws.db, function.id).live_model_id == first
+        [worker] = _workers(running.pid)
+        worker.kill()
+        _until(lambda: functions.get_function(ws.db, function.id).live_model_id != first)
+        second = models.get_model(ws.db, functions.get_function(ws.db, function.id).live_model_id or "")
+        assert (second.version, (second.hardening or {}).get("copies")) == (2, 2)
+        _until(lambda: not jobs.list_jobs(ws.db, function.id))
+        audited = {job.payload["model"] for job in jobs.list_jobs(ws.db, active=False) if job.kind == EVALUATE}
+        assert audited == {second.id}
+    finally:
+        running.stop()
