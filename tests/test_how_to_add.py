@@ -37,7 +37,7 @@ from detector.workspace import Workspace
 from pages._figure import figure_card
 from pages._metrics_figures import FIGURES, MetricsFigure, Shown
 from tests.factories import LABELS, add_images, empty_function, images, labelled_function, make_image, stored_batch
-from tests.page_app import opened_by_pages, page
+from tests.page_app import dashboard, opened_by_pages, page
 from tests.stored import query
 
 
@@ -110,20 +110,20 @@ def test_an_audit_part_that_is_added_to_the_table_runs_in_an_audit_and_is_read_b
     assert stored["label_share"] == {"result": {"first": 8, "of": 16}}
     # The parts that were there before are stored as before.
     assert set(stored["shortcut"]) == {"shortcut"}
-    assert set(stored["stress/webp"]) == {"score"}
+    assert set(stored["stress/webp-60"]) == {"score"}
     assert {"points", "sentence"} <= set(stored["learning_curve"])
 
     # Its figure is drawn because the part is finished and found something.
     figure = MetricsFigure("label share", _draw_label_share, "right", part="label_share")
     monkeypatch.setitem(FIGURES, figure.name, figure)
-    assert "The first label has 8 of 16" in captions(page("metrics.py", function.id))
+    assert "The first label has 8 of 16" in captions(dashboard("metrics.py", function.id))
 
     # A version without the part leaves alone what one with it has stored.
     monkeypatch.delitem(PARTS, "label_share")
     without = read_audit(ws.db, found.model)
     assert without.complete
     assert "label_share" not in without.to_json()
-    assert "The first label has" not in captions(page("metrics.py", function.id))
+    assert "The first label has" not in captions(dashboard("metrics.py", function.id))
 
 
 class TinyNetwork(nn.Module):

@@ -64,6 +64,7 @@ def _measured(data_dir: Path, folder: Path, *arguments: str | Path) -> tuple[Ran
     return Ran(process.returncode, out.read_text(), err.read_text()), most
 
 
+@pytest.mark.long
 def test_what_is_no_picture_of_a_fair_size_is_not_read_whole(trained: Workspace, tmp_path: Path) -> None:
     """The kind: a film, a file of holes, a device without an end, a pipe that nobody writes to, and what leads there.
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from detector.cli.output import answer, json_option, progress_bar, say
-from detector.jobs import is_training, request_build
+from detector.jobs import is_training
 from detector.storage import functions, jobs
 from detector.training.copies import Hardening
 from detector.workspace import Workspace
@@ -30,6 +30,7 @@ def add_harden_command(commands: Any) -> None:
 
 def _harden(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.evaluation.summary import hardening_sentences
+    from detector.operations.functions import retrain
     from detector.operations.hardening import change_copies
     from detector.pipeline.copies import embed_copies
     from detector.pipeline.embedding import function_backbone
@@ -45,7 +46,7 @@ def _harden(ws: Workspace, options: argparse.Namespace) -> int:
     jobs.requeue_orphans(ws.db)
     with progress_bar() as report:
         made = embed_copies(ws, function.id, function_backbone(ws, function, report), report)
-        request_build(ws, function.id)
+        retrain(ws, function.id)
         run_pending(ws, function.id, report)
         while is_training(ws, function.id):
             # A running server took the build.

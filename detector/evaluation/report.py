@@ -98,12 +98,11 @@ def read_audit(db: Database, model: ModelRow) -> Audit:
 
 
 def _stress_scores(results: dict[str, Any], stored: dict[str, dict[str, Any]]) -> tuple[StressScore, ...]:
-    """Those of today; where there are none, those of versions before, which measured other changes."""
-    scores = [results.get(stress_part(name)) for name in STRESSES]
-    if not any(scores):
-        scores = [
-            StressScore.from_json(score)
-            for name in FORMER_STRESSES
-            if (score := stored.get(stress_part(name), {}).get("score"))
-        ]
-    return tuple(score for score in scores if score)
+    """Those of today; beside those of versions before, which measured other changes, until the audit is done again."""
+    former = [
+        StressScore.from_json(score)
+        for name in FORMER_STRESSES
+        if (score := stored.get(stress_part(name), {}).get("score"))
+    ]
+    scores = [score for name in STRESSES if (score := results.get(stress_part(name)))]
+    return tuple(scores if all(stress_part(name) in stored for name in STRESSES) else [*former, *scores])

@@ -20,6 +20,7 @@ from detector.operations.holdout import score_holdout
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
+from detector.serving.coverage import coverage_of
 from detector.serving.known_sources import sources_choose
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.serving.stored_copies import read_copies
@@ -335,6 +336,7 @@ def _train_if_changed(
     )
     # Another share may have been chosen while this was trained.
     refresh_thresholds(ws, row)
+    coverage_of(ws, row)
     return models.get_model(ws.db, row.id), True
 
 

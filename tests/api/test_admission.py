@@ -143,6 +143,7 @@ def _until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_thirty_large_invokes_at_once_take_no_more_memory_than_is_set_aside(
     server: Server, caller: Caller, trained: str
 ) -> None:

@@ -851,6 +851,7 @@ def test_a_body_without_an_image_is_small(caller: Caller) -> None:
     assert_error(caller.post("/v1/functions", data=chunked, headers={"Content-Type": "application/json"}), 413)
 
 
+@pytest.mark.long
 def test_a_body_that_never_arrives_is_given_up(tmp_path: Path) -> None:
     """The kind: senders that stop: of little, and of much, whose share of the memory goes to the next one."""
     settings = {
@@ -880,6 +881,7 @@ def test_a_body_that_never_arrives_is_given_up(tmp_path: Path) -> None:
         server.stop()
 
 
+@pytest.mark.long
 def test_beyond_the_queue_invokes_are_told_to_wait(tmp_path: Path) -> None:
     settings = {
         "DETECTOR_BACKBONE": "efficientnet-lite0",

@@ -249,6 +249,7 @@ def test_other_bytes_than_announced_are_refused_and_removed(
     assert found.read_bytes() == weights.read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("drips", [False, True])
 def test_a_hub_that_hangs_or_drips_ends_with_a_sentence(

@@ -86,7 +86,7 @@ def test_a_killed_audit_goes_on_behind_its_last_finished_part_and_finds_the_same
     (job,) = jobs.list_jobs(ws.db, function.id)
 
     def kill(_phase: str, _done: int, _total: int, message: str, _rate: float | None) -> None:
-        if message == "After JPEG 75":
+        if message == "After JPEG 40":
             raise Killed
 
     claimed = jobs.claim(ws.db, (EVALUATE,))

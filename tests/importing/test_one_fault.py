@@ -37,6 +37,7 @@ def _results(process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
     return list(json.loads(out))
 
 
+@pytest.mark.long
 def test_whichever_write_flush_or_rename_fails_once_the_import_ends_as_if_it_had_not(tmp_path: Path) -> None:
     """Kind: one failed flush gave up a whole import (1,000 pictures) and left files that no row named.
 

@@ -150,6 +150,7 @@ def test_a_changed_label_trains_both_in_one_job_and_adds_one_version(ws: Workspa
     assert not build(ws, function.id).trained
 
 
+@pytest.mark.long
 def test_a_few_new_images_do_not_bring_a_version_for_their_copies_alone(ws: Workspace, function: Function) -> None:
     while run_next(ws):
         pass
@@ -162,6 +163,7 @@ def test_a_few_new_images_do_not_bring_a_version_for_their_copies_alone(ws: Work
     assert missing_copies(ws, function.id, live(ws, function).backbone_key) == []
 
 
+@pytest.mark.long
 def test_copies_are_switched_off_and_on_again_without_being_made_anew(ws: Workspace, function: Function) -> None:
     while run_next(ws):
         pass
@@ -179,6 +181,7 @@ def test_copies_are_switched_off_and_on_again_without_being_made_anew(ws: Worksp
     assert live(ws, function).hardening == with_copies.hardening
 
 
+@pytest.mark.long
 def test_an_image_whose_file_is_lost_keeps_nobody_waiting(ws: Workspace, function: Function, tmp_path: Path) -> None:
     run_next(ws)
     lost = samples.training_rows(ws.db, function.id)[3].image_hash

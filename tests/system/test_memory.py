@@ -33,6 +33,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / {PASSES})
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_passes_do_not_ask_the_system_for_the_same_memory_again() -> None:
     """Which limits a process has is a matter of what it did before; this one starts with those of every new one."""
