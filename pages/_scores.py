@@ -111,7 +111,10 @@ def promises(thresholds: Thresholds | None) -> None:
             for name in thresholds.label_names:
                 if name in unseen.above:
                     right, n = unseen.caught[name]
-                    said = f"{in_counts(name, unseen.counts[name])} Recognised: {share(right, n)} of unseen sources."
+                    said = (
+                        f"{in_counts(name, unseen.counts[name])} Of images labelled {name} from sources left out, "
+                        f"{share(right, n)} were strongly called so."
+                    )
                 else:
                     said = unseen.why_not.get(name, "")
                 st.markdown(f"**Strong {escape(name)}**: {escape(said)}")

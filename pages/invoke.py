@@ -97,7 +97,10 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
         st.caption("Verdict")
         ink = inks[verdict.label].text if verdict.sure else PAPER[current_theme()].neutral.text
         st.html(f'<div class="verdict" style="color:{ink}">{escape_html(verdict.verdict)}</div>')
-        # Where something else stands in the way, 99.9 % are not too little: the reason below says what it is.
+        if verdict.unlike and not verdict.sure:
+            # First: whatever the score is, it says nothing of such a picture.
+            st.markdown(escape(verdict.reason))
+        # Where something else stands in the way, 99.9 % are not too little: the reason says what it is.
         enough = "" if verdict.reason else ", but not confident enough to say so"
         leaning = "" if verdict.sure else f"Leaning towards {escape(verdict.label)}{enough}. "
         checked = f"calibrated. {_at_this_confidence(model, verdict.confidence)}"
@@ -109,7 +112,7 @@ def _one(name: str, data: bytes, verdict: Verdict, model: ModelRow) -> None:
             st.markdown(escape(_promise(verdict)))
         st.html(_bars(verdict, {label: ink.fill for label, ink in inks.items()}))
         if verdict.reason and not verdict.sure:
-            _too_few(verdict.reason)
+            _too_few("" if verdict.unlike else verdict.reason)
         if st.button(
             "Add to samples",
             help="Keeps a copy as an unlabelled sample, to be labelled in Review.",
@@ -130,7 +133,8 @@ def _promise(verdict: Verdict) -> str:
 
 
 def _too_few(reason: str) -> None:
-    st.markdown(escape(reason))
+    if reason:
+        st.markdown(escape(reason))
     import_link(function_id, "import-more-for-verdicts")
 
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 #: What follows for a picture whose file was never tried with every label, and where it is judged all the same.
 NOT_COMPARED = (
-    "It was never tried on such pictures. Add some with every label, or choose “Judge such pictures all the same” on "
-    "the Invoke page."
+    "The function was never tried on such pictures. Add some with every label, or choose “Judge such pictures all the "
+    "same” on the Invoke page."
 )
-COMPARED_ALL_THE_SAME = "It was never tried on such pictures, so the verdict is moderate at most."
+COMPARED_ALL_THE_SAME = "The function was never tried on such pictures, so the verdict is moderate at most."
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def test_both_promises_are_said_in_counts_once_they_are_measured(ws: Workspace) 
     said = metrics(function)
     for name, other in zip(LABELS, reversed(LABELS), strict=True):
         assert f"Strong {name}: 3 sources of {other}, each left out in turn: " in said
-    assert "all sources of real go beyond the limit. Recognised: " in said
+    assert "all sources of real go beyond the limit. Of images labelled " in said
     assert "Images labelled real: strong " in said
     found = " ".join(invoked(function, label) for label in LABELS)
     assert f"Grade: {STRONG}. The limit, at most 25 % wrongly labelled, was also kept on sources" in found
