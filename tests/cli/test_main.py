@@ -455,4 +455,6 @@ def test_a_run_killed_again_and_again_ends_as_an_uninterrupted_one_to_the_last_d
     assert metrics(resumed) == metrics(whole)
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
     assert row_counts(tmp_path / "killed") == row_counts(tmp_path / "whole")
-    assert query(tmp_path / "killed", "SELECT COUNT(*) FROM jobs WHERE state != 'done'") == [(0,)]
+    # Degraded copies and audits wait for a server.
+    undone = "SELECT COUNT(*) FROM jobs WHERE state != 'done' AND kind IN ('import', 'build')"
+    assert query(tmp_path / "killed", undone) == [(0,)]

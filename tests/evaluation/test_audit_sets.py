@@ -39,7 +39,7 @@ def test_mixed2000_is_audited_whole_in_a_few_times_the_time_of_its_training(
     assert seconds <= MOST_TIMES_TRAINING * trained
     assert not found["shortcut"]["warning"]
     assert [row["name"] for row in found["stress"]] == list(STRESSES)
-    assert all(row["n"] == 500 and row["accuracy"] > 0.85 and row["flipped"] < 0.1 for row in found["stress"])
+    assert all(row["n"] == 500 and row["accuracy"] > 0.8 and row["flipped"] < 0.2 for row in found["stress"])
     sources = {row["source"]: row for row in found["sources"]}
     assert len(sources) == 14
     assert sum(row["n"] for row in sources.values()) == 2000
