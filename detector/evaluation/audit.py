@@ -11,7 +11,7 @@ from detector.evaluation.parts import PARTS
 from detector.evaluation.report import Audit, read_audit
 from detector.progress import Report, silent
 from detector.serving.model import load_serving_model
-from detector.storage import evaluations
+from detector.storage import evaluations, models
 from detector.workspace import Workspace
 
 
@@ -46,4 +46,5 @@ def audit(ws: Workspace, function_id: str, report: Report = silent) -> Audit:
             if part.outdated is not None and part.outdated(examination):
                 continue
             evaluations.write_part(ws.db, model.id, name, part.to_json(found), time.perf_counter() - start, flips)
-    return read_audit(ws.db, model)
+    # Read again: what may be promised of sources never seen, and what the samples cover, was found meanwhile.
+    return read_audit(ws.db, models.get_model(ws.db, model.id))

@@ -70,7 +70,10 @@ def test_before_it_was_tried_on_unseen_sources_a_verdict_is_moderate_at_most(mad
 
 def test_after_it_a_verdict_can_be_strong_and_says_in_counts_why(made: Made) -> None:
     """Through page, API and command line alike: they read these fields."""
-    audit(made.ws, made.function.id)
+    said = audit(made.ws, made.function.id).to_json()["thresholds"]
+    # What it prints is what it has found, not what was known when it began.
+    assert said is not None
+    assert said["unseen"] is not None
     thresholds = live_thresholds(made)
     assert thresholds.unseen is not None
     assert set(thresholds.unseen.above) == set(LABELS)
