@@ -13,12 +13,13 @@ from detector.errors import NotFound
 from detector.storage import imports, jobs
 from detector.storage.database import now
 from detector.storage.jobs import Job
+from detector.storage.stored_names import COPIES as COPIES
+from detector.storage.stored_names import EVALUATE as EVALUATE
+from detector.storage.stored_names import IN_THE_BACKGROUND as IN_THE_BACKGROUND
 from detector.storage.trouble import may_pass
 from detector.workspace import Workspace
 
-IMPORT, BUILD, EVALUATE, COPIES = "import", "build", "evaluate", "copies"
-#: Kinds that nobody waits for: a model is live while they run.
-IN_THE_BACKGROUND = (EVALUATE, COPIES)
+IMPORT, BUILD = "import", "build"
 
 #: What a job is cancelled with whose model is not live any more.
 SUPERSEDED = "A newer model took its place."

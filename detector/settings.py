@@ -14,6 +14,8 @@ from detector.errors import InvalidInput
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
+#: Degraded copies of one image: more bring nothing that could be measured, and each costs as much as a further image.
+MOST_COPIES = 8
 #: More threads than this take turns on the cores, and thousands of them bring the machine to a stand.
 _MOST_THREADS = max(64, 8 * (os.cpu_count() or 1))
 #: Above every disk and every waiting time, and small enough to be counted in bytes and added to a clock.
@@ -82,7 +84,7 @@ class Settings:
     copies: int = _setting(
         4,
         "Degraded copies of each labelled image that are trained on, up to 5,000 images, and fewer above; 0: none.",
-        most=8,
+        most=MOST_COPIES,
     )
     retrain_delay: float = _setting(3.0, "Seconds without a label change before a retraining starts.")
     threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.", most=_MOST_THREADS)

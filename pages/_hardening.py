@@ -6,9 +6,10 @@ import streamlit as st
 
 from detector.evaluation.summary import hardening_sentences
 from detector.jobs import COPIES
-from detector.operations.hardening import MOST_COPIES, change_copies
+from detector.operations.hardening import change_copies
 from detector.pipeline.speed import expected_time
 from detector.serving.stored_copies import wanted_copies
+from detector.settings import MOST_COPIES
 from detector.storage import functions, jobs
 from detector.storage.models import ModelRow
 from detector.training.copies import Hardening

@@ -131,7 +131,6 @@ def sweep_ranking(
     n : int
         Images that they were measured on.
     """
-    paper = PAPER[theme]
     lines = _sweep_lines(rows)
     names = _setting_words(lines)
     best = {
@@ -146,37 +145,22 @@ def sweep_ranking(
     high = max((row.log_loss for row in shown), default=1.0)
     room = max(high - low, 0.01 * high, 1e-6)
     for place, row in enumerate(shown):
-        colour = paper.text if row.chosen else paper.neutral.fill
-        behind = row.log_loss - shown[0].log_loss
-        figure.add_trace(
-            go.Scatter(
-                x=[low - 0.06 * room, row.log_loss],
-                y=[place, place],
-                mode="lines+markers",
-                name=names[_setting(row)],
-                line={"color": faded(colour, 0.45), "width": 2},
-                marker={"size": [0, 10], "color": colour, "opacity": 1},
-                customdata=[[row.log_loss, row.accuracy]] * 2,
-                hovertemplate=(
-                    f"{safe(names[_setting(row)])}, C {_c(row.c)}<br>log loss {decimal(row.log_loss, 4)}, "
-                    f"{rate_of(row.accuracy, n)} right<extra></extra>"
-                ),
-            )
+        name, behind = names[_setting(row)], row.log_loss - shown[0].log_loss
+        dot = _ranked(
+            figure,
+            place,
+            (low - 0.06 * room, row.log_loss),
+            row.chosen,
+            name,
+            decimal(row.log_loss) if place == 0 else _behind(behind),
+            theme,
         )
-        name = safe(names[_setting(row)])
-        figure.add_annotation(
-            x=0,
-            xref="paper",
-            xanchor="left",
-            y=place,
-            yshift=13,
-            text=(
-                f"{f'<b>{name}</b>' if row.chosen else name} <span style='color:{paper.muted}'>"
-                f"{decimal(row.log_loss) if place == 0 else _behind(behind)}</span>"
-            ),
-            font={"color": paper.text, "size": SIZE},
-            **PLAIN,
+        dot.customdata = [[row.log_loss, row.accuracy]] * 2
+        dot.hovertemplate = (
+            f"{safe(name)}, C {_c(row.c)}<br>log loss {decimal(row.log_loss, 4)}, "
+            f"{rate_of(row.accuracy, n)} right<extra></extra>"
         )
+        figure.add_trace(dot)
     words = "log loss, lower is better"
     if len(order) > len(shown):
         words += f" (best {len(shown)} of {len(order)})"
@@ -185,6 +169,33 @@ def sweep_ranking(
     )
     figure.update_yaxes(range=[len(shown) - 0.6, -0.85], visible=False)
     return figure
+
+
+def _ranked(
+    figure: go.Figure, place: int, ends: tuple[float, float], chosen: bool, name: str, said: str, theme: Theme
+) -> go.Scatter:
+    """A setting in its place: a stem with a dot at its loss, which is returned, and words above it."""
+    paper = PAPER[theme]
+    colour = paper.text if chosen else paper.neutral.fill
+    words = safe(name)
+    figure.add_annotation(
+        x=0,
+        xref="paper",
+        xanchor="left",
+        y=place,
+        yshift=13,
+        text=f"{f'<b>{words}</b>' if chosen else words} <span style='color:{paper.muted}'>{said}</span>",
+        font={"color": paper.text, "size": SIZE},
+        **PLAIN,
+    )
+    return go.Scatter(
+        x=list(ends),
+        y=[place, place],
+        mode="lines+markers",
+        name=name,
+        line={"color": faded(colour, 0.45), "width": 2},
+        marker={"size": [0, 10], "color": colour, "opacity": 1},
+    )
 
 
 def sweep_on_sources(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Figure:
@@ -198,7 +209,6 @@ def sweep_on_sources(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Fig
         At least one of them was tried on sources.
     theme : {"light", "dark"}
     """
-    paper = PAPER[theme]
     names = _setting_words(_sweep_lines(rows))
     # The chosen one first: among equals the simplest is taken, and another may lie a hair below it.
     tried = sorted(
@@ -210,36 +220,14 @@ def sweep_on_sources(rows: Sequence[SweepRow], theme: Theme = "light") -> go.Fig
     low, high = min(losses), max(losses)
     room = max(high - low, 0.01 * high, 1e-6)
     for place, (row, loss) in enumerate(tried):
-        colour = paper.text if row.chosen else paper.neutral.fill
         name = f"{names[_setting(row)]}, C {_c(row.c)}"
-        figure.add_trace(
-            go.Scatter(
-                x=[low - 0.06 * room, loss],
-                y=[place, place],
-                mode="lines+markers",
-                name=name,
-                line={"color": faded(colour, 0.45), "width": 2},
-                marker={"size": [0, 10], "color": colour, "opacity": 1},
-                hovertemplate=(
-                    f"{safe(name)}<br>log loss on sources left out {decimal(loss, 4)}, on images of the same sources "
-                    f"{decimal(row.log_loss, 4)}<extra></extra>"
-                ),
-            )
+        said = f"{decimal(loss)} · same sources {decimal(row.log_loss)}"
+        dot = _ranked(figure, place, (low - 0.06 * room, loss), row.chosen, name, said, theme)
+        dot.hovertemplate = (
+            f"{safe(name)}<br>log loss on sources left out {decimal(loss, 4)}, on images of the same sources "
+            f"{decimal(row.log_loss, 4)}<extra></extra>"
         )
-        words = safe(name)
-        figure.add_annotation(
-            x=0,
-            xref="paper",
-            xanchor="left",
-            y=place,
-            yshift=13,
-            text=(
-                f"{f'<b>{words}</b>' if row.chosen else words} <span style='color:{paper.muted}'>"
-                f"{decimal(loss)} · same sources {decimal(row.log_loss)}</span>"
-            ),
-            font={"color": paper.text, "size": SIZE},
-            **PLAIN,
-        )
+        figure.add_trace(dot)
     figure.update_xaxes(
         title=axis_title("log loss on sources left out, lower is better", theme),
         range=[low - 0.06 * room, high + 0.06 * room],

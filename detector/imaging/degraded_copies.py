@@ -67,8 +67,7 @@ class Change:
             case "blur":
                 return image.filter(ImageFilter.GaussianBlur(self.strength))
             case "scale":
-                small = image.resize(self.size(*image.size), _FILTERS[int(rng.integers(len(_FILTERS)))])
-                return small
+                return image.resize(self.size(*image.size), _FILTERS[int(rng.integers(len(_FILTERS)))])
             case "crop":
                 width, height = self.size(*image.size)
                 left = int(rng.integers(image.width - width + 1))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from detector.errors import InvalidInput
 from detector.jobs import request_build
+from detector.settings import MOST_COPIES
 from detector.storage import functions
 from detector.workspace import Workspace
-
-#: More of them bring nothing that could be measured, and each costs as much as a further image.
-MOST_COPIES = 8
 
 
 def change_copies(ws: Workspace, function_id: str, copies: int | None) -> str:

@@ -15,3 +15,6 @@ TEST: Final = "test"
 #: The whole picture, made smaller; and crops at full size, where it has more pixels than the network takes.
 WHOLE: Final = "whole"
 DETAIL: Final = "detail"
+
+#: Kinds of jobs that nobody waits for: a model is live while they run.
+IN_THE_BACKGROUND = (EVALUATE, COPIES) = ("evaluate", "copies")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,11 +25,11 @@ from detector.training.gram_cache import rows_digest
 from detector.training.options import Candidate, Options, SweepRow
 from detector.training.outward import standard_error
 from detector.training.precomputed import PreparedSamples
+from detector.training.refit import predicted
 from detector.training.scaling import Embeddings
 from detector.training.single_thread import run_each_single_threaded
-from detector.training.solver import FLOAT32_TOLERANCE, SWEEP_TOLERANCE, solve
 from detector.training.source_units import group_numbers
-from detector.training.sweep import TIE, SweepResult, prepare_choice, sample_weights
+from detector.training.sweep import TIE, SweepResult, held_out_logits, prepare_choice, sample_weights
 
 #: Choices of views, features and scaling that are tried with copies: the best ones of the sweep without.
 CHOICES = 2
@@ -46,8 +46,7 @@ class Hardened:
 
     Attributes
     ----------
-    chosen : SweepRow
-        With the figures of the samples alone.
+    chosen : Candidate
     logits : (n, columns) out-of-fold, of the samples
     copy_logits : (m, columns) out-of-fold, of the copies
     prepared : PreparedSamples
@@ -56,32 +55,13 @@ class Hardened:
     hardening : Hardening
     """
 
-    chosen: SweepRow
+    chosen: Candidate
     logits: Floats
     copy_logits: Floats
     prepared: PreparedSamples
     design: Design
     stack: Stack
     hardening: Hardening
-
-    def refit(self, y: Ints, k: int) -> tuple[Floats, Floats]:
-        """Coefficients and intercept of the model that is trained on all samples (n labels ``y``) and copies.
-
-        In float32, as nothing compares them to the last digit: of some thousand rows float64 takes many times as long.
-        """
-        targets = y[self.stack.of]
-        used = np.ones(len(targets), dtype=bool)
-        weights = sample_weights(targets, k, self.chosen.class_weight, used, self.stack.weights)
-        solution = solve(
-            self.design,
-            torch.from_numpy(targets),
-            k,
-            torch.from_numpy(weights[:, None]),
-            torch.tensor([self.chosen.C], dtype=torch.float64),
-            tolerance=FLOAT32_TOLERANCE,
-        )
-        coefficients = self.prepared.coefficients(self.stack.views, solution.vectors[0])
-        return coefficients, solution.intercept[0].double().numpy()
 
 
 def harden(
@@ -110,7 +90,7 @@ def harden(
     stack = stacked(embeddings, copies)
     targets, fold_of = y[stack.of], folds[stack.of]
     digest = rows_digest(stack.views)
-    best: tuple[float, SweepRow, Floats, PreparedSamples, Design] | None = None
+    best: tuple[float, Candidate, Floats, PreparedSamples, Design] | None = None
     without: Floats | None = None
     tries = []
     for number, choice in enumerate(_best_choices(clean.rows, clean.chosen)):
@@ -139,7 +119,7 @@ def harden(
                 candidate = Candidate(
                     choice.views, choice.features, choice.scaling, c, c / prepared.mean_squared_norm, class_weight
                 )
-                best = pooled, _row(candidate, logits[: stack.n], y, k), logits, prepared, design
+                best = pooled, candidate, logits, prepared, design
     assert best is not None
     assert without is not None
     _, chosen, logits, prepared, design = best
@@ -184,29 +164,17 @@ def _held_out(
     own: Sequence[Floats],
 ) -> list[Floats]:
     """Of each setting the logits of all rows, each by the model of its fold: (n + m, columns)."""
-    fold_count, n = int(folds.max()) + 1, len(targets)
     weights = [
         sample_weights(targets, k, class_weight, folds != fold, mine).astype(np.float32)
         for (_, class_weight), mine in zip(settings, own, strict=True)
-        for fold in range(fold_count)
+        for fold in range(int(folds.max()) + 1)
     ]
-    solution = solve(
-        design,
-        torch.from_numpy(targets),
-        k,
-        torch.from_numpy(np.stack(weights, axis=1)),
-        torch.from_numpy(np.repeat([c / prepared.mean_squared_norm for c, _ in settings], fold_count)),
-        tolerance=SWEEP_TOLERANCE,
-    )
-    logits = solution.logits.numpy().reshape(n, len(settings), fold_count, -1)
-    held_out = logits[np.arange(n), :, folds].astype(np.float64)
-    return [np.ascontiguousarray(held_out[:, place]) for place in range(len(settings))]
+    return held_out_logits(prepared, design, targets, k, folds, settings, weights)
 
 
 def _side(logits: Floats, targets: Ints, stack: Stack) -> Side:
     losses = log_losses(logits, targets)
-    says = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
-    right = says == targets
+    right = predicted(logits) == targets
     clean = np.arange(len(targets)) < stack.n
     # A sample with many copies counts no more than one with few.
     weights = stack.weights[~clean]
@@ -215,18 +183,6 @@ def _side(logits: Floats, targets: Ints, stack: Stack) -> Side:
         float(np.average(losses[~clean], weights=weights)),
         float(right[clean].mean()),
         float(np.average(right[~clean], weights=weights)),
-    )
-
-
-def _row(candidate: Candidate, logits: Floats, y: Ints, k: int) -> SweepRow:
-    says = (logits[:, 0] > 0).astype(np.int64) if logits.shape[1] == 1 else logits.argmax(axis=1)
-    right = says == y
-    return SweepRow(
-        **asdict(candidate),
-        log_loss=float(log_losses(logits, y).mean()),
-        accuracy=float(right.mean()),
-        balanced_accuracy=float(np.mean([right[y == label].mean() for label in range(k)])),
-        chosen=True,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from detector.arrays import Floats, Ints
 from detector.system.memory import give_back_freed_memory
 from detector.training.calibration import mean_log_loss, probabilities
+from detector.training.design import Design
 from detector.training.gram_cache import GRAM_CACHE, content_digest
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
 from detector.training.options import SweepSettings as SweepSettings  # callers of a sweep find its settings here too
@@ -268,18 +269,42 @@ def _cross_validate(
         def solved_of_part(so_far: int, before: int = start * fold_count) -> None:
             solved(before + so_far)
 
-        solution = solve(
-            design,
-            torch.from_numpy(y),
-            k,
-            torch.from_numpy(np.stack([column for _, weight in part for column in by_weight[weight]], axis=1)),
-            torch.from_numpy(np.repeat([c / prepared.mean_squared_norm for c, _ in part], fold_count)),
-            solved=solved_of_part,
-        )
-        logits = solution.logits.numpy().reshape(n, len(part), fold_count, -1)
-        held_out = logits[np.arange(n), :, folds].astype(np.float64)
-        found |= {setting: np.ascontiguousarray(held_out[:, index]) for index, setting in enumerate(part)}
+        weights = [column for _, weight in part for column in by_weight[weight]]
+        held_out = held_out_logits(prepared, design, y, k, folds, part, weights, solved_of_part)
+        found |= dict(zip(part, held_out, strict=True))
     return found
+
+
+def held_out_logits(
+    prepared: PreparedSamples,
+    design: Design,
+    y: Ints,
+    k: int,
+    folds: Ints,
+    settings: Sequence[tuple[float, str]],
+    weights: Sequence[np.ndarray],
+    solved: Callable[[int], None] | None = None,
+) -> list[Floats]:
+    """Of each setting (relative C, class weight) the logits of all rows, each by the model of its fold: (n, columns).
+
+    Parameters
+    ----------
+    weights : one (n,) float32 array for each setting and fold, in this order
+    solved : callable, optional
+        See `solve`.
+    """
+    fold_count, n = int(folds.max()) + 1, len(y)
+    solution = solve(
+        design,
+        torch.from_numpy(y),
+        k,
+        torch.from_numpy(np.stack(weights, axis=1)),
+        torch.from_numpy(np.repeat([c / prepared.mean_squared_norm for c, _ in settings], fold_count)),
+        solved=solved,
+    )
+    logits = solution.logits.numpy().reshape(n, len(settings), fold_count, -1)
+    held_out = logits[np.arange(n), :, folds].astype(np.float64)
+    return [np.ascontiguousarray(held_out[:, place]) for place in range(len(settings))]
 
 
 def _row(tried: _Tried, c: float, class_weight: str, logits: Floats, y: Ints, k: int) -> SweepRow:

@@ -17,6 +17,7 @@ from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.memory import give_back_freed_memory
 from detector.training.calibration import fit_temperature, probabilities
 from detector.training.copies import Copies, Hardening
+from detector.training.design import Design
 from detector.training.folds import make_folds
 from detector.training.hardening import harden
 from detector.training.linear_model import LinearModel
@@ -26,7 +27,7 @@ from detector.training.outward import look_outward
 from detector.training.precomputed import PreparedSamples
 from detector.training.readiness import MIN_SAMPLES, missing_sentence
 from detector.training.scaling import LARGE, Embeddings, Rows, row_chunks
-from detector.training.solver import EXACT_TOLERANCE, solve
+from detector.training.solver import EXACT_TOLERANCE, FLOAT32_TOLERANCE, solve
 from detector.training.sweep import Progress, prepare_choice, sample_weights, sweep
 
 # Without folds nothing can be measured: a rather strong penalty, since there are only a few samples then.
@@ -197,12 +198,16 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         give_back_freed_memory()
     slices = options.slices[chosen.features]
     if hardened is not None:
-        prepared = hardened.prepared
-        coefficients, intercept = hardened.refit(y, k)
+        prepared, stack = hardened.prepared, hardened.stack
+        # In float32: nothing compares these to the last digit, and of many rows float64 takes many times as long.
+        coefficients, intercept = _fit_all(
+            prepared, hardened.design, stack.views, y[stack.of], k, chosen, FLOAT32_TOLERANCE, stack.weights
+        )
     else:
         if prepared is None:
             prepared = prepare_choice(views, chosen.views, slices, chosen.scaling)
-        coefficients, intercept = _refit(prepared, views, y, k, chosen)
+        exact = prepared.exact(views)
+        coefficients, intercept = _fit_all(exact, exact.design(views), views, y, k, chosen, EXACT_TOLERANCE)
     model = LinearModel(
         label_names=names,
         views=prepared.scaling.views,
@@ -299,18 +304,27 @@ def _not_validated(y: Ints, groups: Sequence[str], names: Sequence[str]) -> str:
     )
 
 
-def _refit(prepared: PreparedSamples, views: Embeddings, y: Ints, k: int, chosen: Candidate) -> tuple[Floats, Floats]:
-    weights = sample_weights(y, k, chosen.class_weight, np.ones(len(y), dtype=bool))
-    exact = prepared.exact(views)
+def _fit_all(
+    prepared: PreparedSamples,
+    design: Design,
+    views: Embeddings,
+    y: Ints,
+    k: int,
+    chosen: Candidate,
+    tolerance: float,
+    own: Floats | None = None,
+) -> tuple[Floats, Floats]:
+    """Coefficients and intercept of the model of all rows, which may have weights of their ``own``."""
+    weights = sample_weights(y, k, chosen.class_weight, np.ones(len(y), dtype=bool), own)
     solution = solve(
-        exact.design(views),
+        design,
         torch.from_numpy(y),
         k,
         torch.from_numpy(weights[:, None]),
         torch.tensor([chosen.C], dtype=torch.float64),
-        tolerance=EXACT_TOLERANCE,
+        tolerance=tolerance,
     )
-    return exact.coefficients(views, solution.vectors[0]), solution.intercept[0].double().numpy()
+    return prepared.coefficients(views, solution.vectors[0]), solution.intercept[0].double().numpy()
 
 
 def training_set_fingerprint(backbone_key: str, sample_keys: Sequence[str], names: Sequence[str]) -> str:
