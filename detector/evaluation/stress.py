@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -12,21 +11,18 @@ from PIL import Image, ImageFilter
 from detector.arrays import Ints
 from detector.backbones import Backbone
 from detector.backbones.pipeline import embed_files
-from detector.errors import ImageError, NotFound
+from detector.errors import ImageError
 from detector.evaluation.audit_data import AuditData
 from detector.evaluation.results import STRESSES, StressScore
-from detector.imaging import decode_image
 from detector.imaging.degraded_copies import encoded, noisy
 from detector.progress import Pace, Report, silent
+from detector.serving.changed_files import changed_files
 from detector.storage.embeddings import as_stored
 from detector.storage.evaluations import Flip
 from detector.storage.stored_names import WHOLE
-from detector.system.batches import map_batches
 from detector.training.metrics import wilson_interval
 from detector.training.refit import FittedModels, fit_subsets
 from detector.workspace import Workspace
-
-log = logging.getLogger(__name__)
 
 #: Copies are made of this many samples at most: embedding them is the slow part of an audit.
 MOST_SAMPLES = 500
@@ -150,7 +146,9 @@ class StressTest:
             failed += len(failures)
             pace.at(len(found) + failed)
 
-        embed_files(self._copies(name), self._backbone, self._ws.limits, self._ws.settings.threads, store)
+        hashes = [self._audit_data.rows[index].image_hash for index in self.chosen.tolist()]
+        copies = changed_files(self._ws, enumerate(hashes), lambda _place, picture: CHANGES[name](picture))
+        embed_files(copies, self._backbone, self._ws.limits, self._ws.settings.threads, store)
         there = np.array(sorted(found), dtype=np.int64)
         names = self._audit_data.hyperparameters.view_names
         views = {}
@@ -159,26 +157,6 @@ class StressTest:
             width = self._audit_data.views[view].shape[1]
             views[view] = np.stack(rows).astype(np.float32) if rows else np.zeros((0, width), np.float32)
         return views, there
-
-    def _copies(self, name: str) -> Iterator[tuple[int, bytes, str]]:
-        """(place among the chosen, bytes of the copy, name), made ahead in threads."""
-        change = CHANGES[name]
-
-        def make(batch: list[tuple[int, str]]) -> list[tuple[int, bytes, str]]:
-            copies = []
-            for place, image_hash in batch:
-                try:
-                    data = self._ws.blobs.image(image_hash)
-                    copy = change(decode_image(data, image_hash, self._ws.limits).pixels)
-                    copies.append((place, copy, image_hash))
-                except (ImageError, NotFound) as error:
-                    log.warning("no copy of image %s: %s", image_hash, error)
-            return copies
-
-        hashes = [self._audit_data.rows[index].image_hash for index in self.chosen.tolist()]
-        # One at a time: a copy of a large picture is a bitmap of many megabytes.
-        for copies in map_batches(make, enumerate(hashes), size=1, workers=self._ws.settings.threads, name="copies"):
-            yield from copies
 
 
 def choose_samples(hashes: Sequence[str], y: Ints, most: int = MOST_SAMPLES) -> Ints:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.errors import ImageError, NotFound
+from detector.errors import ImageError
 from detector.formatting import count
-from detector.imaging import decode_image
 from detector.imaging.degraded_copies import degraded_copy
 from detector.progress import Pace, Report, silent
+from detector.serving.changed_files import changed_files
 from detector.serving.stored_copies import copies_key, made_copies, wanted_copies
 from detector.storage import embeddings, functions, samples
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import TRAIN
-from detector.system.batches import map_batches
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
     from detector.backbones import Backbone
-
-log = logging.getLogger(__name__)
 
 #: Where copies are lacking of at most this share of the samples, no model is trained for their sake alone: the next
 #: training takes them along.
@@ -65,21 +60,6 @@ def embed_copies(ws: Workspace, function_id: str, backbone: Backbone, report: Re
     pace = Pace(report, "embed", len(missing), f"Looking at {count(len(missing), 'degraded copy', 'degraded copies')}")
     done = 0
 
-    def make(batch: list[tuple[str, int]]) -> list[tuple[tuple[str, int], bytes, str]]:
-        made = []
-        for image_hash, number in batch:
-            try:
-                picture = decode_image(ws.blobs.image(image_hash), image_hash, ws.limits).pixels
-                made.append(((image_hash, number), degraded_copy(picture, image_hash, number), image_hash))
-            except (ImageError, NotFound) as error:
-                log.warning("no copy of image %s: %s", image_hash, error)
-        return made
-
-    def files() -> Iterator[tuple[tuple[str, int], bytes, str]]:
-        # One at a time: a copy of a large picture is a bitmap of many megabytes.
-        for made in map_batches(make, missing, size=1, workers=ws.settings.threads, name="copies"):
-            yield from made
-
     def store(
         rows: list[tuple[tuple[str, int], dict[str, np.ndarray]]], failures: list[tuple[tuple[str, int], ImageError]]
     ) -> None:
@@ -94,7 +74,12 @@ def embed_copies(ws: Workspace, function_id: str, backbone: Backbone, report: Re
         done += len(rows) + len(failures)
         pace.at(done)
 
-    embed_files(files(), backbone, ws.limits, ws.settings.threads, store)
+    copies = changed_files(
+        ws,
+        (((image_hash, number), image_hash) for image_hash, number in missing),
+        lambda key, picture: degraded_copy(picture, *key),
+    )
+    embed_files(copies, backbone, ws.limits, ws.settings.threads, store)
     return done
 
 

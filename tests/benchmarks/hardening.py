@@ -12,10 +12,10 @@ from detector.backbones.pipeline import embed_files
 from detector.evaluation.audit_data import AuditData, load_audit_data
 from detector.evaluation.results import STRESSES
 from detector.evaluation.stress import CHANGES, StressTest
-from detector.imaging import decode_image
 from detector.pipeline.build import build
 from detector.pipeline.copies import embed_copies
 from detector.pipeline.embedding import function_backbone
+from detector.serving.changed_files import changed_files
 from detector.storage import functions
 from detector.storage.embeddings import as_stored
 from detector.storage.functions import Function
@@ -106,10 +106,8 @@ def _changed(ws: Workspace, data: AuditData, backbone: Backbone) -> Changed:
     found: Changed = {}
     for name, change in CHANGES.items():
         views: dict[int, dict[str, np.ndarray]] = {}
-        files = (
-            (place, change(decode_image(ws.blobs.image(row.image_hash), "x", ws.limits).pixels), "x")
-            for place, row in enumerate(data.rows)
-        )
+        hashes = enumerate(row.image_hash for row in data.rows)
+        files = changed_files(ws, hashes, lambda _place, picture, change=change: change(picture))
         embed_files(
             files, backbone, ws.limits, ws.settings.threads, lambda rows, _failed, views=views: views.update(rows)
         )
