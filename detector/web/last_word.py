@@ -19,6 +19,9 @@ from detector.web.request_heads import announced_length
 #: How long is listened at most, and how long to silence; both as nginx has them.
 LINGER_SECONDS = 30.0
 SILENCE_SECONDS = 5.0
+#: A body up to this many bytes is waited for a moment before its refusal: many clients send it just after the head.
+SMALL_BYTES = 65_536
+SMALL_SECONDS = 0.5
 
 
 class LastWord:
@@ -33,15 +36,17 @@ class LastWord:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            if announced_length(headers) != 0:
-                exchange = _Exchange(receive, send, "expect" in headers)
+            announced = announced_length(headers)
+            if announced != 0:
+                small = announced is not None and announced <= SMALL_BYTES
+                exchange = _Exchange(receive, send, "expect" in headers, SMALL_SECONDS if small else 0.0)
                 receive, send = exchange.receive, exchange.send
         await self._app(scope, receive, send)
 
 
 class _Exchange:
-    def __init__(self, receive: Receive, send: Send, expects: bool) -> None:
-        self._receive, self._send, self._expects = receive, send, expects
+    def __init__(self, receive: Receive, send: Send, expects: bool, patience: float) -> None:
+        self._receive, self._send, self._expects, self._patience = receive, send, expects, patience
         self._unread, self._lingers = True, False
 
     async def receive(self) -> Message:
@@ -66,9 +71,8 @@ class _Exchange:
         await self._send(message)
 
     async def _take_what_is_here(self) -> None:
-        """Small bodies have come whole although nobody asked for them: their connection can be kept."""
-        with anyio.CancelScope() as now:
-            now.cancel()
+        """Small bodies come whole although nobody asks for them: their connection can be kept."""
+        with anyio.move_on_after(self._patience):
             while self._unread:
                 await self.receive()
 

@@ -329,6 +329,21 @@ def test_a_refused_small_request_keeps_its_connection(server: Server) -> None:
     assert answer.headers.get("Connection") != "close"
 
 
+def test_a_small_body_that_comes_just_after_its_head_keeps_its_connection(server: Server) -> None:
+    """Clients send head and body one after the other, and the refusal is ready before the body is there."""
+    body = b'{"name": "x"}'
+    head = (
+        f"POST /v1/functions HTTP/1.1\r\nHost: {server.address.removeprefix('http://')}\r\n"
+        f"Authorization: Bearer made-up\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with _open(server, head) as connection:
+        time.sleep(0.1)
+        connection.sendall(body)
+        status, headers, _ = _answer(connection)
+    assert status == 401
+    assert headers.get("connection") != "close"
+
+
 def test_shares_are_counted_and_one_that_is_alone_may_be_larger() -> None:
     memory = BodyMemory(10 * FREE_BYTES)
     first, second = memory.share(), memory.share()
