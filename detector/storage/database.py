@@ -30,7 +30,7 @@ from detector.errors import (
 from detector.storage.schema import meta, metadata
 from detector.storage.trouble import storage_trouble
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -100,6 +100,10 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
             "functions": ("copies", "judge_unlike", "inner_features"),
             "models": ("hardening", "coverage", "recentring"),
         },
+    ),
+    8: partial(
+        _add_columns,
+        columns={"functions": ("keep_records", "keep_days", "capture"), "samples": ("captured",)},
     ),
 }
 

@@ -49,6 +49,9 @@ class Function:
     copies: int | None
     judge_unlike: bool
     inner_features: bool
+    keep_records: bool = False
+    keep_days: int | None = None
+    capture: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -362,6 +365,16 @@ def set_judge_unlike(db: Database, function_id: str, judge_unlike: bool) -> None
 def set_inner_features(db: Database, function_id: str, inner_features: bool) -> None:
     """Whether the backbone's inner blocks are kept as feature sets too."""
     _update(db, function_id, inner_features=inner_features)
+
+
+def set_keeping(db: Database, function_id: str, keep_records: bool, keep_days: int | None) -> None:
+    """Whether each verdict of the Invoke page is kept as a record, and for how many days; None: until deleted."""
+    _update(db, function_id, keep_records=keep_records, keep_days=keep_days)
+
+
+def set_capture(db: Database, function_id: str, capture: dict[str, Any] | None) -> None:
+    """Which invoked pictures are put among the samples by themselves; None: none of them."""
+    _update(db, function_id, capture=capture)
 
 
 def set_live_model(db: Database, function_id: str, model_id: str | None) -> None:

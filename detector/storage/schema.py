@@ -49,6 +49,11 @@ functions = Table(
     Column("judge_unlike", Boolean, nullable=False, server_default=false()),
     # Whether the backbone's inner blocks are kept as feature sets too.
     Column("inner_features", Boolean, nullable=False, server_default=false()),
+    # Whether a record of each verdict given on the Invoke page is kept, and for how many days; NULL: until deleted.
+    Column("keep_records", Boolean, nullable=False, server_default=false()),
+    Column("keep_days", Integer),
+    # Which invoked pictures are put among the samples by themselves; NULL: none.
+    Column("capture", JSON(none_as_null=True)),
     Column("live_model_id", String(32)),
     # Counts the changes of its samples; each changed row is stamped with the count, so that whoever remembers one
     # reads only what has changed since. Rows are removed for good at ``purge_revision`` last.
@@ -160,6 +165,8 @@ samples = Table(
     Column("label_quality", Float),
     # How much its label would teach, for samples without one: the highest first.
     Column("usefulness", Float),
+    # Why it was put here by an invoke: low grade, random, unlike, asked, disputed; NULL: it was imported.
+    Column("captured", String(16)),
     Column("revision", Integer, nullable=False, server_default="0"),
     UniqueConstraint("function_id", "image_hash"),
     Index("ix_samples_created", "function_id", "deleted_at", "sequence"),
@@ -330,4 +337,77 @@ api_calls = Table(
     Column("milliseconds", Float, nullable=False),
     Column("status", Integer, nullable=False),
     Index("ix_api_calls_function", "function_id", "sequence"),
+)
+
+#: Verdicts that somebody asked to be kept, with all that stood beside them. The picture itself is not kept, but small.
+records = Table(
+    "records",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("perceptual_hash", String(32), nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("grade", String(16), nullable=False),
+    # No foreign key: the record stays true when its model is gone.
+    Column("model_id", String(32), nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("thumbnail", LargeBinary),
+    Column("door", String(16), nullable=False),  # page, api, command line
+    Column("disputed_label", Text),
+    Column("disputed_at", Float),
+    Column("created_at", Float, nullable=False),
+    Index("ix_records_function", "function_id", "created_at"),
+    Index("ix_records_picture", "function_id", "sha256"),
+)
+
+#: Many pictures given to Invoke at once: one row for all of them, which a job works through.
+invoke_runs = Table(
+    "invoke_runs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("state", String(16), nullable=False),  # running, done, failed
+    Column("total", Integer, nullable=False, default=0),
+    Column("model_id", String(32)),
+    Column("note", Text, nullable=False, default=""),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Index("ix_invoke_runs_function", "function_id", "created_at"),
+)
+
+invoke_run_pictures = Table(
+    "invoke_run_pictures",
+    metadata,
+    Column("run_id", ForeignKey("invoke_runs.id", ondelete="CASCADE"), primary_key=True),
+    # The place among the files of the run.
+    Column("position", Integer, primary_key=True),
+    Column("file_name", Text, nullable=False),
+    Column("sha256", String(64)),
+    # The scores by label id, so that another limit judges them anew; NULL where the file could not be used.
+    Column("scores", JSON(none_as_null=True)),
+    Column("label_id", String(32)),
+    Column("confidence", Float),
+    Column("verdict", Text),
+    Column("grade", String(16)),
+    Column("reason", Text, nullable=False, default=""),
+    # What else is to be said of it, as short names: unlike, stated, sample.
+    Column("flags", JSON(none_as_null=True)),
+    Column("problem", Text, nullable=False, default=""),
+    Column("thumbnail", LargeBinary),
+)
+
+#: Invokes by day, door and model: counts only, nothing of a single picture.
+invoke_days = Table(
+    "invoke_days",
+    metadata,
+    Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", String(10), primary_key=True),  # 2026-11-03, UTC
+    Column("door", String(16), primary_key=True),  # page, api
+    Column("model_id", String(32), primary_key=True),
+    Column("count", Integer, nullable=False),
+    # Counts by verdict and grade, and histograms of confidence and of what the files are like.
+    Column("counts", JSON, nullable=False),
 )

@@ -56,9 +56,14 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
             ("models", "hardening"),
             ("models", "coverage"),
             ("models", "recentring"),
+            ("functions", "keep_records"),
+            ("functions", "keep_days"),
+            ("functions", "capture"),
+            ("samples", "captured"),
         ):
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
-        for table in ("api_calls", "api_keys", "evaluations", "sample_flips"):
+        newer = ("invoke_run_pictures", "invoke_runs", "invoke_days", "records")
+        for table in ("api_calls", "api_keys", "evaluations", "sample_flips", *newer):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.execute(meta.update().where(meta.c.key == "schema_version").values(value="1"))
     ws.close()
