@@ -97,6 +97,24 @@ class Verdict:
         return self.scores[0].confidence
 
 
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """One picture and all that was made of it on the way to its verdict, so that nothing is made twice.
+
+    Attributes
+    ----------
+    decoded : DecodedImage
+        Upright and RGB, with the facts of its file.
+    views : dict of str to (dimension,) float32
+        Its embedding, rounded as those of samples are.
+    verdict : Verdict
+    """
+
+    decoded: DecodedImage
+    views: dict[str, np.ndarray]
+    verdict: Verdict
+
+
 # Two passes at a time: while the network calculates for one, the other is decoded. Both share the backbone's threads;
 # a third would only take memory.
 _passes = threading.BoundedSemaphore(2)
@@ -142,6 +160,31 @@ def answer(
     return [answers[position] for position in range(len(images))]
 
 
+def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str, data: bytes) -> Examined:
+    """The verdict on one picture as of `answer`, with the picture and its embedding.
+
+    Raises
+    ------
+    ImageError
+    """
+    start = perf_counter()
+    with _passes:
+        decoded = decode_image(data, name, ws.limits)
+        look = _look_of(decoded, serving.asks_rescaling)
+        [found] = backbone.embed([backbone.views_of(decoded.pixels)])
+    views = {view: as_stored(row).astype(np.float32) for view, row in found.items()}
+    given = {WHOLE: views[WHOLE][None], DETAIL: views.get(DETAIL, views[WHOLE])[None]}
+    probabilities = serving.probabilities(given)
+    [grade] = serving.grades(probabilities)
+    seconds = perf_counter() - start
+    return Examined(decoded, views, _verdict(serving, name, probabilities[0], seconds, grade, look))
+
+
+def _look_of(decoded: DecodedImage, with_rescaling: bool) -> FileLook:
+    rescaling = estimate_rescaling(decoded.pixels) if with_rescaling else None
+    return file_look(decoded.facts.to_json(), rescaling)
+
+
 def rejudge(
     ws: Workspace, function_id: str, answers: Sequence[Verdict | ImageError]
 ) -> list[Verdict | ImageError] | None:
@@ -181,8 +224,7 @@ def _embedded(
     looks: dict[int, FileLook] = {}
 
     def look(position: int, decoded: DecodedImage) -> None:
-        rescaling = estimate_rescaling(decoded.pixels) if with_rescaling else None
-        looks[position] = file_look(decoded.facts.to_json(), rescaling)
+        looks[position] = _look_of(decoded, with_rescaling)
 
     if len(images) == 1:
         # Nothing to decode ahead of the network: threads for it would cost more than they save.

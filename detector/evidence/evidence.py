@@ -1,0 +1,98 @@
+"""One picture, its verdict, and what stands beside it: the one form that page, API, command line and records share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from detector.evidence.model_facts import ModelFacts
+from detector.serving.invoke import Verdict
+
+#: Two sentences that stand beside every verdict, whatever it is.
+FIND_THE_FIRST = "Find the first published copy of this picture and test that one: each copy on the way loses traces."
+NOT_ALONE = "Never let this be the only ground for a decision about somebody."
+
+#: What no verdict covers, however strong it is.
+BLIND_SPOTS = (
+    "photographs of a screen or a print",
+    "pictures that were sent by a messenger several times",
+    "photographs that were passed through a generator",
+    "small changes within a photograph",
+)
+
+
+class Part(Protocol):
+    """One kind of evidence."""
+
+    def to_json(self) -> Any:
+        """Plain JSON types."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one picture.
+
+    Attributes
+    ----------
+    file, sha256, perceptual_hash : str
+        The name that it came with, and the fingerprints of its bytes and of the picture.
+    verdict : Verdict
+    grade, reason : str
+        Never above what survives on copies of the picture; the verdict's own until these were looked at.
+    model : ModelFacts
+    facts : dict
+        Of the file, as `ImageFacts.to_json`.
+    at : float
+        Seconds since the epoch.
+    quality, stability, provenance, regions : Part or None
+        None: not looked at (yet).
+    nearest : tuple of dict
+        ``sample``, ``label``, ``distance``, ``file``; the nearest first.
+    known : tuple of dict
+        ``kind`` ("sample", "near-duplicate", "record"), ``sentence`` and what it is of.
+    blind_spots : tuple of str
+    """
+
+    file: str
+    sha256: str
+    perceptual_hash: str
+    verdict: Verdict
+    grade: str
+    reason: str
+    model: ModelFacts
+    facts: dict[str, Any]
+    at: float
+    quality: Part | None = None
+    stability: Part | None = None
+    provenance: Part | None = None
+    nearest: tuple[dict[str, Any], ...] = ()
+    known: tuple[dict[str, Any], ...] = ()
+    blind_spots: tuple[str, ...] = field(default=BLIND_SPOTS)
+
+    @property
+    def said(self) -> str:
+        """The verdict in one word: the label's name where the grade is above can't tell."""
+        return replace(self.verdict, grade=self.grade).verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``explain --json`` prints, the API answers and a record keeps."""
+        scores = [{"labelName": score.label, "confidence": score.confidence} for score in self.verdict.scores]
+        unlike = [miss.sentence for miss in self.verdict.unlike]
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "verdict": self.said,
+            "grade": self.grade,
+            "reason": self.reason,
+            "labelConfidences": scores,
+            "model": self.model.to_json(),
+            "quality": self.quality.to_json() if self.quality else {},
+            "stability": self.stability.to_json() if self.stability else [],
+            "unlike": {"flagged": bool(unlike), "reason": " ".join(unlike)},
+            "nearest": list(self.nearest),
+            "provenance": self.provenance.to_json() if self.provenance else [],
+            "known": list(self.known),
+            "blindSpots": list(self.blind_spots),
+            "at": datetime.fromtimestamp(self.at, UTC).isoformat(timespec="seconds"),
+        }
