@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from detector.evidence.evidence import Evidence
+import numpy as np
+
+from detector.errors import ImageError
+from detector.evidence.evidence import Evidence, Part
 from detector.evidence.model_facts import model_facts
+from detector.imaging import DecodedImage, decode_image
 from detector.imaging.fingerprint import perceptual_hash, sha256_hex
-from detector.serving.invoke import Examined, examine
+from detector.serving.invoke import Verdict, examine, rejudge
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.storage.database import now
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
     from detector.backbones import Backbone
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A picture that was decoded, before any network looks at it.
+
+    Attributes
+    ----------
+    name, sha256 : str
+    decoded : DecodedImage
+    provenance : Part or None
+        What its file says about where it comes from.
+    """
+
+    name: str
+    sha256: str
+    decoded: DecodedImage
+    provenance: Part | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a model made of a picture: whatever the limit is that it is judged by, this stays.
+
+    Attributes
+    ----------
+    sha256, perceptual_hash : str
+    facts : dict
+        Of the file, as `ImageFacts.to_json`.
+    views : dict of str to (dimension,) float32
+    verdict : Verdict
+        As it was judged when the picture was looked at.
+    quality, provenance : Part or None
+    """
+
+    sha256: str
+    perceptual_hash: str
+    facts: dict[str, Any]
+    views: dict[str, np.ndarray]
+    verdict: Verdict
+    quality: Part | None = None
+    provenance: Part | None = None
 
 
 def explain(ws: Workspace, function_id: str, name: str, data: bytes, model_id: str | None = None) -> Evidence:
@@ -32,28 +79,59 @@ def explain(ws: Workspace, function_id: str, name: str, data: bytes, model_id: s
     """
     serving = load_serving_model(ws, function_id, model_id)
     backbone = serving_backbone(ws, serving)
-    examined = examine(ws, serving, backbone, name, data)
-    return with_stability(ws, serving, backbone, examined, at_once(ws, serving, examined, data))
+    opened = open_picture(ws, name, data)
+    seen = look_through(ws, serving, backbone, opened)
+    return evidence_of(ws, serving, seen, name)
 
 
-def at_once(ws: Workspace, serving: ServingModel, examined: Examined, data: bytes) -> Evidence:
-    """What is known with the verdict: nothing here takes another look by the network."""
-    verdict = examined.verdict
+def open_picture(ws: Workspace, name: str, data: bytes) -> Opened:
+    """Decode a picture and read what its file says. Raises ImageError."""
+    return Opened(name, sha256_hex(data), decode_image(data, name, ws.limits))
+
+
+def look_through(ws: Workspace, serving: ServingModel, backbone: Backbone, opened: Opened) -> Seen:
+    """Let the network look at a picture once. Raises ImageError."""
+    examined = examine(ws, serving, backbone, opened.name, opened.decoded)
+    return Seen(
+        sha256=opened.sha256,
+        perceptual_hash=perceptual_hash(opened.decoded.pixels),
+        facts=opened.decoded.facts.to_json(),
+        views=examined.views,
+        verdict=examined.verdict,
+        provenance=opened.provenance,
+    )
+
+
+def judged_today(ws: Workspace, serving: ServingModel, seen: Seen) -> Seen | None:
+    """The same under the limit and the labels' names of now; None where another model is live, or labels are others."""
+    judged = rejudge(ws, serving.row.function_id, [seen.verdict])
+    if judged is None or isinstance(judged[0], ImageError):
+        return None
+    return replace(seen, verdict=judged[0])
+
+
+def evidence_of(ws: Workspace, serving: ServingModel, seen: Seen, name: str, stability: Part | None = None) -> Evidence:
+    """All that is known of a picture, as one whole. Reads the database, but looks at no picture.
+
+    Parameters
+    ----------
+    name : str
+        What the file is called this time.
+    stability : Part, optional
+        The verdicts on its copies; the grade is never above what survives on them.
+    """
+    verdict = replace(seen.verdict, name=name)
     return Evidence(
-        file=verdict.name,
-        sha256=sha256_hex(data),
-        perceptual_hash=perceptual_hash(examined.decoded.pixels),
+        file=name,
+        sha256=seen.sha256,
+        perceptual_hash=seen.perceptual_hash,
         verdict=verdict,
         grade=verdict.grade,
         reason=verdict.reason,
         model=model_facts(ws, serving),
-        facts=examined.decoded.facts.to_json(),
+        facts=seen.facts,
         at=now(),
+        quality=seen.quality,
+        stability=stability,
+        provenance=seen.provenance,
     )
-
-
-def with_stability(
-    ws: Workspace, serving: ServingModel, backbone: Backbone, examined: Examined, evidence: Evidence
-) -> Evidence:
-    """The evidence with the verdicts on copies of the picture, and a grade that is never above what survives."""
-    return evidence

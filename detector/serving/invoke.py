@@ -160,8 +160,8 @@ def answer(
     return [answers[position] for position in range(len(images))]
 
 
-def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str, data: bytes) -> Examined:
-    """The verdict on one picture as of `answer`, with the picture and its embedding.
+def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str, decoded: DecodedImage) -> Examined:
+    """The verdict on one decoded picture as of `answer`, with its embedding.
 
     Raises
     ------
@@ -169,7 +169,6 @@ def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str,
     """
     start = perf_counter()
     with _passes:
-        decoded = decode_image(data, name, ws.limits)
         look = _look_of(decoded, serving.asks_rescaling)
         [found] = backbone.embed([backbone.views_of(decoded.pixels)])
     views = {view: as_stored(row).astype(np.float32) for view, row in found.items()}
