@@ -103,6 +103,27 @@ _CSS = """
 .track { height: 0.5rem; margin: 0.2rem 0 0.7rem; border-radius: 0.25rem; background: var(--track); overflow: hidden; }
 .track > div { height: 100%; }
 
+.grade {
+  display: inline-block; padding: 0.1rem 0.6rem; border: 1px solid currentcolor; border-radius: 1rem;
+  font-size: 0.85rem; font-weight: 600; line-height: 1.5; vertical-align: middle;
+}
+
+/* The place for pictures of Invoke: as high as it may be, so that one cannot miss it with the mouse. */
+.st-key-drop [data-testid="stFileUploaderDropzone"] {
+  min-height: 4.2rem; border: 1.5px dashed var(--muted); border-radius: 0.8rem; background: var(--card);
+  align-items: center;
+}
+
+/* The whole picture beside its verdict, however tall it is. */
+.st-key-picture img {
+  max-height: 70vh; width: auto !important; max-width: 100%; object-fit: contain; border-radius: 0.5rem;
+}
+.st-key-before-use {
+  padding: 0.7rem 1rem; border: 1px solid var(--warning-line); border-radius: 0.6rem; background: var(--warning);
+}
+.st-key-before-use [data-testid="stMarkdownContainer"] { margin-bottom: 0; }
+.st-key-before-use p { margin: 0; }
+
 /* A link that fetches a file looks like what it is beside buttons. */
 .download {
   display: block; padding: 0.4rem 0.8rem; border: 1px solid var(--hairline); border-radius: 0.5rem;

@@ -1,0 +1,184 @@
+"""One picture on the Invoke page: the verdict, and below it all that one should know before using it."""
+
+from __future__ import annotations
+
+import io
+from html import escape as escape_html
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from detector.charts.palette import PAPER, Ink, label_inks
+from detector.errors import ImageError
+from detector.evidence.desk import Case, Desk
+from detector.evidence.evidence import FIND_THE_FIRST, NOT_ALONE, Evidence
+from detector.evidence.explain import Opened, evidence_of, judged_today, look_through, open_picture
+from detector.formatting import count, duration, interval, limit, percent, rate_of_images
+from detector.imaging.fingerprint import sha256_hex
+from detector.operations.samples import add_samples
+from detector.serving.invoke import Verdict
+from detector.serving.model import ServingModel, load_serving_model, serving_backbone
+from detector.storage.functions import Function
+from detector.storage.models import ModelRow
+from detector.training.thresholds import CANT_TELL, MODERATE, STRONG
+from pages._state import escape, function_labels, import_link, workspace
+from pages._style import card, current_theme
+
+_PREVIEW = (1200, 1200)
+_GRADES = {STRONG: "strong: also for sources never seen", MODERATE: "moderate: for pictures like your samples"}
+
+
+@st.cache_resource(show_spinner=False)
+def _desk() -> Desk:
+    return Desk()
+
+
+def single(function: Function, model: ModelRow, name: str, data: bytes) -> None:
+    """Show what the function says of a picture, and what that is worth."""
+    serving = load_serving_model(workspace(), function.id)
+    left, right = st.columns(2)
+    key = (str(workspace().settings.data_dir), function.id, serving.row.id, str(serving.offset), sha256_hex(data))
+    with left:
+        with st.container(key="picture"):
+            picture = st.empty()
+        caption = st.empty()
+    with right, card("verdict"):
+        slot = st.empty()
+    try:
+        case = _case(serving, key, name, data, picture, slot)
+    except ImageError as error:
+        slot.error(escape(str(error)))
+        return
+    evidence = evidence_of(workspace(), serving, case.seen, name)
+    inks = label_inks([label.name for label in function_labels(function.id)], current_theme())
+    picture.image(case.preview)
+    caption.caption(escape(_about(evidence)))
+    with slot.container():
+        _verdict(function, model, evidence, inks)
+        _buttons(function, evidence, data)
+    _blind_spots(evidence)
+
+
+def _case(
+    serving: ServingModel, key: tuple[str, ...], name: str, data: bytes, picture: DeltaGenerator, slot: DeltaGenerator
+) -> Case:
+    """What is known of the picture: from memory where it was looked at before, else found out in view of the person."""
+    known = _desk().find(key)
+    if known is not None:
+        seen = judged_today(workspace(), serving, known.seen)
+        if seen is not None:
+            known.seen = seen
+            return known
+    with slot.container(), st.spinner("Reading the picture"):
+        opened = open_picture(workspace(), name, data)
+        preview = _preview(opened)
+    picture.image(preview)
+    with slot.container(), st.spinner(f"Asking model {serving.row.version}"):
+        seen = look_through(workspace(), serving, serving_backbone(workspace(), serving), opened)
+    return _desk().put(key, Case(seen, preview))
+
+
+def _preview(opened: Opened) -> bytes:
+    # Decoded by us: a browser shows neither HEIC nor TIFF, and ignores what is wrong with a file.
+    picture = opened.decoded.pixels.copy()
+    picture.thumbnail(_PREVIEW)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def _about(evidence: Evidence) -> str:
+    facts = evidence.facts
+    quality = facts["extra"].get("jpeg_quality")
+    parts = [
+        evidence.file,
+        f"{facts['width']:,} x {facts['height']:,}",
+        facts["format"] + (f", quality about {quality:.0f}" if quality else ""),
+        duration(evidence.verdict.seconds),
+    ]
+    return " · ".join(parts)
+
+
+def _verdict(function: Function, model: ModelRow, evidence: Evidence, inks: dict[str, Ink]) -> None:
+    verdict, sure = evidence.verdict, evidence.grade != CANT_TELL
+    st.caption("Verdict")
+    ink = inks[verdict.label].text if sure else PAPER[current_theme()].neutral.text
+    grade = f'<span class="grade" style="color:{ink}">{_GRADES[evidence.grade]}</span>' if sure else ""
+    st.html(f'<div class="verdict" style="color:{ink}">{escape_html(evidence.said)} {grade}</div>')
+    if verdict.unlike and not sure:
+        # First: whatever the score is, it says nothing of such a picture.
+        st.markdown(escape(evidence.reason))
+    # Where something else stands in the way, 99.9 % are not too little: the reason says what it is.
+    enough = "" if evidence.reason else ", but not confident enough to say so"
+    leaning = "" if sure else f"Leaning towards {escape(verdict.label)}{enough}. "
+    checked = f"calibrated. {_at_this_confidence(model, verdict.confidence)}"
+    if verdict.offset is not None:
+        # What was right at which confidence in cross-validation says nothing of shifted scores.
+        checked = "adapted to pictures of yours."
+    if sure:
+        st.markdown(escape(_promise(function, evidence)))
+    st.markdown(f"{leaning}Confidence {percent(verdict.confidence)}, {checked}")
+    st.html(_bars(verdict, inks))
+    if evidence.reason and not sure:
+        if not verdict.unlike:
+            st.markdown(escape(evidence.reason))
+        import_link(function.id, "import-more-for-verdicts")
+    st.caption(escape(f"Model {evidence.model.version}, {evidence.model.backbone}"))
+    for warning in evidence.model.warnings:
+        st.warning(escape(warning))
+    with st.container(key="before-use"):
+        st.markdown(f"**Before you use this.** {FIND_THE_FIRST} {NOT_ALONE}")
+
+
+def _promise(function: Function, evidence: Evidence) -> str:
+    """What stands behind a verdict, in words: on which pictures the limit was kept, and how that was measured."""
+    if evidence.verdict.offset is not None:
+        return f"Grade: moderate. {evidence.reason}"
+    at_most = f"at most {limit(function.false_accusation_limit)} wrongly labelled"
+    if evidence.grade == STRONG:
+        kept = f"The limit, {at_most}, was also kept on sources that the model had not seen."
+        return f"Grade: strong. {kept} {evidence.reason}"
+    return f"Grade: moderate. The limit, {at_most}, is kept for pictures like your samples. {evidence.reason}"
+
+
+def _at_this_confidence(model: ModelRow, confidence: float) -> str:
+    """How often the model was right at about this confidence, on images that it had not seen."""
+    if model.cross_validation is None:
+        return "This model has not been validated, so its confidence has not been checked."
+    for item in model.cross_validation["reliability"]:
+        if item["n"] and item["low"] <= confidence <= item["high"]:
+            return (
+                f"At confidence {interval((item['low'], item['high']), 0)} model {model.version} was "
+                f"right on {rate_of_images(item['accuracy'], item['n'], 'image')} that it had not seen."
+            )
+    return f"Model {model.version} was never this confident in cross-validation, so that could not be checked."
+
+
+def _bars(verdict: Verdict, inks: dict[str, Ink]) -> str:
+    rows = []
+    for score in sorted(verdict.scores, key=lambda score: list(inks).index(score.label)):
+        rows.append(
+            f'<div class="score"><span>{escape_html(score.label)}</span><span>{percent(score.confidence)}</span></div>'
+            f'<div class="track"><div style="width:{100 * score.confidence:.1f}%;background:{inks[score.label].fill}">'
+            "</div></div>"
+        )
+    return "".join(rows)
+
+
+def _buttons(function: Function, evidence: Evidence, data: bytes) -> None:
+    if st.button(
+        "Add to samples",
+        help="Keeps a copy as an unlabelled sample, to be labelled in Review.",
+        key=f"add-{function.id}",
+    ):
+        st.toast(add_samples(workspace(), function.id, [(evidence.file, data)], "Added from Invoke").said)
+
+
+def _blind_spots(evidence: Evidence) -> None:
+    with card("blind-spots"):
+        st.markdown("**What this cannot see**")
+        sources = evidence.model.sources
+        named = f" ({', '.join(sources[:4])}{', ...' if len(sources) > 4 else ''})" if sources else ""
+        known = f"your {count(len(sources), 'source')}{named}" if sources else "your samples"
+        others = f"generators and collections that are not among {known}"
+        st.caption(escape(" · ".join((*evidence.blind_spots, others))))
