@@ -277,6 +277,10 @@ class BodiesBusy(Busy):
         self.budget = budget
 
 
+class AddressRefused(DetectorError):
+    """A picture cannot be fetched from the address that was given; the sentence says why."""
+
+
 class ModelFileInvalid(DetectorError):
     """A model file is damaged, foreign or of a newer version."""
 

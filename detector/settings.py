@@ -121,6 +121,9 @@ class Settings:
     upload_stall_seconds: float = _setting(
         60.0, "Seconds for which an upload may bring less than 10 kB each; then it is ended. 0: no limit."
     )
+    allow_url_import: bool = _setting(
+        False, "true: the Invoke page also fetches pictures by their address (https, from the open internet only)."
+    )
     password_hash: str = _setting("", "The dashboard's password as python -m detector password prints it; empty: none.")
     open: bool = _setting(False, "true: let everybody in without a password, on whatever address the server listens.")
     allowed_hosts: str = _setting(
