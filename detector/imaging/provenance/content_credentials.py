@@ -265,8 +265,8 @@ def _of_invalid(manifest: dict[str, Any], failures: list[str]) -> Iterator[State
         "integrity",
         "Integrity",
         f"invalid: {why}",
-        "The content credentials do not hold. What they say may be forged, and is not shown as signed. Saving a picture "
-        "again does this too: it is no proof of bad intent.",
+        "The content credentials do not hold. What they say may be forged, and is not shown as signed. Saving a "
+        "picture again does this too: it is no proof of bad intent.",
     )
     yield Statement(
         "signed", "trust", "Trust", "not checked", "Of credentials that do not hold, the signer does not matter."
@@ -307,7 +307,7 @@ def _trust(trusted: bool, checked: bool, problem: str | None) -> Statement:
     else:
         value = f"not checked: {problem}" if problem else "not checked against a trust list"
         proves = (
-            "Anybody can make a certificate with any name. A list of signers to trust can be set: DETECTOR_C2PA_TRUST."
+            "Anybody can make a certificate with any name. DETECTOR_C2PA_TRUST can name a list of signers to trust."
         )
     return Statement("signed", "trust", "Trust", value, proves)
 

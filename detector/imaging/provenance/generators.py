@@ -1,4 +1,4 @@
-"""What programs that make pictures write into a file: ComfyUI, AUTOMATIC1111 and its kin, NovelAI, InvokeAI, Midjourney.
+"""What AI systems write into a file: ComfyUI, AUTOMATIC1111 and its kin, NovelAI, InvokeAI, Midjourney.
 
 Each writes as it likes; what is known of it comes from the programs' own sources and from files. Nothing here can be
 certain: a text is whatever somebody wrote.
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from detector.imaging.provenance.source_types import names_ai_system
 from detector.imaging.provenance.statement import Statement
 
 #: Characters of a JSON text that is understood: more would take memory that no graph is worth.
@@ -26,6 +27,7 @@ _JOB_ID = re.compile(r"\bJob ID: ?[0-9a-f-]{16,40}", re.IGNORECASE)
 _BY_TOOL = "Tools for Stable Diffusion and similar models write this. Anybody can write or remove it."
 _BY_COMFY = "ComfyUI saves its graph like this. Anybody can write or remove it."
 _BY_TEXT = "A text in the file. Anybody can write or remove it."
+_USUAL = f"Usual for AI systems, not only for them. {_BY_TEXT}"
 
 
 def statements_of_texts(texts: list[tuple[str, str]]) -> Iterator[Statement]:
@@ -57,21 +59,13 @@ def _of_text(key: str, text: str, keys: dict[str, str]) -> Iterator[Statement]:
             text,
             "Midjourney writes the prompt and a job's number like this. Anybody can write or remove it.",
         )
-    elif low == "software" and re.search(
-        r"novelai|stable ?diffusion|midjourney|dall|comfyui|invokeai", text[:300], re.I
-    ):
-        yield Statement.of("stated", "ai-system", "Software", text, "The name of an AI system. " + _BY_TEXT)
-    elif low == "parameters":
-        yield Statement.of(
-            "stated",
-            "ai-parameters",
-            "Generation parameters",
-            text,
-            "Usual for AI systems, not only for them. " + _BY_TEXT,
-        )
+    elif low in ("software", "source") and names_ai_system(text):
+        yield Statement.of("stated", "ai-system", key, text, f"The name of an AI system. {_BY_TEXT}")
     elif low == "prompt":
+        yield Statement.of("stated", "ai-prompt", "Prompt", text, _USUAL)
+    elif names_ai_system(text):
         yield Statement.of(
-            "stated", "ai-prompt", "Prompt", text, "Usual for AI systems, not only for them. " + _BY_TEXT
+            "stated", "ai-mention", key, text, f"It names an AI system, whatever it says of it. {_BY_TEXT}"
         )
     else:
         yield Statement.of("stated", "text", key, text, _BY_TEXT)
@@ -93,7 +87,7 @@ def of_parameters(text: str) -> Iterator[Statement]:
 
 def _object(text: str) -> dict[str, Any] | None:
     """A JSON object; None for everything else."""
-    if len(text) > _LONGEST_JSON or not text.lstrip()[:1] == "{":
+    if len(text) > _LONGEST_JSON or text.lstrip()[:1] != "{":
         return None
     try:
         # ComfyUI writes NaN where a node's input changes each time; Python reads it.

@@ -9,28 +9,13 @@ from collections.abc import Iterator
 
 from detector.imaging.provenance.generators import is_parameters, of_parameters, statements_of_texts
 from detector.imaging.provenance.metadata import Metadata
+from detector.imaging.provenance.source_types import names_ai_system
 from detector.imaging.provenance.statement import Statement
 from detector.imaging.tiff_pages import tag_contents
 
 _DESCRIPTION, _MAKE, _MODEL, _SOFTWARE, _DATE, _ARTIST = 270, 271, 272, 305, 306, 315
 _TAKEN, _COMMENT, _LENS = 36867, 37510, 42036
-_EXPOSURE, _APERTURE, _SENSITIVITY = 33434, 33437, 34855
-_TAGS = frozenset(
-    {
-        _DESCRIPTION,
-        _MAKE,
-        _MODEL,
-        _SOFTWARE,
-        _DATE,
-        _ARTIST,
-        _TAKEN,
-        _COMMENT,
-        _LENS,
-        _EXPOSURE,
-        _APERTURE,
-        _SENSITIVITY,
-    }
-)
+_TAGS = frozenset({_DESCRIPTION, _MAKE, _MODEL, _SOFTWARE, _DATE, _ARTIST, _TAKEN, _COMMENT, _LENS})
 _LONGEST_TAG = 1 << 20
 
 _ANYBODY = "Anybody can write, copy or remove it."
@@ -74,13 +59,16 @@ def statements_of_exif(exif: bytes) -> Iterator[Statement]:
         name, _, graph = _ascii(tags.get(tag, b"")).partition(":")
         if name in ("prompt", "workflow") and graph.lstrip().startswith("{"):
             yield from statements_of_texts([(name, graph)])
+    software = _ascii(tags.get(_SOFTWARE, b""))
+    if names_ai_system(software):
+        yield from statements_of_texts([("Software", software)])
     if artist := _ascii(tags.get(_ARTIST, b"")):
         yield Statement.of(
             "stated",
             "creator",
             "Artist (EXIF)",
             artist,
-            "Whom the file names as its maker. Anybody can write or remove it.",
+            f"Whom the file names as its maker. {_ANYBODY}",
         )
 
 
@@ -157,7 +145,7 @@ def _of_tables(found: Metadata) -> Iterator[Statement]:
             "tables",
             "Quantisation tables",
             "not the standard's",
-            "Cameras, phones, image editors and some websites compress with tables of their own. It does not say which.",
+            "Cameras, phones, image editors and some websites have tables of their own. It does not say which.",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -65,11 +66,9 @@ def read_metadata(data: bytes) -> Metadata:
     if found.format in ("AVIF", "HEIF"):
         reader = _of_isobmff
     if reader is not None:
-        try:
-            reader(data, found)
         # Hostile bytes break a walk in more ways than can be listed, and nothing beside the picture is worth a failure.
-        except Exception:
-            pass
+        with suppress(Exception):
+            reader(data, found)
     if found.photoshop and not found.iptc:
         found.iptc = next((body for number, body in _resources(found.photoshop) if number == _IPTC_RESOURCE), b"")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from detector.imaging.provenance.content_credentials import statements_of_credentials
@@ -41,8 +42,6 @@ def _all_that_can_be_read(reader: Callable[[], Iterator[Statement]]) -> list[Sta
     """What a reader finds before it fails: hostile bytes find errors that nobody thought of, and a verdict must not
     fail for what stands beside it."""
     found: list[Statement] = []
-    try:
+    with suppress(Exception):
         found.extend(reader())
-    except Exception:
-        pass
     return found

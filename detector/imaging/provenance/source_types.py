@@ -32,6 +32,11 @@ _WORDS = {
     "trainedAlgorithmicData": "made by an AI system",
 }
 _AI = {"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicData"}
+_AI_SYSTEMS = re.compile(
+    r"novelai|stable ?diffusion|midjourney|\bdall[-\u00b7. ]?e\b|comfyui|invokeai|openai|chatgpt|\bgpt-\d|adobe firefly"
+    r"|\bgoogle ai\b|bing image creator|fooocus|draw things|leonardo\.ai|ideogram|stability ai|black forest labs",
+    re.IGNORECASE,
+)
 _CODES = {code.lower(): code for code in _WORDS}
 
 
@@ -50,3 +55,8 @@ def source_words(value: str) -> str:
     """``"made by an AI system (trainedAlgorithmicMedia)"``; a value that is not in the vocabulary as it stands."""
     code = source_code(value)
     return f"{_WORDS[code]} ({code})" if code else value
+
+
+def names_ai_system(text: str) -> bool:
+    """Whether the name of an AI system that makes pictures stands in the beginning of a text."""
+    return _AI_SYSTEMS.search(text[:2_000]) is not None

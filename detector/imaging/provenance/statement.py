@@ -122,7 +122,10 @@ class Provenance:
             return f"The file states that it was made by an AI system ({_brief(ai)}). {ANYBODY}"
         if "unreadable" in signed:
             return "The file carries content credentials that could not be read. They may be damaged or forged."
-        stated = self.in_tier("stated")
+        mention = next((item for item in self.statements if item.kind == "ai-mention"), None)
+        if mention is not None:
+            return f"A text in the file names an AI system ({_brief(mention)}). {ANYBODY}"
+        stated = [item for item in self.in_tier("stated") if item.kind != "unreadable"]
         if stated:
             return f"The file states something about its origin ({_brief(stated[0])}). {ANYBODY}"
         if "camera" in by_kind:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.parsers import expat
 
-from detector.imaging.provenance.source_types import says_ai, source_words
+from detector.imaging.provenance.source_types import names_ai_system, says_ai, source_words
 from detector.imaging.provenance.statement import LONGEST_VALUE, Statement
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -44,9 +44,12 @@ _PROVES = {
     "creator-tool": f"The program that the file names. {_ANYBODY}",
     "credit": f"Whom the file credits. {_ANYBODY}",
     "creator": f"Whom the file names as its maker. {_ANYBODY}",
-    "remote-credentials": "The file says that signed credentials are stored there. They were not fetched, so this proves "
-    "nothing.",
+    "remote-credentials": "The file says that signed credentials are stored there. They were not fetched, "
+    "so this proves nothing.",
 }
+
+#: A program that made the file made it; who is credited may have done anything.
+_NAMING = {"creator-tool": "ai-system", "credit": "ai-mention"}
 
 _DEEPEST, _MOST_ELEMENTS, _MOST_FOUND, _MOST_SAME = 100, 50_000, 40, 6
 
@@ -137,6 +140,8 @@ def _statement(kind: str, name: str, value: str) -> Statement:
         if says_ai(value):
             kind = "ai-source-type"
         value = source_words(value)
+    elif kind in ("creator-tool", "credit") and names_ai_system(value):
+        return Statement.of("stated", _NAMING[kind], name, value, f"It names an AI system. {_ANYBODY}")
     return Statement.of("stated", kind, name, value, _PROVES[kind])
 
 
