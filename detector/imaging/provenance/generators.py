@@ -64,9 +64,7 @@ def _of_text(key: str, text: str, keys: dict[str, str]) -> Iterator[Statement]:
     elif low == "prompt":
         yield Statement.of("stated", "ai-prompt", "Prompt", text, _USUAL)
     elif names_ai_system(text):
-        yield Statement.of(
-            "stated", "ai-mention", key, text, f"It names an AI system, whatever it says of it. {_BY_TEXT}"
-        )
+        yield Statement.of("stated", "ai-mention", key, text, f"It names an AI system. {_BY_TEXT}")
     else:
         yield Statement.of("stated", "text", key, text, _BY_TEXT)
 
