@@ -56,6 +56,8 @@ _FAILURES = {
     "assertion.missing": "a signed statement is missing",
     "assertion.undeclared": "a statement was added that is not signed",
     "assertion.inaccessible": "a signed statement cannot be read",
+    "assertion.action.malformed": "the list of what was done with the picture breaks the rules",
+    "assertion.action.ingredientMismatch": "the list of what was done with the picture breaks the rules",
     "claim.missing": "what was signed is missing",
     "claim.malformed": "what was signed is damaged",
     "claim.multiple": "there is more than one claim where only one may be",
@@ -136,8 +138,6 @@ def statements_of_credentials(data: bytes, file_format: str | None, trust: Path 
     except _Unreadable as error:
         yield _unreadable(error.why)
         return
-    if answer is None:
-        return
     yield from _of_answer(answer, anchors is not None, problem)
 
 
@@ -166,8 +166,8 @@ def _anchors(trust: Path | None) -> tuple[str | None, str | None]:
     return anchors, None
 
 
-def _read(data: bytes, kind: str, anchors: str | None) -> dict[str, Any] | None:
-    """The library's answer; None where the file has no manifest in it."""
+def _read(data: bytes, kind: str, anchors: str | None) -> dict[str, Any]:
+    """The library's answer."""
     try:
         # Imported at the first file that needs it: a native library of 30 MB.
         import c2pa
@@ -177,11 +177,11 @@ def _read(data: bytes, kind: str, anchors: str | None) -> dict[str, Any] | None:
         reader = c2pa.Reader(kind, io.BytesIO(data), context=_context(anchors))
         with reader:
             text = reader.json()
-    except c2pa.C2paError.ManifestNotFound:
-        return None
-    except c2pa.C2paError.RemoteManifest:
-        # Said by the XMP that names the address.
-        return None
+    except c2pa.C2paError.ManifestNotFound as error:
+        if kind == _KINDS["JPEG"] and b"c2pa" not in data:
+            # Such segments are used for other things too.
+            raise _Unreadable("the place where they would be stored holds none that is known") from error
+        raise _Damaged("they are damaged or not complete (nothing is left of them)") from error
     except c2pa.C2paError.NotSupported as error:
         raise _Unreadable("they are of a kind that the library does not know") from error
     # Its own errors, and whatever its bindings raise on hostile bytes.
@@ -193,7 +193,7 @@ def _read(data: bytes, kind: str, anchors: str | None) -> dict[str, Any] | None:
         answer = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _Damaged("they are damaged") from error
-    return answer if isinstance(answer, dict) else None
+    return _table(answer)
 
 
 @lru_cache(maxsize=2)
