@@ -65,7 +65,8 @@ def jpeg_with(*segments: tuple[int, bytes], **options: Any) -> bytes:
 def exif(fields: dict[int, Any], inner: dict[int, Any] | None = None) -> Image.Exif:
     """EXIF data with fields of the first directory and of the EXIF directory."""
     made = Image.Exif()
-    made.update(fields)
+    # Pillow writes nothing for some formats where the first directory is empty.
+    made.update({296: 2, **fields})
     made.get_ifd(34665).update(inner or {})
     return made
 
