@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape as escape_html
+from itertools import zip_longest
 
 import streamlit as st
 
@@ -33,8 +34,9 @@ _CSS = """
 .provenance th, .provenance td { padding: 0.55rem 0.5rem; border: 0; vertical-align: top; text-align: left; }
 .provenance th { width: 4.6rem; padding-left: 0; font-weight: 400; color: var(--muted); }
 .provenance td { overflow-wrap: anywhere; }
-.provenance .said { margin-bottom: 0.55rem; }
-.provenance .said:last-child { margin-bottom: 0; }
+.provenance .said { margin-bottom: 0.2rem; }
+.provenance .proves { margin-bottom: 0.5rem; }
+.provenance .said:last-child, .provenance .said:last-child .proves { margin-bottom: 0; }
 .provenance .name, .provenance .proves { color: var(--muted); font-size: 0.875rem; }
 .provenance .proves { display: block; }
 .provenance details { font-weight: 400; }
@@ -62,12 +64,15 @@ def provenance_table(provenance: Provenance) -> str:
     rows = []
     for tier, name in _NAMES.items():
         found = provenance.in_tier(tier)
-        cell = "".join(map(_said, found)) if found else _nothing(tier)
+        worth = [item.proves for item in found[1:]]
+        # A sentence that holds for several in a row is said once, after the last of them.
+        said = (_said(item, item.proves != after) for item, after in zip_longest(found, worth))
+        cell = "".join(said) if found else _nothing(tier)
         rows.append(f'<tr><th scope="row">{name}</th><td>{cell}</td></tr>')
     return f'<table class="provenance"><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _said(statement: Statement) -> str:
+def _said(statement: Statement, with_worth: bool) -> str:
     value = statement.value
     if len(value) > _SHOWN:
         start = escape_html(value[:_SHOWN].rstrip())
@@ -75,10 +80,8 @@ def _said(statement: Statement) -> str:
         said = f"<strong>{start}...</strong>{whole}"
     else:
         said = f"<strong>{escape_html(value)}</strong>"
-    return (
-        f'<div class="said"><span class="name">{escape_html(statement.name)}:</span> {said}'
-        f'<span class="proves">{escape_html(statement.proves)}</span></div>'
-    )
+    worth = f'<span class="proves">{escape_html(statement.proves)}</span>' if with_worth else ""
+    return f'<div class="said"><span class="name">{escape_html(statement.name)}:</span> {said}{worth}</div>'
 
 
 def _nothing(tier: Tier) -> str:

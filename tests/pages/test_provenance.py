@@ -80,3 +80,8 @@ def test_nothing_of_a_file_is_read_as_html_or_markdown() -> None:
     assert NASTY[:60] in words
     worst = Statement("hint", "x", NASTY, NASTY, NASTY)
     assert "<script" not in provenance_table(Provenance((worst,)))
+
+
+def test_a_sentence_that_holds_for_several_values_is_said_once() -> None:
+    table = provenance_table(read_provenance(png(("Title", "a"), ("Author", "b"), ("Place", "c"))))
+    assert rows(table)[1] == "stated Title: a Author: b Place: c A text in the file. Anybody can write or remove it."

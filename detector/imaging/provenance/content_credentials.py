@@ -38,6 +38,8 @@ _JPEG_MARKER, _MOST_SEGMENTS = 0xEB, 5_000
 
 #: Actions and ingredients that are listed.
 _MOST_LISTED = 10
+#: Manifests of ingredients, and of theirs, that are looked at.
+_MOST_MANIFESTS = 50
 #: Characters of the library's answer that are understood; a manifest with a hundred ingredients has some hundred kB.
 _LONGEST_ANSWER = 8 << 20
 
@@ -255,7 +257,7 @@ def _of_answer(answer: dict[str, Any], checked: bool, problem: str | None) -> It
         yield Statement.of("signed", "generator", "Program", generator, f"The program that signed. {_SIGNER_SAYS}")
     yield from _source_types(manifest)
     yield from _actions(manifest)
-    yield from _ingredients(manifest)
+    yield from _ingredients(answer, manifest)
 
 
 def _of_invalid(manifest: dict[str, Any], failures: list[str]) -> Iterator[Statement]:
@@ -359,13 +361,50 @@ def _actions(manifest: dict[str, Any]) -> Iterator[Statement]:
     yield from _more(len(actions), "action", "actions")
 
 
-def _ingredients(manifest: dict[str, Any]) -> Iterator[Statement]:
+def _ingredients(answer: dict[str, Any], manifest: dict[str, Any]) -> Iterator[Statement]:
     ingredients = _list(manifest.get("ingredients"))
     for item in map(_table, ingredients[:_MOST_LISTED]):
         title = _word(item.get("title")) or "a picture without a title"
         relation = _RELATIONS.get(_word(item.get("relationship")), "uses")
         yield Statement.of("signed", "ingredient", "Ingredient", f"{relation}: {title}", _SIGNER_SAYS)
     yield from _more(len(ingredients), "ingredient", "ingredients")
+    yield from _of_earlier(answer, manifest)
+
+
+def _of_earlier(answer: dict[str, Any], manifest: dict[str, Any]) -> Iterator[Statement]:
+    """How the ingredients were made, by their own credentials; an edited picture of an AI system says it there."""
+    manifests = _table(answer.get("manifests"))
+    deltas = _list(_table(answer.get("validation_results")).get("ingredientDeltas"))
+    broken = any(_codes(_table(_table(delta).get("validationDeltas"))) for delta in deltas)
+    waiting, seen, values = [manifest], 0, dict[str, None]()
+    while waiting and seen < _MOST_MANIFESTS:
+        seen += 1
+        for item in map(_table, _list(waiting.pop(0).get("ingredients"))[:_MOST_MANIFESTS]):
+            earlier = _table(manifests.get(_word(item.get("active_manifest"))))
+            if not earlier:
+                continue
+            broken |= bool(_codes(_table(_table(item.get("validation_results")).get("activeManifest"))))
+            waiting.append(earlier)
+            values.update(dict.fromkeys(_source_values(earlier)))
+    if broken:
+        yield Statement(
+            "signed",
+            "ingredient",
+            "Ingredients' own credentials",
+            "at least one of them does not hold",
+            "What an ingredient says of itself may be forged, and is not shown. The last signature holds.",
+        )
+        return
+    for value in list(values)[:_MOST_LISTED]:
+        kind = "ai-source-type" if says_ai(value) else "source-type"
+        proves = "The credentials of a picture that went into this one say so. Its truth rests on their signer."
+        yield Statement.of("signed", kind, "Digital source type of an ingredient", source_words(value), proves)
+
+
+def _codes(results: dict[str, Any]) -> list[str]:
+    """The failures in a list of results, trust left out."""
+    codes = [_word(_table(failure).get("code")) for failure in _list(results.get("failure"))]
+    return [code for code in codes if code not in _NO_FAILURES]
 
 
 def _more(number: int, kind: str, many: str) -> Iterator[Statement]:

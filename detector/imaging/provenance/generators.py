@@ -107,7 +107,6 @@ def _of_comfy(key: str, text: str, graph: dict[str, Any]) -> Iterator[Statement]
     nodes = listed if isinstance(listed, list) else list(graph.values())
     nodes = [node for node in nodes[:_MOST_NODES] if isinstance(node, dict)]
     plain = "prompt" if not isinstance(listed, list) else "workflow"
-    yield Statement.of("stated", "ai-workflow", f"ComfyUI {plain} ({len(nodes)} nodes)", text, _BY_COMFY)
     models: dict[str, None] = {}
     prompts: dict[str, None] = {}
     samplers: dict[str, None] = {}
@@ -136,6 +135,7 @@ def _of_comfy(key: str, text: str, graph: dict[str, Any]) -> Iterator[Statement]
     ):
         if found:
             yield Statement.of("stated", kind, name, "; ".join(list(found)[:6]), _BY_COMFY)
+    yield Statement.of("stated", "ai-workflow", f"ComfyUI {plain} ({len(nodes)} nodes)", text, _BY_COMFY)
 
 
 def _is_novelai(found: dict[str, Any], keys: dict[str, str]) -> bool:

@@ -16,6 +16,9 @@ LONGEST_VALUE, LONGEST_NAME, MOST_STATEMENTS, MOST_CHARACTERS = 2_000, 80, 60, 4
 #: Kinds of unsigned statements by which a file says that an AI system made it.
 AI_KINDS = frozenset({"ai-source-type", "ai-system", "ai-prompt", "ai-workflow", "ai-parameters"})
 
+# A graph or settings tell more than a name: few would write them by hand.
+_TELLING = {"ai-workflow": 0, "ai-parameters": 1}
+
 NOTHING_STATED = "The file carries no statement about its origin. That says nothing: most files have none."
 ANYBODY = "Anybody can write or remove that."
 
@@ -84,7 +87,7 @@ class Provenance:
     def of(cls, found: Iterable[Statement]) -> Provenance:
         """Sorted by tier, each thing once, and bounded: at most `MOST_STATEMENTS`, and `MOST_CHARACTERS`."""
         once = list(dict.fromkeys(found))
-        ordered = sorted((item for item in once if item.value), key=lambda item: TIERS.index(item.tier))
+        ordered = sorted((item for item in once if item.value), key=_order)
         # No tier may crowd out another one: a file with a thousand texts still tells its camera.
         kept = [item for tier in TIERS for item in [each for each in ordered if each.tier == tier][: _MOST_OF[tier]]]
         left, bounded = MOST_CHARACTERS, []
@@ -115,7 +118,8 @@ class Provenance:
         """The most telling thing in one or two sentences, which say what it is worth."""
         by_kind = {item.kind: item for item in reversed(self.statements)}
         signed = {item.kind: item for item in reversed(self.in_tier("signed"))}
-        ai = next((item for item in self.statements if item.tier == "stated" and item.kind in AI_KINDS), None)
+        of_ai = [item for item in self.in_tier("stated") if item.kind in AI_KINDS]
+        ai = min(of_ai, key=lambda item: _TELLING.get(item.kind, len(_TELLING)), default=None)
         if "integrity" in signed:
             return _signed_headline(signed)
         if ai is not None:
@@ -140,6 +144,12 @@ class Provenance:
         return [
             {"tier": item.tier, "kind": item.kind, "name": item.name, "value": item.value} for item in self.statements
         ]
+
+
+def _order(item: Statement) -> tuple[int, int]:
+    """By tier; among what is stated, what tells of an AI system first, lest a hundred other texts crowd it out."""
+    telling = 0 if item.kind in AI_KINDS else 1 if item.kind == "ai-mention" else 2
+    return TIERS.index(item.tier), telling if item.tier == "stated" else 0
 
 
 _MOST_OF: dict[Tier, int] = {"signed": 29, "stated": 20, "hint": 10}

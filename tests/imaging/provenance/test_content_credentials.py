@@ -92,6 +92,29 @@ def test_ingredients_are_told_with_their_titles_and_what_they_are_to_the_picture
     assert found == ["made from: original.jpg", "contains: cloud.jpg"]
 
 
+def test_an_edited_picture_of_an_ai_system_is_told_by_the_credentials_of_what_it_was_made_from(photo: bytes) -> None:
+    made = signed(encode(picture(seed=3), "JPEG"), by=chain("OpenAI"), source_type=AI)
+    edited = signed(encode(picture(), "JPEG"), program="Editor", ingredients=(("dalle.jpg", "parentOf", made),))
+    twice = signed(encode(picture(), "JPEG"), program="Editor", ingredients=(("edited.jpg", "parentOf", edited),))
+    for data in (edited, twice):
+        provenance = read_provenance(data)
+        found = [item for item in provenance.statements if item.kind == "ai-source-type"]
+        assert [(item.tier, item.name) for item in found] == [("signed", "Digital source type of an ingredient")]
+        assert "an AI system made it or a part of it" in provenance.headline
+    clean = signed(encode(picture(), "JPEG"), ingredients=(("photo.jpg", "parentOf", photo),))
+    assert not any(item.kind == "ai-source-type" for item in read_provenance(clean).statements)
+
+
+def test_what_broken_credentials_of_an_ingredient_say_is_not_shown() -> None:
+    made = bytearray(signed(encode(picture(seed=3), "JPEG"), source_type=AI))
+    made[-40] ^= 1
+    data = signed(encode(picture(), "JPEG"), program="Editor", ingredients=(("dalle.jpg", "parentOf", bytes(made)),))
+    provenance = read_provenance(data)
+    assert signed_words(provenance)["integrity"].startswith("valid")
+    assert not any(item.kind == "ai-source-type" for item in provenance.statements)
+    assert any(item.value == "at least one of them does not hold" for item in provenance.statements)
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_a_changed_byte_of_the_picture_makes_it_invalid(file_format: str) -> None:
     """Nothing that it claims is shown as signed any more: not the issuer, not the program, not the actions."""

@@ -88,6 +88,16 @@ def test_a_graph_of_comfyui_tells_model_prompt_and_sampler() -> None:
     assert models == ["sd_xl_base_1.0.safetensors", "flux1-dev.safetensors"]
     assert prompts == ["a red fox in the snow", "a blue whale"]
     assert stated(provenance)["Sampler in the graph"] == "dpmpp_2m; karras"
+    # What people understand comes before the graph itself.
+    kinds = [item.kind for item in provenance.in_tier("stated")]
+    assert kinds[:4] == ["ai-system", "ai-prompt", "ai-parameters", "ai-workflow"]
+
+
+def test_what_tells_of_an_ai_system_is_not_crowded_out_by_other_texts() -> None:
+    data = png(*((f"Key {n}", f"text {n}") for n in range(150)), ("parameters", PARAMETERS))
+    provenance = read_provenance(data)
+    assert provenance.in_tier("stated")[0].name == "Stable Diffusion parameters"
+    assert says_ai(provenance, "Stable Diffusion parameters")
 
 
 def test_a_graph_of_comfyui_in_the_camera_fields_of_a_webp() -> None:
@@ -109,7 +119,7 @@ def test_a_workflow_too_large_to_be_understood_is_still_one_of_comfyui() -> None
 
 def test_novelai_invokeai_dream_and_midjourney() -> None:
     novelai = png(("Software", "NovelAI"), ("Source", "NovelAI Diffusion V4"), ("Comment", json.dumps(NOVELAI)))
-    assert says_ai(read_provenance(novelai), "Software: NovelAI")
+    assert says_ai(read_provenance(novelai), "NovelAI parameters")
     assert "k_euler" in stated(read_provenance(novelai))["NovelAI parameters"]
     invoke = read_provenance(png(("invokeai_metadata", json.dumps(INVOKE))))
     assert says_ai(invoke, "InvokeAI parameters (invokeai_metadata)")
