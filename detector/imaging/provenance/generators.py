@@ -16,6 +16,8 @@ from detector.imaging.provenance.statement import Statement
 
 #: Characters of a JSON text that is understood: more would take memory that no graph is worth.
 _LONGEST_JSON = 2 << 20
+#: Characters at both ends of a text in which settings are looked for.
+_END = 20_000
 #: Nodes of a graph that are looked at.
 _MOST_NODES = 2_000
 
@@ -71,13 +73,15 @@ def _of_text(key: str, text: str, keys: dict[str, str]) -> Iterator[Statement]:
 
 def is_parameters(text: str) -> bool:
     """Whether a text is what AUTOMATIC1111's web UI and its kin write: a prompt, and a line of settings."""
-    return _SETTINGS_LINE.search(text[:_LONGEST_JSON]) is not None
+    # The line stands last; after it some programs write more.
+    ends = text if len(text) <= 2 * _END else f"{text[:_END]}\n{text[-_END:]}"
+    return _SETTINGS_LINE.search(ends) is not None
 
 
 def of_parameters(text: str) -> Iterator[Statement]:
     """The whole text, and of its line of settings the model."""
     yield Statement.of("stated", "ai-parameters", "Stable Diffusion parameters", text, _BY_TOOL)
-    line = text[text.rfind("Steps: ") :][:20_000]
+    line = text[text.rfind("Steps: ") :][:_END]
     parts = [f"{key}: {value}" for key, value in re.findall(r"(Model|Sampler|Version): ([^,\n]{1,200})", line)]
     if parts:
         yield Statement.of("stated", "ai-system", "Model and sampler", ", ".join(parts), _BY_TOOL)

@@ -77,6 +77,8 @@ def read_metadata(data: bytes) -> Metadata:
 def _of_jpeg(data: bytes, found: Metadata) -> None:
     extensions: dict[bytes, list[tuple[int, bytes]]] = {}
     profiles: list[bytes] = []
+    resources: list[bytes] = []
+    left = MOST_OF_ONE
     for marker, body in islice(header_segments(data), _MOST_SEGMENTS):
         if marker == 0xDB:
             found.tables.append(body)
@@ -89,7 +91,7 @@ def _of_jpeg(data: bytes, found: Metadata) -> None:
             found.exif = found.exif or body[6:]
         elif marker == 0xE1 and body.startswith(_XMP):
             found.xmp = found.xmp or [body[len(_XMP) :]]
-        elif marker == 0xE1 and body.startswith(_LONG_XMP):
+        elif marker == 0xE1 and body.startswith(_LONG_XMP) and (left := left - len(body)) >= 0:
             at = len(_LONG_XMP)
             place = int.from_bytes(body[at + 36 : at + 40], "big")
             extensions.setdefault(body[at : at + 32], []).append((place, body[at + 40 :]))
@@ -100,7 +102,7 @@ def _of_jpeg(data: bytes, found: Metadata) -> None:
         elif marker == 0xEC and body.startswith(b"Ducky"):
             found.markers.add("Ducky")
         elif marker == 0xED and body.startswith(_PHOTOSHOP):
-            found.photoshop += body[len(_PHOTOSHOP) :]
+            resources.append(body[len(_PHOTOSHOP) :])
         elif marker == 0xEE and body.startswith(b"Adobe"):
             found.markers.add("Adobe")
     for guid, pieces in islice(extensions.items(), 4):
@@ -108,6 +110,7 @@ def _of_jpeg(data: bytes, found: Metadata) -> None:
         if found.xmp and guid in found.xmp[0]:
             found.xmp.append(b"".join(piece for _, piece in sorted(pieces))[:MOST_OF_ONE])
     found.profile = b"".join(profiles)[:MOST_OF_ONE]
+    found.photoshop = b"".join(resources)[:MOST_OF_ONE]
 
 
 def _of_png(data: bytes, found: Metadata) -> None:
