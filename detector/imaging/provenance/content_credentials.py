@@ -46,7 +46,12 @@ _LONGEST_ANSWER = 8 << 20
 #: Nothing leaves the machine: no manifest, no certificate status, no identity is looked up, from no host.
 SETTINGS: dict[str, Any] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
-    "core": {"decode_identity_assertions": False, "allowed_network_hosts": []},
+    "core": {
+        "decode_identity_assertions": False,
+        "allowed_network_hosts": [],
+        # Manifests may be compressed; real ones, with thumbnails, have a few megabytes.
+        "max_decompressed_manifest_size_in_mb": 16,
+    },
 }
 
 _FAILURES = {
@@ -188,6 +193,8 @@ def _read(data: bytes, kind: str, anchors: str | None) -> dict[str, Any]:
         raise _Unreadable("they are of a kind that the library does not know") from error
     # Its own errors, and whatever its bindings raise on hostile bytes.
     except Exception as error:
+        if "exceeds maximum size" in str(error):
+            raise _Unreadable("they are too large") from error
         raise _Damaged(f"they are damaged or not complete ({shown(str(error), 200)})") from error
     if len(text) > _LONGEST_ANSWER:
         raise _Unreadable("they are too large")

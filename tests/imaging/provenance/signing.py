@@ -96,6 +96,8 @@ def signed(
     ingredients: tuple[tuple[str, str, bytes], ...] = (),
     elsewhere: str | None = None,
     embedded: bool = True,
+    compressed: bool = False,
+    thumbnail: bytes | None = None,
     title: str = "picture",
 ) -> bytes:
     """A copy with content credentials.
@@ -112,16 +114,24 @@ def signed(
             actions[0] = {"action": "c2pa.opened", **used}
         else:
             actions.append({"action": "c2pa.placed", **used})
-    manifest = {
+    manifest: dict[str, Any] = {
         "claim_generator_info": [{"name": program, "version": "1.0"}],
         "title": title,
         "assertions": [{"label": "c2pa.actions", "data": {"actions": actions}}, *assertions],
     }
-    settings = {"builder": {"thumbnail": {"enabled": False}}, "verify": {"verify_after_sign": False}}
+    if thumbnail is not None:
+        manifest["thumbnail"] = {"format": "image/jpeg", "identifier": "thumbnail.jpg"}
+    settings = {
+        "builder": {"thumbnail": {"enabled": False}},
+        "verify": {"verify_after_sign": False},
+        "core": {"prefer_compress_manifests": compressed},
+    }
     builder = c2pa.Builder(manifest, c2pa.Context.from_dict(settings))
     for name, relation, content in ingredients:
         ingredient = {"title": name, "label": name, "relationship": relation}
         builder.add_ingredient(ingredient, "image/jpeg", io.BytesIO(content))
+    if thumbnail is not None:
+        builder.add_resource("thumbnail.jpg", io.BytesIO(thumbnail))
     if elsewhere is not None:
         builder.set_remote_url(elsewhere)
     if not embedded:

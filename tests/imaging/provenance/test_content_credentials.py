@@ -213,3 +213,13 @@ def test_a_manifest_put_into_another_picture_is_invalid(photo: bytes) -> None:
     other = encode(picture(160, 120, seed=9), "JPEG")
     said = signed_words(read_provenance(other[:2] + photo[start:end] + other[2:]))
     assert said["integrity"].startswith("invalid: ")
+
+
+def test_a_compressed_manifest_is_read_unless_it_grows_beyond_what_a_picture_needs() -> None:
+    def made(size: int) -> bytes:
+        return signed(encode(picture(), "PNG"), "PNG", thumbnail=bytes(size), compressed=True)
+
+    small, large = made(100_000), made(17_000_000)
+    assert len(large) < 200_000
+    assert signed_words(read_provenance(small))["integrity"].startswith("valid")
+    assert signed_words(read_provenance(large)) == {"unreadable": "could not be read: they are too large"}
