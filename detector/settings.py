@@ -133,6 +133,10 @@ class Settings:
         "", "Addresses and networks of reverse proxies, separated by commas; only their X-Forwarded-... headers count."
     )
 
+    c2pa_trust: str = _setting(
+        "", "File of certificates (PEM) of signers whose content credentials are trusted; empty: no list, none is."
+    )
+
     @property
     def url(self) -> str:
         """The database URL in force."""

@@ -21,6 +21,8 @@ _METADATA = (b"Exif", b"mime", b"uri ")
 _PROFILES = (b"prof", b"rICC")
 #: Boxes that are looked at; real files have some hundreds.
 _MOST_BOXES = 20_000
+#: Pieces of one item; metadata lie in one.
+_MOST_PIECES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,48 @@ def primary_brand(data: bytes) -> bytes | None:
             wanted = int.from_bytes(data[box.body + 4 : box.body + (6 if data[box.body] == 0 else 8)], "big")
             return next((data[at : at + 4] for item, at in _items(data) if item == wanted), None)
     return None
+
+
+def metadata_items(data: bytes, most: int) -> Iterator[tuple[bytes, bytes]]:
+    """Kind (``Exif`` or ``mime``) and content of each item that is metadata, at most ``most`` bytes of each.
+
+    Where an item lies says the box ``iloc``: pieces of the file, or of the box ``idat``.
+    """
+    kinds = {item: data[at : at + 4] for item, at in _items(data) if data[at : at + 4] in (b"Exif", b"mime")}
+    for meta in _meta(data):
+        inside = next(_inside(data, meta, b"idat", 4), None)
+        for box in _inside(data, meta, b"iloc", 4):
+            for item, in_box, pieces in _places(data[box.body : box.end]):
+                base = (inside.body if inside else len(data)) if in_box else 0
+                if item in kinds:
+                    content = b"".join(data[base + at : base + at + min(size, most)] for at, size in pieces)
+                    yield kinds.pop(item), content[:most]
+
+
+def _places(box: bytes) -> Iterator[tuple[int, bool, list[tuple[int, int]]]]:
+    """Of each item of an ``iloc`` its id, whether places count within ``idat``, and its pieces: where, and how long."""
+    at = 6
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        return int.from_bytes(box[at - size : at], "big")
+
+    if len(box) < 8:
+        return
+    version, wide = box[0], 4 if box[0] >= 2 else 2
+    of_offset, of_length, of_base, of_index = box[4] >> 4, box[4] & 15, box[5] >> 4, box[5] & 15
+    for _ in range(min(number(wide), _MOST_BOXES)):
+        item = number(wide)
+        in_box = version >= 1 and number(2) & 15 == 1
+        at += 2  # which file it lies in: always this one
+        base, pieces = number(of_base), []
+        for _ in range(min(number(2), _MOST_PIECES)):
+            at += of_index if version >= 1 else 0
+            pieces.append((base + number(of_offset), number(of_length)))
+        if at > len(box):
+            return
+        yield item, in_box, pieces
 
 
 def why_not_supported(data: bytes) -> str | None:

@@ -84,6 +84,11 @@ def _header(data: bytes) -> Iterator[_Segment]:
             return
 
 
+def header_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Second byte of the marker, and content, of each segment up to the picture's own data."""
+    return ((segment.marker, segment.body(data)) for segment in _header(data))
+
+
 def why_not_supported(data: bytes) -> str | None:
     """What kind of JPEG it is, where it is one that is not read though nothing is wrong with it; else None."""
     frame = next((segment for segment in _header(data) if segment.marker in _FRAMES), None)

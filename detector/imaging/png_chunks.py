@@ -68,6 +68,15 @@ def is_for_apple_apps(data: bytes) -> bool:
     return data[12:16] == _APPLE
 
 
+def chunks_of(data: bytes, kinds: frozenset[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content of each whole chunk of some kinds, behind the picture too; wrong checksums do not matter."""
+    for chunk in islice(_chunks(data), _MOST_CHUNKS):
+        if chunk.kind == b"IEND":
+            return
+        if chunk.kind in kinds and chunk.end <= len(data):
+            yield chunk.kind, chunk.body(data)
+
+
 def without_broken_chunks(data: bytes, moving: bool) -> bytes:
     """A copy with the picture's own chunks and those ancillary ones that can be read.
 

@@ -8,7 +8,7 @@ TIFF/EP (ISO 12234-2) and the `DNG specification <https://helpx.adobe.com/camera
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,7 @@ from PIL import TiffImagePlugin
 
 _NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
 _MAKE, _SAMPLES, _SUB_DIRECTORIES, _SAMPLE_FORMAT, _DNG_VERSION = 271, 277, 330, 339, 50706
+_EXIF_DIRECTORY = 34665
 _STRIPS, _TILES = (273, 279), (324, 325)
 
 _REDUCED, _MASK = 1, 4
@@ -231,6 +232,25 @@ def _picture_first(tiff: _Tiff) -> bytes | None:
 def _starting_at(tiff: _Tiff, page: _Page) -> bytes:
     at = 8 if tiff.big else 4
     return tiff.data[:at] + page.start.to_bytes(tiff.place, tiff.byte_order) + tiff.data[at + tiff.place :]
+
+
+def tag_contents(data: bytes, wanted: Container[int], most: int) -> dict[int, bytes]:
+    """What stands in some tags of the first page and of its EXIF directory, at most ``most`` bytes of each.
+
+    EXIF data of every format are a TIFF without a picture. What is no TIFF, or leads out of the file, is left out.
+    """
+    if data[:4] not in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
+        return {}
+    tiff = _Tiff(data)
+    first = tiff.page(tiff.first)
+    exif = tiff.page(tiff.number(first, _EXIF_DIRECTORY, 0)) if first else None
+    found: dict[int, bytes] = {}
+    for page in (first, exif):
+        for tag, place in page.tags.items() if page else ():
+            size = _SIZES.get(place.kind, 0) * place.values
+            if tag in wanted and size and place.at + size <= len(data):
+                found.setdefault(tag, data[place.at : place.at + min(size, most)])
+    return found
 
 
 def without_broken_tags(data: bytes, all_beside: bool) -> bytes | None:
