@@ -18,7 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-_WORDS = ["the", "council", "voted", "late", "on", "Tuesday", "to", "move", "money", "from", "roads", "to", "schools", "after", "a", "long", "debate", "about", "what", "the", "winter", "had", "cost", "and", "who", "should", "pay", "for", "it", "residents", "said", "they", "had", "waited", "years", "for", "answers", "while", "officials", "pointed", "to", "figures", "from", "March", "report", "shows", "that", "prices", "rose", "by", "four", "percent", "in", "the", "north", "and", "fell", "along", "the", "coast", "because", "ferries", "ran", "less", "often", "editors", "asked", "for", "the", "original", "letter", "and", "got", "a", "copy", "without", "a", "date", "or", "signature"]
+_TEXT = (
+    "the council voted late on Tuesday to move money from roads to schools after a long debate about what the winter "
+    "had cost and who should pay for it residents said they had waited years for answers while officials pointed to "
+    "figures from March report shows that prices rose by four percent in the north and fell along the coast because "
+    "ferries ran less often editors asked for the original letter and got a copy without a date or signature"
+)
+_WORDS = _TEXT.split()
 _SIZES = (
     (256, 256),
     (320, 240),
