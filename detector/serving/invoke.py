@@ -183,8 +183,13 @@ def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str,
     given = {WHOLE: views[WHOLE][None], DETAIL: views.get(DETAIL, views[WHOLE])[None]}
     probabilities = serving.probabilities(given)
     [grade] = serving.grades(probabilities)
+    [like] = _likenesses(serving, given[WHOLE])
     seconds = perf_counter() - start
-    return Examined(decoded, views, _verdict(serving, name, probabilities[0], seconds, grade, look))
+    return Examined(decoded, views, _verdict(serving, name, probabilities[0], seconds, grade, look, like))
+
+
+def _likenesses(serving: ServingModel, whole: np.ndarray) -> Sequence[Likeness | None]:
+    return [None] * len(whole) if serving.likeness is None else likeness_of_views(serving.likeness, whole)
 
 
 def _look_of(decoded: DecodedImage, with_rescaling: bool) -> FileLook:
