@@ -96,7 +96,7 @@ def likeness_model(ws: Workspace, row: ModelRow) -> LikenessModel | None:
             return None
         if found is not None:
             # A disk that is full must keep nobody from an answer: it is found again the next time.
-            with suppress(StorageTrouble):
+            with suppress(StorageTrouble, OSError):
                 models.put_likeness_file(ws.blobs, row.id, found.to_bytes())
     with _lock:
         _cache[key] = found
@@ -132,9 +132,9 @@ def find_likeness(ws: Workspace, row: ModelRow) -> LikenessModel | None:
 
 
 def _stored(ws: Workspace, row: ModelRow) -> LikenessModel | None:
-    data = models.likeness_file(ws.blobs, row.id)
     try:
+        data = models.likeness_file(ws.blobs, row.id)
         return LikenessModel.from_bytes(data) if data is not None else None
-    except ModelFileInvalid:
+    except (ModelFileInvalid, OSError):
         # It is found anew, and written over.
         return None

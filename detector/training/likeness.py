@@ -188,12 +188,9 @@ def fit_likeness(whole: Floats, groups: Sequence[str], blocks: Sequence[tuple[in
     )
 
 
-def too_few_sentence(count: int) -> str:
-    """Why a function with so few different samples cannot say what is unlike them."""
-    return (
-        f"Whether a picture is like your samples cannot be said yet: {count:,} different labelled samples are too few "
-        f"to know what is usual among them. Label at least {FEWEST_SAMPLES}."
-    )
+def too_few_sentence() -> str:
+    """Why a function with few different samples does not say what is unlike them."""
+    return f"Pictures unlike your samples are not noticed yet: that takes {FEWEST_SAMPLES} different labelled samples."
 
 
 def _moments(sums: Floats, squares: Floats, n: int, blocks: Ints) -> tuple[Floats, Floats]:

@@ -146,6 +146,21 @@ def test_the_switch_lifts_it_to_moderate_at_most_and_answers_that_are_shown_foll
     assert again == before
 
 
+def test_a_disk_that_neither_gives_nor_takes_the_file_keeps_nobody_from_an_answer(made: Made) -> None:
+    before = made.ask(*strange())
+    data = made.file.read_bytes()
+    made.file.unlink()
+    # Neither reading nor replacing works on a folder.
+    made.file.mkdir()
+    try:
+        made.forget()
+        after = made.ask(*strange())
+    finally:
+        made.file.rmdir()
+        made.file.write_bytes(data)
+    assert [item.likeness for item in after] == [item.likeness for item in before]
+
+
 @pytest.mark.parametrize("damage", ["deleted", "cut off"])
 def test_what_is_usual_is_found_again_where_its_file_is_gone_or_a_model_is_from_before(made: Made, damage: str) -> None:
     before = made.ask(*strange(), *usual())
