@@ -304,8 +304,8 @@ class InvokeResponse(LabelConfidence):
         str | None,
         Field(
             description="What stands behind the grade, in counts of images, or what keeps it from being higher: a "
-            "picture or a file that is unlike the samples (said first), too few images, too few sources to try it on, the few "
-            "pictures that it is adapted to, or the image's score."
+            "picture or a file that is unlike the samples (said first), too few images, too few sources to try it on, "
+            "the few pictures that it is adapted to, or the image's score."
         ),
     ] = None
     label_confidences: list[LabelConfidence] | None = None
