@@ -284,8 +284,8 @@ class InvokeResponse(LabelConfidence):
         str | None,
         Field(
             description="Only where too few images are why it can't tell, with how many different ones it has and "
-            "needs; where the file is unlike the samples, with in what; or where the pictures that it is adapted to "
-            "speak against this label."
+            "needs; where the picture or its file is unlike the samples, with in what; or where the pictures that it "
+            "is adapted to speak against this label."
         ),
     ] = None
     grade: Annotated[
@@ -295,7 +295,8 @@ class InvokeResponse(LabelConfidence):
             "that also kept to the limit on false accusations on sources that were left out of the training. "
             "`moderate`: it is beyond the one that keeps to it for images like the samples; never more for a function "
             "that is adapted to pictures of one place. `can't tell`: below both, "
-            "or the file is unlike the samples (its size, how much it was enlarged, or the quality it was saved with); "
+            "or the file is unlike the samples (its size, how much it was enlarged, or the quality it was saved with), "
+            "or the picture is (noise, an empty page, a chart: it lies farther from them than 19 of 20 of them do); "
             "where the function is told to judge such images all the same, the grade is `moderate` at most."
         ),
     ]
@@ -303,8 +304,8 @@ class InvokeResponse(LabelConfidence):
         str | None,
         Field(
             description="What stands behind the grade, in counts of images, or what keeps it from being higher: a "
-            "file that is unlike the samples (said first), too few images, too few sources to try it on, the few "
-            "pictures that it is adapted to, or the image's score."
+            "picture or a file that is unlike the samples (said first), too few images, too few sources to try it on, "
+            "the few pictures that it is adapted to, or the image's score."
         ),
     ] = None
     label_confidences: list[LabelConfidence] | None = None

@@ -37,7 +37,7 @@ class Measured:
     right : how many have the label as the most probable one, whatever the grade
     verdicts : dict of (verdict, grade) to how many got it
     unlike : dict of str to int
-        How many have a file that the samples do not cover, by the first fact of it: size, quality or rescaling.
+        How many are unlike the samples, by the first fact of it: size, quality or rescaling of the file, or likeness.
     reason : str
         The reason of the first of these, as its verdict gives it; empty where there is none.
     """

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from sqlalchemy import select
 
-from detector.errors import NotFound
+from detector.errors import NotFound, StoredEmbeddingsDamaged
 from detector.gallery.projection import Projection
 from detector.storage import embeddings
 from detector.storage.embeddings import neighbours_file
-from detector.storage.schema import samples
+from detector.storage.schema import labels, samples
 from detector.storage.stored_names import WHOLE
 from detector.workspace import Workspace
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 #: How many of the compact index are compared exactly; more, where too many of them lie in the bin.
 _CANDIDATES = 100
 _MORE = 2000
+#: For a picture that is no sample: where so few of them carry a label that none was among the nearest.
+_MOST = 20_000
 #: Indices kept in memory: one of 100,000 samples has 51 MB.
 _CACHED = 2
 
@@ -36,6 +39,21 @@ class Neighbour:
 
     sample_id: str
     similarity: float
+
+
+@dataclass(frozen=True)
+class LabelledNeighbour:
+    """An annotated sample near a picture. ``similarity`` is as of a Neighbour, ``label`` the name of its label."""
+
+    sample_id: str
+    similarity: float
+    label: str
+    file_name: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As evidence lists it; the distance is 0 for the same picture, and near 1 for any two."""
+        distance = round(1 - self.similarity, 4)
+        return {"sample": self.sample_id, "label": self.label, "distance": distance, "file": self.file_name}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +143,83 @@ def nearest(ws: Workspace, function_id: str, sample_id: str, n: int = 5) -> list
         if len(answer) >= n or take == others:
             break
     return answer
+
+
+def nearest_to(
+    ws: Workspace, function_id: str, views: Mapping[str, np.ndarray], n: int = 5, backbone_key: str | None = None
+) -> list[LabelledNeighbour]:
+    """The annotated samples most like a picture that need not be a sample, the most alike first.
+
+    Parameters
+    ----------
+    views : mapping of str to (d,) float32
+        The picture's embedding, rounded as those of samples are.
+    backbone_key : str, optional
+        What made it. With samples that were embedded by another backbone it cannot be compared.
+
+    Returns
+    -------
+    at most n LabelledNeighbour
+        None from the bin. An empty list before the first predictions were written, or where embeddings do not compare.
+    """
+    index = _load(ws, function_id)
+    whole = np.asarray(views[WHOLE], dtype=np.float32)
+    if index is None or not len(index.sample_ids) or whole.shape != index.projection.centre.shape:
+        return []
+    if backbone_key is not None and backbone_key != index.backbone_key:
+        return []
+    asked = (whole - index.projection.centre) @ index.projection.directions
+    # The length of what is asked about is the same for all; only the order counts here.
+    closeness = index.compact @ asked
+    answer: list[LabelledNeighbour] = []
+    for count in (_CANDIDATES, _MORE, _MOST):
+        take = min(max(count, n), len(closeness))
+        candidates = np.sort(np.argpartition(-closeness, take - 1)[:take])
+        # The nearest of the annotated ones by the compact index; embeddings are read of so many only.
+        near = _annotated(ws, [str(name, "ascii") for name in index.sample_ids[candidates].tolist()])
+        places = [place for place in candidates.tolist() if str(index.sample_ids[place], "ascii") in near]
+        places = sorted(places, key=lambda place: -closeness[place])[: max(_CANDIDATES, n)]
+        answer = _exact_to(ws, index, whole, [near[str(index.sample_ids[place], "ascii")] for place in places], n)
+        if len(answer) >= n or take == len(closeness):
+            break
+    return answer
+
+
+@dataclass(frozen=True)
+class _Annotated:
+    sample_id: str
+    image_hash: str
+    label: str
+    file_name: str
+
+
+def _exact_to(
+    ws: Workspace, index: NeighbourIndex, whole: np.ndarray, near: Sequence[_Annotated], n: int
+) -> list[LabelledNeighbour]:
+    if not near:
+        return []
+    try:
+        rows = embeddings.read_embeddings(ws.db, index.backbone_key, [item.image_hash for item in near])[WHOLE]
+    except (LookupError, StoredEmbeddingsDamaged):
+        # Removed or found damaged in this moment; the next build puts it right.
+        return []
+    similarity = index.projection.even(rows) @ index.projection.even(whole[None])[0]
+    best = np.argsort(-similarity, kind="stable")[:n].tolist()
+    return [LabelledNeighbour(near[i].sample_id, float(similarity[i]), near[i].label, near[i].file_name) for i in best]
+
+
+def _annotated(ws: Workspace, ids: Sequence[str]) -> dict[str, _Annotated]:
+    """Those of some samples that carry a label and are not in the bin, by id."""
+    found: dict[str, _Annotated] = {}
+    with ws.db.read() as connection:
+        for start in range(0, len(ids), _MORE):
+            rows = connection.execute(
+                select(samples.c.id, samples.c.image_hash, samples.c.file_name, labels.c.name)
+                .join(labels, labels.c.id == samples.c.label_id)
+                .where(samples.c.id.in_(ids[start : start + _MORE]), samples.c.deleted_at.is_(None))
+            )
+            found.update({row.id: _Annotated(row.id, row.image_hash, row.name, row.file_name) for row in rows})
+    return found
 
 
 def _exact(ws: Workspace, index: NeighbourIndex, place: int, candidates: np.ndarray, n: int) -> list[Neighbour]:

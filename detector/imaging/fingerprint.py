@@ -95,6 +95,32 @@ def near_duplicate_groups(
     return smallest[component]
 
 
+def hash_numbers(hashes: Sequence[str]) -> np.ndarray:
+    """Perceptual hashes as numbers that `near_duplicates_of` compares: n str -> (n, 3) uint64. Raises InvalidInput."""
+    return np.array([_as_integers(text) for text in hashes], dtype=np.uint64).reshape(-1, 3)
+
+
+def near_duplicates_of(perceptual_hash: str, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of many pictures are nearly the same as one, by the rule of `near_duplicate_groups` without its chains.
+
+    Parameters
+    ----------
+    perceptual_hash : str
+    numbers : (n, 3) uint64, from `hash_numbers`
+
+    Returns
+    -------
+    (m,) int array, (m,) int array
+        Places of the near-duplicates, the nearest first, and in how many bits of the pHash each differs.
+    """
+    first, second, known = hash_numbers([perceptual_hash])[0]
+    bits = np.bitwise_count(numbers[:, 0] ^ first)
+    others = np.bitwise_count((numbers[:, 1] ^ second) & numbers[:, 2] & known)
+    places = np.flatnonzero((bits <= PHASH_DISTANCE) & (others <= DHASH_DISTANCE))
+    order = np.lexsort((places, others[places], bits[places]))
+    return places[order], bits[places][order].astype(np.int64)
+
+
 def _as_integers(text: str) -> tuple[int, int, int]:
     """pHash, dHash, and the bits of the dHash that are known: all or none."""
     try:

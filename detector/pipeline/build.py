@@ -22,6 +22,7 @@ from detector.pipeline.review_scores import ReviewScores
 from detector.progress import Pace, Report, silent
 from detector.serving.coverage import coverage_of
 from detector.serving.known_sources import sources_choose
+from detector.serving.likeness import likeness_model
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.serving.stored_copies import read_copies
 from detector.serving.stored_models import is_usable, stored_out_of_fold
@@ -337,6 +338,7 @@ def _train_if_changed(
     # Another share may have been chosen while this was trained.
     refresh_thresholds(ws, row)
     coverage_of(ws, row)
+    likeness_model(ws, row)
     return models.get_model(ws.db, row.id), True
 
 

@@ -15,6 +15,7 @@ from detector.errors import ImageError
 from detector.imaging import DecodedImage, decode_image
 from detector.imaging.file_look import FileLook, file_look
 from detector.imaging.rescaling import estimate_rescaling
+from detector.serving.likeness import LIKENESS, Likeness, likeness_of_views
 from detector.serving.model import ServingModel, load_serving_model, renormalised, serving_backbone
 from detector.storage.embeddings import as_stored
 from detector.storage.stored_names import DETAIL, WHOLE
@@ -51,16 +52,20 @@ class Verdict:
         Every label, most confident first.
     grade : str
         ``STRONG``: it also kept to the limit on sources that were left out of the training. ``MODERATE``: it keeps to
-        it for pictures like the samples. ``CANT_TELL``: below both, or the picture's file is unlike the samples'.
+        it for pictures like the samples. ``CANT_TELL``: below both, or the picture or its file is unlike the samples.
     reason : str
         What stands behind the grade, or keeps it from being higher. Empty where only the image's own score is too low
         to say a label.
     unlike : tuple of Miss
-        What of the file was never tried with every label; the reason begins with it.
+        What of the picture's file, or of the picture itself, was never tried with every label; the reason begins with
+        it.
     look : FileLook, optional
         What of the file decides that.
     offset : float or None
         What the model was adapted by when it said so; None where it answered as it was trained.
+    likeness : Likeness or None
+        How far the picture lies from the samples; None where that cannot be said. Where it is flagged, that is the
+        last of ``unlike``.
     """
 
     name: str
@@ -73,6 +78,7 @@ class Verdict:
     unlike: tuple[Miss, ...] = ()
     look: FileLook | None = None
     offset: float | None = None
+    likeness: Likeness | None = None
 
     @property
     def label(self) -> str:
@@ -154,9 +160,11 @@ def answer(
         whole = np.stack([as_stored(views[WHOLE]).astype(np.float32) for _, views in embedded])
         detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in embedded])
         probabilities = serving.probabilities({WHOLE: whole, DETAIL: detail})
+        likenesses = _likenesses(serving, whole)
+        grades = serving.grades(probabilities)
         seconds = (perf_counter() - start) / len(images)
-        for (position, _), row, grade in zip(embedded, probabilities, serving.grades(probabilities), strict=True):
-            answers[position] = _verdict(serving, images[position][0], row, seconds, grade, looks[position])
+        for (position, _), row, grade, like in zip(embedded, probabilities, grades, likenesses, strict=True):
+            answers[position] = _verdict(serving, images[position][0], row, seconds, grade, looks[position], like)
     return [answers[position] for position in range(len(images))]
 
 
@@ -175,8 +183,13 @@ def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str,
     given = {WHOLE: views[WHOLE][None], DETAIL: views.get(DETAIL, views[WHOLE])[None]}
     probabilities = serving.probabilities(given)
     [grade] = serving.grades(probabilities)
+    [like] = _likenesses(serving, given[WHOLE])
     seconds = perf_counter() - start
-    return Examined(decoded, views, _verdict(serving, name, probabilities[0], seconds, grade, look))
+    return Examined(decoded, views, _verdict(serving, name, probabilities[0], seconds, grade, look, like))
+
+
+def _likenesses(serving: ServingModel, whole: np.ndarray) -> Sequence[Likeness | None]:
+    return [None] * len(whole) if serving.likeness is None else likeness_of_views(serving.likeness, whole)
 
 
 def _look_of(decoded: DecodedImage, with_rescaling: bool) -> FileLook:
@@ -211,7 +224,7 @@ def rejudge(
             # A label was deleted since; the others share its part.
             [kept] = renormalised(kept[None, :])
         [grade] = serving.grades(kept[None, :])
-        judged.append(_verdict(serving, answer_.name, kept, answer_.seconds, grade, answer_.look))
+        judged.append(_verdict(serving, answer_.name, kept, answer_.seconds, grade, answer_.look, answer_.likeness))
     return judged
 
 
@@ -256,13 +269,21 @@ def _decoders(workers: int) -> Executor:
 
 
 def _verdict(
-    serving: ServingModel, name: str, row: np.ndarray, seconds: float, grade: str, look: FileLook | None
+    serving: ServingModel,
+    name: str,
+    row: np.ndarray,
+    seconds: float,
+    grade: str,
+    look: FileLook | None,
+    likeness: Likeness | None,
 ) -> Verdict:
     scores = tuple(
         Score(serving.labels[index].name, serving.labels[index].id, float(row[index]))
         for index in np.argsort(-row, kind="stable")
     )
     unlike = tuple(serving.misses(look))
+    if likeness is not None and likeness.flagged:
+        unlike = (*unlike, Miss(LIKENESS, likeness.reason))
     # What the score alone has earned, before the file is asked.
     if grade == CANT_TELL:
         reason = serving.why_unsure(scores[0].label)
@@ -278,4 +299,4 @@ def _verdict(
         elif reason:
             reason = f"{said} {reason}"
     made_by = (serving.row.id, serving.row.version)
-    return Verdict(name, scores, *made_by, seconds, grade, reason, unlike, look, serving.offset)
+    return Verdict(name, scores, *made_by, seconds, grade, reason, unlike, look, serving.offset, likeness)

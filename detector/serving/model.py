@@ -18,6 +18,7 @@ from detector.formatting import count
 from detector.imaging.file_look import FileLook
 from detector.jobs import request_build
 from detector.serving.coverage import coverage_of
+from detector.serving.likeness import likeness_model
 from detector.serving.stored_models import stored_model
 from detector.serving.thresholds import thresholds_of
 from detector.storage import functions, models, samples
@@ -25,6 +26,7 @@ from detector.storage.functions import Label
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import WHOLE
 from detector.training.coverage import Coverage, Miss
+from detector.training.likeness import LikenessModel
 from detector.training.linear_model import LinearModel
 from detector.training.readiness import missing_sentence
 from detector.training.recentring import Checked, Recentring, check
@@ -49,6 +51,7 @@ class ServingModel:
     coverage : what the files of its samples cover; None where that is not known, and no picture is held back
     judge_unlike : whether pictures are judged all the same whose files it does not cover
     recentring : how the version is adapted to the place where it is used; None where it is not
+    likeness : what is usual among its samples; None where that is not known, and no picture is held back
     """
 
     row: ModelRow
@@ -59,6 +62,7 @@ class ServingModel:
     coverage: Coverage | None = None
     judge_unlike: bool = False
     recentring: Recentring | None = None
+    likeness: LikenessModel | None = None
 
     @property
     def asks_rescaling(self) -> bool:
@@ -208,7 +212,10 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
     thresholds = _thresholds(ws, row, columns)
     coverage = coverage_of(ws, row) if thresholds is not None else None
     alive_labels = tuple(label for _, label in alive)
-    serving = ServingModel(row, model, alive_labels, columns, thresholds, coverage, function.judge_unlike)
+    likeness = likeness_model(ws, row) if thresholds is not None else None
+    serving = ServingModel(
+        row, model, alive_labels, columns, thresholds, coverage, function.judge_unlike, likeness=likeness
+    )
     return replace(serving, recentring=Recentring.from_json(row.recentring)) if row.recentring else serving
 
 

@@ -119,6 +119,7 @@ def delete_model_files(blobs: Blobs, model_id: str) -> None:
     blobs.delete(_model_path(model_id))
     blobs.delete(_out_of_fold_path(model_id))
     blobs.delete(_unseen_path(model_id))
+    blobs.delete(_likeness_path(model_id))
 
 
 def get_model(db: Database, model_id: str) -> ModelRow:
@@ -204,6 +205,19 @@ def delete_unseen_file(blobs: Blobs, model_id: str) -> None:
     blobs.delete(_unseen_path(model_id))
 
 
+def put_likeness_file(blobs: Blobs, model_id: str, data: bytes) -> None:
+    """Keep what is usual among the samples of a model, beside it."""
+    blobs.put(_likeness_path(model_id), data)
+
+
+def likeness_file(blobs: Blobs, model_id: str) -> bytes | None:
+    """What `put_likeness_file` kept; None where nothing is."""
+    try:
+        return blobs.get(_likeness_path(model_id))
+    except NotFound:
+        return None
+
+
 def _model_path(model_id: str) -> str:
     return f"models/{model_id}.safetensors"
 
@@ -214,6 +228,10 @@ def _out_of_fold_path(model_id: str) -> str:
 
 def _unseen_path(model_id: str) -> str:
     return f"models/{model_id}.unseen.safetensors"
+
+
+def _likeness_path(model_id: str) -> str:
+    return f"models/{model_id}.likeness.safetensors"
 
 
 _SELECT = select(*(models.c[name].label(name) for name in ModelRow.__dataclass_fields__))

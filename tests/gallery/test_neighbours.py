@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from detector.gallery.neighbours import Neighbour, nearest
+from detector.gallery.neighbours import Neighbour, nearest, nearest_to
 from detector.gallery.projection import DIMENSIONS, Projection
+from detector.imaging import decode_image
 from detector.pipeline.build import build
+from detector.serving.invoke import examine
+from detector.serving.model import load_serving_model, serving_backbone
 from detector.settings import Settings
 from detector.storage import embeddings, functions, samples, trash
 from detector.storage.functions import Function
 from detector.workspace import Workspace
-from tests.factories import add_images, labelled_function, make_image, near_duplicate, workspace
+from tests.factories import add_images, labelled_function, make_image, near_duplicate, png, workspace
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +166,53 @@ def test_on_2000_real_pictures_nearly_all_of_the_five_nearest_are_found(mixed200
         expected = {names[i] for i in np.argsort(-similarity[place], kind="stable")[:5]}
         hits += len(expected & {item.sample_id for item in nearest(ws, function.id, names[place])})
     assert hits / (5 * len(asked)) >= 0.98
+
+
+def _views(ws: Workspace, function: Function, data: bytes) -> tuple[dict[str, np.ndarray], str]:
+    serving = load_serving_model(ws, function.id)
+    decoded = decode_image(data, "asked.png", ws.limits)
+    examined = examine(ws, serving, serving_backbone(ws, serving), "asked.png", decoded)
+    return examined.views, serving.row.backbone_key
+
+
+def test_a_picture_that_is_no_sample_has_annotated_neighbours_with_label_and_file_name(ws: Workspace) -> None:
+    function, ids = _built(ws)
+    add_images(ws, function, [("unlabelled.png", near_duplicate(make_image(3, "real")), None)])
+    build(ws, function.id)
+    pixels = np.array(Image.open(io.BytesIO(make_image(3, "real"))))
+    pixels[5, 5] ^= 1
+    views, key = _views(ws, function, png(pixels))
+    found = nearest_to(ws, function.id, views, backbone_key=key)
+    assert len(found) == 5
+    assert (found[0].sample_id, found[0].label, found[0].file_name) == (ids["real-3.png"], "real", "real-3.png")
+    assert found[0].similarity > 0.99 > found[1].similarity
+    assert "unlabelled.png" not in {item.file_name for item in found}
+    assert [item.similarity for item in found] == sorted((item.similarity for item in found), reverse=True)
+    assert found[0].to_json().keys() == {"sample", "label", "distance", "file"}
+    assert found[0].to_json()["distance"] < 0.01
+    assert len(nearest_to(ws, function.id, views, 500)) == 17
+
+
+def test_a_sample_asked_about_by_its_embedding_has_the_neighbours_that_it_has_by_its_id(ws: Workspace) -> None:
+    function, ids = _built(ws)
+    views, _ = _views(ws, function, make_image(0, "real"))
+    [itself, *others] = nearest_to(ws, function.id, views, 6)
+    assert itself.sample_id == ids["real-0.png"]
+    assert [item.sample_id for item in others] == [
+        item.sample_id for item in nearest(ws, function.id, itself.sample_id)
+    ]
+
+
+def test_what_is_in_the_bin_or_of_another_backbone_is_near_to_no_picture(ws: Workspace) -> None:
+    function, ids = _built(ws)
+    views, key = _views(ws, function, make_image(0, "real"))
+    trash.delete_samples(ws.db, function.id, [ids["twin.png"]])
+    assert ids["twin.png"] not in {item.sample_id for item in nearest_to(ws, function.id, views, 500)}
+    assert nearest_to(ws, function.id, views, backbone_key=f"another {key}") == []
+    assert nearest_to(ws, function.id, {"whole": views["whole"][:100]}) == []
+
+
+def test_before_the_first_predictions_no_sample_is_near_to_a_picture(ws: Workspace) -> None:
+    function, _ = _built(ws)
+    views, _ = _views(ws, function, make_image(0, "real"))
+    assert nearest_to(ws, labelled_function(ws, 1).id, views) == []

@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 
 from detector.errors import InvalidInput
 from detector.imaging import near_duplicate_groups, perceptual_hash, sha256_hex
-from detector.imaging.fingerprint import DHASH_DISTANCE
+from detector.imaging.fingerprint import DHASH_DISTANCE, PHASH_DISTANCE, hash_numbers, near_duplicates_of
 from tests.imaging.pictures import picture
 from tests.shared_data import require
 
@@ -126,3 +126,29 @@ def test_what_is_no_hash_is_refused() -> None:
         near_duplicate_groups(["0" * 16], distance=17)
     with pytest.raises(InvalidInput):
         near_duplicate_groups(["0" * 16], second_distance=65)
+
+
+def test_the_near_duplicates_of_one_picture_are_those_of_the_rule_for_groups_the_nearest_first() -> None:
+    rng = np.random.default_rng(5)
+    asked = int(rng.integers(2**63)), int(rng.integers(2**63))
+    hashes = []
+    for _ in range(400):
+        first, second = asked
+        for bit in rng.choice(64, int(rng.integers(0, 12)), replace=False).tolist():
+            first ^= 1 << bit
+        for bit in rng.choice(64, int(rng.integers(0, 14)), replace=False).tolist():
+            second ^= 1 << bit
+        # Older hashes have no second half.
+        hashes.append(f"{first:016x}{second:016x}" if rng.random() < 0.8 else f"{first:016x}")
+    text = f"{asked[0]:016x}{asked[1]:016x}"
+    places, bits = near_duplicates_of(text, hash_numbers(hashes))
+    expected = {place for place, other in enumerate(hashes) if near(text, other, PHASH_DISTANCE, DHASH_DISTANCE)}
+    assert 20 < len(expected) < 380
+    assert set(places.tolist()) == expected
+    assert bits.tolist() == [bits_apart(text[:16], hashes[place][:16]) for place in places.tolist()]
+    assert bits.tolist() == sorted(bits.tolist())
+
+
+def test_nothing_is_near_to_a_picture_among_none() -> None:
+    places, bits = near_duplicates_of("0" * 32, hash_numbers([]))
+    assert len(places) == len(bits) == 0
