@@ -2,6 +2,10 @@
 
 The copies are made of the decoded picture, in memory, and judged by their scores alone: whether the file of a copy is
 like the samples' says nothing of the picture. Their probabilities are kept, so that another limit costs no second look.
+
+A verdict has to survive on every copy. Measured with the offline backbone on 488 pictures of mixed2000 that a function
+of the other 1,512 had not seen, at a limit of 2 %: of 397 right verdicts 47 become can't tell, and so do 3 of 4 wrong
+ones; of 171 strong verdicts 126 stay strong and 40 become moderate.
 """
 
 from __future__ import annotations
