@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 #: Changes that a picture meets on its way: name in JSON, and what it is called in figures. No copy that is trained on
@@ -103,7 +103,8 @@ class StressScore:
     """Out-of-fold models on changed copies.
 
     ``n`` copies of ``of`` samples; ``accuracy_as_imported`` is that of the same samples without the change;
-    ``flipped`` is the share of verdicts that differ between the two.
+    ``flipped`` is the share of verdicts that differ between the two; ``by_label`` holds, by annotated label's id, how
+    many copies there are and how many of them are right, and is empty in what was stored before this was counted.
     """
 
     name: str
@@ -113,6 +114,7 @@ class StressScore:
     interval: tuple[float, float]
     accuracy_as_imported: float
     flipped: float
+    by_label: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -123,7 +125,8 @@ class StressScore:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> StressScore:
-        return cls(**(data | {"interval": tuple(data["interval"])}))
+        by_label = {label_id: (n, right) for label_id, (n, right) in data.get("by_label", {}).items()}
+        return cls(**(data | {"interval": tuple(data["interval"]), "by_label": by_label}))
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ class StressTest:
         views, there = self._embed_copies(name, report)
         chosen, before = self.chosen[there], self._says_before[there]
         after = self.models.says(views, audit_data.folds[chosen])
-        right, right_before = int((after == audit_data.y[chosen]).sum()), int((before == audit_data.y[chosen]).sum())
+        y, label_ids = audit_data.y[chosen], audit_data.model.label_ids
+        right, right_before = int((after == y).sum()), int((before == y).sum())
         flipped = np.flatnonzero(after != before)
         n = len(chosen)
         score = StressScore(
@@ -129,8 +130,11 @@ class StressTest:
             interval=wilson_interval(right, n),
             accuracy_as_imported=right_before / max(n, 1),
             flipped=len(flipped) / max(n, 1),
+            by_label={
+                label_id: (int((y == label).sum()), int((after[y == label] == label).sum()))
+                for label, label_id in enumerate(label_ids)
+            },
         )
-        label_ids = audit_data.model.label_ids
         flips = [Flip(name, audit_data.rows[chosen[i]].sample_id, label_ids[after[i]]) for i in flipped.tolist()]
         return score, flips
 

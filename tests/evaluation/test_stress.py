@@ -82,7 +82,21 @@ def test_verdicts_on_copies_are_those_of_a_run_made_by_hand(stressed: tuple[Work
     assert {(flip.sample_id, flip.label_id) for flip in flips} == expected
     assert {flip.stress for flip in flips} <= {name}
     assert score.interval[0] <= score.accuracy <= score.interval[1]
+    by_hand = {
+        label_id: (
+            int((audit_data.y == label).sum()),
+            int((np.array(after) == audit_data.y)[audit_data.y == label].sum()),
+        )
+        for label, label_id in enumerate(audit_data.model.label_ids)
+    }
+    assert score.by_label == by_hand
     assert StressScore.from_json(score.to_json()) == score
+
+
+def test_a_score_that_was_stored_before_labels_were_counted_still_opens() -> None:
+    stored = StressScore("webp", 18, 18, 12 / 18, (0.4, 0.8), 14 / 18, 0.1).to_json()
+    del stored["by_label"]
+    assert StressScore.from_json(stored).by_label == {}
 
 
 def test_every_change_makes_the_picture_that_it_names() -> None:
