@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from detector.evidence.model_facts import ModelFacts
+from detector.evidence.quality import Quality
+from detector.evidence.stability import Stability
+from detector.imaging.provenance import Provenance
 from detector.serving.invoke import Verdict
 
 #: Two sentences that stand beside every verdict, whatever it is.
@@ -20,13 +23,6 @@ BLIND_SPOTS = (
     "photographs that were passed through a generator",
     "small changes within a photograph",
 )
-
-
-class Part(Protocol):
-    """One kind of evidence."""
-
-    def to_json(self) -> Any:
-        """Plain JSON types."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,12 @@ class Evidence:
         Of the file, as `ImageFacts.to_json`.
     at : float
         Seconds since the epoch.
-    quality, stability, provenance, regions : Part or None
-        None: not looked at (yet).
+    quality : Quality
+    provenance : Provenance
+    stability : Stability or None
+        None: not looked at yet.
+    quality_says : tuple of str
+        What the model's audit found on pictures in such a state.
     nearest : tuple of dict
         ``sample``, ``label``, ``distance``, ``file``; the nearest first.
     known : tuple of dict
@@ -63,9 +63,10 @@ class Evidence:
     model: ModelFacts
     facts: dict[str, Any]
     at: float
-    quality: Part | None = None
-    stability: Part | None = None
-    provenance: Part | None = None
+    quality: Quality
+    provenance: Provenance
+    stability: Stability | None = None
+    quality_says: tuple[str, ...] = ()
     nearest: tuple[dict[str, Any], ...] = ()
     known: tuple[dict[str, Any], ...] = ()
     blind_spots: tuple[str, ...] = field(default=BLIND_SPOTS)
@@ -87,11 +88,11 @@ class Evidence:
             "reason": self.reason,
             "labelConfidences": scores,
             "model": self.model.to_json(),
-            "quality": self.quality.to_json() if self.quality else {},
+            "quality": {**self.quality.to_json(), "says": list(self.quality_says)},
             "stability": self.stability.to_json() if self.stability else [],
             "unlike": {"flagged": bool(unlike), "reason": " ".join(unlike)},
             "nearest": list(self.nearest),
-            "provenance": self.provenance.to_json() if self.provenance else [],
+            "provenance": self.provenance.to_json(),
             "known": list(self.known),
             "blindSpots": list(self.blind_spots),
             "at": datetime.fromtimestamp(self.at, UTC).isoformat(timespec="seconds"),

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.errors import ImageError
-from detector.evidence.evidence import Evidence, Part
+from detector.evidence.evidence import Evidence
+from detector.evidence.known import known_samples
 from detector.evidence.model_facts import model_facts
+from detector.evidence.quality import Quality, audit_says, quality_of
+from detector.evidence.stability import Stability, capped_grade, examine_stability, rejudged
+from detector.gallery.neighbours import nearest_to
 from detector.imaging import DecodedImage, decode_image
 from detector.imaging.fingerprint import perceptual_hash, sha256_hex
+from detector.imaging.provenance import Provenance, read_provenance
+from detector.progress import Report, silent
 from detector.serving.invoke import Verdict, examine, rejudge
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.storage.database import now
@@ -29,14 +35,14 @@ class Opened:
     ----------
     name, sha256 : str
     decoded : DecodedImage
-    provenance : Part or None
+    provenance : Provenance
         What its file says about where it comes from.
     """
 
     name: str
     sha256: str
     decoded: DecodedImage
-    provenance: Part | None = None
+    provenance: Provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +57,8 @@ class Seen:
     views : dict of str to (dimension,) float32
     verdict : Verdict
         As it was judged when the picture was looked at.
-    quality, provenance : Part or None
+    quality : Quality
+    provenance : Provenance
     """
 
     sha256: str
@@ -59,11 +66,18 @@ class Seen:
     facts: dict[str, Any]
     views: dict[str, np.ndarray]
     verdict: Verdict
-    quality: Part | None = None
-    provenance: Part | None = None
+    quality: Quality
+    provenance: Provenance
 
 
-def explain(ws: Workspace, function_id: str, name: str, data: bytes, model_id: str | None = None) -> Evidence:
+def explain(
+    ws: Workspace,
+    function_id: str,
+    name: str,
+    data: bytes,
+    model_id: str | None = None,
+    report: Report = silent,
+) -> Evidence:
     """The verdict on one picture with all that stands beside it, but for the map of where.
 
     Parameters
@@ -81,12 +95,14 @@ def explain(ws: Workspace, function_id: str, name: str, data: bytes, model_id: s
     backbone = serving_backbone(ws, serving)
     opened = open_picture(ws, name, data)
     seen = look_through(ws, serving, backbone, opened)
-    return evidence_of(ws, serving, seen, name)
+    stability = examine_stability(ws, serving, backbone, opened.decoded, seen.verdict, report)
+    return evidence_of(ws, serving, seen, name, stability)
 
 
 def open_picture(ws: Workspace, name: str, data: bytes) -> Opened:
     """Decode a picture and read what its file says. Raises ImageError."""
-    return Opened(name, sha256_hex(data), decode_image(data, name, ws.limits))
+    decoded = decode_image(data, name, ws.limits)
+    return Opened(name, sha256_hex(data), decoded, read_provenance(data, ws.settings.c2pa_trust))
 
 
 def look_through(ws: Workspace, serving: ServingModel, backbone: Backbone, opened: Opened) -> Seen:
@@ -98,6 +114,7 @@ def look_through(ws: Workspace, serving: ServingModel, backbone: Backbone, opene
         facts=opened.decoded.facts.to_json(),
         views=examined.views,
         verdict=examined.verdict,
+        quality=quality_of(opened.decoded, examined.verdict.look),
         provenance=opened.provenance,
     )
 
@@ -110,28 +127,43 @@ def judged_today(ws: Workspace, serving: ServingModel, seen: Seen) -> Seen | Non
     return replace(seen, verdict=judged[0])
 
 
-def evidence_of(ws: Workspace, serving: ServingModel, seen: Seen, name: str, stability: Part | None = None) -> Evidence:
+def evidence_of(
+    ws: Workspace, serving: ServingModel, seen: Seen, name: str, stability: Stability | None = None
+) -> Evidence:
     """All that is known of a picture, as one whole. Reads the database, but looks at no picture.
 
     Parameters
     ----------
     name : str
         What the file is called this time.
-    stability : Part, optional
+    stability : Stability, optional
         The verdicts on its copies; the grade is never above what survives on them.
     """
     verdict = replace(seen.verdict, name=name)
+    grade, reason = verdict.grade, verdict.reason
+    stability = None if stability is None else rejudged(serving, stability)
+    if stability is not None:
+        grade, why = capped_grade(grade, stability)
+        reason = why or reason
+    model, audit = model_facts(ws, serving)
+    labels = {label.id: label.name for label in serving.labels}
+    function_id = serving.row.function_id
+    near = nearest_to(ws, function_id, seen.views, backbone_key=serving.row.backbone_key)
+    known = known_samples(ws, function_id, seen.sha256, seen.perceptual_hash)
     return Evidence(
         file=name,
         sha256=seen.sha256,
         perceptual_hash=seen.perceptual_hash,
         verdict=verdict,
-        grade=verdict.grade,
-        reason=verdict.reason,
-        model=model_facts(ws, serving),
+        grade=grade,
+        reason=reason,
+        model=model,
         facts=seen.facts,
         at=now(),
         quality=seen.quality,
+        quality_says=tuple(audit_says(audit.stress, seen.quality, labels)),
         stability=stability,
         provenance=seen.provenance,
+        nearest=tuple(item.to_json() for item in near),
+        known=tuple(item.to_json() for item in known),
     )

@@ -59,12 +59,12 @@ class ModelFacts:
         }
 
 
-def model_facts(ws: Workspace, serving: ServingModel) -> ModelFacts:
-    """The facts of the model that answers."""
+def model_facts(ws: Workspace, serving: ServingModel) -> tuple[ModelFacts, Audit]:
+    """The facts of the model that answers, and what is known so far beyond its cross-validation."""
     row = serving.row
     share = functions.get_function(ws.db, row.function_id).false_accusation_limit
     audit = read_audit(ws.db, row)
-    return ModelFacts(
+    facts = ModelFacts(
         id=row.id,
         version=row.version,
         backbone=row.backbone_id,
@@ -74,6 +74,7 @@ def model_facts(ws: Workspace, serving: ServingModel) -> ModelFacts:
         warnings=tuple(_warnings(audit)),
         sources=tuple(sorted({item.source for item in audit.sources.sources}) if audit.sources else ()),
     )
+    return facts, audit
 
 
 def _warnings(audit: Audit) -> list[str]:
