@@ -120,7 +120,7 @@ def add_record(
     if size > MAX_EVIDENCE_BYTES:
         raise InvalidInput(
             f"The record has {size:,} bytes, more than the {MAX_EVIDENCE_BYTES:,} that are kept of one picture. "
-            "Save the picture anew without what its file says, and keep that one."
+            "Save the picture without what its file says of it, and keep that one."
         )
     with db.write() as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
