@@ -25,11 +25,11 @@ from detector.evidence.shown import (
     part,
     provenance,
     said,
+    sentence_list,
     sentences,
     steadiness,
     text,
     time_words,
-    words,
 )
 from detector.formatting import decimal, limit, percent
 
@@ -91,12 +91,12 @@ def html_report(
     ink = ink_of(record)
     sections = [
         _verdict(record, name, thumbnail),
-        _section("At this quality", _list(words(part(record, "quality").get("says")))),
+        _section("At this quality", _list(sentence_list(part(record, "quality").get("says")))),
         _section("Does it stay?", _stability(record, pictures)),
         _section("Like what the function knows", _likeness(record, pictures)),
         _section("Where", "".join(_figure(data, _bdi(caption)) for caption, data in pictures.items())),
         _section("What the file says", _provenance(record)),
-        _section("What no verdict covers", _list(words(record.get("blindSpots")))),
+        _section("What no verdict covers", _list(sentence_list(record.get("blindSpots")))),
         _section("Record", _facts(record)),
     ]
     return (
@@ -122,7 +122,7 @@ def _verdict(record: Mapping[str, Any], name: str, thumbnail: bytes | None) -> s
         for label, value in confidences(record)[:10]
     )
     model = part(record, "model")
-    disputed = disputed_words(record)
+    warnings = [*sentence_list(model.get("warnings")), disputed_words(record)]
     return (
         '<section class="verdict">'
         + (_figure(thumbnail, _bdi(name)) if thumbnail else f"<p>{_bdi(name)}</p>")
@@ -131,7 +131,7 @@ def _verdict(record: Mapping[str, Any], name: str, thumbnail: bytes | None) -> s
         + _paragraphs([text(record.get("reason"))])
         + bars
         + _paragraphs([text(model.get("promise"))], "small")
-        + "".join(f'<p class="notice">{escape(line)}</p>' for line in [*words(model.get("warnings")), disputed] if line)
+        + "".join(f'<p class="notice">{escape(line)}</p>' for line in warnings if line)
         + f'<p class="notice"><strong>Before you use this.</strong> {FIND_THE_FIRST} {NOT_ALONE}</p></div></section>'
     )
 
@@ -189,7 +189,7 @@ def _provenance(record: Mapping[str, Any]) -> str:
 def _facts(record: Mapping[str, Any]) -> str:
     model = part(record, "model")
     share = model.get("falseAccusationLimit")
-    sources = ", ".join(words(model.get("sources")))
+    sources = ", ".join(sentence_list(model.get("sources")))
     facts = {
         "Record": text(record.get("record"), 40),
         "File": text(record.get("file"), 200),

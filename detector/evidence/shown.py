@@ -49,7 +49,7 @@ def entries(record: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return [item for item in found if isinstance(item, dict)][:MOST_ENTRIES] if isinstance(found, list) else []
 
 
-def words(found: object) -> list[str]:
+def sentence_list(found: object) -> list[str]:
     """A list of sentences; empty where there is none."""
     return [text(item) for item in found[:MOST_ENTRIES]] if isinstance(found, list) else []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,7 @@ MAX_EVIDENCE_BYTES = 500_000
 _MAX_FILE_NAME = 500
 # Ids in one statement: SQLite takes no more than 32,766 values in one.
 _STEP = 500
+_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,16 @@ def list_records(
         found = [Record(**row._mapping) for row in connection.execute(query)]
     page = found[:limit]
     return page, Place(page[-1].created_at, page[-1].id) if len(found) > limit else None
+
+
+def all_records(db: Database, function_id: str) -> Iterator[Record]:
+    """Every record of a function, the newest first; a page of them at a time is in memory."""
+    place = None
+    while True:
+        page, place = list_records(db, function_id, _PAGE, place)
+        yield from page
+        if place is None:
+            return
 
 
 def count_records(db: Database, function_id: str, search: str = "") -> int:
