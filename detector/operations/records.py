@@ -68,7 +68,9 @@ def keep_record(ws: Workspace, function_id: str, evidence: Kept, thumbnail: byte
     )
 
 
-def dispute_record(ws: Workspace, function_id: str, record_id: str, label_id: str, data: bytes, name: str) -> Outcome:
+def dispute_record(
+    ws: Workspace, function_id: str, record_id: str | None, label_id: str, data: bytes, name: str
+) -> Outcome:
     """Say that a verdict is wrong: the picture is a sample with the right label, and the record is marked.
 
     A picture that is a sample already takes the label, as in Review; one that lies in the bin is taken out of it. A new
@@ -76,8 +78,10 @@ def dispute_record(ws: Workspace, function_id: str, record_id: str, label_id: st
 
     Parameters
     ----------
+    record_id : str, optional
+        The record of the verdict; None: it was not kept, and is not kept because of this either.
     data, name : bytes, str
-        The record's file: a record does not keep it.
+        The file: a record does not keep it.
 
     Raises
     ------
@@ -86,13 +90,14 @@ def dispute_record(ws: Workspace, function_id: str, record_id: str, label_id: st
     NotFound
         There is no such record or label.
     """
-    record = records.get_record(ws.db, function_id, record_id)
+    record = records.get_record(ws.db, function_id, record_id) if record_id is not None else None
     label = functions.get_label(ws.db, label_id)
     if label.function_id != function_id:
         raise InvalidInput(f"The label {label.name!r} belongs to another function. Choose one of this one.")
-    if sha256_hex(data) != record.sha256:
+    sha256 = sha256_hex(data)
+    if record is not None and sha256 != record.sha256:
         raise InvalidInput("This is not the file of the record: its bytes are others. Open the record's own file.")
-    sample_id = find_sample_id(ws.db, function_id, record.sha256)
+    sample_id = find_sample_id(ws.db, function_id, sha256)
     is_new = sample_id is None
     said = "The picture is now a sample"
     if sample_id is None:
@@ -106,9 +111,12 @@ def dispute_record(ws: Workspace, function_id: str, record_id: str, label_id: st
         # It came out of the bin with that label: the next model learns from it again.
         changed = 1
         request_retraining(ws, function_id)
-    records.mark_disputed(ws.db, function_id, record_id, label.name)
+    marked = ""
+    if record is not None:
+        records.mark_disputed(ws.db, function_id, record.id, label.name)
+        marked = " The record is marked as disputed."
     follows = " A new model follows by itself." if changed else ""
-    return Outcome(changed, f"{said}: {label.name}. The record is marked as disputed.{follows}")
+    return Outcome(changed, f"{said}: {label.name}.{marked}{follows}")
 
 
 def delete_records(ws: Workspace, function_id: str, record_ids: Sequence[str] | None) -> Outcome:

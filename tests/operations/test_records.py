@@ -109,6 +109,15 @@ def test_a_disputed_picture_becomes_a_sample_with_the_claimed_label(scene: Scene
     assert [job.kind for job in jobs.list_jobs(scene.ws.db, limit=10)][:1] == ["build"]
 
 
+def test_a_verdict_that_was_not_kept_can_be_disputed_and_is_not_kept_for_that(scene: Scene) -> None:
+    data = make_image(906)
+    ids = label_ids(scene.ws, scene.function)
+    said = operations.dispute_record(scene.ws, scene.id, None, ids["real"], data, "seen.png").said
+    assert said == "The picture is now a sample: real. A new model follows by itself."
+    assert scene.sample_label(data) == "real"
+    assert records.count_records(scene.ws.db, scene.id) == 0
+
+
 def test_a_disputed_sample_takes_the_claimed_label_and_one_that_has_it_stays(scene: Scene) -> None:
     data = make_image(0)
     record = scene.keep(data)
