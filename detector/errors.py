@@ -258,6 +258,17 @@ class InvokeBusy(Busy):
         self.places = places
 
 
+class ExplainBusy(Busy):
+    """More invokes at once ask for all that stands beside a verdict than are worked on."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__(
+            f"{places} {'picture is' if places == 1 else 'pictures are'} being explained already. Ask again in "
+            f"{self.retry_seconds} s, or without explain=true."
+        )
+        self.places = places
+
+
 class PostsBusy(Busy):
     """More samples are being posted at once than are taken."""
 

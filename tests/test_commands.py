@@ -23,6 +23,8 @@ COMMANDS = {
         *("--columns", "--names", "--relabel", "--strict", "--backbone", "--json"),
     },
     "invoke": {"function", "PATH", "--json"},
+    "explain": {"function", "PATH", "--json", "--min-grade", "--keep"},
+    "records": {"function", "--export", "--delete", "--older-than", "--json"},
     "measure": {"function", "FOLDER", "--json"},
     "harden": {"function", "--copies", "--json"},
     "coverage": {"function", "--judge-unlike", "--json"},
@@ -90,6 +92,8 @@ def test_json_is_one_document_on_stdout_whatever_is_said_beside_it(data_dir: Pat
         "keys revoke": run_here(data_dir, "keys", "revoke", made["clientId"], "--json"),
         "openapi": run_here(data_dir, "openapi", "--json"),
         "sources": run_here(data_dir, "sources", "set", "--json"),
+        "explain": run_here(data_dir, "explain", "set", image, "--json"),
+        "records": run_here(data_dir, "records", "set", "--json"),
         "labels": run_here(data_dir, "labels", "set", "--json"),
     }
     hashed = subprocess.run(
@@ -104,6 +108,6 @@ def test_json_is_one_document_on_stdout_whatever_is_said_beside_it(data_dir: Pat
     parsed = {name: json.loads(ran.out) for name, ran in answers.items()}
     assert {ran.code for ran in answers.values()} == {0}
     assert parsed["export"]["samples"] == 6
-    assert parsed["invoke"]["file"] == str(image)
+    assert parsed["invoke"]["file"] == parsed["explain"]["file"] == str(image)
     assert parsed["keys revoke"] == {"clientId": made["clientId"], "revoked": True}
     assert "/v1/functions" in parsed["openapi"]["paths"]

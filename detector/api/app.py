@@ -14,12 +14,13 @@ from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from detector.api import functions, invokes, labels, samples
+from detector.api import functions, invokes, labels, records, samples
 from detector.api.admission import BodyMemory
 from detector.api.authentication import token_router
 from detector.api.call_log import CallRecorder
 from detector.api.dependencies import signed_in
 from detector.api.error_responses import answer_errors
+from detector.api.explanations import Explanations
 from detector.api.request_bodies import BoundedBodies
 from detector.errors import PostsBusy
 from detector.importing.posting import SamplePoster
@@ -59,13 +60,14 @@ def api_app(ws: Workspace) -> FastAPI:
     app.state.poster = SamplePoster(ws)
     app.state.post_places = Places(ws.settings.invoke_places, PostsBusy)
     app.state.invokes = InvokeQueue(ws, ws.settings.invoke_places)
+    app.state.explanations = Explanations(ws, ws.settings.invoke_places)
     app.state.recorder = CallRecorder(ws)
     # Few: each has a connection, and those beyond what the database keeps open are made anew for every question.
     app.state.lookups = ThreadPoolExecutor(3, thread_name_prefix="lookups")
     app.include_router(token_router(ws))
     # Taken over, not included: their calls are many, and an included route is looked for among all others twice.
     app.router.routes[:0] = invokes.router.routes
-    for module in (functions, labels, samples):
+    for module in (functions, labels, samples, records):
         app.include_router(module.router)
     # Last: everything else below these prefixes tells a stranger nothing, not even which addresses exist.
     for prefix in ("/v1", "/v0.9"):
@@ -86,6 +88,7 @@ def api_app(ws: Workspace) -> FastAPI:
 def stop_api(app: FastAPI) -> None:
     """Answer what waits and end the threads."""
     app.state.invokes.stop()
+    app.state.explanations.stop()
     app.state.lookups.shutdown(wait=True)
     app.state.recorder.stop()
 

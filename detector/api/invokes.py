@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
-from typing import Annotated, Any, get_type_hints
+from concurrent.futures import Future
+from contextlib import nullcontext, suppress
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from fastapi import APIRouter, Query, Request, Response, Security
 from fastapi.routing import APIRoute
@@ -17,9 +18,11 @@ from starlette.types import Receive, Scope, Send
 from detector.api.authentication import bearer, caller
 from detector.api.dependencies import TheFunction, errors
 from detector.api.error_responses import status_of
+from detector.api.evidence_schemas import EvidenceResponse
+from detector.api.explanations import Explained, Explanations
 from detector.api.request_bodies import Picture, body_guard, read_picture, read_pictures
-from detector.api.schemas import ApiModel, InvokeRequest, InvokeResponse, Message, Text, Words, plain
-from detector.errors import Conflict, ImageError
+from detector.api.schemas import ApiModel, InvokeRequest, InvokeResponse, Message, Text, Words, plain, prefixed
+from detector.errors import Conflict, ImageError, InvalidInput
 from detector.importing.posting import Post, SamplePoster
 from detector.serving.invoke import Verdict
 from detector.serving.queue import Answer, InvokeQueue
@@ -30,6 +33,8 @@ from detector.workspace import Workspace
 
 #: Images of a batch request in one question to the queue, so that single invokes get their turn in between.
 _BATCH_STEP = 16
+
+_T = TypeVar("_T")
 
 _BINARY = {"type": "string", "format": "binary"}
 _ONE_IMAGE: dict[str, Any] = {
@@ -74,6 +79,13 @@ class InvokeOptions(ApiModel):
 
 class OneInvokeOptions(InvokeOptions):
     external_id: Text | None = None
+    explain: Annotated[bool, Field(description="Answer with `evidence` too: all that stands with the verdict.")] = False
+    keep: Annotated[bool, Field(description="With `explain`: keep a record of it; its id is `recordId`.")] = False
+
+
+class OneInvokeResponse(InvokeResponse):
+    evidence: EvidenceResponse | None = None
+    record_id: str | None = None
 
 
 class InvokeRoute(APIRoute):
@@ -129,7 +141,7 @@ router = APIRouter(
 
 @router.post(
     "",
-    response_model=InvokeResponse,
+    response_model=OneInvokeResponse,
     responses=errors(404, 408, 409, 429, 503),
     openapi_extra=_ONE_IMAGE,
 )
@@ -140,21 +152,38 @@ async def invoke_one(
 ) -> bytes:
     """Classify one image with the live model, or with the one asked for.
 
-    `capture=true` keeps a copy as a sample without a label, to be reviewed; `externalId` is its.
+    `capture=true` keeps a copy as a sample without a label, to be reviewed; `externalId` is its. `explain=true` takes
+    longer and adds `evidence`; `keep=true` with it keeps a record of the verdict, but not the image.
     """
     state = request.app.state
     ws: Workspace = state.workspace
+    if options.keep and not options.explain:
+        raise InvalidInput("keep=true keeps what explain=true answers. Ask for both.")
+    explained: Explained | None = None
     # The place first: what is told to wait should not have been read.
-    with state.invokes.place():
+    with state.invokes.place(), state.explanations.place() if options.explain else nullcontext():
         picture = await read_picture(request, ws.settings)
-        [answer] = await _ask(request, function, [picture], options.model_id)
+        if options.explain:
+            explained = await _explain(request, function, picture, options)
+            answer: Answer = explained.evidence.verdict
+        else:
+            [answer] = await _ask(request, function, [picture], options.model_id)
     if isinstance(answer, ImageError):
         raise answer
     if options.capture:
         await run_in_threadpool(_capture, state.poster, function.id, picture, options.external_id)
     request.state.verdict = answer.verdict
     metadata = await run_in_threadpool(_metadata, ws, function) if options.include_metadata else {}
-    return _json(InvokeResponse.of(answer, options.label_count, metadata.get(answer.label_id)))
+    plainly = InvokeResponse.of(answer, options.label_count, metadata.get(answer.label_id))
+    if explained is None:
+        return _json(plainly)
+    return _json(
+        OneInvokeResponse(
+            **dict(plainly),
+            evidence=EvidenceResponse.of(explained.evidence.to_json()),
+            record_id=prefixed("record", explained.record_id) if explained.record_id else None,
+        )
+    )
 
 
 @router.post(
@@ -196,12 +225,23 @@ def _json(answer: ApiModel) -> bytes:
 
 async def _ask(request: Request, function: Function, pictures: list[Picture], model_id: str | None) -> list[Answer]:
     queue: InvokeQueue = request.app.state.invokes
-    seconds = request.app.state.workspace.settings.request_seconds
     question = queue.ask(
         function.id,
         [(picture.name or "The image", picture.data) for picture in pictures],
         plain("model", model_id) if model_id else None,
     )
+    return await _in_time(request, question)
+
+
+async def _explain(request: Request, function: Function, picture: Picture, options: OneInvokeOptions) -> Explained:
+    explanations: Explanations = request.app.state.explanations
+    model_id = plain("model", options.model_id) if options.model_id else None
+    name = picture.name or "The image"
+    return await _in_time(request, explanations.ask(function.id, name, picture.data, model_id, options.keep))
+
+
+async def _in_time(request: Request, question: Future[_T]) -> _T:
+    seconds = request.app.state.workspace.settings.request_seconds
     try:
         return await body_guard(request).or_gone(question, seconds)
     except TimeoutError:

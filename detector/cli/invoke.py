@@ -63,7 +63,7 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
         pending.clear()
 
     passed_over: list[str] = []
-    for name, read in _files(options.paths, ws.settings.max_image_bytes, passed_over):
+    for name, read in named_files(options.paths, ws.settings.max_image_bytes, passed_over):
         try:
             pending.append((name, read()))
         except ImageError as error:
@@ -83,7 +83,9 @@ def _invoke(ws: Workspace, options: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _files(paths: Sequence[Path], max_bytes: int, passed_over: list[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def named_files(
+    paths: Sequence[Path], max_bytes: int, passed_over: list[str]
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """(name to show, how to read it) of every file that is named or lies in a folder that is."""
     from detector.importing.clutter import is_clutter
     from detector.importing.entries import FolderSource, printable, read_file

@@ -16,6 +16,7 @@ from detector import __version__
 from detector.cli.access import add_access_commands
 from detector.cli.adapt import add_adapt_command
 from detector.cli.coverage import add_coverage_command
+from detector.cli.explain import add_explain_commands
 from detector.cli.harden import add_harden_command
 from detector.cli.inner_blocks import add_inner_blocks_command
 from detector.cli.invoke import add_invoke_command
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve_command(commands)
     add_train_command(commands)
     add_invoke_command(commands)
+    add_explain_commands(commands)
     add_measure_command(commands)
     add_harden_command(commands)
     add_coverage_command(commands)

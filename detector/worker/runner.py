@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from detector.errors import DetectorError, StorageFull
 from detector.importing.spool import sweep_spool, sweep_temporary
 from detector.jobs import Unwritten, keep_unwritten
+from detector.operations.records import sweep_records
 from detector.storage import jobs
 from detector.storage.jobs import Job
 from detector.storage.trouble import may_pass
@@ -68,6 +69,7 @@ class JobRunner:
         try:
             jobs.requeue_orphans(self._ws.db)
             sweep_spool(self._ws)
+            sweep_records(self._ws)
         except Exception as error:
             # A full disk must not keep the pages from being shown; it is done again later.
             self._complain(error)
@@ -177,6 +179,7 @@ class JobRunner:
                 if is_time("sweep", _SWEEP_SECONDS):
                     sweep_spool(self._ws)
                     sweep_temporary(self._ws)
+                    sweep_records(self._ws)
             except Exception as error:
                 self._complain(error)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.server import Caller, Server
+from tests.factories import make_image
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("schemathesis") is None, reason="schemathesis of requirements-dev.txt is not installed"
@@ -20,7 +21,7 @@ _CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,r
 
 
 #: Each of these ends what the other calls are about, or answers slowly on purpose: a run of their own.
-_APART = "^(delete_function|delete_label|delete_sample|token)_"
+_APART = "^(delete_function|delete_label|delete_record|delete_sample|token)_"
 
 
 @pytest.mark.slow
@@ -30,10 +31,13 @@ def test_no_call_ends_in_a_5xx_or_an_undocumented_answer(
 ) -> None:
     """Made-up calls, many of them wrong on purpose, about a function, label and sample that exist."""
     samples, labels = caller.get(f"{trained}/samples").json(), caller.get(f"{trained}/labels").json()
+    picture = {"data": ("kept.png", make_image(900))}
+    kept = caller.post(f"{trained}/invoke?explain=true&keep=true", files=picture).json()
     names = {
         "functionId": trained.rsplit("/", 1)[1],
         "labelId": labels[0]["id"],
         "sampleId": samples[0]["id"],
+        "recordId": kept["recordId"],
     }
     configuration = [f"{name} = {json.dumps(value)}" for name, value in names.items()]
     (tmp_path / "schemathesis.toml").write_text("\n".join(["[parameters]", *configuration]), encoding="utf-8")

@@ -21,6 +21,7 @@ import pytest
 from detector import operations
 from detector.backbones import OFFLINE
 from detector.errors import InvalidInput, NotFound, TooFewPictures
+from detector.evidence.explain import explain
 from detector.imaging.groups import sample_groups
 from detector.importing.batch import sample_payload
 from detector.jobs import BUILD, EVALUATE, IMPORT
@@ -34,6 +35,7 @@ from detector.operations import (
     labels,
     normalisation,
     recentring,
+    records,
     sample_function,
     samples,
     sources,
@@ -47,6 +49,7 @@ from detector.storage.database import now
 from detector.storage.functions import Function, Label
 from detector.storage.jobs import Job
 from detector.storage.models import ModelRow
+from detector.storage.records import PAGE, list_records
 from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
 from tests.factories import LABELS, labelled_function, make_image, workspace
@@ -160,6 +163,19 @@ def pictures(each: int = 10) -> dict[str, list[recentring.Picture]]:
     return {label: [(f"{label}-{n}.png", partial(make_image, 500 + n, label)) for n in range(each)] for label in LABELS}
 
 
+def keep(scene: Scene, seed: int = 900) -> str:
+    """A record of a picture that was made with that seed."""
+    evidence = explain(scene.ws, scene.id, "seen.png", make_image(seed))
+    return records.keep_record(scene.ws, scene.id, evidence, None, PAGE).id
+
+
+def dispute(scene: Scene, label: int, seed: int = 900) -> None:
+    [record], _ = list_records(scene.ws.db, scene.id)
+    records.dispute_record(
+        scene.ws, scene.id, record.id, scene.labels[label].id, make_image(seed, LABELS[0]), "seen.png"
+    )
+
+
 def leave_something(scene: Scene) -> None:
     """As after a kill behind the commit of a deletion."""
     other = stored.create_function(scene.ws.db, "Other", backbone_id=OFFLINE)
@@ -246,6 +262,20 @@ EVERY: dict[str, list[Case]] = {
     "deletion.sweep_in_background": [
         Case(lambda s: deletion.sweep_in_background(s.ws).join(), nothing, leave_something)
     ],
+    # --- records: kept beside the samples; a dispute makes one of them
+    "records.keep_record": [Case(keep, nothing), Case(keep, nothing, keep)],
+    "records.dispute_record": [
+        Case(lambda s: dispute(s, 1), a_build_after_the_pause, keep),
+        # What comes out of the bin is learned from again; a sample that has the label is not; another label is.
+        Case(lambda s: dispute(s, 0, 0), a_build_after_the_pause, lambda s: keep(s, 0)),
+        Case(lambda s: dispute(s, 0, 1), nothing, lambda s: keep(s, 1)),
+        Case(lambda s: dispute(s, 1, 1), a_build_after_the_pause, lambda s: keep(s, 1)),
+        Case(refused(InvalidInput, lambda s: dispute(s, 1, 901)), nothing, keep),
+    ],
+    "records.delete_records": [Case(lambda s: records.delete_records(s.ws, s.id, None), nothing, keep)],
+    "records.delete_records_older": [Case(lambda s: records.delete_records_older(s.ws, s.id, 0), nothing, keep)],
+    "records.sweep_records": [Case(lambda s: records.sweep_records(s.ws), nothing, keep)],
+    "records.set_keeping": [Case(lambda s: records.set_keeping(s.ws, s.id, True, 30), nothing)],
     # --- false accusations: a limit chooses thresholds, no model
     "unlike_pictures.set_judge_unlike": [
         Case(lambda s: unlike_pictures.set_judge_unlike(s.ws, s.id, True), nothing),

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 DOORS = ("pages/*.py", "detector/api/**/*.py", "detector/cli/**/*.py")
 #: Of these, every function that opens a transaction for writing is one of the plain writes.
-STORAGE = ("annotating", "functions", "label_twins", "samples", "trash")
+STORAGE = ("annotating", "functions", "label_twins", "records", "samples", "trash")
 #: Requests for what follows from a write. An import is asked for with `request_import`, which writes its batch itself.
 REQUESTS = {
     f"detector.jobs.{name}" for name in ("request_audit", "request_build", "request_embedding", "request_retraining")
@@ -80,6 +80,7 @@ def test_the_plain_writes_are_found() -> None:
         *("samples.set_split", "samples.set_source", "samples.confirm_sources"),
         *("functions.create_function", "functions.rename_function", "functions.delete_function"),
         *("functions.set_backbone", "functions.set_sweep_settings", "functions.set_normalise"),
+        *("records.add_record", "records.delete_records", "records.delete_older", "records.mark_disputed"),
         *("functions.create_label", "functions.rename_label", "functions.delete_label", "functions.ensure_labels"),
     }
     assert not found & {"annotating.can_undo", "annotating.history", "functions.list_labels", "samples.find_samples"}

@@ -1,0 +1,299 @@
+"""Records: verdicts that somebody asked to be kept, with all that stood beside them at that moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
+
+from detector.errors import InvalidInput, NotFound
+from detector.imaging.fingerprint import DHASH_DISTANCE, HASH_BITS, PHASH_DISTANCE
+from detector.storage.database import Database, new_id, now
+from detector.storage.known_labels import without_controls
+from detector.storage.schema import functions, records
+
+#: Through which door a verdict came.
+PAGE, API, COMMAND_LINE = "page", "api", "command line"
+#: Of every piece of text: nothing that a file says is kept at any length.
+MAX_TEXT = 10_000
+#: Of one record's evidence as JSON.
+MAX_EVIDENCE_BYTES = 500_000
+_MAX_FILE_NAME = 500
+# Ids in one statement: SQLite takes no more than 32,766 values in one.
+_STEP = 500
+_PAGE = 100
+
+
+@dataclass(frozen=True)
+class Record:
+    """One kept verdict.
+
+    Attributes
+    ----------
+    evidence : dict
+        As of `Evidence.to_json` when it was kept.
+    thumbnail : bytes or None
+        The picture small, as WebP; the picture itself is not kept.
+    door : str
+        ``PAGE``, ``API`` or ``COMMAND_LINE``.
+    disputed_label : str or None
+        The name of the label that somebody says is right.
+    disputed_at, created_at : float
+        Seconds since the epoch.
+    """
+
+    id: str
+    function_id: str
+    sha256: str
+    perceptual_hash: str
+    file_name: str
+    verdict: str
+    grade: str
+    model_id: str
+    evidence: dict[str, Any]
+    thumbnail: bytes | None
+    door: str
+    disputed_label: str | None
+    disputed_at: float | None
+    created_at: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The evidence as it was kept, with the record's id, when it was kept, and whether it is disputed.
+
+        Reports, texts and cards are made of this and of nothing else, so that they stay the same for ever.
+        """
+        answer = {**self.evidence, "record": self.id, "keptAt": _iso(self.created_at)}
+        if self.disputed_at is not None:
+            answer["disputed"] = {"labelName": self.disputed_label, "at": _iso(self.disputed_at)}
+        return answer
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page of records ends: behind this one the next begins."""
+
+    created_at: float
+    id: str
+
+
+@dataclass(frozen=True)
+class NearRecord:
+    """A kept verdict on a picture that is the same, or nearly the same."""
+
+    id: str
+    same_file: bool
+    verdict: str
+    grade: str
+    created_at: float
+    disputed_label: str | None
+
+
+def add_record(
+    db: Database,
+    function_id: str,
+    *,
+    evidence: dict[str, Any],
+    perceptual_hash: str,
+    model_id: str,
+    thumbnail: bytes | None,
+    door: str,
+) -> Record:
+    """Keep a verdict; the same verdict of the same model on the same file is kept once.
+
+    Parameters
+    ----------
+    evidence : dict
+        As of `Evidence.to_json`. Its texts are kept without control characters and not longer than `MAX_TEXT`.
+
+    Raises
+    ------
+    InvalidInput
+        The evidence is larger than `MAX_EVIDENCE_BYTES`.
+    NotFound
+        There is no such function.
+    """
+    kept = storable(evidence)
+    size = len(json.dumps(kept, ensure_ascii=False).encode())
+    if size > MAX_EVIDENCE_BYTES:
+        raise InvalidInput(
+            f"The record has {size:,} bytes, more than the {MAX_EVIDENCE_BYTES:,} that are kept of one picture. "
+            "Save the picture without what its file says of it, and keep that one."
+        )
+    with db.write() as connection:
+        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
+            raise NotFound("function", function_id)
+        known = connection.scalar(
+            select(records.c.id)
+            .where(
+                records.c.function_id == function_id,
+                records.c.sha256 == kept["sha256"],
+                records.c.model_id == model_id,
+                records.c.verdict == kept["verdict"],
+                records.c.grade == kept["grade"],
+            )
+            .order_by(records.c.created_at)
+        )
+        record_id = known or new_id()
+        if known is None:
+            connection.execute(
+                insert(records).values(
+                    id=record_id,
+                    function_id=function_id,
+                    sha256=kept["sha256"],
+                    perceptual_hash=perceptual_hash,
+                    file_name=kept["file"][:_MAX_FILE_NAME],
+                    verdict=kept["verdict"],
+                    grade=kept["grade"],
+                    model_id=model_id,
+                    evidence=kept,
+                    thumbnail=thumbnail,
+                    door=door,
+                    created_at=now(),
+                )
+            )
+    return get_record(db, function_id, record_id)
+
+
+def get_record(db: Database, function_id: str, record_id: str) -> Record:
+    """The record of that id, if it is the function's. Raises NotFound."""
+    with db.read() as connection:
+        row = connection.execute(
+            _SELECT.where(records.c.id == record_id, records.c.function_id == function_id)
+        ).one_or_none()
+    if row is None:
+        raise NotFound("record", record_id)
+    return Record(**row._mapping)
+
+
+def list_records(
+    db: Database, function_id: str, limit: int = 50, after: Place | None = None, search: str = ""
+) -> tuple[list[Record], Place | None]:
+    """A page of records, the newest first, and where it ends; None where nothing follows.
+
+    Parameters
+    ----------
+    search : str
+        A part of the file's name, or of the verdict, in whatever case; empty: all.
+    """
+    query = _searched(_SELECT, function_id, search)
+    if after is not None:
+        earlier = records.c.created_at < after.created_at
+        same = and_(records.c.created_at == after.created_at, records.c.id < after.id)
+        query = query.where(or_(earlier, same))
+    query = query.order_by(records.c.created_at.desc(), records.c.id.desc()).limit(limit + 1)
+    with db.read() as connection:
+        found = [Record(**row._mapping) for row in connection.execute(query)]
+    page = found[:limit]
+    return page, Place(page[-1].created_at, page[-1].id) if len(found) > limit else None
+
+
+def all_records(db: Database, function_id: str) -> Iterator[Record]:
+    """Every record of a function, the newest first; a page of them at a time is in memory."""
+    place = None
+    while True:
+        page, place = list_records(db, function_id, _PAGE, place)
+        yield from page
+        if place is None:
+            return
+
+
+def count_records(db: Database, function_id: str, search: str = "") -> int:
+    """How many records a function has, or how many are found by ``search`` as of `list_records`."""
+    with db.read() as connection:
+        return connection.scalar(_searched(select(func.count()).select_from(records), function_id, search)) or 0
+
+
+def near_records(db: Database, function_id: str, sha256: str, perceptual_hash: str) -> list[NearRecord]:
+    """The records of the very file and of near-duplicates of its picture, the same file first, then the newest."""
+    wanted = _bits(perceptual_hash)
+    columns = (records.c[name] for name in ("id", "verdict", "grade", "created_at", "disputed_label"))
+    query = select(*columns, records.c.sha256, records.c.perceptual_hash).where(records.c.function_id == function_id)
+    found = []
+    with db.read() as connection:
+        for row in connection.execute(query):
+            if row.sha256 == sha256 or _is_near(wanted, _bits(row.perceptual_hash)):
+                same = row.sha256 == sha256
+                found.append(NearRecord(row.id, same, row.verdict, row.grade, row.created_at, row.disputed_label))
+    return sorted(found, key=lambda item: (not item.same_file, -item.created_at, item.id))
+
+
+def delete_records(db: Database, function_id: str, record_ids: Sequence[str] | None) -> int:
+    """Delete these records of a function, or all with None; returns how many there were."""
+    gone = 0
+    with db.write() as connection:
+        mine = delete(records).where(records.c.function_id == function_id)
+        if record_ids is None:
+            return connection.execute(mine).rowcount
+        for start in range(0, len(record_ids), _STEP):
+            step = record_ids[start : start + _STEP]
+            gone += connection.execute(mine.where(records.c.id.in_(step))).rowcount
+    return gone
+
+
+def delete_older(db: Database, function_id: str, moment: float) -> int:
+    """Delete what a function has kept before a moment; returns how many records."""
+    with db.write() as connection:
+        return connection.execute(
+            delete(records).where(records.c.function_id == function_id, records.c.created_at < moment)
+        ).rowcount
+
+
+def age_limits(db: Database) -> list[tuple[str, int]]:
+    """(function id, days) of all functions whose records have an age limit."""
+    with db.read() as connection:
+        rows = connection.execute(
+            select(functions.c.id, functions.c.keep_days).where(functions.c.keep_days.is_not(None))
+        )
+        return [(row.id, row.keep_days) for row in rows]
+
+
+def mark_disputed(db: Database, function_id: str, record_id: str, label_name: str) -> None:
+    """Note which label somebody says is right. Raises NotFound."""
+    with db.write() as connection:
+        changed = connection.execute(
+            update(records)
+            .where(records.c.id == record_id, records.c.function_id == function_id)
+            .values(disputed_label=label_name, disputed_at=now())
+        ).rowcount
+    if not changed:
+        raise NotFound("record", record_id)
+
+
+def storable(value: Any) -> Any:
+    """JSON as it is kept: texts without control characters and of bounded length, whatever a file says of itself."""
+    if isinstance(value, str):
+        return without_controls(value[:MAX_TEXT])
+    if isinstance(value, dict):
+        return {storable(str(name)): storable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    return value
+
+
+def _searched(query: Select[Any], function_id: str, search: str) -> Select[Any]:
+    query = query.where(records.c.function_id == function_id)
+    if wanted := without_controls(search).lower():
+        name = func.lower(records.c.file_name).contains(wanted, autoescape=True)
+        query = query.where(or_(name, func.lower(records.c.verdict).contains(wanted, autoescape=True)))
+    return query
+
+
+def _bits(perceptual_hash: str) -> tuple[int, int]:
+    half = HASH_BITS // 4
+    return int(perceptual_hash[:half], 16), int(perceptual_hash[half:], 16)
+
+
+def _is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    # The rule of `near_duplicate_groups`, for one picture against many.
+    return (one[0] ^ other[0]).bit_count() <= PHASH_DISTANCE and (one[1] ^ other[1]).bit_count() <= DHASH_DISTANCE
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+
+
+_SELECT = select(*(records.c[name] for name in Record.__dataclass_fields__))

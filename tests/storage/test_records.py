@@ -1,0 +1,146 @@
+"""Records: kept once, found by file, picture and words, and gone when they are deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from detector.errors import InvalidInput, NotFound
+from detector.storage import functions, records
+from detector.storage.database import now
+from detector.workspace import Workspace
+from tests.factories import empty_function, workspace
+from tests.made_evidence import FULL, HOSTILE, evidence_json, hostile_json, kept
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return workspace(tmp_path)
+
+
+def some(ws: Workspace, function_id: str, number: int) -> list[str]:
+    return [kept(ws, function_id, evidence_json(sha256=f"{n:064x}", file=f"Picture-{n}.png")).id for n in range(number)]
+
+
+def test_a_record_comes_back_as_it_was_kept(ws: Workspace) -> None:
+    function = empty_function(ws)
+    record = kept(ws, function.id, thumbnail=b"RIFF")
+    found = records.get_record(ws.db, function.id, record.id)
+    assert found == record
+    assert found.thumbnail == b"RIFF"
+    answer = found.to_json()
+    assert {name: answer[name] for name in FULL} == FULL
+    assert answer["record"] == record.id
+    assert "disputed" not in answer
+
+
+def test_the_same_verdict_of_the_same_model_is_kept_once(ws: Workspace) -> None:
+    function, other = empty_function(ws), empty_function(ws, "Other")
+    first = kept(ws, function.id)
+    assert kept(ws, function.id, evidence_json(file="again.jpg")) == first
+    assert kept(ws, function.id, evidence_json(verdict="real")).id != first.id
+    assert kept(ws, function.id, model_id="f" * 32).id != first.id
+    assert kept(ws, other.id).id != first.id
+    assert records.count_records(ws.db, function.id) == 3
+
+
+def test_pages_follow_each_other_from_the_newest_on(ws: Workspace) -> None:
+    function = empty_function(ws)
+    ids = some(ws, function.id, 7)
+    seen: list[str] = []
+    place = None
+    for size in (3, 3, 1):
+        page, place = records.list_records(ws.db, function.id, 3, place)
+        assert len(page) == size
+        seen += [record.id for record in page]
+    assert place is None
+    assert sorted(seen) == sorted(ids)
+    times = [records.get_record(ws.db, function.id, record_id).created_at for record_id in seen]
+    assert times == sorted(times, reverse=True)
+
+
+def test_records_are_found_by_file_name_and_verdict_and_signs_stand_for_themselves(ws: Workspace) -> None:
+    function = empty_function(ws)
+    kept(ws, function.id, evidence_json(sha256="1" * 64, file="Wald_1.png", verdict="real"))
+    kept(ws, function.id, evidence_json(sha256="2" * 64, file="Waldx1.png"))
+    assert records.count_records(ws.db, function.id, "wald_1") == 1
+    assert records.count_records(ws.db, function.id, "WALD") == 2
+    assert records.count_records(ws.db, function.id, "SYNTH") == 1
+    assert records.count_records(ws.db, function.id, "%") == 0
+    [found], _ = records.list_records(ws.db, function.id, search="real")
+    assert found.file_name == "Wald_1.png"
+
+
+def test_near_duplicates_are_found_by_the_rule_of_the_samples(ws: Workspace) -> None:
+    function = empty_function(ws)
+    hashes = {
+        "same": "0" * 32,
+        "near": f"{0b111111:016x}{0b1:016x}",
+        "first-too-far": f"{0b1111111:016x}{0:016x}",
+        "second-too-far": f"{0:016x}{2**10 - 1:016x}",
+    }
+    for number, (name, value) in enumerate(hashes.items()):
+        kept(ws, function.id, evidence_json(sha256=f"{number:064x}", file=name), perceptual_hash=value)
+    found = records.near_records(ws.db, function.id, f"{3:064x}", "0" * 32)
+    names = [records.get_record(ws.db, function.id, item.id).file_name for item in found]
+    assert names[0] == "second-too-far"
+    assert found[0].same_file
+    assert set(names) == {"second-too-far", "same", "near"}
+    assert records.near_records(ws.db, empty_function(ws, "Other").id, f"{3:064x}", "0" * 32) == []
+
+
+def test_one_all_and_old_records_are_deleted_and_those_of_others_stay(ws: Workspace) -> None:
+    function, other = empty_function(ws), empty_function(ws, "Other")
+    ids, theirs = some(ws, function.id, 5), some(ws, other.id, 2)
+    assert records.delete_records(ws.db, function.id, [ids[0], theirs[0]]) == 1
+    assert records.delete_older(ws.db, function.id, now() - 3600) == 0
+    assert records.delete_older(ws.db, function.id, now() + 1) == 4
+    assert records.delete_records(ws.db, other.id, None) == 2
+    assert records.count_records(ws.db, function.id) == records.count_records(ws.db, other.id) == 0
+
+
+def test_thousands_are_deleted_at_once(ws: Workspace) -> None:
+    function = empty_function(ws)
+    ids = some(ws, function.id, 3)
+    assert records.delete_records(ws.db, function.id, [*ids, *(f"{n:032x}" for n in range(40_000))]) == 3
+
+
+def test_records_of_a_deleted_function_go_with_it_and_those_of_another_are_not_shown(ws: Workspace) -> None:
+    function, other = empty_function(ws), empty_function(ws, "Other")
+    record = kept(ws, function.id)
+    with pytest.raises(NotFound):
+        records.get_record(ws.db, other.id, record.id)
+    functions.delete_function(ws.db, function.id)
+    with ws.db.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM records").scalar() == 0
+    with pytest.raises(NotFound):
+        kept(ws, function.id)
+
+
+def test_what_a_file_says_is_kept_without_control_characters_and_not_at_any_length(ws: Workspace) -> None:
+    function = empty_function(ws)
+    record = kept(ws, function.id, hostile_json())
+    text = str(record.evidence) + record.file_name + record.verdict
+    assert not set(text) & set("\x00\x1b\n\u202e")
+    assert "<script>" in text
+    long = evidence_json(sha256="9" * 64, reason="x" * 100_000)
+    assert len(kept(ws, function.id, long).evidence["reason"]) == records.MAX_TEXT
+    assert len(HOSTILE) > 10
+
+
+def test_evidence_that_is_too_large_is_refused_with_its_size(ws: Workspace) -> None:
+    function = empty_function(ws)
+    with pytest.raises(InvalidInput, match="more than the 500,000"):
+        kept(ws, function.id, evidence_json(known=[{"kind": "sample", "sentence": "x" * 9000}] * 100))
+    assert records.count_records(ws.db, function.id) == 0
+
+
+def test_a_disputed_record_says_the_label_that_is_claimed(ws: Workspace) -> None:
+    function = empty_function(ws)
+    record = kept(ws, function.id)
+    records.mark_disputed(ws.db, function.id, record.id, "real")
+    answer = records.get_record(ws.db, function.id, record.id).to_json()
+    assert answer["disputed"]["labelName"] == "real"
+    with pytest.raises(NotFound):
+        records.mark_disputed(ws.db, empty_function(ws, "Other").id, record.id, "real")
