@@ -28,7 +28,7 @@ from detector.workspace import Workspace
 #: What a picture may be flagged as: its file was never tried with every label; it states how it was made; its very
 #: bytes are one of the samples.
 UNLIKE, SAMPLE = "unlike", "sample"
-FLAGS = (UNLIKE, STATED, SAMPLE)
+FLAG_WORDS = {UNLIKE: "unlike your samples", STATED: "says how it was made", SAMPLE: "among your samples"}
 
 #: What the count of files is called that could not be used.
 NOT_READ = "not read"
@@ -107,7 +107,7 @@ class JudgedRun:
     limit: float
 
     def flags(self, picture: Judged) -> tuple[str, ...]:
-        """Short names of what else is to be said of a picture, of `FLAGS`."""
+        """Short names of what else is to be said of a picture, of `FLAG_WORDS`."""
         unlike = (UNLIKE,) if picture.unlike else ()
         return (*unlike, *picture.flags, *((SAMPLE,) if picture.position in self.samples else ()))
 
