@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from html import escape as escape_html
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from detector.charts.palette import PAPER, label_inks
+from detector.charts.palette import PAPER, Ink, label_inks
 from detector.errors import DetectorError, NotFound
 from detector.evidence.run_report import run_csv, run_html
 from detector.evidence.runs import FLAG_WORDS, Judged, JudgedRun, Order, picture_bytes, read_run
@@ -36,6 +37,8 @@ from pages._zip_upload import Upload, forget_upload, zip_upload
 
 #: Tiles on one page.
 _A_PAGE = 60
+#: Pixels of a field: five beside each other on a desk, two on a phone.
+_FIELD = 180
 #: The archive that is dropped here is none of the Import page.
 _PLACE = "invoke-zip"
 
@@ -197,20 +200,20 @@ def _results(run_id: str) -> None:
         return
     key = f"run-{run_id}"
     promise = f", at most {limit(run.limit)} wrongly labelled" if run.limit else ""
-    st.subheader(escape(run.run.title), anchor=False)
+    st.html(f'<h2 class="run-title">{escape_html(run.run.title)}</h2>')
     st.caption(escape(f"Judged by model {run.model_version}{promise}. {_until(run.run)}"))
     if run.run.note:
         st.warning(escape(run.run.note))
     if not run.pictures:
         if run.run.state != "running":
             st.info("No picture was judged.")
-        _last_things(run, [], choice_of(key))
+        _last_things(run)
         return
-    st.markdown(" · ".join(f"**{n:,}** {escape(words)}" for words, n in run.counts()))
+    _counts(run)
     if run.run.state == "running" and st.button("Show those that came since", key=f"{key}-more", type="tertiary"):
         st.rerun(scope="fragment")
     found = _filtered(run, key)
-    choice = choice_of(key)
+    choice = choice_of(f"{key}-tiles")
     page = _page(len(found), key)
     bar = st.container(horizontal=True, vertical_alignment="center", key=f"{key}-bar")
     shown = found[page * _A_PAGE : (page + 1) * _A_PAGE]
@@ -221,27 +224,48 @@ def _results(run_id: str) -> None:
     with bar:
         _choosing(run, found, choice, key)
     _turning(len(found), page, key)
-    _last_things(run, found, choice)
+    _last_things(run)
+
+
+def _counts(run: JudgedRun) -> None:
+    inks, neutral = _inks(run), PAPER[current_theme()].neutral
+    said = (
+        f'<span style="color:{inks.get(words, neutral).text}">{escape_html(words)}</span> <b>{n:,}</b>'
+        for words, n in run.counts()
+    )
+    st.html(f'<div class="run-counts">{" · ".join(said)}</div>')
+
+
+def _inks(run: JudgedRun) -> dict[str, Ink]:
+    """The colours of the function's labels, all of them: they depend on each other."""
+    return label_inks([label.name for label in function_labels(run.run.function_id)], current_theme())
 
 
 def _filtered(run: JudgedRun, key: str) -> list[Judged]:
+    """The pictures that the person asks for; what all or none of them have is no question."""
     grades, flagged = run.grades(), run.flagged()
-    said = dict(run.counts())
+    # Can't tell is a verdict and a grade; once is enough.
+    known = [grade for grade in GRADES if grades.get(grade) and grade != CANT_TELL]
+    flags = [flag for flag in FLAG_WORDS if flagged.get(flag)]
+    asked: list[str] = []
+    also: list[str] = []
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"{key}-filters"):
-        order = st.selectbox("Sort", list(_ORDERS), format_func=_ORDERS.__getitem__, key=f"{key}-order", width=220)
-        verdicts = st.multiselect("Verdict", [name for name, n in said.items() if n], key=f"{key}-verdicts", width=220)
-        # Can't tell is a verdict and a grade; once is enough.
-        known = [grade for grade in GRADES if grades.get(grade) and grade != CANT_TELL]
-        asked = st.multiselect("Grade", known, key=f"{key}-grades", width=180)
-        flags = st.multiselect(
-            "Also",
-            [flag for flag in FLAG_WORDS if flagged.get(flag)],
-            format_func=FLAG_WORDS.__getitem__,
-            key=f"{key}-flags",
-            width=220,
-        )
-        name = st.text_input("Part of the file's name", key=f"{key}-name", width=200)
-    return run.select(order, verdicts, asked, flags, name)
+        order = st.selectbox("Sort", list(_ORDERS), format_func=_ORDERS.__getitem__, key=f"{key}-order", width=_FIELD)
+        said = [name for name, n in run.counts() if n]
+        verdicts = st.multiselect("Verdict", said, key=f"{key}-verdicts", placeholder="All", width=_FIELD)
+        if known:
+            asked = st.multiselect("Grade", known, key=f"{key}-grades", placeholder="All", width=_FIELD)
+        if flags:
+            also = st.multiselect(
+                "Flag",
+                flags,
+                format_func=FLAG_WORDS.__getitem__,
+                key=f"{key}-flags",
+                placeholder="With or without",
+                width=_FIELD,
+            )
+        name = st.text_input("File name", key=f"{key}-name", placeholder="A part of it", width=_FIELD)
+    return run.select(order, verdicts, asked, also, name)
 
 
 def _page(n: int, key: str) -> int:
@@ -266,9 +290,7 @@ def _turning(n: int, page: int, key: str) -> None:
 
 
 def _tiles(run: JudgedRun, shown: Sequence[Judged]) -> list[RunTile]:
-    ws, theme = workspace(), current_theme()
-    inks = label_inks([label.name for label in function_labels(run.run.function_id)], theme)
-    neutral = PAPER[theme].neutral
+    ws, inks, neutral = workspace(), _inks(run), PAPER[current_theme()].neutral
     tiles = []
     for picture in shown:
         leaning = "" if picture.verdict == picture.label else f"{picture.label} "
@@ -317,7 +339,7 @@ def _choosing(run: JudgedRun, found: Sequence[Judged], choice: Choice, key: str)
         st.rerun(scope="fragment")
 
 
-def _last_things(run: JudgedRun, found: Sequence[Judged], choice: Choice) -> None:
+def _last_things(run: JudgedRun) -> None:
     """Take it away, or delete it."""
     ws, run_id, name = workspace(), run.run.id, f"verdicts-{run.run.id}"
     with st.container(horizontal=True, vertical_alignment="center", key=f"run-{run_id}-last"):
