@@ -39,6 +39,8 @@ from pages._zip_upload import Upload, forget_upload, zip_upload
 _A_PAGE = 60
 #: Pixels of a field: five beside each other on a desk, two on a phone.
 _FIELD = 180
+#: Letters of a file's name in a tile.
+_LONGEST_NAME = 160
 #: The archive that is dropped here is none of the Import page.
 _PLACE = "invoke-zip"
 
@@ -210,14 +212,19 @@ def _results(run_id: str) -> None:
         _last_things(run)
         return
     _counts(run)
-    if run.run.state == "running" and st.button("Show those that came since", key=f"{key}-more", type="tertiary"):
-        st.rerun(scope="fragment")
+    if reasons := run.reasons():
+        with st.expander("Why these grades", key=f"{key}-why"):
+            for why, n in reasons:
+                st.markdown(f"{count(n, 'picture')}: {escape(why)}")
+    if run.run.state == "running":
+        # Any click draws the fragment anew.
+        st.button("Show those that came since", key=f"{key}-more", type="tertiary")
     found = _filtered(run, key)
     choice = choice_of(f"{key}-tiles")
     page = _page(len(found), key)
     bar = st.container(horizontal=True, vertical_alignment="center", key=f"{key}-bar")
     shown = found[page * _A_PAGE : (page + 1) * _A_PAGE]
-    opened = run_tiles(_tiles(run, shown), f"{key}-tiles")
+    opened = run_tiles(_tiles(run, shown), choice)
     if opened is not None:
         st.query_params["picture"] = str(opened)
         st.rerun()
@@ -297,7 +304,7 @@ def _tiles(run: JudgedRun, shown: Sequence[Judged]) -> list[RunTile]:
         tiles.append(
             RunTile(
                 picture.position,
-                picture.file_name,
+                _short(picture.file_name),
                 _thumbnail(ws, run.run.id, picture),
                 picture.verdict or "not read",
                 inks.get(picture.verdict, neutral).text,
@@ -310,6 +317,11 @@ def _tiles(run: JudgedRun, shown: Sequence[Judged]) -> list[RunTile]:
     return tiles
 
 
+def _short(name: str) -> str:
+    """A name of any length for a tile: of a path the end says most."""
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+
+
 def _thumbnail(ws: Workspace, run_id: str, picture: Judged) -> str:
     if not picture.scores:
         return ""
@@ -320,23 +332,32 @@ def _choosing(run: JudgedRun, found: Sequence[Judged], choice: Choice, key: str)
     """What is chosen, and what becomes of it."""
     able = {picture.position for picture in found if picture.scores}
     st.caption(f"{count(len(found), 'picture')}, {len(choice.positions):,} chosen", width="content")
-    if able - choice.positions and st.button(f"Choose all {len(able):,}", key=f"{key}-all", type="tertiary"):
-        choice.set(able)
-        st.rerun(scope="fragment")
-    if choice.positions and st.button("Choose none", key=f"{key}-none", type="tertiary"):
-        choice.set(())
-        st.rerun(scope="fragment")
+    # By callbacks: what stands above is drawn after them, and a click may come with a run of the whole page.
+    if able - choice.positions:
+        st.button(f"Choose all {len(able):,}", key=f"{key}-all", type="tertiary", on_click=choice.set, args=(able,))
+    if choice.positions:
+        st.button("Choose none", key=f"{key}-none", type="tertiary", on_click=choice.set, args=((),))
     new = choice.positions - run.samples
-    if st.button(
+    st.button(
         f"Add {count(len(new))} to samples" if new else "Add to samples",
         key=f"{key}-add",
         disabled=not new,
         help="Keeps copies as samples without a label, to be labelled in Review.",
-    ):
-        outcome = add_run_to_samples(workspace(), run.run.id, sorted(new))
-        choice.set(())
-        st.toast(outcome.said)
-        st.rerun(scope="fragment")
+        on_click=_add,
+        args=(run, choice),
+    )
+
+
+def _add(run: JudgedRun, choice: Choice) -> None:
+    # What was ticked in the moment before the click counts, too.
+    choice.hear()
+    try:
+        said = add_run_to_samples(workspace(), run.run.id, sorted(choice.positions - run.samples)).said
+    except DetectorError as error:
+        st.toast(escape(str(error)))
+        return
+    choice.set(())
+    st.toast(said)
 
 
 def _last_things(run: JudgedRun) -> None:

@@ -53,13 +53,31 @@ class Choice:
 
     Attributes
     ----------
+    key : str
+        Of the tiles.
     positions : set of int
+    shown : frozenset of int
+        Those whose tiles the browser has.
     times_set : int
         How often the page has set it: what the browser still reports of before is void.
     """
 
+    key: str
     positions: set[int] = field(default_factory=set)
+    shown: frozenset[int] = frozenset()
     times_set: int = 0
+
+    @property
+    def stamp(self) -> str:
+        """What the browser's report must carry to count."""
+        return f"{self.times_set}:{','.join(map(str, sorted(self.shown)))}"
+
+    def hear(self) -> None:
+        """Take in what was ticked since the page was drawn."""
+        reported = (st.session_state.get(self.key) or {}).get("ticked") or {}
+        if reported.get("stamp") == self.stamp:
+            ticked = {int(place) for place in reported["positions"]}
+            self.positions = (self.positions - self.shown) | (ticked & self.shown)
 
     def set(self, positions: Iterable[int]) -> None:
         """Choose these, whatever is ticked."""
@@ -68,24 +86,22 @@ class Choice:
 
 def choice_of(key: str) -> Choice:
     """What this session has chosen among the tiles of that key."""
-    found: Choice = st.session_state.setdefault(f"{key}-choice", Choice())
+    found: Choice = st.session_state.setdefault(f"{key}-choice", Choice(key))
     return found
 
 
-def run_tiles(tiles: Sequence[RunTile], key: str) -> int | None:
-    """Show tiles, and keep what is ticked in `choice_of`; returns the position that was opened just now."""
-    choice, shown = choice_of(key), {tile.position for tile in tiles}
-    stamp = f"{choice.times_set}:{','.join(map(str, sorted(shown)))}"
-    reported = (st.session_state.get(key) or {}).get("ticked") or {}
-    if reported.get("stamp") == stamp:
-        choice.positions = (choice.positions - shown) | ({int(place) for place in reported["positions"]} & shown)
+def run_tiles(tiles: Sequence[RunTile], choice: Choice) -> int | None:
+    """Show tiles, and keep what is ticked in the choice; returns the position that was opened just now."""
+    choice.hear()
+    choice.shown = frozenset(tile.position for tile in tiles)
+    choice.hear()
     paper = PAPER[current_theme()]
     state = _component(
-        key=key,
+        key=choice.key,
         data={
             "tiles": [asdict(tile) for tile in tiles],
-            "ticked": sorted(choice.positions & shown),
-            "stamp": stamp,
+            "ticked": sorted(choice.positions & choice.shown),
+            "stamp": choice.stamp,
             "paper": {"card": paper.card, "track": paper.track, "muted": paper.muted},
         },
         on_ticked_change=lambda: None,

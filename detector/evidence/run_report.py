@@ -80,6 +80,8 @@ def run_html(ws: Workspace, run_id: str) -> str:
         f'<p class="note">{_text(note)}</p>' if note else "",
         f'<p class="before"><b>Before you use this.</b> {_text(FIND_THE_FIRST)} {_text(NOT_ALONE)}</p>',
         f'<ul class="tiles">{"".join(_tile(run, picture, small, inks) for picture in pictures)}</ul>',
+        "<h2>Why</h2>",
+        f"<ul>{''.join(f'<li>{n:,} of them: {_text(why)}</li>' for why, n in run.reasons())}</ul>",
         "<h2>How it was judged</h2>",
         "<dl>" + "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts) + "</dl>",
     ]
@@ -100,7 +102,7 @@ def _tile(run: JudgedRun, picture: Judged, small: dict[int, bytes], inks: dict[s
     else:
         says = f"<b>not read</b><br>{_text(picture.problem)}"
     flags = "".join(f"<i>{_text(FLAG_WORDS[flag])}</i>" for flag in run.flags(picture))
-    reason = f'<span class="muted">{_text(picture.reason)}</span>' if picture.reason else ""
+    reason = f'<span class="muted">{_text(picture.unlike)}</span>' if picture.unlike else ""
     return (
         f'<li><div class="picture">{shown}</div><p class="name">{_text(picture.file_name)}</p>'
         f"<p>{says}</p><p>{flags}</p>{reason}</li>"

@@ -121,6 +121,14 @@ class JudgedRun:
         """How many pictures got each grade."""
         return dict(Counter(picture.grade for picture in self.pictures if picture.grade))
 
+    def reasons(self) -> list[tuple[str, int]]:
+        """What stands behind the grades, the most frequent first: of how many pictures it is said.
+
+        Without what is said of a single picture's file, which stands beside that picture.
+        """
+        said = (picture.reason.removeprefix(picture.unlike).strip() for picture in self.pictures)
+        return Counter(filter(None, said)).most_common()
+
     def flagged(self) -> dict[str, int]:
         """How many pictures have each flag."""
         return dict(Counter(flag for picture in self.pictures for flag in self.flags(picture)))
