@@ -16,6 +16,8 @@ from detector.storage.jobs import Job
 from detector.storage.stored_names import COPIES as COPIES
 from detector.storage.stored_names import EVALUATE as EVALUATE
 from detector.storage.stored_names import IN_THE_BACKGROUND as IN_THE_BACKGROUND
+from detector.storage.stored_names import INVOKE as INVOKE
+from detector.storage.stored_names import NO_TRAINING
 from detector.storage.trouble import may_pass
 from detector.workspace import Workspace
 
@@ -39,6 +41,11 @@ def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], ori
     """Open an import batch and queue its job; returns (batch id, job id)."""
     batch_id = imports.create_batch(ws.db, function_id, origin, payload["title"])
     return batch_id, jobs.enqueue(ws.db, function_id, IMPORT, {**payload, "batch": batch_id})
+
+
+def request_run(ws: Workspace, function_id: str, run_id: str) -> str:
+    """Ask for the pictures of a run of invokes to be judged. Returns the job's id."""
+    return jobs.enqueue(ws.db, function_id, INVOKE, {"run": run_id})
 
 
 def request_retraining(ws: Workspace, function_id: str) -> None:
@@ -75,7 +82,7 @@ def is_preparation(job: Job) -> bool:
 
 def is_training(ws: Workspace, function_id: str) -> bool:
     """Whether work is queued or running after which the function may have another model or other predictions."""
-    return any(job.kind not in IN_THE_BACKGROUND for job in jobs.list_jobs(ws.db, function_id))
+    return any(job.kind not in NO_TRAINING for job in jobs.list_jobs(ws.db, function_id))
 
 
 @dataclass

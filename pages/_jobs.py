@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.formatting import rate, time_left
-from detector.jobs import IMPORT, IN_THE_BACKGROUND, as_known, is_preparation
+from detector.jobs import IMPORT, IN_THE_BACKGROUND, INVOKE, as_known, is_preparation
 from detector.progress import says_amounts
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
@@ -65,15 +65,15 @@ def job_line(job: Job, function_id: str | None) -> None:
         if job.kind in IN_THE_BACKGROUND:
             # Nobody waits for it; the Metrics page says that it is to come.
             return
-        waiting = "The import is queued" if job.kind == IMPORT else "Training starts in a moment"
-        st.caption(escape(f"{waiting}{other}"))
+        waiting = {IMPORT: "The import is queued", INVOKE: "The pictures are queued"}
+        st.caption(escape(f"{waiting.get(job.kind, 'Training starts in a moment')}{other}"))
         return
     st.progress(min(job.done / job.total, 1.0) if job.total else 0.0)
     # A job that was begun anew after a kill has said nothing yet.
     parts = [f"{job.message}{other}".removeprefix(" · ")]
     if job.total and not says_amounts(job.message):
         parts.append(f"{job.done:,} of {job.total:,}")
-    if job.rate and job.phase in ("import", "embed"):
+    if job.rate and job.phase in ("import", "embed", "invoke"):
         parts.append(rate(job.rate))
     if job.seconds_left is not None:
         parts.append(time_left(job.seconds_left))

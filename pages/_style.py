@@ -124,6 +124,10 @@ _CSS = """
 .st-key-before-use [data-testid="stMarkdownContainer"] { margin-bottom: 0; }
 .st-key-before-use p { margin: 0; }
 
+/* A run of many pictures: its name, and how many of them got which verdict. */
+.run-title { margin: 0; font-size: 1.25rem; font-weight: 650; overflow-wrap: anywhere; }
+.run-counts { font-size: 1.15rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+
 /* A link that fetches a file looks like what it is beside buttons. */
 .download {
   display: block; padding: 0.4rem 0.8rem; border: 1px solid var(--hairline); border-radius: 0.5rem;

@@ -41,16 +41,16 @@ class Upload:
     byte_count: int
 
 
-def zip_upload(function_id: str) -> Upload | None:
+def zip_upload(function_id: str, place: str = "zip") -> Upload | None:
     """Show a function's drop zone; returns the archive that arrived last for it, until `forget_upload`.
 
     What was dropped for one function is never offered to another: address and memory are each function's own. An
     address is good for one upload. So the zone gets a new one as soon as an archive is here, and another archive can
-    be dropped in its place.
+    be dropped in its place. So it is with each ``place``: what arrived in one of them is for that one alone.
     """
     ws = workspace()
-    key = f"zip-{function_id}"
-    token_key, arrived_key = f"{key}-token", arrived_at(function_id)
+    key = f"{place}-{function_id}"
+    token_key, arrived_key = f"{key}-token", arrived_at(function_id, place)
     token = st.session_state.setdefault(token_key, upload_token(ws.db, function_id))
     uploaded = (st.session_state.get(f"{key}-{token[:12]}") or {}).get("uploaded")
     name = upload_name(ws.db, token)
@@ -72,11 +72,11 @@ def zip_upload(function_id: str) -> Upload | None:
     return arrived if arrived is not None and arrived.path.exists() else None
 
 
-def forget_upload(function_id: str) -> None:
+def forget_upload(function_id: str, place: str = "zip") -> None:
     """Ready for the next archive; the last one now belongs to its import."""
-    st.session_state.pop(arrived_at(function_id), None)
+    st.session_state.pop(arrived_at(function_id, place), None)
 
 
-def arrived_at(function_id: str) -> str:
+def arrived_at(function_id: str, place: str = "zip") -> str:
     """Where the session keeps the archive that arrived for a function."""
-    return f"zip-{function_id}-arrived"
+    return f"{place}-{function_id}-arrived"

@@ -12,8 +12,10 @@ from detector.datasets.builtin import builtin_sample
 from detector.datasets.cifake import fetch_cifake
 from detector.errors import InvalidInput
 from detector.importing.entries import FolderSource, Source, ZipLimits, ZipSource
+from detector.importing.run_files import SomeFiles, run_source
 from detector.importing.table_columns import Row
 from detector.progress import Report, silent
+from detector.storage import invoke_runs
 from detector.workspace import Workspace
 
 
@@ -94,6 +96,15 @@ def _parquet(ws: Workspace, payload: Mapping[str, Any], _report: Report) -> Sour
     return ParquetSource(files, zip_limits(ws), ParquetColumns.from_json(chosen) if chosen else None)
 
 
+def _run(ws: Workspace, payload: Mapping[str, Any], _report: Report) -> Source:
+    """The files of a run of invokes: all of them, or those at some positions."""
+    source = open_source(ws, run_source(ws, payload["run"]))
+    positions = payload.get("positions")
+    if positions is None:
+        return source
+    return SomeFiles(source, list(invoke_runs.names(ws.db, payload["run"], positions).values()))
+
+
 def _sample(_ws: Workspace, _payload: Mapping[str, Any], report: Report) -> ReadyMade:
     report("import", 0, 0, "Making the built-in sample", None)
     made = list(builtin_sample())
@@ -130,6 +141,8 @@ _BUILT_IN = (
     ImportKind("zip", _zip, spooled_files),
     ImportKind("folder", _folder, spooled_files),
     ImportKind("parquet", _parquet, spooled_files),
+    # Its files are the run's, and go with it.
+    ImportKind("run", _run, nothing_spooled),
     ImportKind("sample", _sample, nothing_spooled),
     ImportKind("cifake", _cifake, nothing_spooled),
 )

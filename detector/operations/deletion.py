@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from detector.importing.run_files import remove_run_files
 from detector.storage import functions, models, trash
 from detector.storage.embeddings import neighbours_file
 from detector.storage.leavings import (
@@ -78,6 +79,7 @@ def _remove_files(ws: Workspace, left: Leavings) -> None:
     for model_id in left.model_ids:
         models.delete_model_files(ws.blobs, model_id)
     ws.blobs.delete(neighbours_file(left.function_id))
+    remove_run_files(ws, function_id=left.function_id)
 
 
 def _behind(work: Callable[[], None]) -> None:

@@ -177,7 +177,7 @@ def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str,
     """
     start = perf_counter()
     with _passes:
-        look = _look_of(decoded, serving.asks_rescaling)
+        look = look_of(decoded, serving.asks_rescaling)
         [found] = backbone.embed([backbone.views_of(decoded.pixels)])
     views = {view: as_stored(row).astype(np.float32) for view, row in found.items()}
     given = {WHOLE: views[WHOLE][None], DETAIL: views.get(DETAIL, views[WHOLE])[None]}
@@ -192,7 +192,8 @@ def _likenesses(serving: ServingModel, whole: np.ndarray) -> Sequence[Likeness |
     return [None] * len(whole) if serving.likeness is None else likeness_of_views(serving.likeness, whole)
 
 
-def _look_of(decoded: DecodedImage, with_rescaling: bool) -> FileLook:
+def look_of(decoded: DecodedImage, with_rescaling: bool) -> FileLook:
+    """What of a picture's file decides whether it compares with the samples'."""
     rescaling = estimate_rescaling(decoded.pixels) if with_rescaling else None
     return file_look(decoded.facts.to_json(), rescaling)
 
@@ -236,7 +237,7 @@ def _embedded(
     looks: dict[int, FileLook] = {}
 
     def look(position: int, decoded: DecodedImage) -> None:
-        looks[position] = _look_of(decoded, with_rescaling)
+        looks[position] = look_of(decoded, with_rescaling)
 
     if len(images) == 1:
         # Nothing to decode ahead of the network: threads for it would cost more than they save.
@@ -284,19 +285,36 @@ def _verdict(
     unlike = tuple(serving.misses(look))
     if likeness is not None and likeness.flagged:
         unlike = (*unlike, Miss(LIKENESS, likeness.reason))
-    # What the score alone has earned, before the file is asked.
-    if grade == CANT_TELL:
-        reason = serving.why_unsure(scores[0].label)
-    else:
-        reason = serving.why_strong(scores[0].label) if grade == STRONG else serving.why_not_strong(scores[0].label)
-    if unlike:
-        said = " ".join(miss.sentence for miss in unlike)
-        if not serving.judge_unlike:
-            reason = f"{said} {NOT_COMPARED}{f' {reason}' if grade == CANT_TELL and reason else ''}"
-            grade = CANT_TELL
-        elif grade != CANT_TELL:
-            grade, reason = MODERATE, f"{said} {COMPARED_ALL_THE_SAME}"
-        elif reason:
-            reason = f"{said} {reason}"
+    grade, reason = with_its_file(serving, scores[0].label, grade, said_of(unlike))
     made_by = (serving.row.id, serving.row.version)
     return Verdict(name, scores, *made_by, seconds, grade, reason, unlike, look, serving.offset, likeness)
+
+
+def said_of(misses: Sequence[Miss]) -> str:
+    """What of a file was never tried, in words; empty where it compares."""
+    return " ".join(miss.sentence for miss in misses)
+
+
+def with_its_file(serving: ServingModel, label: str, grade: str, said: str) -> tuple[str, str]:
+    """The grade of a verdict and its reason, once the file is asked too.
+
+    Parameters
+    ----------
+    label : str
+        The one that scores highest, by its name of today.
+    grade : str
+        What the score alone has earned.
+    said : str
+        See `said_of`.
+    """
+    if grade == CANT_TELL:
+        reason = serving.why_unsure(label)
+    else:
+        reason = serving.why_strong(label) if grade == STRONG else serving.why_not_strong(label)
+    if not said:
+        return grade, reason
+    if not serving.judge_unlike:
+        return CANT_TELL, f"{said} {NOT_COMPARED}{f' {reason}' if grade == CANT_TELL and reason else ''}"
+    if grade != CANT_TELL:
+        return MODERATE, f"{said} {COMPARED_ALL_THE_SAME}"
+    return grade, f"{said} {reason}" if reason else reason

@@ -23,7 +23,7 @@ from detector.storage.leavings import note_leavings
 from detector.storage.predictions import NO_PREDICTION
 from detector.storage.revisions import next_revision
 from detector.storage.schema import evaluations, functions, jobs, labels, models, samples
-from detector.storage.stored_names import IN_THE_BACKGROUND
+from detector.storage.stored_names import NO_TRAINING
 
 MAX_NAME = 120
 #: A label is a class of a classifier, not a file name: thousands of them are always a mistake in choosing folders.
@@ -252,10 +252,10 @@ def find_live(db: Database, function_id: str) -> tuple[str | None, str] | None:
 
 def list_functions(db: Database) -> list[FunctionSummary]:
     """All functions, newest first, with what a list shows of them."""
-    # An audit changes neither samples nor models, and while copies are made nobody waits.
+    # An audit and a run of invokes change neither samples nor models, and while copies are made nobody waits.
     busy = (
         select(jobs.c.function_id)
-        .where(jobs.c.state.in_(("queued", "running")), jobs.c.kind.not_in(IN_THE_BACKGROUND))
+        .where(jobs.c.state.in_(("queued", "running")), jobs.c.kind.not_in(NO_TRAINING))
         .distinct()
     )
     with db.read() as connection:

@@ -104,7 +104,7 @@ import_batches = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
-    Column("origin", String(16), nullable=False),  # upload, zip, folder, command line, api, sample, cifake
+    Column("origin", String(16), nullable=False),  # upload, zip, folder, command line, api, sample, cifake, invoke
     Column("title", Text, nullable=False),
     Column("state", String(16), nullable=False),  # running, done, failed
     Column("total", Integer, nullable=False, default=0),
@@ -291,7 +291,7 @@ jobs = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
-    Column("kind", String(16), nullable=False),  # import, build, evaluate
+    Column("kind", String(16), nullable=False),  # import, build, evaluate, copies, invoke
     Column("payload", JSON, nullable=False),
     Column("state", String(16), nullable=False),  # queued, running, done, failed, cancelled
     Column("phase", String(16), nullable=False, default=""),  # import, embed, train, predict, evaluate
@@ -386,14 +386,12 @@ invoke_run_pictures = Table(
     Column("position", Integer, primary_key=True),
     Column("file_name", Text, nullable=False),
     Column("sha256", String(64)),
-    # The scores by label id, so that another limit judges them anew; NULL where the file could not be used.
+    # The scores by label id, of the model as it was trained: what they say under the limit of now, and after adapting
+    # the model, is worked out when they are read. NULL where the file could not be used.
     Column("scores", JSON(none_as_null=True)),
-    Column("label_id", String(32)),
-    Column("confidence", Float),
-    Column("verdict", Text),
-    Column("grade", String(16)),
-    Column("reason", Text, nullable=False, default=""),
-    # What else is to be said of it, as short names: unlike, stated, sample.
+    # What of its file was never tried with every label, in words.
+    Column("unlike", Text, nullable=False, default=""),
+    # What else is to be said of it, as short names.
     Column("flags", JSON(none_as_null=True)),
     Column("problem", Text, nullable=False, default=""),
     Column("thumbnail", LargeBinary),

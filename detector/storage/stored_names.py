@@ -18,3 +18,8 @@ DETAIL: Final = "detail"
 
 #: Kinds of jobs that nobody waits for: a model is live while they run.
 IN_THE_BACKGROUND = (EVALUATE, COPIES) = ("evaluate", "copies")
+
+#: The kind of job that judges many pictures at once.
+INVOKE = "invoke"
+#: Kinds of jobs that leave a function with the model and the predictions that it has.
+NO_TRAINING = (*IN_THE_BACKGROUND, INVOKE)

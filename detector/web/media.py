@@ -1,4 +1,7 @@
-"""``GET /pictures/...``: thumbnails, stored originals, and originals made fit for a browser, by signed address."""
+"""``GET /pictures/...``: thumbnails, stored originals, and originals made fit for a browser, by signed address.
+
+Thumbnails of a run of invokes as well, whose pictures are no samples.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from starlette.routing import Route
 from detector.errors import ImageError, NotFound, StorageTrouble, StoredFileDamaged, StoredFileMissing
 from detector.imaging import decode_image, inspect_image
 from detector.imaging.thumbnail import is_whole_thumbnail
-from detector.storage import imports, samples
+from detector.storage import imports, invoke_runs, samples
 from detector.web.addresses import PICTURES
 from detector.web.signing import picture_allowed
 from detector.workspace import Workspace
@@ -63,7 +66,7 @@ def picture_routes(ws: Workspace) -> list[Route]:
     async def picture(request: Request) -> Response:
         kind, image_hash = request.path_params["kind"], request.path_params["image_hash"]
         expires, signature = request.query_params.get("expires", ""), request.query_params.get("signature", "")
-        if kind not in ("thumbnail", "image", "view") or not picture_allowed(
+        if kind not in ("thumbnail", "image", "view", "run") or not picture_allowed(
             ws.db, kind, image_hash, expires, signature
         ):
             return PlainTextResponse("This address has expired or is not valid. Reload the page.", 403)
@@ -73,6 +76,8 @@ def picture_routes(ws: Workspace) -> list[Route]:
                 if found is None:
                     found = await asyncio.get_running_loop().run_in_executor(threads, remembered.read, image_hash)
                 data, media_type = found, "image/webp"
+            elif kind == "run":
+                data, media_type = await run_in_threadpool(_of_a_run, ws, image_hash), "image/webp"
             elif kind == "view":
                 data, media_type = await run_in_threadpool(_for_a_browser, ws, image_hash)
             else:
@@ -136,6 +141,12 @@ def _thumbnail(ws: Workspace, image_hash: str) -> bytes:
         # It can be shown all the same.
         log.warning("a thumbnail was made again and could not be stored: %s", error)
     return data
+
+
+def _of_a_run(ws: Workspace, name: str) -> bytes:
+    """The thumbnail of a picture in a run of invokes, by "run-position". Raises NotFound."""
+    run_id, _, position = name.partition("-")
+    return invoke_runs.thumbnail(ws.db, run_id, int(position))
 
 
 def _for_a_browser(ws: Workspace, image_hash: str) -> tuple[bytes, str]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from detector.storage.database import Database, now
 from detector.web.addresses import PICTURES, UPLOADS
 
-Kind = Literal["thumbnail", "image", "view"]
+Kind = Literal["thumbnail", "image", "view", "run"]
 
 #: Expiry times are multiples of this, so that a page shown twice has the same addresses and the browser's cache holds.
 _STEP = 3600

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from detector.errors import DetectorError, StorageFull
+from detector.importing.run_files import sweep_runs
 from detector.importing.spool import sweep_spool, sweep_temporary
 from detector.jobs import Unwritten, keep_unwritten
 from detector.operations.records import sweep_records
@@ -70,6 +71,7 @@ class JobRunner:
             jobs.requeue_orphans(self._ws.db)
             sweep_spool(self._ws)
             sweep_records(self._ws)
+            sweep_runs(self._ws)
         except Exception as error:
             # A full disk must not keep the pages from being shown; it is done again later.
             self._complain(error)
@@ -178,6 +180,7 @@ class JobRunner:
                         jobs.requeue_orphans(self._ws.db, self._running)
                 if is_time("sweep", _SWEEP_SECONDS):
                     sweep_spool(self._ws)
+                    sweep_runs(self._ws)
                     sweep_temporary(self._ws)
                     sweep_records(self._ws)
             except Exception as error:

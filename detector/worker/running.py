@@ -18,6 +18,7 @@ from detector.jobs import (
     EVALUATE,
     IMPORT,
     IN_THE_BACKGROUND,
+    INVOKE,
     SUPERSEDED,
     is_preparation,
     request_audit,
@@ -25,7 +26,7 @@ from detector.jobs import (
     request_copies,
 )
 from detector.progress import Report, silent
-from detector.storage import functions, imports, jobs
+from detector.storage import functions, imports, invoke_runs, jobs
 from detector.storage.database import now
 from detector.storage.jobs import Job
 from detector.storage.trouble import may_pass, once_more, storage_trouble
@@ -38,8 +39,9 @@ log = logging.getLogger(__name__)
 
 #: Imports and builds run beside each other, so that a long embedding does not keep an upload waiting.
 LANES = ((IMPORT,), (BUILD,))
-#: What nobody waits for has a lane of its own, in which it waits whenever there is something to import or to build.
-BACKGROUND_LANES = (*LANES, IN_THE_BACKGROUND)
+#: Many pictures to be judged wait for no training and keep no upload waiting. What nobody waits for has a lane of its
+#: own, in which it waits whenever there is something else to do.
+BACKGROUND_LANES = (*LANES, (INVOKE,), IN_THE_BACKGROUND)
 
 #: So often a job is tried again whose process died or hung with it; then it has failed.
 MOST_CRASHES = 3
@@ -132,6 +134,9 @@ def _work(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
     if job.kind == COPIES:
         _run_copies_job(ws, job, report)
         return None
+    if job.kind == INVOKE:
+        _judge_run_job(ws, job, report)
+        return None
     return _run_build_job(ws, job, report)
 
 
@@ -154,6 +159,13 @@ def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
     looked = run_import(ws, job.function_id, batch_id, job.payload, report)
     imports.finish_batch(ws.db, batch_id, "done", looked)
     request_build(ws, job.function_id)
+
+
+def _judge_run_job(ws: Workspace, job: Job, report: Report) -> None:
+    from detector.evidence.judge_run import judge_run
+
+    judge_run(ws, job.payload["run"], report)
+    invoke_runs.finish_run(ws.db, job.payload["run"], "done")
 
 
 def _run_build_job(ws: Workspace, job: Job, report: Report) -> BuildResult | None:
@@ -233,11 +245,15 @@ def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
     elif job.kind == BUILD:
         with contextlib.suppress(NotFound):
             functions.set_training_note(ws.db, job.function_id, sentence)
+    elif job.kind == INVOKE:
+        invoke_runs.finish_run(ws.db, job.payload["run"], "failed", sentence)
 
 
 def _end(ws: Workspace, job: Job, state: str, sentence: str = "") -> None:
     if job.kind == IMPORT and state == "cancelled":
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
+    elif job.kind == INVOKE and state == "cancelled":
+        invoke_runs.finish_run(ws.db, job.payload["run"], "failed", sentence)
     once_more(lambda: jobs.finish(ws.db, job.id, state, sentence, job.lease), _MOMENTS)
     # After the row, never before: a job that is killed in between is run again and needs its archive.
     if job.kind == IMPORT:

@@ -24,7 +24,9 @@ from detector.errors import InvalidInput, NotFound, TooFewPictures
 from detector.evidence.explain import explain
 from detector.imaging.groups import sample_groups
 from detector.importing.batch import sample_payload
-from detector.jobs import BUILD, EVALUATE, IMPORT
+from detector.importing.labelling import LabelPlan
+from detector.importing.pending import pending_zip
+from detector.jobs import BUILD, EVALUATE, IMPORT, INVOKE
 from detector.operations import (
     deletion,
     false_accusations,
@@ -36,13 +38,14 @@ from detector.operations import (
     normalisation,
     recentring,
     records,
+    runs,
     sample_function,
     samples,
     sources,
     unlike_pictures,
 )
 from detector.pipeline.build import build
-from detector.storage import annotating, evaluations, imports, jobs, models, trash
+from detector.storage import annotating, evaluations, imports, invoke_runs, jobs, models, trash
 from detector.storage import functions as stored
 from detector.storage import samples as stored_samples
 from detector.storage.database import now
@@ -52,7 +55,7 @@ from detector.storage.models import ModelRow
 from detector.storage.records import PAGE, list_records
 from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
-from tests.factories import LABELS, labelled_function, make_image, workspace
+from tests.factories import LABELS, labelled_function, make_image, workspace, write_zip
 
 #: Not the pause that the settings have by themselves, nor any other delay of the code.
 PAUSE = 77.0
@@ -127,6 +130,41 @@ def import_sample(scene: Scene) -> None:
     made = sample_function.import_sample(scene.ws, OFFLINE)
     [batch] = imports.list_batches(scene.ws.db, made.id)
     scene.expected.append((IMPORT, {**sample_payload(), "batch": batch.id}, 0.0))
+
+
+def begin_run(scene: Scene) -> None:
+    path = write_zip(scene.ws.spool / "abc.zip", {"new.png": make_image(900)})
+    run_id = runs.start_run(scene.ws, scene.id, pending_zip(scene.ws, path, "new.zip"))
+    scene.expected.append((INVOKE, {"run": run_id}, 0.0))
+
+
+def with_run(call: Callable[[Scene, str], object]) -> Callable[[Scene], None]:
+    """A call on the latest run of the function."""
+    return lambda scene: call(scene, invoke_runs.list_runs(scene.ws.db, scene.id)[0].id) and None
+
+
+def a_judged_run(scene: Scene) -> None:
+    invoke_runs.create_run(scene.ws.db, scene.id, "new.zip", scene.model.id)
+
+
+def add_from_run(scene: Scene, run_id: str) -> None:
+    runs.add_run_to_samples(scene.ws, run_id, [3, 1])
+    [batch] = imports.list_batches(scene.ws.db, scene.id, limit=1)
+    plan = LabelPlan("none").to_json()
+    title = "From Invoke: new.zip"
+    payload = {"from": "run", "run": run_id, "positions": [1, 3], "title": title, "plan": plan, "batch": batch.id}
+    scene.expected.append((IMPORT, payload, 0.0))
+
+
+def begun_and(call: Callable[[Scene, str], object]) -> Callable[[Scene], None]:
+    """A call on a run that has just been asked for."""
+
+    def run(scene: Scene) -> None:
+        begin_run(scene)
+        scene.expected.clear()
+        with_run(call)(scene)
+
+    return run
 
 
 def refused(error: type[Exception], call: Callable[[Scene], object]) -> Callable[[Scene], None]:
@@ -297,6 +335,14 @@ EVERY: dict[str, list[Case]] = {
         ),
         Case(lambda s: recentring.undo(s.ws, s.id), nothing),
     ],
+    # --- runs of invokes: nothing is trained, until some of their pictures are samples
+    "runs.start_run": [Case(begin_run, as_the_call_says)],
+    "runs.stop_run": [Case(begun_and(lambda s, run_id: runs.stop_run(s.ws, run_id)), nothing)],
+    "runs.delete_run": [
+        Case(begun_and(lambda s, run_id: runs.delete_run(s.ws, run_id)), nothing),
+        Case(with_run(lambda s, run_id: runs.delete_run(s.ws, run_id)), nothing, a_judged_run),
+    ],
+    "runs.add_run_to_samples": [Case(with_run(add_from_run), as_the_call_says, a_judged_run)],
     # --- held-out samples
     "holdout.put_aside_share": [
         Case(lambda s: holdout.put_aside_share(s.ws, s.id, 0.3), a_build),
