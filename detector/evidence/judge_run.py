@@ -11,11 +11,13 @@ import numpy as np
 from detector.errors import ImageError
 from detector.imaging import DecodedImage, sha256_hex
 from detector.imaging.file_look import FileLook
+from detector.imaging.provenance import read_provenance
 from detector.imaging.thumbnail import make_thumbnail
 from detector.importing.entries import Entry
 from detector.importing.opening import open_source
 from detector.progress import Report, silent
-from detector.serving.invoke import look_of, said_of
+from detector.serving.invoke import likenesses_of, look_of, misses_of, said_of
+from detector.serving.likeness import Likeness
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.storage import invoke_runs
 from detector.storage.embeddings import as_stored
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 #: Pictures written down in one transaction: a kill costs at most these, and those on their way through the network.
 STEP = 32
 
-#: A file whose own words say something of how it was made.
+#: A file that says itself that an AI system made it.
 STATED = "stated"
 
 _MESSAGE = "Judging pictures"
@@ -59,11 +61,6 @@ def judge_run(ws: Workspace, run_id: str, report: Report = silent) -> int:
             step = _Steps(ws, run_id, serving, report, done, done + len(waiting))
             step.run(waiting, serving_backbone(ws, serving))
     return len(waiting)
-
-
-def says_how_it_was_made(data: bytes) -> bool:
-    """Whether a file states something of its own making: the flag `STATED`. Nothing is read of it so far."""
-    return False
 
 
 def _left(ws: Workspace, run_id: str, entries: list[Entry]) -> tuple[list[tuple[int, Entry]], int]:
@@ -116,7 +113,7 @@ class _Steps:
                 self._write(STEP)
                 continue
             self._hashes[position] = sha256_hex(data)
-            self._flags[position] = (STATED,) if says_how_it_was_made(data) else ()
+            self._flags[position] = (STATED,) if read_provenance(data).tells_of_ai else ()
             yield position, data, entry.path
 
     def _decoded(self, position: int, decoded: DecodedImage) -> None:
@@ -130,18 +127,19 @@ class _Steps:
             whole = np.stack([as_stored(views[WHOLE]).astype(np.float32) for _, views in rows])
             detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in rows])
             probabilities = self._serving.probabilities({WHOLE: whole, DETAIL: detail})
-            for (position, _), scores in zip(rows, probabilities.tolist(), strict=True):
-                self._good(position, scores)
+            likenesses = likenesses_of(self._serving, whole)
+            for (position, _), scores, likeness in zip(rows, probabilities.tolist(), likenesses, strict=True):
+                self._good(position, scores, likeness)
         self._write(STEP)
 
-    def _good(self, position: int, scores: list[float]) -> None:
+    def _good(self, position: int, scores: list[float], likeness: Likeness | None) -> None:
         labels = self._serving.labels
         picture = RunPicture(
             position,
             self._names.pop(position),
             self._hashes.pop(position),
             {label.id: score for label, score in zip(labels, scores, strict=True)},
-            said_of(self._serving.misses(self._looks.pop(position))),
+            said_of(misses_of(self._serving, self._looks.pop(position), likeness)),
             self._flags.pop(position),
         )
         self._found.append((picture, self._thumbnails.pop(position)))

@@ -28,7 +28,7 @@ from detector.workspace import Workspace
 #: What a picture may be flagged as: its file was never tried with every label; it states how it was made; its very
 #: bytes are one of the samples.
 UNLIKE, SAMPLE = "unlike", "sample"
-FLAG_WORDS = {UNLIKE: "unlike your samples", STATED: "says how it was made", SAMPLE: "among your samples"}
+FLAG_WORDS = {UNLIKE: "unlike your samples", STATED: "says that AI made it", SAMPLE: "among your samples"}
 
 #: What the count of files is called that could not be used.
 NOT_READ = "not read"

@@ -160,7 +160,7 @@ def answer(
         whole = np.stack([as_stored(views[WHOLE]).astype(np.float32) for _, views in embedded])
         detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in embedded])
         probabilities = serving.probabilities({WHOLE: whole, DETAIL: detail})
-        likenesses = _likenesses(serving, whole)
+        likenesses = likenesses_of(serving, whole)
         grades = serving.grades(probabilities)
         seconds = (perf_counter() - start) / len(images)
         for (position, _), row, grade, like in zip(embedded, probabilities, grades, likenesses, strict=True):
@@ -183,12 +183,13 @@ def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str,
     given = {WHOLE: views[WHOLE][None], DETAIL: views.get(DETAIL, views[WHOLE])[None]}
     probabilities = serving.probabilities(given)
     [grade] = serving.grades(probabilities)
-    [like] = _likenesses(serving, given[WHOLE])
+    [like] = likenesses_of(serving, given[WHOLE])
     seconds = perf_counter() - start
     return Examined(decoded, views, _verdict(serving, name, probabilities[0], seconds, grade, look, like))
 
 
-def _likenesses(serving: ServingModel, whole: np.ndarray) -> Sequence[Likeness | None]:
+def likenesses_of(serving: ServingModel, whole: np.ndarray) -> Sequence[Likeness | None]:
+    """How far each picture lies from the samples, by its (n, dimension) embedding of the whole; None: not known."""
     return [None] * len(whole) if serving.likeness is None else likeness_of_views(serving.likeness, whole)
 
 
@@ -282,12 +283,18 @@ def _verdict(
         Score(serving.labels[index].name, serving.labels[index].id, float(row[index]))
         for index in np.argsort(-row, kind="stable")
     )
-    unlike = tuple(serving.misses(look))
-    if likeness is not None and likeness.flagged:
-        unlike = (*unlike, Miss(LIKENESS, likeness.reason))
+    unlike = misses_of(serving, look, likeness)
     grade, reason = with_its_file(serving, scores[0].label, grade, said_of(unlike))
     made_by = (serving.row.id, serving.row.version)
     return Verdict(name, scores, *made_by, seconds, grade, reason, unlike, look, serving.offset, likeness)
+
+
+def misses_of(serving: ServingModel, look: FileLook | None, likeness: Likeness | None) -> tuple[Miss, ...]:
+    """What of a picture's file, and last of the picture itself, was never tried with every label."""
+    of_the_file = tuple(serving.misses(look))
+    if likeness is None or not likeness.flagged:
+        return of_the_file
+    return (*of_the_file, Miss(LIKENESS, likeness.reason))
 
 
 def said_of(misses: Sequence[Miss]) -> str:

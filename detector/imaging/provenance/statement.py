@@ -114,6 +114,11 @@ class Provenance:
         return tuple(item for item in self.statements if item.tier == tier)
 
     @property
+    def tells_of_ai(self) -> bool:
+        """Whether the file says, signed or not, that an AI system made it or a part of it."""
+        return any(item.kind in AI_KINDS for item in self.statements if item.tier != "hint")
+
+    @property
     def headline(self) -> str:
         """The most telling thing in one or two sentences, which say what it is worth."""
         by_kind = {item.kind: item for item in reversed(self.statements)}
