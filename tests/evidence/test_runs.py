@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from detector.backbones import OFFLINE
 from detector.errors import ArchiveError, InvalidInput, JobCancelled, NoModel, NotFound
@@ -26,6 +26,7 @@ from detector.operations.runs import STOPPED, add_run_to_samples, delete_run, st
 from detector.pipeline.build import build
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import functions, invoke_runs, jobs, samples
+from detector.storage.invoke_runs import RunPicture
 from detector.storage.schema import invoke_runs as table
 from detector.worker.running import BACKGROUND_LANES, LANES, run_job, run_pending
 from detector.workspace import Workspace
@@ -320,3 +321,29 @@ def test_pictures_are_sorted_and_filtered(ws: Workspace, function_id: str) -> No
     assert run.counts() == [("real", 0), ("synthetic", 2), (CANT_TELL, 1), (NOT_READ, 1)]
     assert run.grades() == {CANT_TELL: 1, "strong": 1, "moderate": 1}
     assert run.flagged() == {"unlike": 1, "sample": 1}
+
+
+def test_a_run_is_read_with_as_many_statements_whether_it_has_few_pictures_or_many(
+    ws: Workspace, function_id: str
+) -> None:
+    model_id = functions.get_function(ws.db, function_id).live_model_id
+    assert model_id is not None
+    ids = [label.id for label in functions.list_labels(ws.db, function_id)]
+    taken = []
+    for n in (3, 3000):
+        run_id = invoke_runs.create_run(ws.db, function_id, "many", model_id)
+        scores = dict(zip(ids, (0.3, 0.7), strict=True))
+        rows = [(RunPicture(place, f"{place}.png", f"{place:064}", scores), b"small") for place in range(n)]
+        invoke_runs.add_pictures(ws.db, run_id, rows)
+        statements: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+            statements.append(statement)  # noqa: B023
+
+        event.listen(ws.db.engine, "before_cursor_execute", note)
+        run = read_run(ws, run_id)
+        small = invoke_runs.thumbnails(ws.db, run_id, [picture.position for picture in run.pictures])
+        event.remove(ws.db.engine, "before_cursor_execute", note)
+        assert (len(run.pictures), len(small)) == (n, n)
+        taken.append(len(statements))
+    assert taken[0] == taken[1]

@@ -14,5 +14,8 @@ if run_id is None:
     if files and st.button("Judge"):
         runs.open_run(runs.start_run(function_id, files))
     runs.recent_runs(function_id)
+elif (picture := st.query_params.get("picture")) is not None:
+    st.caption(f"Looking at {runs.run_picture(function_id, run_id, int(picture))[0]}")
+    runs.picture_bar(run_id, int(picture))
 else:
     runs.run_view(function_id, run_id)

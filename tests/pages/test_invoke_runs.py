@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from detector.errors import NotFound
+from detector.evidence.runs import Order
 from detector.jobs import IMPORT
 from detector.operations.false_accusations import set_false_accusation_limit
 from detector.operations.runs import STOPPED
@@ -175,6 +176,34 @@ def test_an_earlier_run_is_opened_again_and_one_of_another_function_is_not(ws: W
     assert app.error
     assert "1 picture, 0 chosen" not in words(app)
     assert "Judge other pictures" in labels(app)
+
+
+def test_from_one_picture_one_goes_on_in_the_order_of_the_tiles_and_back(ws: Workspace, function: Function) -> None:
+    run_id = given(ws, function.id, {"a.png": make_image(830), "b.txt": b"x", "c.png": make_image(831, "synthetic")})
+    worked_off(ws)
+    app = page(function, run_id)
+    app.selectbox[0].set_value(Order.VERDICT).run()
+    app.multiselect[0].set_value(["can't tell"]).run()
+    places = app.session_state[f"run-{run_id}-order"]
+    assert sorted(places) == [0, 2]
+    app.query_params["picture"] = str(places[0])
+    app.run()
+    names = {0: "a.png", 2: "c.png"}
+    assert f"Looking at {names[places[0]]}" in words(app)
+    assert "1 of 2" in words(app)
+    press(app, "Next")
+    assert f"Looking at {names[places[1]]}" in words(app)
+    press(app, "All pictures")
+    assert "2 pictures, 0 chosen" in words(app)
+    assert app.selectbox[0].value == Order.VERDICT
+    app.text_input[0].set_value("nowhere").run()
+    assert "No picture matches." in words(app)
+    # Whoever comes by the address alone has no order of tiles yet.
+    app = AppTest.from_file(str(CHECKOUT / "tests" / "pages" / "run_page.py"), default_timeout=PATIENCE)
+    for key, value in {"function": function.id, "run": run_id, "picture": "2"}.items():
+        app.query_params[key] = value
+    app.run()
+    assert "3 of 3" in words(app)
 
 
 def test_what_is_ticked_counts_until_the_page_chooses_itself(monkeypatch: pytest.MonkeyPatch) -> None:

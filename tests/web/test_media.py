@@ -10,8 +10,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from detector.gallery.detail import sample_detail
-from detector.storage import functions, samples
+from detector.imaging import inspect_image
+from detector.storage import functions, invoke_runs, samples
 from detector.storage.database import now
+from detector.storage.invoke_runs import RunPicture
 from detector.storage.schema import thumbnails
 from detector.web import signing
 from detector.web.media import picture_routes
@@ -49,6 +51,26 @@ def test_a_thumbnail_is_served_small_and_cacheable(ws: Workspace, client: TestCl
     assert "max-age=3600" in response.headers["cache-control"]
     assert response.content == samples.thumbnail(ws.db, image_hash)
     assert _safe(response)
+
+
+def test_a_thumbnail_of_a_run_of_invokes_is_served_though_its_picture_is_no_sample(
+    ws: Workspace, client: TestClient
+) -> None:
+    run_id = invoke_runs.create_run(ws.db, empty_function(ws).id, "a.zip", "model")
+    small = inspect_image(make_image(1, size=400), "a.png", ws.limits).thumbnail
+    found = [(RunPicture(0, "a.png"), small), (RunPicture(1, "notes.txt", problem="no picture"), None)]
+    invoke_runs.add_pictures(ws.db, run_id, found)
+    response = client.get(picture_path(ws.db, "run", f"{run_id}-0"))
+    assert (response.status_code, response.content) == (200, small)
+    assert response.headers["content-type"] == "image/webp"
+    assert _safe(response)
+    assert client.get(picture_path(ws.db, "run", f"{run_id}-1")).status_code == 404
+    # The signature is good for this picture of this run alone.
+    assert (
+        client.get(picture_path(ws.db, "run", f"{run_id}-0").replace(f"{run_id}-0", f"{run_id}-1")).status_code == 403
+    )
+    invoke_runs.delete_run(ws.db, run_id)
+    assert client.get(picture_path(ws.db, "run", f"{run_id}-0")).status_code == 404
 
 
 def test_the_original_is_served_byte_for_byte_in_its_type(ws: Workspace, client: TestClient, image_hash: str) -> None:

@@ -1,0 +1,133 @@
+"""Many pictures judged by the real background process: killed in the middle, and a thousand of them in one go."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from detector.evidence.judge_run import STEP
+from detector.evidence.run_report import run_csv, run_html
+from detector.evidence.runs import Order, read_run
+from detector.jobs import INVOKE
+from detector.pipeline.build import build
+from detector.storage import functions, invoke_runs, jobs
+from detector.worker.supervisor import Supervisor
+from detector.workspace import Workspace
+from tests.factories import labelled_function, make_image, workspace
+from tests.runs import given
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+#: Further memory that a thousand pictures may take of the process, in bytes.
+MOST_GROWTH = 300_000_000
+
+
+@pytest.fixture
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A data folder which processes that are started here open as well."""
+    settings = {"DETECTOR_PRECISION": "float32", "DETECTOR_BACKBONE": "efficientnet-lite0", "DETECTOR_COPIES": "0"}
+    for name, value in {**settings, "DETECTOR_DATA_DIR": str(tmp_path / "data")}.items():
+        monkeypatch.setenv(name, value)
+    opened = workspace(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def function_id(ws: Workspace) -> str:
+    function = labelled_function(ws, 12)
+    assert build(ws, function.id).trained
+    return function.id
+
+
+@pytest.fixture
+def keeper(ws: Workspace, function_id: str) -> Iterator[Supervisor]:
+    keeper = Supervisor(ws)
+    keeper.start()
+    yield keeper
+    keeper.stop()
+
+
+def _until(holds: Callable[[], object], seconds: float = 300.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _worker() -> psutil.Process:
+    children = psutil.Process().children()
+    [found] = [one for one in children if one.status() != psutil.STATUS_ZOMBIE and "worker" in one.cmdline()]
+    return found
+
+
+def test_a_killed_worker_goes_on_with_the_pictures_that_are_left(
+    ws: Workspace, function_id: str, keeper: Supervisor
+) -> None:
+    files = {f"{n:03}.png": make_image(3000 + n, size=300) for n in range(8 * STEP)}
+    run_id = given(ws, function_id, files)
+    _until(lambda: invoke_runs.count_pictures(ws.db, run_id) >= STEP)
+    killed = _worker()
+    killed.kill()
+    before = invoke_runs.stored_pictures(ws.db, run_id)
+    assert len(before) < len(files)
+    _until(lambda: invoke_runs.get_run(ws.db, run_id).state == "done")
+    after = invoke_runs.stored_pictures(ws.db, run_id)
+    assert [picture.file_name for picture in after] == sorted(files)
+    assert [picture for picture in after if picture.position < len(before)][: len(before)] == before
+    [job] = [job for job in jobs.list_jobs(ws.db, function_id, active=False) if job.kind == INVOKE]
+    assert job.crashes == 1
+    assert _worker().pid != killed.pid
+
+
+def test_a_thousand_photographs_in_one_go_are_complete_and_take_little_memory(
+    ws: Workspace, function_id: str, keeper: Supervisor
+) -> None:
+    # The first pictures bring the libraries and the network.
+    small = given(ws, function_id, {f"{n}.jpg": _photograph(n) for n in range(STEP)})
+    _until(lambda: invoke_runs.get_run(ws.db, small).state == "done")
+    worker = _worker()
+    before, most, ended = worker.memory_info().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not ended.wait(0.05):
+            most = max(most, worker.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    start = time.monotonic()
+    files = {f"roll {n % 7}/{n:04}.jpg": _photograph(1000 + n) for n in range(1000)}
+    run_id = given(ws, function_id, files, "thousand.zip")
+    _until(lambda: invoke_runs.get_run(ws.db, run_id).state == "done", 900)
+    seconds = time.monotonic() - start
+    ended.set()
+    watcher.join()
+    assert _worker().pid == worker.pid
+    run = read_run(ws, run_id)
+    assert [picture.file_name for picture in run.pictures] == sorted(files)
+    assert all(picture.scores and not picture.problem for picture in run.pictures)
+    assert len(invoke_runs.thumbnails(ws.db, run_id, range(1000))) == 1000
+    assert run_csv(ws, run_id).count(b"\r\n") == 1001
+    assert run_html(ws, run_id).count("<img ") == 1000
+    assert run.select(Order.SUREST)[0].confidence == max(picture.confidence for picture in run.pictures)
+    print(f"{seconds:.0f} s, growth {(most - before) / 1e6:.0f} MB of {before / 1e6:.0f} MB")
+    assert most - before < MOST_GROWTH
+    assert functions.get_function(ws.db, function_id).live_model_id == run.run.model_id
+
+
+def _photograph(seed: int) -> bytes:
+    """A JPEG of two megapixels; no two are equal."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    file = io.BytesIO()
+    coarse.resize((1600, 1200), Image.Resampling.BILINEAR).save(file, "JPEG", quality=90)
+    return file.getvalue()
