@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 CELLS, PART = 7, 2
 #: A cell is grey where the score moves by less than this, in log odds: at most 2.5 points of a percentage.
 LEAST_PULL = 0.1
-#: The whole map is grey where its versions have less in common than this, as mean rank correlation of their cells.
-LEAST_AGREEMENT = 0.5
+#: The whole map is grey where its versions have less in common than this, as mean correlation of their cells.
+LEAST_AGREEMENT = 0.4
 #: The whole map is grey, too, where the model is not surely better than guessing by this share of what there is to win:
 #: lower end of the interval of its accuracy on images that it had not seen, against always naming the commonest label.
 LEAST_SKILL = 0.2
@@ -75,7 +75,7 @@ class Regions:
     stable : (CELLS, CELLS) bool
         Where the versions agree and the cell matters; elsewhere the map is grey.
     agreement : float, -1..1
-        Mean rank correlation of the versions.
+        Mean correlation of the versions.
     skilled : bool
         Whether the model does better than guessing by so much that a map of it means anything.
     box : (left, top, right, bottom)
@@ -362,9 +362,10 @@ def _cells(parts: Floats) -> Floats:
 def _together(maps: Floats) -> tuple[Floats, NDArray[np.bool_], float]:
     """(versions, CELLS, CELLS) -> their mean, where it is stable, and how much they have in common."""
     grid = maps.mean(axis=0)
-    ranks = maps.reshape(len(maps), -1).argsort(axis=1).argsort(axis=1).astype(float)
-    correlations = np.corrcoef(ranks)
-    agreement = float(correlations[np.triu_indices(len(maps), 1)].mean())
+    # Not of ranks: most cells of a map lie about zero, and their order means nothing.
+    flat = maps.reshape(len(maps), -1) - maps.mean(axis=(1, 2))[:, None]
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), _CERTAIN)
+    agreement = float((flat @ flat.T)[np.triu_indices(len(maps), 1)].mean())
     same_sign = np.abs(np.sign(maps).sum(axis=0)) == len(maps)
     # Where the maps differ by more than they say, their mean says nothing.
     steady = np.ptp(maps, axis=0) <= 2 * np.abs(grid)
