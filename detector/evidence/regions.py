@@ -2,8 +2,10 @@
 
 Occlusion as of Zeiler and Fergus ("Visualizing and understanding convolutional networks", 2014), with what a network
 really gets to see: the middle square of the picture, reduced, and of large pictures three crops in full resolution
-(`detector.backbones.views`). A map is drawn three times, of the picture, of a JPEG of it and of its mirror image: what
-is not the same in all three is grey, and so is what hardly moves the score.
+(`detector.backbones.views`). Blurring any part moves the score, whatever is in it: a cell says how much more than the
+median cell it moves it. A map is drawn of the picture and of copies of it: what is not the same in all is grey, and so
+is what hardly moves the score, and all of it where the model does little better than guessing: such a model has reasons
+for nothing, and the same wrong ones on every copy.
 """
 
 from __future__ import annotations
@@ -38,16 +40,20 @@ if TYPE_CHECKING:
 CELLS, PART = 7, 2
 #: A cell is grey where the score moves by less than this, in log odds: at most 2.5 points of a percentage.
 LEAST_PULL = 0.1
-#: The whole map is grey where the three have less in common than this, as mean rank correlation of their cells.
-LEAST_AGREEMENT = 0.5
+#: The whole map is grey where its versions have less in common than this, as mean correlation of their cells.
+LEAST_AGREEMENT = 0.4
+#: The whole map is grey, too, where the model is not surely better than guessing by this share of what there is to win:
+#: lower end of the interval of its accuracy on images that it had not seen, against always naming the commonest label.
+LEAST_SKILL = 0.2
 #: What stands with every map.
 NEARLY_BLIND = (
     "The network takes averages over the whole picture and is nearly blind to small changes within it: a map without "
     "marks does not prove that nothing was edited."
 )
 
-#: Sigma of the blur as a share of the network's input side.
-_BLUR = 1 / 14
+#: Sigma of the blur, and of the soft edge of a blurred part, as shares of the network's input side. With hard edges the
+#: maps of copies have less in common: the edges are seen, too.
+_BLUR, _EDGE = 1 / 14, 1 / 37
 _QUALITY = 75
 _CERTAIN = 1e-9
 
@@ -64,11 +70,14 @@ class Regions:
     label, label_id, other : str
         The most probable label, and what it is told from: the other label, or "the other labels".
     grid : (CELLS, CELLS) float64
-        By how much each cell raises the log odds of the label, mean of the three maps; below 0 it speaks against it.
+        By how much more than the median cell each raises the log odds of the label, mean of the versions; below 0 it
+        speaks against it.
     stable : (CELLS, CELLS) bool
-        Where the three agree and the cell matters; elsewhere the map is grey.
+        Where the versions agree and the cell matters; elsewhere the map is grey.
     agreement : float, -1..1
-        Mean rank correlation of the three maps.
+        Mean correlation of the versions.
+    skilled : bool
+        Whether the model does better than guessing by so much that a map of it means anything.
     box : (left, top, right, bottom)
         The part of the picture that the map covers, in shares of its width and height.
     seconds : float
@@ -82,6 +91,7 @@ class Regions:
     grid: Floats
     stable: NDArray[np.bool_]
     agreement: float
+    skilled: bool
     box: tuple[float, float, float, float]
     seconds: float
     crops: int
@@ -100,6 +110,8 @@ class Regions:
         return " ".join([self._found(), *self._not_covered(), NEARLY_BLIND])
 
     def _found(self) -> str:
+        if not self.skilled:
+            return "There is no map: on images that it had not seen, this model did little better than guessing."
         if self.peak is None:
             return "No part of the picture stands out: what was found is too weak, or is another on copies of it."
         row, column = self.peak
@@ -122,6 +134,7 @@ class Regions:
             "grid": [[round(float(value), 3) for value in row] for row in self.grid],
             "stable": self.stable.tolist(),
             "agreement": round(self.agreement, 3),
+            "skilled": self.skilled,
             "box": list(self.box),
             "sentence": self.sentence,
         }
@@ -184,15 +197,11 @@ def examine_regions(
         ``cancelled`` says so.
     """
     start = perf_counter()
-    mirror = Image.Transpose.FLIP_LEFT_RIGHT
-    versions: list[tuple[Callable[[], Image.Image], bool]] = [
-        (lambda: decoded.pixels, False),
-        (lambda: _as_jpeg(decoded.pixels), False),
-        (lambda: decoded.pixels.transpose(mirror), True),
-    ]
+    with_detail = DETAIL in serving.model.views
     maps, crops, best = [], 0, 0
+    versions = _versions(decoded.pixels, with_detail)
     for number, (make, mirrored) in enumerate(versions):
-        occluded = _Occluded(backbone, make(), DETAIL in serving.model.views)
+        occluded = _Occluded(backbone, make(), with_detail)
         crops += occluded.count
         rows = _embed(backbone, occluded, report, cancelled, number, len(versions))
         odds = serving.probabilities(occluded.views(rows))
@@ -201,8 +210,10 @@ def examine_regions(
         chosen = np.clip(odds[:, best], _CERTAIN, 1 - _CERTAIN)
         log_odds = np.log(chosen) - np.log1p(-chosen)
         found = _cells(log_odds[0] - log_odds[1:])
+        found -= np.median(found)
         maps.append(found[:, ::-1] if mirrored else found)
     grid, stable, agreement = _together(np.stack(maps))
+    skilled = _skilled(serving)
     labels = serving.labels
     other = labels[1 - best].name if len(labels) == 2 else "the other labels"
     return Regions(
@@ -210,12 +221,30 @@ def examine_regions(
         label_id=labels[best].id,
         other=other,
         grid=grid,
-        stable=stable,
+        stable=stable & skilled,
         agreement=agreement,
+        skilled=skilled,
         box=_middle(*decoded.pixels.size),
         seconds=perf_counter() - start,
         crops=crops,
     )
+
+
+def _versions(picture: Image.Image, with_detail: bool) -> list[tuple[Callable[[], Image.Image], bool]]:
+    """How each version of a picture is made, and whether it is a mirror image."""
+    mirror = Image.Transpose.FLIP_LEFT_RIGHT
+    if with_detail:
+        # Each takes up to four times as many small pictures: both changes in one.
+        return [(lambda: picture, False), (lambda: _as_jpeg(picture.transpose(mirror)), True)]
+    return [(lambda: picture, False), (lambda: _as_jpeg(picture), False), (lambda: picture.transpose(mirror), True)]
+
+
+def _skilled(serving: ServingModel) -> bool:
+    measured = serving.row.cross_validation
+    if measured is None:
+        return False
+    commonest = max(label["n"] for label in measured["labels"].values()) / measured["n"]
+    return bool((measured["interval"][0] - commonest) / max(1 - commonest, _CERTAIN) >= LEAST_SKILL)
 
 
 class _Occluded:
@@ -232,7 +261,8 @@ class _Occluded:
         if not with_detail:
             prepared = PreparedViews(prepared.whole)
         self._plain = [crop for _, crop in prepared.crops()]
-        self._blurred = [_blur(crop) for crop in self._plain]
+        self._plain_pictures = [Image.fromarray(crop) for crop in self._plain]
+        self._blurred = [crop.filter(ImageFilter.GaussianBlur(_BLUR * size)) for crop in self._plain_pictures]
         #: By crop, where it lies in cells of the map: left, top, and how many pixels of it a cell has.
         self._frames = [(0.0, 0.0, size / CELLS), *_detail_frames(picture.size, size)][: len(self._plain)]
         steps = range(CELLS - PART + 1)
@@ -249,9 +279,10 @@ class _Occluded:
         yield from self._plain
         for touched in self._touched:
             for number, area in touched:
-                crop = self._plain[number].copy()
-                crop[area] = self._blurred[number][area]
-                yield crop
+                mask = np.zeros((self._size, self._size), np.uint8)
+                mask[area] = 255
+                soft = Image.fromarray(mask).filter(ImageFilter.GaussianBlur(_EDGE * self._size))
+                yield np.asarray(Image.composite(self._blurred[number], self._plain_pictures[number], soft))
 
     def views(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Rows of `crops` -> what the model takes: the picture itself first, then one row a blurred part."""
@@ -329,11 +360,12 @@ def _cells(parts: Floats) -> Floats:
 
 
 def _together(maps: Floats) -> tuple[Floats, NDArray[np.bool_], float]:
-    """(3, CELLS, CELLS) -> their mean, where it is stable, and how much they have in common."""
+    """(versions, CELLS, CELLS) -> their mean, where it is stable, and how much they have in common."""
     grid = maps.mean(axis=0)
-    ranks = maps.reshape(len(maps), -1).argsort(axis=1).argsort(axis=1).astype(float)
-    correlations = np.corrcoef(ranks)
-    agreement = float(correlations[np.triu_indices(len(maps), 1)].mean())
+    # Not of ranks: most cells of a map lie about zero, and their order means nothing.
+    flat = maps.reshape(len(maps), -1) - maps.mean(axis=(1, 2))[:, None]
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), _CERTAIN)
+    agreement = float((flat @ flat.T)[np.triu_indices(len(maps), 1)].mean())
     same_sign = np.abs(np.sign(maps).sum(axis=0)) == len(maps)
     # Where the maps differ by more than they say, their mean says nothing.
     steady = np.ptp(maps, axis=0) <= 2 * np.abs(grid)
@@ -356,10 +388,6 @@ def _place(row: int, column: int) -> str:
     if side:
         return f"at the {side}"
     return {"upper": "at the top", "lower": "at the bottom", "": "in the middle"}[vertical]
-
-
-def _blur(crop: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(crop).filter(ImageFilter.GaussianBlur(_BLUR * len(crop))))
 
 
 def _as_jpeg(picture: Image.Image) -> Image.Image:

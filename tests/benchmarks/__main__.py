@@ -47,6 +47,7 @@ FIGURES = {
     "elsewhere_accused_pct": "elsewhere",
     "story_pct": "story",
     "hardening_points": "hardening",
+    "stability_s": "stability",
 }
 
 
