@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.datasets.builtin import builtin_sample
+from pages._drop import empty_the_place
 
 #: Other patches than those of the built-in sample's own images: a model trained on it has not seen them.
 _SEED = 7
@@ -34,8 +35,14 @@ def examples(function_id: str) -> None:
             with st.container(width=128):
                 st.image(data, width=128, alt=kind)
                 if st.button(f"{kind} {number // 2 + 1}", key=f"example-{function_id}-{number}", width="stretch"):
-                    st.session_state[_key(function_id)] = (name, data)
-                    st.rerun()
+                    show_instead(function_id, name, data)
+
+
+def show_instead(function_id: str, name: str, data: bytes) -> None:
+    """Have the page show this picture, which does not lie in the place for files. Ends the run of the page."""
+    empty_the_place(function_id)
+    st.session_state[_key(function_id)] = (name, data)
+    st.rerun()
 
 
 def _key(function_id: str) -> str:

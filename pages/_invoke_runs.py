@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from detector.errors import DetectorError, NotFound
 from detector.evidence.runs import picture_bytes
@@ -33,13 +32,13 @@ _PLACE = "invoke-zip"
 _STATES = {"running": "being judged", "done": "done", "failed": "ended early"}
 
 
-def start_run(function_id: str, given: Upload | Pending | Sequence[UploadedFile]) -> str:
+def start_run(function_id: str, given: Upload | Pending | Sequence[tuple[str, bytes]]) -> str:
     """Have pictures judged in the background; returns the run's id.
 
     Parameters
     ----------
-    given : Upload, Pending or sequence of UploadedFile
-        An archive in the spool, a folder of the server, or files of an upload widget.
+    given : Upload, Pending or sequence of (name, bytes)
+        An archive in the spool, a folder of the server, or files.
 
     Raises
     ------
@@ -52,7 +51,7 @@ def start_run(function_id: str, given: Upload | Pending | Sequence[UploadedFile]
         return begin(ws, function_id, pending_zip(ws, given.path, given.title))
     path = ws.spool / f"{secrets.token_hex(12)}.zip"
     try:
-        spool_files(path, ((file.name, file.getvalue()) for file in given))
+        spool_files(path, given)
         return begin(ws, function_id, pending_zip(ws, path, count(len(given), "picture")))
     except BaseException:
         path.unlink(missing_ok=True)

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import io
 from html import escape as escape_html
+from typing import Any
 
 import streamlit as st
+from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from detector.charts.palette import PAPER, Ink, label_inks
 from detector.errors import ImageError
-from detector.evidence.desk import Case, Desk
+from detector.evidence.desk import Case, Desk, InBackground
 from detector.evidence.evidence import FIND_THE_FIRST, NOT_ALONE, Evidence
 from detector.evidence.explain import Opened, evidence_of, judged_today, look_through, open_picture
+from detector.evidence.regions import examine_regions
+from detector.evidence.stability import Stability, examine_stability
 from detector.formatting import count, duration, interval, limit, percent, rate_of_images
+from detector.imaging import make_thumbnail
 from detector.imaging.fingerprint import sha256_hex
 from detector.operations.samples import add_samples
+from detector.progress import Report
 from detector.serving.invoke import Verdict
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.training.thresholds import CANT_TELL, MODERATE, STRONG
+from pages._known import known_card
+from pages._provenance import provenance_card
+from pages._records import record_buttons
+from pages._regions import regions_view
+from pages._stability import stability_strip
 from pages._state import escape, function_labels, import_link, workspace
 from pages._style import card, current_theme
 
 _PREVIEW = (1200, 1200)
 _GRADES = {STRONG: "strong: also for sources never seen", MODERATE: "moderate: for pictures like your samples"}
+_STABILITY, _REGIONS = "stability", "regions"
+_PICTURE, _WHERE = "Picture", "Where"
 
 
 @st.cache_resource(show_spinner=False)
@@ -37,32 +50,78 @@ def single(function: Function, model: ModelRow, name: str, data: bytes) -> None:
     """Show what the function says of a picture, and what that is worth."""
     serving = load_serving_model(workspace(), function.id)
     left, right = st.columns(2)
-    key = (str(workspace().settings.data_dir), function.id, serving.row.id, str(serving.offset), sha256_hex(data))
     with left:
+        ways = st.container(key="picture-ways")
         with st.container(key="picture"):
             picture = st.empty()
         caption = st.empty()
     with right, card("verdict"):
         slot = st.empty()
     try:
-        case = _case(serving, key, name, data, picture, slot)
+        case = examined(serving, name, data, picture, slot)
     except ImageError as error:
         slot.error(escape(str(error)))
         return
-    evidence = evidence_of(workspace(), serving, case.seen, name)
+    copies = _find_out(case, _STABILITY, name, data, serving)
+    stability = copies.result
+    evidence = evidence_of(workspace(), serving, case.seen, name, stability)
     inks = label_inks([label.name for label in function_labels(function.id)], current_theme())
-    picture.image(case.preview)
-    caption.caption(escape(_about(evidence)))
+    with ways:
+        way = st.segmented_control(
+            "Show", [_PICTURE, _WHERE], default=_PICTURE, required=True, key="way", label_visibility="collapsed"
+        )
+    if way == _WHERE:
+        _where(case, name, data, serving, picture, inks)
+    else:
+        picture.image(case.preview)
+    caption.caption(escape(f"{name} · {case.seen.quality.sentence} {duration(case.seen.verdict.seconds)}."))
     with slot.container():
         _verdict(function, model, evidence, inks)
-        _buttons(function, evidence, data)
+        record_buttons(
+            function.id,
+            evidence,
+            data,
+            name,
+            thumbnail_of(case.preview),
+            _pictures(stability),
+            complete=not copies.running,
+        )
+        _keep_as_sample(function, evidence, data)
+    if stability is not None:
+        stability_strip(stability, inks)
+    elif copies.running:
+        with card("stability"):
+            st.markdown("**Does it stay?**")
+            _wait(copies, "Making copies of the picture")
+    known, says = st.columns(2)
+    with known:
+        known_card(function.id, evidence, inks)
+    with says:
+        provenance_card(case.seen.provenance)
     _blind_spots(evidence)
 
 
-def _case(
-    serving: ServingModel, key: tuple[str, ...], name: str, data: bytes, picture: DeltaGenerator, slot: DeltaGenerator
+def examined(
+    serving: ServingModel,
+    name: str,
+    data: bytes,
+    picture: DeltaGenerator | None = None,
+    slot: DeltaGenerator | None = None,
 ) -> Case:
-    """What is known of the picture: from memory where it was looked at before, else found out in view of the person."""
+    """What is known of a picture: from memory where it was looked at before, else found out in view of the person.
+
+    Parameters
+    ----------
+    picture, slot : empty elements, optional
+        Where the picture is shown as soon as it is read, and where it is said what is being done.
+
+    Raises
+    ------
+    ImageError
+    """
+    picture, slot = picture or st.empty(), slot or st.empty()
+    data_dir = str(workspace().settings.data_dir)
+    key = (data_dir, serving.row.function_id, serving.row.id, str(serving.offset), sha256_hex(data))
     known = _desk().find(key)
     if known is not None:
         seen = judged_today(workspace(), serving, known.seen)
@@ -78,6 +137,60 @@ def _case(
     return _desk().put(key, Case(seen, preview))
 
 
+def _find_out(case: Case, what: str, name: str, data: bytes, serving: ServingModel) -> InBackground[Any]:
+    """Have the copies, or the map, looked at behind the page."""
+    ws = workspace()
+
+    def work(report: Report) -> Any:
+        decoded = open_picture(ws, name, data).decoded
+        backbone = serving_backbone(ws, serving)
+        if what == _REGIONS:
+            return examine_regions(ws, serving, backbone, decoded, report)
+        return examine_stability(ws, serving, backbone, decoded, case.seen.verdict, report)
+
+    return _desk().find_out(case, what, work)
+
+
+def _wait(found: InBackground[Any], beginning: str) -> None:
+    """Say how far something is, and draw the page again as soon as it is there."""
+
+    @st.fragment(run_every=0.4)
+    def wait() -> None:
+        if not found.running:
+            st.rerun()
+        st.progress(min(found.share, 1.0), text=escape(found.words or beginning))
+
+    wait()
+
+
+def _where(
+    case: Case, name: str, data: bytes, serving: ServingModel, picture: DeltaGenerator, inks: dict[str, Ink]
+) -> None:
+    found = _find_out(case, _REGIONS, name, data, serving)
+    with picture.container():
+        if found.running:
+            st.image(case.preview)
+            _wait(found, "Waiting for its turn")
+        elif found.result is None:
+            st.image(case.preview)
+            st.caption(escape(f"The map could not be made: {found.problem}"))
+        else:
+            with Image.open(io.BytesIO(case.preview)) as preview:
+                regions_view(found.result, preview.convert("RGB"), inks)
+
+
+def _pictures(stability: Stability | None) -> dict[str, bytes]:
+    """Small pictures for a report, by the names of the copies."""
+    return {} if stability is None else {copy.name: copy.preview for copy in stability.copies}
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def thumbnail_of(preview: bytes) -> bytes:
+    """The picture small, as WebP."""
+    with Image.open(io.BytesIO(preview)) as picture:
+        return make_thumbnail(picture.convert("RGB"))
+
+
 def _preview(opened: Opened) -> bytes:
     # Decoded by us: a browser shows neither HEIC nor TIFF, and ignores what is wrong with a file.
     picture = opened.decoded.pixels.copy()
@@ -85,18 +198,6 @@ def _preview(opened: Opened) -> bytes:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=92)
     return file.getvalue()
-
-
-def _about(evidence: Evidence) -> str:
-    facts = evidence.facts
-    quality = facts["extra"].get("jpeg_quality")
-    parts = [
-        evidence.file,
-        f"{facts['width']:,} x {facts['height']:,}",
-        facts["format"] + (f", quality about {quality:.0f}" if quality else ""),
-        duration(evidence.verdict.seconds),
-    ]
-    return " · ".join(parts)
 
 
 def _verdict(function: Function, model: ModelRow, evidence: Evidence, inks: dict[str, Ink]) -> None:
@@ -123,6 +224,8 @@ def _verdict(function: Function, model: ModelRow, evidence: Evidence, inks: dict
         if not verdict.unlike:
             st.markdown(escape(evidence.reason))
         import_link(function.id, "import-more-for-verdicts")
+    for sentence in evidence.quality_says:
+        st.caption(escape(sentence))
     st.caption(escape(f"Model {evidence.model.version}, {evidence.model.backbone}"))
     for warning in evidence.model.warnings:
         st.warning(escape(warning))
@@ -165,7 +268,7 @@ def _bars(verdict: Verdict, inks: dict[str, Ink]) -> str:
     return "".join(rows)
 
 
-def _buttons(function: Function, evidence: Evidence, data: bytes) -> None:
+def _keep_as_sample(function: Function, evidence: Evidence, data: bytes) -> None:
     if st.button(
         "Add to samples",
         help="Keeps a copy as an unlabelled sample, to be labelled in Review.",

@@ -108,6 +108,8 @@ _CSS = """
   font-size: 0.85rem; font-weight: 600; line-height: 1.5; vertical-align: middle;
 }
 
+.quiet { color: var(--muted); font-size: 0.875rem; }
+
 /* The place for pictures of Invoke: as high as it may be, so that one cannot miss it with the mouse. */
 .st-key-drop [data-testid="stFileUploaderDropzone"] {
   min-height: 4.2rem; border: 1.5px dashed var(--muted); border-radius: 0.8rem; background: var(--card);
