@@ -18,6 +18,7 @@ _LARGE = """
 .st-key-drop [data-testid="stFileUploaderDropzone"]::before {
   content: "Drop, paste or choose pictures"; font-size: 1.5rem; font-weight: 650;
 }
+.st-key-drop [data-testid="stFileUploaderDropzone"] > * { flex: none; }
 """
 
 _component = st.components.v2.component(
@@ -39,8 +40,8 @@ def drop_place(function_id: str, large: bool) -> Sequence[UploadedFile]:
     large = large and not st.session_state.get(key)
     # One container in both sizes: a file field that moves to another one would be another one, and empty.
     with st.container(key="drop"):
-        if large:
-            st.html(f"<style>{_LARGE}</style>")
+        # Always there, or the old one would stay until the end of a run that shows a picture.
+        st.html(f"<style>{_LARGE if large else ''} .st-key-drop {{ min-height: 0; }}</style>")
         uploads = st.file_uploader(
             "Drop, paste or choose pictures",
             accept_multiple_files=True,

@@ -23,8 +23,8 @@ _EXPLAIN = (
 )
 _CSS = """
 <style>
-.nearest { display: flex; flex-wrap: wrap; gap: 0.9rem; margin: 0; padding: 0; list-style: none; }
-.nearest li { width: 5.6rem; margin: 0; }
+.nearest { display: flex; flex-wrap: wrap; gap: 0.9rem; margin: 0 !important; padding: 0 !important; list-style: none; }
+.nearest li { width: 5.6rem; margin: 0 !important; }
 .nearest a { color: inherit; text-decoration: none; }
 .nearest img { width: 5.6rem; height: 5.6rem; object-fit: cover; border-radius: 0.5rem; }
 .nearest .words {

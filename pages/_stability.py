@@ -20,8 +20,8 @@ _EXPLAIN = (
 )
 _CSS = """
 <style>
-.copies { display: flex; flex-wrap: wrap; gap: 0.9rem; margin: 0; padding: 0; list-style: none; }
-.copies li { width: 7rem; margin: 0; }
+.copies { display: flex; flex-wrap: wrap; gap: 0.9rem; margin: 0 !important; padding: 0 !important; list-style: none; }
+.copies li { width: 7rem; margin: 0 !important; }
 .copies .picture { display: flex; align-items: center; justify-content: center; height: 5.6rem; }
 .copies img { max-width: 100%; max-height: 100%; border-radius: 0.5rem; }
 .copies .half img { max-width: 50%; max-height: 50%; }
