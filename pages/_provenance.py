@@ -26,6 +26,8 @@ _NONE: dict[Tier, tuple[str, str]] = {
 }
 #: Characters of a value that are shown at once; what is longer stands behind a fold.
 _SHOWN = 160
+#: Of a table for programs, of which people understand the first words no better than the last.
+_SHOWN_OF_TABLE = 40
 
 _CSS = """
 <style>
@@ -74,8 +76,9 @@ def provenance_table(provenance: Provenance) -> str:
 
 def _said(statement: Statement, with_worth: bool) -> str:
     value = statement.value
-    if len(value) > _SHOWN:
-        start = escape_html(value[:_SHOWN].rstrip())
+    most = _SHOWN_OF_TABLE if value.startswith("{") else _SHOWN
+    if len(value) > most:
+        start = escape_html(value[:most].rstrip())
         whole = f"<details><summary>All of it</summary>{escape_html(value)}</details>"
         said = f"<strong>{start}...</strong>{whole}"
     else:

@@ -23,7 +23,8 @@ from detector.imaging.provenance.statement import Statement, shown
 from detector.imaging.tiff_pages import tag_contents
 from detector.imaging.webp_chunks import chunks_of as webp_chunks_of
 
-_KINDS = {
+#: Formats whose content credentials the library reads, and what it calls them.
+MEDIA_TYPES = {
     "JPEG": "image/jpeg",
     "PNG": "image/png",
     "WEBP": "image/webp",
@@ -120,7 +121,7 @@ def has_manifest(data: bytes, file_format: str | None) -> bool:
         return any(webp_chunks_of(data, frozenset({b"C2PA"})))
     if file_format == "TIFF":
         return bool(tag_contents(data, {_TIFF_TAG}, 1))
-    return (_GIF_EXTENSION if file_format == "GIF" else _BOX) in data if file_format in _KINDS else False
+    return (_GIF_EXTENSION if file_format == "GIF" else _BOX) in data if file_format in MEDIA_TYPES else False
 
 
 def statements_of_credentials(data: bytes, file_format: str | None, trust: Path | None) -> Iterator[Statement]:
@@ -138,7 +139,7 @@ def statements_of_credentials(data: bytes, file_format: str | None, trust: Path 
         return
     anchors, problem = _anchors(trust)
     try:
-        answer = _read(data, _KINDS[file_format], anchors)
+        answer = _read(data, MEDIA_TYPES[file_format], anchors)
     except _Damaged as error:
         yield from _of_invalid({}, [error.why])
         return
@@ -185,7 +186,7 @@ def _read(data: bytes, kind: str, anchors: str | None) -> dict[str, Any]:
         with reader:
             text = reader.json()
     except c2pa.C2paError.ManifestNotFound as error:
-        if kind == _KINDS["JPEG"] and b"c2pa" not in data:
+        if kind == MEDIA_TYPES["JPEG"] and b"c2pa" not in data:
             # Such segments are used for other things too.
             raise _Unreadable("the place where they would be stored holds none that is known") from error
         raise _Damaged("they are damaged or not complete (nothing is left of them)") from error

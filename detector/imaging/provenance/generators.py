@@ -51,6 +51,8 @@ def _of_text(key: str, text: str, keys: dict[str, str]) -> Iterator[Statement]:
         yield from _of_novelai(text, found)
     elif low in ("invokeai_metadata", "invokeai_graph", "sd-metadata"):
         yield from _of_invokeai(key, text)
+    elif (found := _object(text)) is not None and (tool := _settings_of(found)) is not None:
+        yield Statement.of("stated", "ai-parameters", tool, text, _BY_TOOL)
     elif low == "dream":
         yield Statement.of("stated", "ai-parameters", "Stable Diffusion parameters (Dream)", text, _BY_TOOL)
     elif low in ("description", "imagedescription") and _JOB_ID.search(text):
@@ -140,6 +142,21 @@ def _of_comfy(key: str, text: str, graph: dict[str, Any]) -> Iterator[Statement]
         if found:
             yield Statement.of("stated", kind, name, "; ".join(list(found)[:6]), _BY_COMFY)
     yield Statement.of("stated", "ai-workflow", f"ComfyUI {plain} ({len(nodes)} nodes)", text, _BY_COMFY)
+
+
+def _settings_of(found: dict[str, Any]) -> str | None:
+    """What to call a table of settings by which AI systems make a picture; None for another table."""
+    if "sui_image_params" in found:
+        return "SwarmUI parameters"
+    keys = {key.lower().replace("_", " ") for key in list(found)[:200]}
+    if "prompt" in keys and keys & {"steps", "sampler", "seed", "base model", "cfg scale", "guidance scale"}:
+        return "AI parameters (a table)"
+    return None
+
+
+def is_graph(text: str) -> bool:
+    """Whether a text is a graph of ComfyUI."""
+    return (found := _object(text)) is not None and _is_comfy(found)
 
 
 def _is_novelai(found: dict[str, Any], keys: dict[str, str]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from detector.imaging.provenance.generators import is_parameters, of_parameters, statements_of_texts
+from detector.imaging.provenance.generators import is_graph, is_parameters, of_parameters, statements_of_texts
 from detector.imaging.provenance.metadata import Metadata
 from detector.imaging.provenance.source_types import names_ai_system
 from detector.imaging.provenance.statement import Statement
@@ -47,6 +47,8 @@ def statements_of_exif(exif: bytes) -> Iterator[Statement]:
     comment = user_comment(tags.get(_COMMENT, b""), big)
     if is_parameters(comment):
         yield from of_parameters(comment)
+    elif is_graph(comment):
+        yield from statements_of_texts([("prompt", comment)])
     elif comment:
         yield from statements_of_texts([("User comment (EXIF)", comment)])
     description = _ascii(tags.get(_DESCRIPTION, b""))

@@ -130,7 +130,7 @@ class Provenance:
         if ai is not None:
             return f"The file states that it was made by an AI system ({_brief(ai)}). {ANYBODY}"
         if "unreadable" in signed:
-            return "The file carries content credentials that could not be read. They may be damaged or forged."
+            return "The file seems to carry content credentials that could not be read. Nothing follows from them."
         mention = next((item for item in self.statements if item.kind == "ai-mention"), None)
         if mention is not None:
             return f"A text in the file names an AI system ({_brief(mention)}). {ANYBODY}"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
-from detector.imaging.provenance.content_credentials import _KINDS
+from detector.imaging.provenance.content_credentials import MEDIA_TYPES
 
 AI = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 CAPTURE = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
@@ -138,5 +138,5 @@ def signed(
         builder.set_no_embed()
     signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", by.certificates, by.key, None))
     made = io.BytesIO()
-    builder.sign(signer, _KINDS[file_format], io.BytesIO(data), made)
+    builder.sign(signer, MEDIA_TYPES[file_format], io.BytesIO(data), made)
     return made.getvalue()

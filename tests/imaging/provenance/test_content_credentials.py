@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 from detector.imaging.provenance import Provenance, read_provenance
+from tests.app_server import CHECKOUT
 from tests.imaging.pictures import encode, picture
 from tests.imaging.provenance.signing import AI, CAPTURE, chain, signed
 
@@ -223,3 +226,28 @@ def test_a_compressed_manifest_is_read_unless_it_grows_beyond_what_a_picture_nee
     assert len(large) < 200_000
     assert signed_words(read_provenance(small))["integrity"].startswith("valid")
     assert signed_words(read_provenance(large)) == {"unreadable": "could not be read: they are too large"}
+
+
+_WITHOUT_LIBRARY = """
+import pathlib, sys
+sys.modules["c2pa"] = None
+from detector.imaging.provenance import read_provenance
+found = read_provenance(pathlib.Path(sys.argv[1]).read_bytes())
+print(found.headline, *(item.value for item in found.in_tier("signed")), sep="\\n")
+"""
+
+
+def test_without_the_library_one_statement_says_that_they_could_not_be_read(photo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo)
+    command = [sys.executable, "-c", _WITHOUT_LIBRARY, str(tmp_path / "a.jpg")]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        "The file seems to carry content credentials that could not be read. Nothing follows from them.",
+        "could not be read: the library c2pa-python is not installed",
+    ], done.stderr
+
+
+def test_the_page_needs_neither_the_library_nor_torch_before_a_file_asks_for_it() -> None:
+    code = "import sys, pages._provenance; print({'c2pa', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr

@@ -199,7 +199,8 @@ def test_entities_are_refused_and_grow_to_nothing() -> None:
 
 def test_deep_and_broken_xml_is_told_and_what_comes_before_is_kept() -> None:
     tool = xmp(attributes='xmp:CreatorTool="GIMP 3"').decode().split("</rdf:Description>")[0]
-    for rest in ("<a>" * 20_000, "<broken", "\ufffe", "</wrong>"):
+    deep = 500 * "<a>" + 500 * "</a>" + "</rdf:Description></rdf:RDF></x:xmpmeta>"
+    for rest in (deep, "<a>" * 20_000, "<broken", "\ufffe", "</wrong>"):
         provenance = _packet((tool + rest).encode())
         assert [item.value for item in provenance.in_tier("stated")] == ["GIMP 3", "cannot be read to its end"]
 

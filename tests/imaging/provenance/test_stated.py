@@ -133,6 +133,22 @@ def test_novelai_invokeai_dream_and_midjourney() -> None:
     assert says_ai(read_provenance(described), "Midjourney description")
 
 
+def test_graphs_and_tables_of_settings_in_the_comment_of_exif() -> None:
+    """As image hosts for AI pictures, SwarmUI and Fooocus write them."""
+    swarm = json.dumps({"sui_image_params": {"prompt": "a cat", "model": "flux1-schnell"}})
+    fooocus = json.dumps({"Prompt": "a cat", "Base Model": "juggernautXL", "Steps": 30})
+    for text, words in (
+        (COMFY_TEXT, "ComfyUI prompt (3 nodes)"),
+        (swarm, "SwarmUI parameters"),
+        (fooocus, "AI parameters (a table)"),
+    ):
+        assert says_ai(read_provenance(encode(picture(), "JPEG", exif=user_comment(text))), words)
+    assert says_ai(read_provenance(png(("parameters", swarm))), "SwarmUI parameters")
+    # A table of anything else is a text.
+    other = read_provenance(png(("Comment", json.dumps({"prompt": "What do you see?", "answer": "A cat"}))))
+    assert [item.kind for item in other.in_tier("stated")] == ["text"]
+
+
 def test_a_text_that_only_names_an_ai_system_is_no_statement_that_one_was_used() -> None:
     provenance = read_provenance(png(("Comment", "This photograph was not made with Stable Diffusion.")))
     assert provenance.headline == (
