@@ -22,13 +22,14 @@ from detector.evidence.regions import (
     examine_regions,
 )
 from detector.imaging import decode_image
+from detector.imaging.degraded_copies import encoded
 from detector.pipeline.build import build
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.workspace import Workspace
-from tests.factories import LABELS, add_images, empty_function, png, workspace
+from tests.factories import LABELS, add_images, empty_function, workspace
 
 REAL, SYNTHETIC = "#1f6f8b", "#d1603d"
-_PICTURES = 120
+_PICTURES = 80
 
 
 @dataclass
@@ -58,15 +59,15 @@ def random(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Known]:
 
 def _trained(ws: Workspace, labels: list[str]) -> Iterator[Known]:
     function = empty_function(ws)
-    add_images(ws, function, [(f"{i}.png", _picture(i, striped=i % 2 == 1), label) for i, label in enumerate(labels)])
+    add_images(ws, function, [(f"{i}.jpg", _picture(i, striped=i % 2 == 1), label) for i, label in enumerate(labels)])
     build(ws, function.id)
     serving = load_serving_model(ws, function.id)
     yield Known(ws, serving, serving_backbone(ws, serving))
     ws.close()
 
 
-def _picture(seed: int, striped: bool, size: int = 256) -> bytes:
-    """Coloured blobs and noise; fine slanting stripes in the upper right quadrant."""
+def _picture(seed: int, striped: bool, size: int = 320) -> bytes:
+    """A JPEG of coloured blobs and noise; fine slanting stripes in the upper right quadrant."""
     rng = np.random.default_rng(seed)
     blobs = Image.fromarray(rng.integers(40, 216, (9, 9, 3), dtype=np.uint8))
     pixels = np.array(blobs.resize((size, size), Image.Resampling.BICUBIC), np.int16)
@@ -74,7 +75,7 @@ def _picture(seed: int, striped: bool, size: int = 256) -> bytes:
     if striped:
         y, x = np.mgrid[: size // 2, : size // 2]
         pixels[: size // 2, size // 2 :] += (32 * ((x + y) % 6 < 3) - 16)[..., None].astype(np.int16)
-    return png(pixels)
+    return encoded(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), "JPEG", quality=90)
 
 
 @pytest.mark.slow
@@ -89,7 +90,7 @@ def test_the_peak_lies_in_the_only_region_that_differs_between_the_labels(stripe
 
 @pytest.mark.slow
 def test_the_map_of_a_model_that_learned_random_labels_is_grey(random: Known) -> None:
-    found = [random.map_of(_picture(seed, striped=bool(seed % 2))) for seed in range(6000, 6006)]
+    found = [random.map_of(_picture(seed, striped=bool(seed % 2))) for seed in range(6000, 6004)]
     assert np.mean([~each.stable for each in found]) >= 0.8
     assert found[0].peak is None
     assert found[0].sentence == (
