@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,14 +139,13 @@ def _hashes_of(ws: Workspace, function_id: str) -> _Hashes:
             known = _NONE
         if known.revision != revision:
             # Hashes never change: of what was changed since, only what is new is added.
-            new = _read(ws, function_id, known.revision)
-            there = set(known.sequences.tolist())
-            added = [(sequence, text) for sequence, text in new if sequence not in there]
+            sequences, texts = _read(ws, function_id, known.revision)
+            new = np.flatnonzero(~np.isin(sequences, known.sequences))
             known = _Hashes(
                 revision,
                 purged,
-                np.concatenate([known.sequences, np.array([sequence for sequence, _ in added], dtype=np.int64)]),
-                np.concatenate([known.numbers, hash_numbers([text for _, text in added])]),
+                np.concatenate([known.sequences, sequences[new]]),
+                np.concatenate([known.numbers, hash_numbers([texts[place] for place in new.tolist()])]),
             )
         _cache[key] = known
         _cache.move_to_end(key)
@@ -156,7 +154,8 @@ def _hashes_of(ws: Workspace, function_id: str) -> _Hashes:
         return known
 
 
-def _read(ws: Workspace, function_id: str, after: int) -> Sequence[tuple[int, str]]:
+def _read(ws: Workspace, function_id: str, after: int) -> tuple[np.ndarray, list[str]]:
+    """Sequences and perceptual hashes of the samples that were changed after a revision."""
     statement = (
         select(samples.c.sequence, images.c.perceptual_hash)
         .join(images, images.c.hash == samples.c.image_hash)
@@ -165,7 +164,8 @@ def _read(ws: Workspace, function_id: str, after: int) -> Sequence[tuple[int, st
     if after:
         statement = statement.where(samples.c.revision > after)
     with ws.db.read() as connection:
-        return [(row.sequence, row.perceptual_hash) for row in connection.execute(statement)]
+        rows = connection.execute(statement).all()
+    return np.array([sequence for sequence, _ in rows], dtype=np.int64), [text for _, text in rows]
 
 
 def _shown(text: str) -> str:

@@ -97,6 +97,15 @@ def near_duplicate_groups(
 
 def hash_numbers(hashes: Sequence[str]) -> np.ndarray:
     """Perceptual hashes as numbers that `near_duplicates_of` compares: n str -> (n, 3) uint64. Raises InvalidInput."""
+    whole = "".join(hashes)
+    if hashes and all(len(text) == HASH_BITS // 2 for text in hashes) and whole.isalnum():
+        try:
+            both = np.frombuffer(bytes.fromhex(whole), ">u8").reshape(-1, 2).astype(np.uint64)
+        except ValueError:
+            # One of them is none: which, is said below.
+            pass
+        else:
+            return np.column_stack([both, np.full(len(both), 2**HASH_BITS - 1, dtype=np.uint64)])
     return np.array([_as_integers(text) for text in hashes], dtype=np.uint64).reshape(-1, 3)
 
 

@@ -338,7 +338,7 @@ def _train_if_changed(
     # Another share may have been chosen while this was trained.
     refresh_thresholds(ws, row)
     coverage_of(ws, row)
-    likeness_model(ws, row)
+    likeness_model(ws, row, (hashes, views[WHOLE]))
     return models.get_model(ws.db, row.id), True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from detector.storage import embeddings, models
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import WHOLE
 from detector.training.likeness import MOST_SAMPLES, LikenessModel, fit_likeness
+from detector.training.scaling import Rows
 from detector.workspace import Workspace
 
 #: The fact of a `Miss` that comes from here, beside those of the picture's file.
@@ -73,8 +75,15 @@ _cache: OrderedDict[tuple[str, str], LikenessModel | None] = OrderedDict()
 _lock = threading.Lock()
 
 
-def likeness_model(ws: Workspace, row: ModelRow) -> LikenessModel | None:
+def likeness_model(
+    ws: Workspace, row: ModelRow, at_hand: tuple[Sequence[str], Rows] | None = None
+) -> LikenessModel | None:
     """What is usual among a model's samples; found now where that was not stored yet, as with models from before.
+
+    Parameters
+    ----------
+    at_hand : (n image hashes, (n, d) embeddings of the whole view), optional
+        Of all samples of the training, where they are in memory: a training does not read them twice.
 
     Returns
     -------
@@ -90,7 +99,7 @@ def likeness_model(ws: Workspace, row: ModelRow) -> LikenessModel | None:
     found = _stored(ws, row)
     if found is None:
         try:
-            found = find_likeness(ws, row)
+            found = find_likeness(ws, row, at_hand)
         except (StoredModelUnusable, StoredEmbeddingsDamaged):
             # Both are made anew by the next build: what follows for this model is not known before.
             return None
@@ -105,8 +114,15 @@ def likeness_model(ws: Workspace, row: ModelRow) -> LikenessModel | None:
     return found
 
 
-def find_likeness(ws: Workspace, row: ModelRow) -> LikenessModel | None:
+def find_likeness(
+    ws: Workspace, row: ModelRow, at_hand: tuple[Sequence[str], Rows] | None = None
+) -> LikenessModel | None:
     """Find it from the embeddings of the samples that the model was trained on, all labels together.
+
+    Parameters
+    ----------
+    at_hand
+        As for `likeness_model`.
 
     Raises
     ------
@@ -119,11 +135,12 @@ def find_likeness(ws: Workspace, row: ModelRow) -> LikenessModel | None:
         image: str(group)
         for image, group in sorted(zip(known.hashes, known.groups.tolist(), strict=True))[:MOST_SAMPLES]
     }
-    try:
-        whole = embeddings.read_embeddings(ws.db, row.backbone_key, list(group_of))[WHOLE]
-    except LookupError:
-        # Some were deleted since, embeddings and all.
+    if at_hand is not None:
+        place = {image: row_ for row_, image in enumerate(at_hand[0])}
+        whole = at_hand[1][np.array([place[image] for image in group_of], dtype=np.int64)]
+    else:
         there = embeddings.embedded_hashes(ws.db, row.function_id, row.backbone_key)
+        # Some were deleted since, embeddings and all.
         group_of = {image: group for image, group in group_of.items() if image in there}
         if not group_of:
             return None

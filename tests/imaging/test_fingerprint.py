@@ -152,3 +152,13 @@ def test_the_near_duplicates_of_one_picture_are_those_of_the_rule_for_groups_the
 def test_nothing_is_near_to_a_picture_among_none() -> None:
     places, bits = near_duplicates_of("0" * 32, hash_numbers([]))
     assert len(places) == len(bits) == 0
+
+
+def test_hashes_read_together_are_those_read_one_by_one_and_a_bad_one_is_named() -> None:
+    texts = [f"{value:032x}" for value in (0, 2**128 - 1, 0x0123456789ABCDEFFEDCBA9876543210)]
+    np.testing.assert_array_equal(
+        hash_numbers(texts), np.concatenate([hash_numbers([text, "0" * 16])[:1] for text in texts])
+    )
+    for bad in ("x" * 32, " " * 32):
+        with pytest.raises(InvalidInput, match="is not a perceptual hash"):
+            hash_numbers([texts[0], bad])
