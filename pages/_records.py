@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape as escape_html
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -288,10 +286,9 @@ def _keeping(function_id: str) -> None:
 
 
 def _zipped(function_id: str) -> bytes:
-    with tempfile.TemporaryDirectory(dir=workspace().settings.data_dir) as folder:
-        path = Path(folder) / "records.zip"
-        write_records_zip(path, records.all_records(workspace().db, function_id))
-        return path.read_bytes()
+    file = io.BytesIO()
+    write_records_zip(file, records.all_records(workspace().db, function_id))
+    return file.getvalue()
 
 
 def _word(function_id: str, record: Record) -> None:

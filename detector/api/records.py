@@ -73,7 +73,8 @@ def delete_record(ws: Ws, record: TheRecord) -> Deleted:
     return Deleted(id=prefixed("record", record.id))
 
 
-@router.get("/{recordId}/report", response_class=HTMLResponse, responses={**errors(404), **_REPORT})
+# Not as the class of HTML: its media type would be documented for the errors too.
+@router.get("/{recordId}/report", response_class=Response, responses={**errors(404), **_REPORT})
 def read_report(record: TheRecord) -> HTMLResponse:
     """A kept verdict as one HTML file to print or to put into a folder; it asks no server for anything."""
     return HTMLResponse(

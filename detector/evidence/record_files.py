@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import BinaryIO
 
 from detector.evidence.report import html_report
 from detector.storage.records import Record
@@ -29,10 +29,10 @@ def record_json(record: Record) -> bytes:
     return json.dumps(record.to_json(), ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def write_records_zip(path: Path, records: Iterable[Record]) -> int:
-    """Write `record_files` into a new ZIP archive; returns how many records there were."""
+def write_records_zip(file: BinaryIO, records: Iterable[Record]) -> int:
+    """Write `record_files` as a ZIP archive; returns how many records there were."""
     written = 0
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in record_files(records):
             archive.writestr(name, data)
             written += name.endswith(".json")
