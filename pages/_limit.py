@@ -33,7 +33,8 @@ def limit_fold(function: Function, model: ModelRow) -> None:
             100 * function.false_accusation_limit,
             step=0.5,
             format="%.1f",
-            key=f"limit-{function.id}",
+            # Another one when it is changed elsewhere: else this page would change it back.
+            key=f"limit-{function.id}-{function.false_accusation_limit}",
             help="A label may wrongly be given to at most this share of the images of any other label. A lower limit "
             'means more "can\'t tell" answers. No training is needed.',
             width=220,

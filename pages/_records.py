@@ -273,12 +273,16 @@ def _keeping(function_id: str) -> None:
     wanted = st.toggle(
         "Keep each verdict by itself",
         chosen.keep_records,
-        key=f"keep-each-{function_id}",
+        # Other ones when it is changed elsewhere: else this page would change it back.
+        key=f"keep-each-{function_id}-{chosen.keep_records}",
         help="Each picture that is looked at on this page leaves a record, without the picture itself but for a small "
         "copy.",
     )
     age = st.selectbox(
-        "Records are kept", list(ages), list(ages.values()).index(chosen.keep_days), key=f"keep-days-{function_id}"
+        "Records are kept",
+        list(ages),
+        list(ages.values()).index(chosen.keep_days),
+        key=f"keep-days-{function_id}-{chosen.keep_days}",
     )
     if (wanted, ages[age]) != (chosen.keep_records, chosen.keep_days):
         set_keeping(workspace(), function_id, wanted, ages[age])

@@ -42,7 +42,8 @@ _PICTURE, _WHERE = "Picture", "Where"
 
 
 @st.cache_resource(show_spinner=False)
-def _desk() -> Desk:
+def desk() -> Desk:
+    """What this server knows of the pictures that are looked at now."""
     return Desk()
 
 
@@ -122,7 +123,7 @@ def examined(
     picture, slot = picture or st.empty(), slot or st.empty()
     data_dir = str(workspace().settings.data_dir)
     key = (data_dir, serving.row.function_id, serving.row.id, str(serving.offset), sha256_hex(data))
-    known = _desk().find(key)
+    known = desk().find(key)
     if known is not None:
         seen = judged_today(workspace(), serving, known.seen)
         if seen is not None:
@@ -134,7 +135,7 @@ def examined(
     picture.image(preview)
     with slot.container(), st.spinner(f"Asking model {serving.row.version}"):
         seen = look_through(workspace(), serving, serving_backbone(workspace(), serving), opened)
-    return _desk().put(key, Case(seen, preview))
+    return desk().put(key, Case(seen, preview))
 
 
 def _find_out(case: Case, what: str, name: str, data: bytes, serving: ServingModel) -> InBackground[Any]:
@@ -148,7 +149,7 @@ def _find_out(case: Case, what: str, name: str, data: bytes, serving: ServingMod
             return examine_regions(ws, serving, backbone, decoded, report)
         return examine_stability(ws, serving, backbone, decoded, case.seen.verdict, report)
 
-    return _desk().find_out(case, what, work)
+    return desk().find_out(case, what, work)
 
 
 def _wait(found: InBackground[Any], beginning: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from detector.workspace import Workspace
 from pages import _state
+from pages._single import desk
 from tests.app_server import CHECKOUT
 from tests.factories import workspace
 from tests.page_words import as_shown
@@ -58,6 +60,14 @@ def dashboard(name: str, function_id: str | None = None, **query: str) -> AppTes
     app.run()
     assert not app.exception, app.exception
     return app
+
+
+def wait_for_findings() -> None:
+    """Wait for what Invoke finds out behind its page; there is no browser that would ask for it again and again."""
+    end = time.monotonic() + PATIENCE
+    while desk().busy:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def words(app: AppTest) -> str:

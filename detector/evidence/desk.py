@@ -103,6 +103,12 @@ class Desk:
                 self._cases.popitem(last=False)
         return case
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being found out."""
+        with self._lock:
+            return any(found.running for case in self._cases.values() for found in case.finding.values())
+
     def find_out(self, case: Case, what: str, work: Callable[[Report], object]) -> InBackground[object]:
         """Have something found out of a case, once."""
         with self._lock:

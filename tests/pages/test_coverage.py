@@ -5,19 +5,29 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
+from detector.evidence.run_report import run_csv
 from detector.pipeline.build import build
-from detector.storage import functions, models
+from detector.storage import functions, invoke_runs, models
 from detector.storage.functions import Function
 from detector.training.coverage import FEWEST
 from detector.training.thresholds import MODERATE
 from detector.workspace import Workspace
 from tests.factories import LABELS, add_images_of_sources, empty_function, make_image
 from tests.page_app import dashboard, opened_by_pages, page, words
+from tests.runs import worked_off
 
 pytestmark = pytest.mark.slow
+
+
+def switch(app: AppTest) -> Any:
+    """The switch for pictures unlike the samples, among others of the page."""
+    return next(item for item in app.toggle if item.label == "Judge such pictures all the same")
+
 
 SAID = "Your samples are all 80 px (shorter side); this is 240 px."
 
@@ -58,9 +68,8 @@ def test_one_picture_unlike_the_samples_says_so_and_the_switch_judges_it_all_the
     assert SAID in said
     assert "not confident enough to say so" not in said
     assert "Judge such pictures all the same" in said
-    [switch] = app.toggle
-    assert (switch.label, switch.value) == ("Judge such pictures all the same", False)
-    switch.set_value(True).run()
+    assert not switch(app).value
+    switch(app).set_value(True).run()
     assert not app.exception, app.exception
     try:
         assert functions.get_function(ws.db, covered.id).judge_unlike
@@ -73,26 +82,30 @@ def test_one_picture_unlike_the_samples_says_so_and_the_switch_judges_it_all_the
 
 def test_a_page_that_is_open_does_not_switch_back_what_was_switched_elsewhere(ws: Workspace, covered: Function) -> None:
     app = page("invoke.py", covered.id)
-    assert not app.toggle[0].value
+    assert not switch(app).value
     functions.set_judge_unlike(ws.db, covered.id, True)
     try:
         app.run()
-        assert app.toggle[0].value
+        assert switch(app).value
         assert functions.get_function(ws.db, covered.id).judge_unlike
     finally:
         functions.set_judge_unlike(ws.db, covered.id, False)
 
 
-def test_of_many_pictures_it_says_how_many_are_unlike_and_the_table_says_why(covered: Function) -> None:
+def test_many_pictures_become_a_run_in_which_each_unlike_one_has_its_reason(ws: Workspace, covered: Function) -> None:
     app = page("invoke.py", covered.id)
     app.file_uploader[0].set_value([large(1), large(2), ("like.png", make_image(950), "image/png")])
     app.run()
     assert not app.exception, app.exception
-    assert f"2 of 3 are unlike your samples, such as large 1.png: {SAID}" in words(app)
-    [table] = app.dataframe
-    reasons = dict(zip(table.value["File"], table.value["Reason"], strict=True))
-    assert reasons["large 2.png"].startswith(SAID)
-    assert "Your samples" not in reasons["like.png"]
+    [run] = invoke_runs.list_runs(ws.db, covered.id)
+    assert app.query_params["run"] in (run.id, [run.id])
+    assert not [item for item in app.file_uploader if item.label.startswith("Drop")]
+    worked_off(ws)
+    rows = list(csv.DictReader(io.StringIO(run_csv(ws, run.id).decode("utf-8-sig"))))
+    reasons = {row["File"]: (row["Grade"], row["Reason"]) for row in rows}
+    assert [reasons[f"large {number}.png"][0] for number in (1, 2)] == ["can't tell"] * 2
+    assert all(reasons[f"large {number}.png"][1].startswith(SAID) for number in (1, 2))
+    assert "Your samples" not in reasons["like.png"][1]
 
 
 def test_metrics_draws_what_the_samples_cover_and_says_what_to_add(covered: Function) -> None:
@@ -107,7 +120,7 @@ def test_metrics_draws_what_the_samples_cover_and_says_what_to_add(covered: Func
 def test_a_function_with_few_samples_says_nothing_of_it(ws: Workspace) -> None:
     few = made(ws, "Few", FEWEST - 2)
     app = page("invoke.py", few.id)
-    assert not app.toggle
+    assert "Judge such pictures all the same" not in [item.label for item in app.toggle]
     app.file_uploader[0].set_value([large(3)])
     app.run()
     assert "Your samples are" not in words(app)
@@ -121,18 +134,3 @@ def test_a_model_from_before_shows_it_too(ws: Workspace, covered: Function) -> N
     models.set_coverage(ws.db, live, None)
     assert "Which pictures compare with your samples" in words(dashboard("metrics.py", covered.id))
     assert models.get_model(ws.db, live).coverage == known
-
-
-def test_the_csv_has_the_reason_of_each_file(covered: Function, monkeypatch: pytest.MonkeyPatch) -> None:
-    import streamlit as st
-
-    written: list[bytes] = []
-    offered = st.download_button
-    monkeypatch.setattr(st, "download_button", lambda *args, **kw: (written.append(args[1]), offered(*args, **kw))[1])
-    app = page("invoke.py", covered.id)
-    app.file_uploader[0].set_value([large(4), large(5)])
-    app.run()
-    assert not app.exception, app.exception
-    rows = list(csv.DictReader(io.StringIO(written[-1].decode("utf-8-sig"))))
-    assert [row["Grade"] for row in rows] == ["can't tell"] * 2
-    assert all(row["Reason"].startswith(SAID) for row in rows)
