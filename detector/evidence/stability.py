@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, JpegImagePlugin, WebPImagePlugin
 
+from detector.backbones.views import PreparedViews
 from detector.formatting import count
 from detector.imaging import DecodedImage
 from detector.imaging.degraded_copies import encoded
@@ -192,11 +193,16 @@ def examine_stability(
         1 if decoded.facts.width * decoded.facts.height > _MOST_PIXELS_AT_ONCE else thread_count(ws.settings.threads)
     )
 
-    def make(batch: list[tuple[str, Change]]) -> tuple[Any, bytes]:
+    def make(batch: list[tuple[str, Change]]) -> tuple[PreparedViews | None, bytes]:
         [(name, change)] = batch
         picture = change.apply(decoded.pixels)
         # The picture as it is was looked at already.
-        return None if name == AS_IT_IS else backbone.views_of(picture), _preview(picture, change.preview_side)
+        if name == AS_IT_IS:
+            return None, _preview(picture, change.preview_side)
+        views = backbone.views_of(picture)
+        # What the model does not ask for need not be calculated.
+        needed = views if DETAIL in serving.model.views else PreparedViews(views.whole)
+        return needed, _preview(picture, change.preview_side)
 
     prepared, previews = [], []
     with _examined:
