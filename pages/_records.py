@@ -142,7 +142,7 @@ def show_record(function_id: str, record_id: str) -> None:
         ):
             if line:
                 st.markdown(escape(line))
-        st.info(f"**Before you use this.** {FIND_THE_FIRST} {NOT_ALONE}")
+        st.warning(f"**Before you use this.** {FIND_THE_FIRST} {NOT_ALONE}")
         st.caption(escape(f"{model_words(found)} · SHA-256 {record.sha256} · record {record.id}"))
         with st.container(horizontal=True, key="record-take-along"):
             _take_along(found, record.thumbnail, f"record-{record.id}")
@@ -235,6 +235,7 @@ def _listed(function_id: str) -> None:
 
 
 def _line(function_id: str, record: Record) -> None:
+    # One is deleted where all of it can be seen.
     with st.container(horizontal=True, vertical_alignment="center", key=f"record-line-{record.id}"):
         if record.thumbnail:
             st.image(io.BytesIO(record.thumbnail), width=64)
@@ -244,9 +245,6 @@ def _line(function_id: str, record: Record) -> None:
         st.markdown(f"**{escape(record.verdict)}**{grade}{disputed}  \n:gray[{escape(record.file_name)} · {kept_on}]")
         if st.button("Open", key=f"record-open-{record.id}"):
             st.query_params[QUERY] = record.id
-            st.rerun()
-        if st.button("Delete", type="tertiary", key=f"record-gone-{record.id}"):
-            st.toast(delete_records(workspace(), function_id, [record.id]).said)
             st.rerun()
 
 

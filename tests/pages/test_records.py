@@ -121,7 +121,7 @@ def test_by_the_setting_each_verdict_is_kept_and_what_is_deleted_stays_away(ws: 
     assert functions.get_function(ws.db, function.id).keep_days == 90
     app.run()
     assert total(ws, function) == 1
-    press(app, "Delete")
+    press(app, "Delete 1 record")
     assert total(ws, function) == 0
     app.run()
     assert total(ws, function) == 0
