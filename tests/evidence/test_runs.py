@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import time
@@ -11,11 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import event, update
 
 from detector.backbones import OFFLINE
 from detector.errors import ArchiveError, InvalidInput, JobCancelled, NoModel, NotFound
-from detector.evidence.judge_run import STEP
+from detector.evidence.judge_run import STATED, STEP
 from detector.evidence.runs import CANT_TELL, NOT_READ, SAMPLE, Judged, Order, picture_bytes, read_run
 from detector.importing.pending import pending_folder, pending_zip
 from detector.importing.run_files import KEPT_DAYS, sweep_runs
@@ -90,6 +93,17 @@ def test_a_bad_file_is_noted_with_its_sentence_and_clutter_is_passed_over(ws: Wo
         assert (by_name[name].verdict, by_name[name].grade, by_name[name].scores) == ("", "", ())
     assert dict(run.counts())[NOT_READ] == 3
     assert (run.run.state, run.run.total) == ("done", 4)
+
+
+def test_a_picture_whose_file_says_that_ai_made_it_is_flagged(ws: Workspace, function_id: str) -> None:
+    text = PngInfo()
+    text.add_text("parameters", "a harbour at dawn\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 80x80")
+    file = io.BytesIO()
+    Image.open(io.BytesIO(make_image(840))).save(file, "PNG", pnginfo=text)
+    run_id = given(ws, function_id, {"made.png": file.getvalue(), "plain.png": make_image(841)})
+    worked_off(ws)
+    run = read_run(ws, run_id)
+    assert [picture.file_name for picture in run.select(flags=[STATED])] == ["made.png"]
 
 
 def test_another_limit_judges_the_stored_scores_anew_without_the_files(ws: Workspace, function_id: str) -> None:
