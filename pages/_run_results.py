@@ -32,6 +32,9 @@ _FIELD = 180
 #: Letters of a file's name in a tile.
 _LONGEST_NAME = 160
 
+#: Where the session keeps what came of a click, until it is said.
+_SAID = "run-said"
+
 _ORDERS = {
     Order.POSITION: "As in the files",
     Order.SUREST: "Most confident first",
@@ -203,6 +206,8 @@ def _thumbnail(ws: Workspace, run_id: str, picture: Judged) -> str:
 
 def _choosing(run: JudgedRun, found: Sequence[Judged], choice: Choice, key: str) -> None:
     """What is chosen, and what becomes of it."""
+    if said := st.session_state.pop(_SAID, ""):
+        st.toast(escape(said))
     able = {picture.position for picture in found if picture.scores}
     st.caption(f"{count(len(found), 'picture')}, {len(choice.positions):,} chosen", width="content")
     # By callbacks: what stands above is drawn after them, and a click may come with a run of the whole page.
@@ -227,10 +232,11 @@ def _add(run: JudgedRun, choice: Choice) -> None:
     try:
         said = add_run_to_samples(workspace(), run.run.id, sorted(choice.positions - run.samples)).said
     except DetectorError as error:
-        st.toast(escape(str(error)))
-        return
-    choice.set(())
-    st.toast(said)
+        said = str(error)
+    else:
+        choice.set(())
+    # Shown by the run that follows: a callback must draw nothing.
+    st.session_state[_SAID] = said
 
 
 def _last_things(run: JudgedRun) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import event, update
 
 from detector.backbones import OFFLINE
 from detector.errors import ArchiveError, InvalidInput, JobCancelled, NoModel, NotFound
-from detector.evidence.judge_run import STEP
+from detector.evidence.judge_run import STATED, STEP
 from detector.evidence.runs import CANT_TELL, NOT_READ, SAMPLE, Judged, Order, picture_bytes, read_run
 from detector.importing.pending import pending_folder, pending_zip
 from detector.importing.run_files import KEPT_DAYS, sweep_runs
 from detector.importing.spool import sweep_spool
 from detector.jobs import BUILD, IMPORT, INVOKE
+from detector.operations import recentring
 from detector.operations.deletion import delete_function
 from detector.operations.false_accusations import set_false_accusation_limit
 from detector.operations.runs import STOPPED, add_run_to_samples, delete_run, start_run, stop_run
@@ -30,7 +35,7 @@ from detector.storage.invoke_runs import RunPicture
 from detector.storage.schema import invoke_runs as table
 from detector.worker.running import BACKGROUND_LANES, LANES, run_job, run_pending
 from detector.workspace import Workspace
-from tests.factories import add_images, images, labelled_function, make_image, workspace, write_zip
+from tests.factories import LABELS, add_images, images, labelled_function, make_image, workspace, write_zip
 from tests.runs import PICTURES, claimed, given, worked_off
 
 
@@ -67,14 +72,10 @@ def test_each_picture_gets_the_verdict_that_a_single_invoke_gives(ws: Workspace,
     worked_off(ws)
     run = read_run(ws, run_id)
     assert (run.run.state, run.run.total, run.run.title) == ("done", len(PICTURES), "holiday.zip")
-    alone = invoke(ws, function_id, list(PICTURES.items()))
-    singly = {verdict.name: verdict for verdict in alone if isinstance(verdict, Verdict)}
     assert [picture.file_name for picture in run.pictures] == sorted(PICTURES)
+    assert _says_what_invoke_says(ws, function_id, run_id)
     for picture in run.pictures:
-        verdict = singly[picture.file_name]
-        assert (picture.verdict, picture.grade, picture.reason) == (verdict.verdict, verdict.grade, verdict.reason)
-        assert [name for name, _ in picture.scores] == [score.label for score in verdict.scores]
-        assert picture.confidence == pytest.approx(verdict.confidence, abs=1e-6)
+        assert [score for _, score in picture.scores] == sorted((score for _, score in picture.scores), reverse=True)
         assert invoke_runs.thumbnail(ws.db, run_id, picture.position)[8:12] == b"WEBP"
     assert {picture.label for picture in run.pictures} == {"real", "synthetic"}
 
@@ -94,6 +95,17 @@ def test_a_bad_file_is_noted_with_its_sentence_and_clutter_is_passed_over(ws: Wo
     assert (run.run.state, run.run.total) == ("done", 4)
 
 
+def test_a_picture_whose_file_says_that_ai_made_it_is_flagged(ws: Workspace, function_id: str) -> None:
+    text = PngInfo()
+    text.add_text("parameters", "a harbour at dawn\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 80x80")
+    file = io.BytesIO()
+    Image.open(io.BytesIO(make_image(840))).save(file, "PNG", pnginfo=text)
+    run_id = given(ws, function_id, {"made.png": file.getvalue(), "plain.png": make_image(841)})
+    worked_off(ws)
+    run = read_run(ws, run_id)
+    assert [picture.file_name for picture in run.select(flags=[STATED])] == ["made.png"]
+
+
 def test_another_limit_judges_the_stored_scores_anew_without_the_files(ws: Workspace, function_id: str) -> None:
     run_id = given(ws, function_id, PICTURES)
     worked_off(ws)
@@ -107,6 +119,49 @@ def test_another_limit_judges_the_stored_scores_anew_without_the_files(ws: Works
     assert {picture.verdict for picture in strict.pictures} == {CANT_TELL}
     assert [picture.scores for picture in strict.pictures] == [picture.scores for picture in generous.pictures]
     assert (generous.limit, strict.limit) == (0.2, 0.001)
+
+
+def _says_what_invoke_says(ws: Workspace, function_id: str, run_id: str) -> bool:
+    alone = invoke(ws, function_id, list(PICTURES.items()))
+    singly = {verdict.name: verdict for verdict in alone if isinstance(verdict, Verdict)}
+    for picture in read_run(ws, run_id).pictures:
+        verdict = singly[picture.file_name]
+        assert (picture.verdict, picture.grade, picture.reason) == (verdict.verdict, verdict.grade, verdict.reason)
+        assert dict(picture.scores) == pytest.approx({score.label: score.confidence for score in verdict.scores})
+    return True
+
+
+def test_adapting_the_model_counts_for_pictures_that_were_judged_before(ws: Workspace, function_id: str) -> None:
+    run_id = given(ws, function_id, PICTURES)
+    worked_off(ws)
+    before = read_run(ws, run_id)
+    elsewhere = {
+        label: [(f"{label}-{n}.png", partial(make_image, 500 + n, label)) for n in range(10)] for label in LABELS
+    }
+    recentring.adapt(ws, recentring.try_on(ws, function_id, elsewhere))
+    assert _says_what_invoke_says(ws, function_id, run_id)
+    assert [p.scores for p in read_run(ws, run_id).pictures] != [p.scores for p in before.pictures]
+    # What is judged while the model is adapted is stored as of the training, too.
+    late = given(ws, function_id, PICTURES)
+    worked_off(ws)
+    assert _says_what_invoke_says(ws, function_id, late)
+    recentring.undo(ws, function_id)
+    assert [p.scores for p in read_run(ws, run_id).pictures] == [p.scores for p in before.pictures]
+    assert _says_what_invoke_says(ws, function_id, late)
+
+
+def test_labels_that_are_renamed_or_deleted_since_are_so_in_a_run(ws: Workspace) -> None:
+    function = labelled_function(ws, 8, "Three", (*LABELS, "drawing"))
+    assert build(ws, function.id).model is not None
+    run_id = given(ws, function.id, PICTURES)
+    worked_off(ws)
+    by_name = {label.name: label for label in functions.list_labels(ws.db, function.id)}
+    functions.rename_label(ws.db, by_name["real"].id, "photograph")
+    assert read_run(ws, run_id).labels == ("photograph", "synthetic", "drawing")
+    assert _says_what_invoke_says(ws, function.id, run_id)
+    functions.delete_label(ws.db, by_name["drawing"].id)
+    assert read_run(ws, run_id).labels == ("photograph", "synthetic")
+    assert _says_what_invoke_says(ws, function.id, run_id)
 
 
 def test_a_run_keeps_to_the_model_that_it_began_with(ws: Workspace, function_id: str) -> None:

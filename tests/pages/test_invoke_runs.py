@@ -112,6 +112,8 @@ def test_a_run_shows_counts_and_what_is_chosen_goes_to_the_samples(ws: Workspace
     press(app, "Choose all 9")
     assert "10 pictures, 9 chosen" in words(app)
     press(app, "Add 8 to samples")
+    [said] = app.toast
+    assert "8 pictures are being added to the samples" in said.value
     [job] = [job for job in jobs.list_jobs(ws.db, function.id) if job.kind == IMPORT]
     [known] = invoke_runs.sample_positions(ws.db, run_id)
     assert len(job.payload["positions"]) == 8
