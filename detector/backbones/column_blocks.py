@@ -17,7 +17,7 @@ def column_blocks(backbone_id: str, dimension: int) -> tuple[tuple[int, int], ..
 
     For the offline backbone the means and the deviations of each layer. Its last layer is left out: that says what is
     to be seen, and noise looks like something to it. Measured on ``mixed2000`` at 5 % false alarms, the distance in the
-    last layer alone flags at most a third of charts and none of the rendered pages. Any other backbone is one block.
+    last layer alone flags 15 % of charts and none of the rendered pages. Any other backbone is one block.
 
     Parameters
     ----------

@@ -6,8 +6,9 @@ of columns (the means or the deviations of one layer) has its own distance; the 
 each measured by how the distances of samples vary that were held out. The limit is a distance that 1 in 20 of the
 held-out samples exceeds, so it is known how often the flag is wrong.
 
-Nearest neighbours, Mahalanobis distances and what principal components leave were tried on ``mixed2000`` and miss most
-of noise and charts: to a network, noise lies nearer to many a sample than samples lie to each other.
+Tried as well, on ``mixed2000`` at the same rate of false alarms: nearest neighbours flag 63 % of noise at most, what
+principal components leave 20 %, Mahalanobis distances 69 % of charts. To a network, noise lies nearer to many a sample
+than samples lie to each other.
 """
 
 from __future__ import annotations
