@@ -124,7 +124,7 @@ def show_record(function_id: str, record_id: str) -> None:
     left, right = st.columns([5, 7])
     with left:
         if record.thumbnail:
-            st.image(io.BytesIO(record.thumbnail), caption=escape(record.file_name))
+            st.image(io.BytesIO(record.thumbnail), caption=escape(record.file_name), alt=record.file_name)
         else:
             st.caption(escape(record.file_name))
     with right, card("record"):
@@ -238,7 +238,7 @@ def _line(function_id: str, record: Record) -> None:
     # One is deleted where all of it can be seen.
     with st.container(horizontal=True, vertical_alignment="center", key=f"record-line-{record.id}"):
         if record.thumbnail:
-            st.image(io.BytesIO(record.thumbnail), width=64)
+            st.image(io.BytesIO(record.thumbnail), width=64, alt=record.file_name)
         grade = "" if record.grade == CANT_TELL else f" ({escape(record.grade)})"
         disputed = f" · disputed: {escape(record.disputed_label)}" if record.disputed_label else ""
         kept_on = day(datetime.fromtimestamp(record.created_at, UTC))

@@ -33,7 +33,7 @@ def regions_view(regions: Regions, picture: Image.Image, inks: Mapping[str, Ink]
     """
     neutral = PAPER[current_theme()].neutral
     towards, against = inks.get(regions.label, neutral), inks.get(regions.other, neutral)
-    st.image(regions.overlay(picture, towards.fill, against.fill, neutral.fill), width="stretch")
+    st.image(regions.overlay(picture, towards.fill, against.fill, neutral.fill), width="stretch", alt="The map")
     if regions.peak is not None:
         st.caption(
             f"Towards {escape(regions.label)} and towards {escape(regions.other)}, each in its colour; grey lines "

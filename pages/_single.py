@@ -15,6 +15,7 @@ from detector.errors import ImageError
 from detector.evidence.desk import Case, Desk, InBackground
 from detector.evidence.evidence import FIND_THE_FIRST, NOT_ALONE, Evidence
 from detector.evidence.explain import Opened, evidence_of, judged_today, look_through, open_picture
+from detector.evidence.quality import LIKELIER_LABEL
 from detector.evidence.regions import examine_regions
 from detector.evidence.stability import Stability, examine_stability
 from detector.formatting import count, duration, interval, limit, percent, rate_of_images
@@ -74,7 +75,7 @@ def single(function: Function, model: ModelRow, name: str, data: bytes) -> None:
     if way == _WHERE:
         _where(case, name, data, serving, picture, inks)
     else:
-        picture.image(case.preview)
+        picture.image(case.preview, alt=name)
     caption.caption(escape(f"{name} · {case.seen.quality.sentence} {duration(case.seen.verdict.seconds)}."))
     with slot.container():
         _verdict(function, model, evidence, inks)
@@ -132,7 +133,7 @@ def examined(
     with slot.container(), st.spinner("Reading the picture"):
         opened = open_picture(workspace(), name, data)
         preview = _preview(opened)
-    picture.image(preview)
+    picture.image(preview, alt=name)
     with slot.container(), st.spinner(f"Asking model {serving.row.version}"):
         seen = look_through(workspace(), serving, serving_backbone(workspace(), serving), opened)
     return desk().put(key, Case(seen, preview))
@@ -170,10 +171,10 @@ def _where(
     found = _find_out(case, _REGIONS, name, data, serving)
     with picture.container():
         if found.running:
-            st.image(case.preview)
+            st.image(case.preview, alt=name)
             _wait(found, "Waiting for its turn")
         elif found.result is None:
-            st.image(case.preview)
+            st.image(case.preview, alt=name)
             st.caption(escape(f"The map could not be made: {found.problem}"))
         else:
             with Image.open(io.BytesIO(case.preview)) as preview:
@@ -225,8 +226,8 @@ def _verdict(function: Function, model: ModelRow, evidence: Evidence, inks: dict
         if not verdict.unlike:
             st.markdown(escape(evidence.reason))
         import_link(function.id, "import-more-for-verdicts")
-    for sentence in evidence.quality_says:
-        st.caption(escape(sentence))
+    if evidence.quality_says:
+        st.caption(escape(" ".join(evidence.quality_says)), help=LIKELIER_LABEL)
     st.caption(escape(f"Model {evidence.model.version}, {evidence.model.backbone}"))
     for warning in evidence.model.warnings:
         st.warning(escape(warning))

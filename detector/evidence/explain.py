@@ -10,6 +10,7 @@ import numpy as np
 from detector.errors import ImageError
 from detector.evidence.evidence import Evidence
 from detector.evidence.known import known_samples
+from detector.evidence.known_records import known_records
 from detector.evidence.model_facts import model_facts
 from detector.evidence.quality import Quality, audit_says, quality_of
 from detector.evidence.stability import Stability, capped_grade, examine_stability, rejudged
@@ -150,6 +151,7 @@ def evidence_of(
     function_id = serving.row.function_id
     near = nearest_to(ws, function_id, seen.views, backbone_key=serving.row.backbone_key)
     known = known_samples(ws, function_id, seen.sha256, seen.perceptual_hash)
+    invoked = known_records(ws, function_id, seen.sha256, seen.perceptual_hash)
     return Evidence(
         file=name,
         sha256=seen.sha256,
@@ -165,5 +167,5 @@ def evidence_of(
         stability=stability,
         provenance=seen.provenance,
         nearest=tuple(item.to_json() for item in near),
-        known=tuple(item.to_json() for item in known),
+        known=(*(item.to_json() for item in known), *invoked),
     )
