@@ -23,6 +23,9 @@ MAX_TEXT = 10_000
 #: Of one record's evidence as JSON.
 MAX_EVIDENCE_BYTES = 500_000
 _MAX_FILE_NAME = 500
+#: Of a text where there are so many that all of them would be too large.
+_SHORTER = 600
+_DEEPEST = 12
 # Ids in one statement: SQLite takes no more than 32,766 values in one.
 _STEP = 500
 _PAGE = 100
@@ -117,7 +120,11 @@ def add_record(
         There is no such function.
     """
     kept = storable(evidence)
-    size = len(json.dumps(kept, ensure_ascii=False).encode())
+    size = _size(kept)
+    if size > MAX_EVIDENCE_BYTES:
+        # A file that says very much of itself must not keep its verdict from being kept.
+        kept = storable(evidence, _SHORTER)
+        size = _size(kept)
     if size > MAX_EVIDENCE_BYTES:
         raise InvalidInput(
             f"The record has {size:,} bytes, more than the {MAX_EVIDENCE_BYTES:,} that are kept of one picture. "
@@ -263,15 +270,24 @@ def mark_disputed(db: Database, function_id: str, record_id: str, label_name: st
         raise NotFound("record", record_id)
 
 
-def storable(value: Any) -> Any:
-    """JSON as it is kept: texts without control characters and of bounded length, whatever a file says of itself."""
+def storable(value: Any, most: int = MAX_TEXT, depth: int = _DEEPEST) -> Any:
+    """JSON as it is kept: texts without control characters and of bounded length, whatever a file says of itself.
+
+    What lies deeper than evidence is nested is left out.
+    """
     if isinstance(value, str):
-        return without_controls(value[:MAX_TEXT])
+        return without_controls(value[:most])
+    if not depth:
+        return None if isinstance(value, dict | list | tuple) else value
     if isinstance(value, dict):
-        return {storable(str(name)): storable(item) for name, item in value.items()}
+        return {storable(str(name), most): storable(item, most, depth - 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
+        return [storable(item, most, depth - 1) for item in value]
     return value
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())
 
 
 def _searched(query: Select[Any], function_id: str, search: str) -> Select[Any]:
