@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
 
 from detector.errors import InvalidInput, NotFound
-from detector.imaging.fingerprint import DHASH_DISTANCE, HASH_BITS, PHASH_DISTANCE
+from detector.imaging.fingerprint import hash_numbers, near_duplicates_of
 from detector.storage.database import Database, new_id, now
 from detector.storage.known_labels import without_controls
 from detector.storage.schema import functions, records
@@ -216,15 +216,16 @@ def count_records(db: Database, function_id: str, search: str = "") -> int:
 
 def near_records(db: Database, function_id: str, sha256: str, perceptual_hash: str) -> list[NearRecord]:
     """The records of the very file and of near-duplicates of its picture, the same file first, then the newest."""
-    wanted = _bits(perceptual_hash)
     columns = (records.c[name] for name in ("id", "verdict", "grade", "created_at", "disputed_label"))
     query = select(*columns, records.c.sha256, records.c.perceptual_hash).where(records.c.function_id == function_id)
-    found = []
     with db.read() as connection:
-        for row in connection.execute(query):
-            if row.sha256 == sha256 or _is_near(wanted, _bits(row.perceptual_hash)):
-                same = row.sha256 == sha256
-                found.append(NearRecord(row.id, same, row.verdict, row.grade, row.created_at, row.disputed_label))
+        rows = connection.execute(query).all()
+    places = near_duplicates_of(perceptual_hash, hash_numbers([row.perceptual_hash for row in rows]))[0]
+    near = {int(place) for place in places} | {place for place, row in enumerate(rows) if row.sha256 == sha256}
+    found = [
+        NearRecord(row.id, row.sha256 == sha256, row.verdict, row.grade, row.created_at, row.disputed_label)
+        for row in (rows[place] for place in near)
+    ]
     return sorted(found, key=lambda item: (not item.same_file, -item.created_at, item.id))
 
 
@@ -296,16 +297,6 @@ def _searched(query: Select[Any], function_id: str, search: str) -> Select[Any]:
         name = func.lower(records.c.file_name).contains(wanted, autoescape=True)
         query = query.where(or_(name, func.lower(records.c.verdict).contains(wanted, autoescape=True)))
     return query
-
-
-def _bits(perceptual_hash: str) -> tuple[int, int]:
-    half = HASH_BITS // 4
-    return int(perceptual_hash[:half], 16), int(perceptual_hash[half:], 16)
-
-
-def _is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    # The rule of `near_duplicate_groups`, for one picture against many.
-    return (one[0] ^ other[0]).bit_count() <= PHASH_DISTANCE and (one[1] ^ other[1]).bit_count() <= DHASH_DISTANCE
 
 
 def _iso(moment: float) -> str:
