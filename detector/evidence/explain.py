@@ -10,6 +10,7 @@ import numpy as np
 from detector.errors import ImageError
 from detector.evidence.evidence import Evidence
 from detector.evidence.known import known_samples
+from detector.evidence.known_records import known_records
 from detector.evidence.model_facts import model_facts
 from detector.evidence.quality import Quality, audit_says, quality_of
 from detector.evidence.stability import Stability, capped_grade, examine_stability, rejudged
@@ -165,5 +166,8 @@ def evidence_of(
         stability=stability,
         provenance=seen.provenance,
         nearest=tuple(item.to_json() for item in near),
-        known=tuple(item.to_json() for item in known),
+        known=(
+            *(item.to_json() for item in known),
+            *known_records(ws, function_id, seen.sha256, seen.perceptual_hash),
+        ),
     )
