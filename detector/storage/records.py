@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
 
 from detector.errors import InvalidInput, NotFound
-from detector.imaging.fingerprint import DHASH_DISTANCE, HASH_BITS, PHASH_DISTANCE
+from detector.imaging.fingerprint import hash_numbers, near_duplicates_of
 from detector.storage.database import Database, new_id, now
 from detector.storage.known_labels import without_controls
 from detector.storage.schema import functions, records
@@ -23,6 +23,9 @@ MAX_TEXT = 10_000
 #: Of one record's evidence as JSON.
 MAX_EVIDENCE_BYTES = 500_000
 _MAX_FILE_NAME = 500
+#: Of a text where there are so many that all of them would be too large.
+_SHORTER = 600
+_DEEPEST = 12
 # Ids in one statement: SQLite takes no more than 32,766 values in one.
 _STEP = 500
 _PAGE = 100
@@ -117,7 +120,11 @@ def add_record(
         There is no such function.
     """
     kept = storable(evidence)
-    size = len(json.dumps(kept, ensure_ascii=False).encode())
+    size = _size(kept)
+    if size > MAX_EVIDENCE_BYTES:
+        # A file that says very much of itself must not keep its verdict from being kept.
+        kept = storable(evidence, _SHORTER)
+        size = _size(kept)
     if size > MAX_EVIDENCE_BYTES:
         raise InvalidInput(
             f"The record has {size:,} bytes, more than the {MAX_EVIDENCE_BYTES:,} that are kept of one picture. "
@@ -209,15 +216,16 @@ def count_records(db: Database, function_id: str, search: str = "") -> int:
 
 def near_records(db: Database, function_id: str, sha256: str, perceptual_hash: str) -> list[NearRecord]:
     """The records of the very file and of near-duplicates of its picture, the same file first, then the newest."""
-    wanted = _bits(perceptual_hash)
     columns = (records.c[name] for name in ("id", "verdict", "grade", "created_at", "disputed_label"))
     query = select(*columns, records.c.sha256, records.c.perceptual_hash).where(records.c.function_id == function_id)
-    found = []
     with db.read() as connection:
-        for row in connection.execute(query):
-            if row.sha256 == sha256 or _is_near(wanted, _bits(row.perceptual_hash)):
-                same = row.sha256 == sha256
-                found.append(NearRecord(row.id, same, row.verdict, row.grade, row.created_at, row.disputed_label))
+        rows = connection.execute(query).all()
+    places = near_duplicates_of(perceptual_hash, hash_numbers([row.perceptual_hash for row in rows]))[0]
+    near = {int(place) for place in places} | {place for place, row in enumerate(rows) if row.sha256 == sha256}
+    found = [
+        NearRecord(row.id, row.sha256 == sha256, row.verdict, row.grade, row.created_at, row.disputed_label)
+        for row in (rows[place] for place in near)
+    ]
     return sorted(found, key=lambda item: (not item.same_file, -item.created_at, item.id))
 
 
@@ -263,15 +271,24 @@ def mark_disputed(db: Database, function_id: str, record_id: str, label_name: st
         raise NotFound("record", record_id)
 
 
-def storable(value: Any) -> Any:
-    """JSON as it is kept: texts without control characters and of bounded length, whatever a file says of itself."""
+def storable(value: Any, most: int = MAX_TEXT, depth: int = _DEEPEST) -> Any:
+    """JSON as it is kept: texts without control characters and of bounded length, whatever a file says of itself.
+
+    What lies deeper than evidence is nested is left out.
+    """
     if isinstance(value, str):
-        return without_controls(value[:MAX_TEXT])
+        return without_controls(value[:most])
+    if not depth:
+        return None if isinstance(value, dict | list | tuple) else value
     if isinstance(value, dict):
-        return {storable(str(name)): storable(item) for name, item in value.items()}
+        return {storable(str(name), most): storable(item, most, depth - 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
+        return [storable(item, most, depth - 1) for item in value]
     return value
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())
 
 
 def _searched(query: Select[Any], function_id: str, search: str) -> Select[Any]:
@@ -280,16 +297,6 @@ def _searched(query: Select[Any], function_id: str, search: str) -> Select[Any]:
         name = func.lower(records.c.file_name).contains(wanted, autoescape=True)
         query = query.where(or_(name, func.lower(records.c.verdict).contains(wanted, autoescape=True)))
     return query
-
-
-def _bits(perceptual_hash: str) -> tuple[int, int]:
-    half = HASH_BITS // 4
-    return int(perceptual_hash[:half], 16), int(perceptual_hash[half:], 16)
-
-
-def _is_near(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    # The rule of `near_duplicate_groups`, for one picture against many.
-    return (one[0] ^ other[0]).bit_count() <= PHASH_DISTANCE and (one[1] ^ other[1]).bit_count() <= DHASH_DISTANCE
 
 
 def _iso(moment: float) -> str:

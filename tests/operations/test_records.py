@@ -21,7 +21,7 @@ from detector.storage.records import API, PAGE, Record
 from detector.storage.schema import metadata
 from detector.worker.runner import JobRunner
 from detector.workspace import Workspace
-from tests.factories import label_ids, labelled_function, make_image, workspace
+from tests.factories import label_ids, labelled_function, make_image, near_duplicate, workspace
 from tests.made_evidence import kept
 
 PICTURE = make_image(900)
@@ -94,6 +94,17 @@ def test_a_kept_verdict_says_what_the_model_said(scene: Scene) -> None:
     assert (record.verdict, record.grade, record.sha256) == (evidence.said, evidence.grade, sha256_hex(PICTURE))
     assert (record.model_id, record.door, record.thumbnail) == (evidence.model.id, API, b"RIFF")
     assert operations.keep_record(scene.ws, scene.id, evidence, None, PAGE) == record
+
+
+def test_the_next_verdict_on_a_picture_says_that_one_was_kept(scene: Scene) -> None:
+    assert not explain(scene.ws, scene.id, "seen.png", PICTURE).known
+    record = scene.keep()
+    scene.keep(make_image(907))
+    [known] = explain(scene.ws, scene.id, "again.png", near_duplicate(PICTURE)).known
+    assert (known["kind"], known["record"]) == ("record", record.id)
+    assert known["sentence"].startswith("A near-duplicate of this picture was invoked on ")
+    [known] = explain(scene.ws, scene.id, "again.png", PICTURE).known
+    assert known["sentence"].startswith("This very picture was invoked on ")
 
 
 def test_a_disputed_picture_becomes_a_sample_with_the_claimed_label(scene: Scene) -> None:

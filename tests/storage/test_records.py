@@ -136,8 +136,19 @@ def test_what_a_file_says_is_kept_without_control_characters_and_not_at_any_leng
 def test_evidence_that_is_too_large_is_refused_with_its_size(ws: Workspace) -> None:
     function = empty_function(ws)
     with pytest.raises(InvalidInput, match="more than the 500,000"):
-        kept(ws, function.id, evidence_json(known=[{"kind": "sample", "sentence": "x" * 9000}] * 100))
+        kept(ws, function.id, evidence_json(known=[{"kind": "sample", "sentence": "x" * 600}] * 1000))
     assert records.count_records(ws.db, function.id) == 0
+
+
+def test_a_file_that_says_very_much_of_itself_does_not_keep_its_verdict_from_being_kept(ws: Workspace) -> None:
+    function = empty_function(ws)
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    stated = [{"tier": "stated", "name": f"chunk {n}", "value": "x" * 100_000} for n in range(100)]
+    record = kept(ws, function.id, evidence_json(provenance=[*stated, {"tier": "hint", "value": deep}]))
+    assert [len(item["value"]) for item in record.evidence["provenance"][:2]] == [600, 600]
+    assert len(str(record.evidence["provenance"][-1])) < 200
 
 
 def test_a_disputed_record_says_the_label_that_is_claimed(ws: Workspace) -> None:
