@@ -33,6 +33,7 @@ FULL: dict[str, Any] = {
     },
     "quality": {"jpegQuality": 82, "scale": 1.0, "says": ["Saved as JPEG at quality 82."]},
     "stability": [
+        {"name": "as-it-is", "words": "as it is", "verdict": "synthetic", "grade": "strong"},
         {"name": "jpeg-75", "words": "saved as JPEG at quality 75", "verdict": "synthetic", "grade": "strong"},
         {"name": "half", "words": "at half the size", "verdict": "can't tell", "grade": "can't tell"},
     ],

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from detector.charts.palette import PAPER, Ink, label_inks
+from detector.evidence.stability import AS_IT_IS
 from detector.formatting import count, moment, percent
 from detector.storage.known_labels import without_controls
 from detector.training.thresholds import CANT_TELL
@@ -96,7 +97,8 @@ def inks(record: Mapping[str, Any]) -> dict[str, Ink]:
 
 def steadiness(record: Mapping[str, Any]) -> str:
     """On how many copies of the picture the verdict was the same, and on which it was not; empty if none was made."""
-    copies = entries(record, "stability")
+    # The picture as it is stands first among them.
+    copies = [item for item in entries(record, "stability") if item.get("name") != AS_IT_IS]
     if not copies:
         return ""
     others = [item for item in copies if item.get("verdict") != record.get("verdict")]

@@ -159,6 +159,7 @@ class Stability:
         return [
             {
                 "name": copy.name,
+                "words": copy.words,
                 "verdict": copy.said,
                 "grade": copy.grade,
                 "confidence": max(copy.probabilities.values()),
