@@ -35,13 +35,15 @@ _CSS = """
 """
 
 
-def known_card(function_id: str, evidence: Evidence, inks: Mapping[str, Ink]) -> None:
+def known_card(function_id: str, evidence: Evidence, inks: Mapping[str, Ink], without: str | None = None) -> None:
     """Show what is known of pictures like this one.
 
     Parameters
     ----------
     inks : mapping of str to Ink
         By label, from `detector.charts.palette.label_inks`.
+    without : str, optional
+        A record that is not meant: the one that is being made of this very verdict.
     """
     with card("known"):
         st.markdown("**Like what I know**", help=_EXPLAIN)
@@ -51,6 +53,8 @@ def known_card(function_id: str, evidence: Evidence, inks: Mapping[str, Ink]) ->
         else:
             st.caption("Its size and quality, and the picture itself, compare with your samples.")
         for item in evidence.known:
+            if without is not None and item.get("record") == without:
+                continue
             st.markdown(_with_link(function_id, item))
         if evidence.nearest:
             st.caption("The samples most like it:")

@@ -49,8 +49,8 @@ def desk() -> Desk:
 
 
 def single(function: Function, model: ModelRow, name: str, data: bytes) -> None:
-    """Show what the function says of a picture, and what that is worth."""
-    serving = load_serving_model(workspace(), function.id)
+    """Show what a version of the function says of a picture, and what that is worth."""
+    serving = load_serving_model(workspace(), function.id, model.id)
     left, right = st.columns(2)
     with left:
         ways = st.container(key="picture-ways")
@@ -79,7 +79,7 @@ def single(function: Function, model: ModelRow, name: str, data: bytes) -> None:
     caption.caption(escape(f"{name} · {case.seen.quality.sentence} {duration(case.seen.verdict.seconds)}."))
     with slot.container():
         _verdict(function, model, evidence, inks)
-        record_buttons(
+        kept = record_buttons(
             function.id,
             evidence,
             data,
@@ -97,7 +97,7 @@ def single(function: Function, model: ModelRow, name: str, data: bytes) -> None:
             _wait(copies, "Making copies of the picture")
     known, says = st.columns(2)
     with known:
-        known_card(function.id, evidence, inks)
+        known_card(function.id, evidence, inks, kept.id if kept else None)
     with says:
         provenance_card(case.seen.provenance)
     _blind_spots(evidence)
@@ -230,7 +230,7 @@ def _verdict(function: Function, model: ModelRow, evidence: Evidence, inks: dict
         st.caption(escape(" ".join(evidence.quality_says)), help=LIKELIER_LABEL)
     st.caption(escape(f"Model {evidence.model.version}, {evidence.model.backbone}"))
     for warning in evidence.model.warnings:
-        st.warning(escape(warning))
+        st.warning(escape(warning.replace(" %", "\N{NO-BREAK SPACE}%")))
     with st.container(key="before-use"):
         st.markdown(f"**Before you use this.** {FIND_THE_FIRST} {NOT_ALONE}")
 

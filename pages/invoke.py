@@ -7,7 +7,7 @@ import streamlit as st
 from detector.errors import DetectorError, NoModel
 from detector.serving.model import what_is_missing
 from detector.serving.thresholds import with_thresholds
-from detector.storage import models
+from detector.storage import invoke_runs, models
 from pages._adapt import adapt_fold, adapted_note
 from pages._address import from_address
 from pages._copies import are_copies, copies_view
@@ -30,8 +30,11 @@ def _run(run_id: str) -> None:
     if not position.isdecimal() or len(position) > 9:
         run_view(function_id, run_id)
         return
+    name, data = run_picture(function_id, run_id, int(position))
     picture_bar(run_id, int(position))
-    single(chosen.function, model, *run_picture(function_id, run_id, int(position)))
+    # By the version that judged the others: a picture must not change its verdict by being opened.
+    judge = invoke_runs.get_run(workspace().db, run_id).model_id
+    single(chosen.function, models.get_model(workspace().db, judge) if judge else model, name, data)
 
 
 def _given() -> list[tuple[str, bytes]]:

@@ -121,8 +121,8 @@ def look_through(ws: Workspace, serving: ServingModel, backbone: Backbone, opene
 
 
 def judged_today(ws: Workspace, serving: ServingModel, seen: Seen) -> Seen | None:
-    """The same under the limit and the labels' names of now; None where another model is live, or labels are others."""
-    judged = rejudge(ws, serving.row.function_id, [seen.verdict])
+    """The same under the limit and the labels' names of now; None where the model or its labels are others."""
+    judged = rejudge(ws, serving.row.function_id, [seen.verdict], serving.row.id)
     if judged is None or isinstance(judged[0], ImageError):
         return None
     return replace(seen, verdict=judged[0])

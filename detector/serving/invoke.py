@@ -200,18 +200,19 @@ def look_of(decoded: DecodedImage, with_rescaling: bool) -> FileLook:
 
 
 def rejudge(
-    ws: Workspace, function_id: str, answers: Sequence[Verdict | ImageError]
+    ws: Workspace, function_id: str, answers: Sequence[Verdict | ImageError], model_id: str | None = None
 ) -> list[Verdict | ImageError] | None:
     """The same answers under the thresholds, and the labels' names, of now: no image is looked at again.
 
-    Scores stay, so that another limit of false accusations costs nothing. None where another model is live by now, its
-    labels are others, or it is adapted to other pictures: these images have to be looked at again.
+    Scores stay, so that another limit of false accusations costs nothing. None where another model is live by now than
+    the one that answered (or than ``model_id``), its labels are others, or it is adapted to other pictures: these
+    images have to be looked at again.
 
     Raises
     ------
     NoModel, NotFound
     """
-    serving = load_serving_model(ws, function_id)
+    serving = load_serving_model(ws, function_id, model_id)
     judged: list[Verdict | ImageError] = []
     for answer_ in answers:
         if isinstance(answer_, ImageError):
