@@ -48,6 +48,7 @@ FIGURES = {
     "story_pct": "story",
     "hardening_points": "hardening",
     "stability_s": "stability",
+    "evidence_ratio": "invoking",
 }
 
 

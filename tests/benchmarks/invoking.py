@@ -19,9 +19,11 @@ import psutil
 
 from detector.backbones import Backbone
 from detector.backbones.pipeline import embed_files
+from detector.evidence.explain import evidence_of, look_through, open_picture
 from detector.imaging import decode_image
 from detector.pipeline.build import build
 from detector.pipeline.embedding import function_backbone
+from detector.serving.model import load_serving_model
 from detector.storage import functions, keys
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure, median_ratio
@@ -33,6 +35,7 @@ _REPEATS = 5
 _CALLS = 60
 _CONNECTIONS = 16
 _IMAGES = 320
+_EVIDENCE = 20
 _BOUNDARY = "benchmark-of-the-invoke"
 
 
@@ -41,6 +44,7 @@ class _Served:
     """A function with a live model, and a server that answers for it; ``backbone`` is the same one in this process."""
 
     ws: Workspace
+    function_id: str
     backbone: Backbone
     host: str
     path: str
@@ -109,6 +113,35 @@ def invoke_throughput(folder: Path) -> Figure:
     )
 
 
+def evidence_ratio(folder: Path) -> Figure:
+    """The verdict with all that is shown at once beside it, in turns with a plain invoke over HTTP of the same file."""
+    images = photographs(_EVIDENCE)
+    ours, plain = [], []
+    with _served(folder) as at:
+        connection = http.client.HTTPConnection(at.host, timeout=60)
+        serving = load_serving_model(at.ws, at.function_id)
+
+        def with_evidence(data: bytes) -> None:
+            seen = look_through(at.ws, serving, at.backbone, open_picture(at.ws, "image.jpg", data))
+            evidence_of(at.ws, serving, seen, "image.jpg")
+
+        for _ in range(_REPEATS):
+            connection.close()
+            _ask(at, connection, images[0])
+            with_evidence(images[0])
+            plain.append(_median_ms(lambda data: _ask(at, connection, data), images))
+            ours.append(_median_ms(with_evidence, images))
+    return Figure(
+        "evidence_ratio",
+        "the first verdict with its evidence, but for the copies / a plain invoke over HTTP of the same photograph",
+        median_ratio(ours, plain),
+        "x",
+        1.5,
+        at_least=False,
+        measurements={"with evidence, ms": ours, "invoke, ms": plain},
+    )
+
+
 @contextmanager
 def _served(folder: Path) -> Iterator[_Served]:
     ws = workspace(folder, precision="auto")
@@ -123,7 +156,7 @@ def _served(folder: Path) -> Iterator[_Served]:
         with urllib.request.urlopen(f"{address}/connect/token", urllib.parse.urlencode(form).encode()) as answer:
             token = json.load(answer)["access_token"]
         host = address.removeprefix("http://")
-        yield _Served(ws, backbone, host, f"/v1/functions/function_{function.id}/invoke", token, process)
+        yield _Served(ws, function.id, backbone, host, f"/v1/functions/function_{function.id}/invoke", token, process)
     ws.close()
 
 
