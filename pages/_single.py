@@ -18,7 +18,7 @@ from detector.evidence.explain import Opened, evidence_of, judged_today, look_th
 from detector.evidence.quality import LIKELIER_LABEL
 from detector.evidence.regions import examine_regions
 from detector.evidence.stability import Stability, examine_stability
-from detector.formatting import count, duration, interval, limit, percent, rate_of_images
+from detector.formatting import duration, interval, limit, percent, rate_of_images
 from detector.imaging import make_thumbnail
 from detector.imaging.fingerprint import sha256_hex
 from detector.operations.samples import add_samples
@@ -282,8 +282,4 @@ def _keep_as_sample(function: Function, evidence: Evidence, data: bytes) -> None
 def _blind_spots(evidence: Evidence) -> None:
     with card("blind-spots"):
         st.markdown("**What this cannot see**")
-        sources = evidence.model.sources
-        named = f" ({', '.join(sources[:4])}{', ...' if len(sources) > 4 else ''})" if sources else ""
-        known = f"your {count(len(sources), 'source')}{named}" if sources else "your samples"
-        others = f"generators and collections that are not among {known}"
-        st.caption(escape(" · ".join((*evidence.blind_spots, others))))
+        st.caption(escape(" · ".join(evidence.blind_spots)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from detector.evidence.model_facts import ModelFacts
 from detector.evidence.quality import Quality
 from detector.evidence.stability import Stability
+from detector.formatting import count
 from detector.imaging.provenance import Provenance
 from detector.serving.invoke import Verdict
 
@@ -16,6 +17,8 @@ from detector.serving.invoke import Verdict
 FIND_THE_FIRST = "Find the first published copy of this picture and test that one: each copy on the way loses traces."
 NOT_ALONE = "Never let this be the only ground for a decision about somebody."
 
+#: So many of the known sources are named where it is said that others are not known.
+_NAMED = 4
 #: What no verdict covers, however strong it is.
 BLIND_SPOTS = (
     "photographs of a screen or a print",
@@ -51,7 +54,6 @@ class Evidence:
         ``sample``, ``label``, ``distance``, ``file``; the nearest first.
     known : tuple of dict
         ``kind`` ("sample", "near-duplicate", "record"), ``sentence`` and what it is of.
-    blind_spots : tuple of str
     """
 
     file: str
@@ -69,7 +71,14 @@ class Evidence:
     quality_says: tuple[str, ...] = ()
     nearest: tuple[dict[str, Any], ...] = ()
     known: tuple[dict[str, Any], ...] = ()
-    blind_spots: tuple[str, ...] = field(default=BLIND_SPOTS)
+
+    @property
+    def blind_spots(self) -> tuple[str, ...]:
+        """What no verdict of this model covers."""
+        sources = self.model.sources
+        named = f" ({', '.join(sources[:_NAMED])}{', ...' if len(sources) > _NAMED else ''})" if sources else ""
+        known = f"your {count(len(sources), 'source')}{named}" if sources else "your samples"
+        return (*BLIND_SPOTS, f"generators and collections that are not among {known}")
 
     @property
     def said(self) -> str:
