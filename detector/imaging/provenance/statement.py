@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 Tier = Literal["signed", "stated", "hint"]
@@ -145,10 +145,8 @@ class Provenance:
         return NOTHING_STATED
 
     def to_json(self) -> list[dict[str, str]]:
-        """``tier``, ``kind``, ``name`` and ``value`` of each statement."""
-        return [
-            {"tier": item.tier, "kind": item.kind, "name": item.name, "value": item.value} for item in self.statements
-        ]
+        """``tier``, ``kind``, ``name``, ``value`` and what it ``proves``, of each statement."""
+        return [asdict(item) for item in self.statements]
 
 
 def _order(item: Statement) -> tuple[int, int]:
