@@ -23,6 +23,7 @@ from detector.api.error_responses import answer_errors
 from detector.api.request_bodies import BoundedBodies
 from detector.errors import PostsBusy
 from detector.importing.posting import SamplePoster
+from detector.serving.invoke_counts import write_invokes
 from detector.serving.queue import InvokeQueue, Places
 from detector.web.addresses import DOCUMENTATION, of_request
 from detector.workspace import Workspace
@@ -88,6 +89,7 @@ def stop_api(app: FastAPI) -> None:
     app.state.invokes.stop()
     app.state.lookups.shutdown(wait=True)
     app.state.recorder.stop()
+    write_invokes()
 
 
 class ApiRoute(BaseRoute):

@@ -25,6 +25,7 @@ from detector.imaging.groups import sample_groups
 from detector.importing.batch import sample_payload
 from detector.jobs import BUILD, EVALUATE, IMPORT
 from detector.operations import (
+    capture,
     deletion,
     false_accusations,
     functions,
@@ -40,6 +41,7 @@ from detector.operations import (
     unlike_pictures,
 )
 from detector.pipeline.build import build
+from detector.serving.invoke import Score, Verdict
 from detector.storage import annotating, evaluations, imports, jobs, models, trash
 from detector.storage import functions as stored
 from detector.storage import samples as stored_samples
@@ -48,6 +50,7 @@ from detector.storage.functions import Function, Label
 from detector.storage.jobs import Job
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import TEST
+from detector.training.thresholds import STRONG
 from detector.workspace import Workspace
 from tests.factories import LABELS, labelled_function, make_image, workspace
 
@@ -110,6 +113,11 @@ def a_build_after_the_pause(_scene: Scene) -> list[tuple[str, dict[str, Any], fl
     return [A_BUILD_AFTER_THE_PAUSE]
 
 
+def as_for_a_post(_scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
+    """An embedding that is due soon, and a build when no more samples have come for a while."""
+    return [(BUILD, {"only": "embed"}, 2.0), A_BUILD_AFTER_THE_PAUSE]
+
+
 def an_audit(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
     """An audit of the live model that is due now."""
     return [scene.audit()]
@@ -118,6 +126,11 @@ def an_audit(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
 def as_the_call_says(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
     """The jobs of a function that the call made."""
     return scene.expected
+
+
+def verdict() -> Verdict:
+    """What a function said of a picture."""
+    return Verdict("new.png", (Score("real", "1", 0.9),), "model", 1, 0.1, STRONG)
 
 
 def import_sample(scene: Scene) -> None:
@@ -208,6 +221,29 @@ EVERY: dict[str, list[Case]] = {
     "samples.restore_samples": [
         Case(lambda s: samples.restore_samples(s.ws, s.id, [s.binned]), a_build_after_the_pause),
         Case(lambda s: samples.restore_samples(s.ws, s.id, s.ids), nothing),
+    ],
+    # --- captured pictures come as those that are posted do: one that is kept is embedded, then a model follows
+    "capture.change_capture": [
+        Case(lambda s: capture.change_capture(s.ws, s.id, capture.CaptureSettings(low_grade=True)), nothing),
+        Case(
+            refused(NotFound, lambda s: capture.change_capture(s.ws, "0" * 16, capture.CaptureSettings())),
+            nothing,
+        ),
+    ],
+    "capture.capture_reason": [
+        Case(lambda s: capture.capture_reason(capture.CaptureSettings(), verdict(), "0" * 64), nothing)
+    ],
+    "capture.maybe_capture": [
+        Case(
+            lambda s: capture.maybe_capture(s.ws, s.id, "new.png", make_image(900), verdict()),
+            as_for_a_post,
+            lambda s: capture.change_capture(s.ws, s.id, capture.CaptureSettings(random_share=1.0)),
+        ),
+        Case(lambda s: capture.maybe_capture(s.ws, s.id, "new.png", make_image(900), verdict()), nothing),
+    ],
+    "capture.capture_now": [
+        Case(lambda s: capture.capture_now(s.ws, s.id, "new.png", make_image(900)), as_for_a_post),
+        Case(lambda s: capture.capture_now(s.ws, s.id, "known.png", make_image(1)), nothing),
     ],
     # --- functions
     "functions.create_function": [
