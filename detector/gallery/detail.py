@@ -29,7 +29,7 @@ _CAPTURED = {
     LOW_GRADE: "because it got can't tell when it was invoked",
     UNLIKE: "because it is unlike the samples there were when it was invoked",
     RANDOM: "drawn at random from what was invoked",
-    ASKED: "because whoever invoked it asked for it",
+    ASKED: "because somebody asked for it",
     DISPUTED: "because its verdict was called wrong",
 }
 

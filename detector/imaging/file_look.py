@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: Formats that keep every pixel. GIF keeps 256 colours of a picture, but adds none of a compression's traces.
-_LOSSLESS = frozenset({"PNG", "BMP", "GIF", "TIFF"})
+LOSSLESS_FORMATS = frozenset({"PNG", "BMP", "GIF", "TIFF"})
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,6 @@ def file_look(facts: Mapping[str, Any], rescaling: float | None = None) -> FileL
         side=min(facts["width"], facts["height"]),
         quality=None if quality is None else int(quality),
         rescaling=rescaling,
-        lossless=facts["format"] in _LOSSLESS,
+        lossless=facts["format"] in LOSSLESS_FORMATS,
         format=facts["format"],
     )

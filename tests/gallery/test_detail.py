@@ -214,6 +214,6 @@ def test_a_captured_picture_says_why_and_when(ws: Workspace) -> None:
         for sample_id in matching_ids(ws, function.id, GalleryFilter(), Order.OLDEST)
     )
     today = day(datetime.now(UTC))
-    assert asked["Captured"] == f"{today}, because whoever invoked it asked for it"
+    assert asked["Captured"] == f"{today}, because somebody asked for it"
     assert asked["Imported"] == f"{today}, Captured from invokes (capture)"
     assert "Captured" not in imported
