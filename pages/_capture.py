@@ -59,6 +59,17 @@ def capture_fold(function: Function) -> None:
             st.caption(f"{count(so_far, 'picture')} captured this month, of {known.a_month:,} at most.")
 
 
+def keeping_sentence(function: Function) -> str:
+    """What becomes of a picture that is given to Invoke, so that nobody is taken by surprise."""
+    known = CaptureSettings.of(function)
+    if not known.on:
+        return "The picture stays on this machine and is not kept unless you ask for it."
+    return (
+        "The picture stays on this machine. By the settings of this function some are kept as samples without a label: "
+        f"{_said(known)}."
+    )
+
+
 def _said(settings: CaptureSettings) -> str:
     """The settings in a few words."""
     parts = ["can't tell"] if settings.low_grade else []

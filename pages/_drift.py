@@ -41,8 +41,8 @@ def drift_card(function: Function, live: ModelRow, theme: Theme) -> None:
                 "function gave, and whether the pictures are still like your samples."
             )
         else:
-            for change in found.changes:
-                st.warning(escape(change.sentence))
+            if found.warning:
+                st.warning(escape(found.warning))
             labels = function_labels(function.id)
             last = datetime.fromtimestamp(now(), UTC).date()
             plot(

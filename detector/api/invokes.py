@@ -148,7 +148,8 @@ async def invoke_one(
 ) -> bytes:
     """Classify one image with the live model, or with the one asked for.
 
-    `capture=true` keeps a copy as a sample without a label, to be reviewed; `externalId` is its.
+    `capture=true` keeps a copy as a sample without a label, to be reviewed; `externalId` is its. Which others are kept
+    is a setting of the function (Captured by itself, on its Metrics page); at first none.
     """
     state = request.app.state
     ws: Workspace = state.workspace

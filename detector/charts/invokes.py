@@ -97,5 +97,7 @@ def invokes_by_day(
     )
     figure.update_yaxes(tickformat=",d", nticks=4, rangemode="tozero", **axis_style(theme))
     name_axes(figure, theme, "", "pictures a day")
+    # Dates need no name, and an empty one takes room.
+    figure.update_xaxes(title=None)
     figure.update_layout(barmode="stack", bargap=0.25)
     return figure

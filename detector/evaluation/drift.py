@@ -20,8 +20,6 @@ from datetime import UTC, date, datetime, timedelta
 from math import log
 from typing import Final
 
-from scipy.special import chdtri
-
 from detector.formatting import count, percent
 from detector.imaging.file_look import LOSSLESS_FORMATS, FileLook
 from detector.serving.invoke_counts import (
@@ -74,7 +72,8 @@ class Change:
         The population stability index, and what it had to exceed.
     invoked, samples : float
         The shares that the sentence names.
-    sentence : str
+    said : str
+        What has changed, as a sentence.
     """
 
     part: str
@@ -84,7 +83,17 @@ class Change:
     bound: float
     invoked: float
     samples: float
-    sentence: str
+    said: str
+
+    @property
+    def follows(self) -> str:
+        """What that means for the figures of the model."""
+        return _MAY_NOT_HOLD if self.part in (SAID, CONFIDENCE) else _NOT_SUCH
+
+    @property
+    def sentence(self) -> str:
+        """What has changed, and what follows."""
+        return f"{self.said} {self.follows}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,14 @@ class Drift:
     def decides(self) -> bool:
         """Whether there is enough of both to say anything."""
         return self.invokes >= FEWEST and self.compared >= FEWEST
+
+    @property
+    def warning(self) -> str:
+        """All changes, and once what follows; empty where there is none."""
+        if not self.changes:
+            return ""
+        follows = _NOT_SUCH if any(change.follows == _NOT_SUCH for change in self.changes) else _MAY_NOT_HOLD
+        return " ".join((*(change.said for change in self.changes), follows))
 
 
 @dataclass(frozen=True)
@@ -188,11 +205,11 @@ def compare(part: str, invoked: Mapping[str, int], samples: Mapping[str, int], d
 
     event = max(_events(part, bins), key=lambda event: shares(event)[0] - shares(event)[1])
     among_invoked, among_samples = shares(event)
-    sentence = (
+    said = (
         f"Of {count(n, 'invoke')} in the last {days} days {percent(among_invoked, 0)} {event.words}; of your samples "
-        f"{percent(among_samples, 0)}. {_MAY_NOT_HOLD if part in (SAID, CONFIDENCE) else _NOT_SUCH}"
+        f"{percent(among_samples, 0)}."
     )
-    return Change(part, days, n, index, bound, among_invoked, among_samples, sentence)
+    return Change(part, days, n, index, bound, among_invoked, among_samples, said)
 
 
 def stability_index(first: Sequence[int], second: Sequence[int]) -> float:
@@ -208,6 +225,9 @@ def stability_index(first: Sequence[int], second: Sequence[int]) -> float:
 
 def by_chance(n: int, m: int, bins: int) -> float:
     """The index that two samples of n and m from one population exceed with the probability `BY_CHANCE`."""
+    # Here, not above: it takes a tenth of a second, and pages import this module.
+    from scipy.special import chdtri
+
     return float(chdtri(max(bins - 1, 1), BY_CHANCE)) * (1 / n + 1 / m)
 
 

@@ -169,6 +169,9 @@ def test_the_last_week_is_compared_first_then_the_month_and_older_days_and_other
     # How they were saved says it already.
     assert FORMAT not in by_part
     assert len(found.days) == 3
+    # Each change once, and once what follows.
+    assert all(found.warning.count(change.said) == 1 for change in found.changes)
+    assert found.warning.count("The figures on this page are not of such pictures.") == 1
 
 
 def test_pictures_like_the_samples_are_no_change(tmp_path: Path) -> None:
@@ -184,4 +187,4 @@ def test_pictures_like_the_samples_are_no_change(tmp_path: Path) -> None:
         counts = {part: {name: 2} for part, name in bins.items()}
         add_invokes(ws.db, [InvokeDay(function.id, today.isoformat(), "page", model.id, 2, counts)])
     found = drift_of(ws, model)
-    assert (found.invokes, found.decides, found.changes) == (120, True, ())
+    assert (found.invokes, found.decides, found.changes, found.warning) == (120, True, (), "")
