@@ -38,7 +38,7 @@ from detector.storage.gallery_rows import revisions
 from detector.storage.invoke_days import Counts, InvokeDay, add_counts, read_invokes
 from detector.storage.models import ModelRow
 from detector.storage.scored_files import ScoredFile, scored_files
-from detector.training.thresholds import CANT_TELL, Thresholds
+from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
 
 #: Fewer invokes, or samples, than this say nothing.
@@ -288,7 +288,7 @@ def _samples(ws: Workspace, model: ModelRow) -> tuple[int, Counts]:
 
 def _limits(model: ModelRow) -> dict[str, float]:
     """The confidence above which each label is said, by its id; empty where none is ever said."""
-    above = Thresholds.from_json(model.thresholds).above if model.thresholds else {}
+    above = (model.thresholds or {}).get("above", {})
     return {
         label_id: above[name]
         for label_id, name in zip(model.label_ids, model.label_names, strict=True)

@@ -154,4 +154,4 @@ def capture_now(ws: Workspace, function_id: str, name: str, data: bytes) -> Outc
 
 def _post(function_id: str, name: str, data: bytes, reason: str, a_month: int | None) -> Post:
     shown = "".join(character for character in name if character.isprintable())[:_NAME_CHARACTERS]
-    return Post(function_id, data, shown, captured=reason, a_month=a_month, origin="capture")
+    return Post(function_id, data, shown, captured=reason, a_month=a_month, origin=captured.ORIGIN)

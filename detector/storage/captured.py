@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from detector.storage.database import Database
-from detector.storage.schema import samples
+from detector.storage.schema import import_batches, samples
 
 #: Why a picture was put among the samples, as it stands in their rows.
 LOW_GRADE: Final = "low grade"
@@ -17,6 +17,9 @@ RANDOM: Final = "random"
 ASKED: Final = "asked"
 DISPUTED: Final = "disputed"
 REASONS: Final = (LOW_GRADE, UNLIKE, RANDOM, ASKED, DISPUTED)
+
+#: The origin of the import batch that captured pictures are in, one for each function.
+ORIGIN: Final = "capture"
 
 #: Those that nobody asked for one by one: of them a month brings no more than the function's bound.
 BY_THEMSELVES: Final = (LOW_GRADE, UNLIKE, RANDOM)
@@ -30,8 +33,12 @@ def month_start(moment: float) -> float:
 
 def count_captured(connection: Connection, function_id: str, since: float) -> int:
     """How many pictures were captured by themselves since a moment, those that were put into the bin included."""
+    # By the batch that they are all in, which has an index: every invoke of a picture worth keeping asks this.
+    batches = select(import_batches.c.id).where(
+        import_batches.c.function_id == function_id, import_batches.c.origin == ORIGIN
+    )
     statement = select(func.count()).where(
-        samples.c.function_id == function_id, samples.c.captured.in_(BY_THEMSELVES), samples.c.created_at >= since
+        samples.c.import_batch_id.in_(batches), samples.c.captured.in_(BY_THEMSELVES), samples.c.created_at >= since
     )
     return connection.scalar(statement) or 0
 

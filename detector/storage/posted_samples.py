@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from detector.errors import CaptureBoundReached, Conflict, DetectorError, InvalidInput, NotFound
 from detector.storage.annotating import moment_of_change
-from detector.storage.captured import count_captured, month_start
+from detector.storage.captured import ORIGIN, count_captured, month_start
 from detector.storage.database import Database, new_id, now
 from detector.storage.imports import ImageRow, insert_images
 from detector.storage.known_labels import known_labels
@@ -20,7 +20,7 @@ from detector.storage.stored_names import TRAIN
 
 BATCH_TITLE = "Over the HTTP API"
 #: By origin: the one import batch of a function for everything that came in that way.
-_TITLES = {"api": BATCH_TITLE, "capture": "Captured from invokes"}
+_TITLES = {"api": BATCH_TITLE, ORIGIN: "Captured from invokes"}
 
 
 @dataclass(frozen=True)
