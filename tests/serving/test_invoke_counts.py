@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.api.app import api_app, stop_api
 from detector.imaging.file_look import FileLook
 from detector.serving.invoke import Score, Verdict
 from detector.serving.invoke_counts import (
@@ -98,19 +100,33 @@ def test_where_nothing_is_invoked_nothing_is_written(ws: Workspace, function: Fu
 
 
 def test_many_threads_lose_no_count_and_it_is_written_by_itself(ws: Workspace, function: Function) -> None:
+    # Threads take turns as often as they can: else each would be through before the next one begins.
+    usual = sys.getswitchinterval()
+
     def some() -> None:
-        for _ in range(500):
+        for _ in range(1000):
             record_invoke(ws, function.id, API, said())
 
     threads = [threading.Thread(target=some) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
     deadline = time.monotonic() + 60
-    while sum(item.count for item in read_invokes(ws.db, function.id)) < 4000 and time.monotonic() < deadline:
+    while sum(item.count for item in read_invokes(ws.db, function.id)) < 8000 and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert sum(item.count for item in read_invokes(ws.db, function.id)) == 4000
+    assert sum(item.count for item in read_invokes(ws.db, function.id)) == 8000
+
+
+def test_a_server_that_stops_writes_what_has_gathered(ws: Workspace, function: Function) -> None:
+    app = api_app(ws)
+    record_invoke(ws, function.id, API, said())
+    stop_api(app)
+    assert [item.count for item in read_invokes(ws.db, function.id)] == [1]
 
 
 def test_a_deleted_function_takes_its_counts_along_and_those_that_come_late_are_dropped(
