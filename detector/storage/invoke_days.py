@@ -46,15 +46,16 @@ def add_invokes(db: Database, counted: Sequence[InvokeDay]) -> None:
         return
     with db.write() as connection:
         wanted = {item.function_id for item in counted}
-        there = set(connection.scalars(select(functions.c.id).where(functions.c.id.in_(wanted))))
+        # For update: on a server's database another process may be adding to the same rows, or to none yet.
+        held = select(functions.c.id).where(functions.c.id.in_(wanted)).order_by(functions.c.id).with_for_update()
+        there = set(connection.scalars(held))
         for item in counted:
             if item.function_id not in there:
                 continue
             key = {name: getattr(item, name) for name in ("function_id", "day", "door", "model_id")}
             here = [invoke_days.c[name] == value for name, value in key.items()]
-            # For update: on a server's database another process may be adding to the same row.
             known = connection.execute(
-                select(invoke_days.c.count.label("number"), invoke_days.c.counts).where(*here).with_for_update()
+                select(invoke_days.c.count.label("number"), invoke_days.c.counts).where(*here)
             ).one_or_none()
             if known is None:
                 connection.execute(insert(invoke_days).values(**key, count=item.count, counts=item.counts))
