@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, get_type_hints
 
@@ -148,8 +147,7 @@ async def invoke_one(
 ) -> bytes:
     """Classify one image with the live model, or with the one asked for.
 
-    `capture=true` keeps a copy as a sample without a label, to be reviewed; `externalId` is its. Which others are kept
-    is a setting of the function (Captured by itself, on its Metrics page); at first none.
+    `capture=true` keeps a copy as a sample without a label, to be reviewed; `externalId` is its.
     """
     state = request.app.state
     ws: Workspace = state.workspace
@@ -232,9 +230,7 @@ def _capture(poster: SamplePoster, function_id: str, picture: Picture, external_
         poster.post(Post(function_id, picture.data, picture.name, None, external_id, captured=ASKED))
 
 
-def _remember(
-    request: Request, function: Function, judged: Sequence[tuple[Picture, Verdict]], is_captured: bool
-) -> None:
+def _remember(request: Request, function: Function, judged: list[tuple[Picture, Verdict]], is_captured: bool) -> None:
     """Count what was answered, and note the pictures that the function's settings may want kept."""
     for _, verdict in judged:
         record_invoke(request.app.state.workspace, function.id, API, verdict)

@@ -104,7 +104,7 @@ import_batches = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("function_id", ForeignKey("functions.id", ondelete="CASCADE"), nullable=False),
-    Column("origin", String(16), nullable=False),  # upload, zip, folder, command line, api, capture, sample, cifake
+    Column("origin", String(16), nullable=False),  # upload, zip, folder, command line, api, sample, cifake
     Column("title", Text, nullable=False),
     Column("state", String(16), nullable=False),  # running, done, failed
     Column("total", Integer, nullable=False, default=0),

@@ -41,7 +41,6 @@ from detector.operations import (
     unlike_pictures,
 )
 from detector.pipeline.build import build
-from detector.serving.invoke import Score, Verdict
 from detector.storage import annotating, evaluations, imports, jobs, models, trash
 from detector.storage import functions as stored
 from detector.storage import samples as stored_samples
@@ -50,7 +49,6 @@ from detector.storage.functions import Function, Label
 from detector.storage.jobs import Job
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import TEST
-from detector.training.thresholds import STRONG
 from detector.workspace import Workspace
 from tests.factories import LABELS, labelled_function, make_image, workspace
 
@@ -128,8 +126,11 @@ def as_the_call_says(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
     return scene.expected
 
 
-def verdict() -> Verdict:
+def verdict() -> Any:
     """What a function said of a picture."""
+    from detector.serving.invoke import Score, Verdict
+    from detector.training.thresholds import STRONG
+
     return Verdict("new.png", (Score("real", "1", 0.9),), "model", 1, 0.1, STRONG)
 
 
