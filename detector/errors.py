@@ -146,6 +146,17 @@ class InvalidInput(DetectorError):
     """A value that a person or program gave cannot be used; the sentence says which and what is expected."""
 
 
+class CaptureBoundReached(DetectorError):
+    """As many pictures as the function takes in a month were captured by themselves already."""
+
+    def __init__(self, a_month: int) -> None:
+        super().__init__(
+            f"{a_month:,} pictures were captured this month, as many as this function takes. Raise the bound, or wait "
+            "for the next month."
+        )
+        self.a_month = a_month
+
+
 class BackboneUnavailable(DetectorError):
     """The backbone's weights cannot be had on this machine now."""
 

@@ -11,6 +11,7 @@ from detector.formatting import count
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Facets, Gallery
 from detector.storage import imports
+from detector.storage.captured import ASKED, DISPUTED, LOW_GRADE, RANDOM, UNLIKE
 from detector.storage.functions import Label, number_names
 from detector.storage.stored_names import TEST, TRAIN
 from pages._confidence_range import confidence_range
@@ -31,8 +32,16 @@ ORDERS = {
 _SIZES: tuple[TileSize, ...] = ("S", "M", "L")
 #: Four beside each other on a wide screen, two on a phone.
 _WIDTH = 184
+_CAPTURED = {
+    ANY: "for any reason",
+    LOW_GRADE: "got can't tell",
+    UNLIKE: "unlike the samples",
+    RANDOM: "drawn at random",
+    ASKED: "asked for",
+    DISPUTED: "called wrong",
+}
 #: The conditions behind "More filters".
-_MORE = ("verdict", "source", "flips", "split", "batch", "low", "high", "duplicates", "bin", "text")
+_MORE = ("verdict", "source", "flips", "split", "batch", "low", "high", "duplicates", "captured", "bin", "text")
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,9 @@ def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_
             None,
         )
         batch = _choice("Import", where.batch, _batches(function_id, facets), f"batch-{keys}", None)
+        captured = _choice(
+            "Captured from invokes", where.captured, _counted(_CAPTURED, facets.captured), f"captured-{keys}", None
+        )
     with right:
         known = {source: source for source in sorted(facets.source) if source != NONE}
         source = _choice(
@@ -159,6 +171,7 @@ def _more(where: GalleryFilter, facets: Facets, names: dict[str, str], function_
         source=source,
         split=split,
         duplicates=duplicates,
+        captured=captured,
         bin=binned,
         text=text.strip() or None,
         low=low if low > 0 else None,

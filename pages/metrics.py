@@ -19,6 +19,7 @@ from detector.storage.models import ModelRow
 from detector.training.metrics import CrossValidation
 from detector.training.thresholds import Thresholds
 from pages._adapt import metrics_note
+from pages._drift import drift_card
 from pages._expert import expert_settings
 from pages._hardening import copies_setting
 from pages._holdout import holdout_card
@@ -109,6 +110,7 @@ theme = current_theme()
 _heading(chosen, live)
 _figures(live, theme, [label.name for label in function_labels(function_id)])
 holdout_card(function_id, live)
+drift_card(chosen.function, live, theme)
 versions_card(chosen, versions, theme)
 with st.expander("Expert settings"):
     wanted = expert_settings(chosen.function, live)

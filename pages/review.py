@@ -8,7 +8,7 @@ from dataclasses import replace
 import streamlit as st
 
 from detector.formatting import count
-from detector.gallery.filters import NONE, UNSURE, GalleryFilter
+from detector.gallery.filters import INBOX, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
 from detector.operations.labels import give_label, undo_labels
@@ -17,6 +17,7 @@ from detector.storage import gallery_rows, models, samples
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from pages._gallery import Gesture, gallery, taking
+from pages._inbox import inbox_line
 from pages._label_twins import label_twins
 from pages._review_actions import KEY, Everything, actions, everything
 from pages._review_address import keep_address, page_number, remember_widgets, take_over
@@ -136,7 +137,10 @@ if gone := not_there(found, function_id, from_address().where, labels):
     left = replace(from_address(), where=from_address().where.without(*gone))
     st.button("Show without it", type="primary", on_click=_go_to, args=(function_id, left))
     st.stop()
+inbox = st.container()
 view = filters(found, from_address(), labels, function_id)
+with inbox:
+    inbox_line(found, view.where, lambda: _go_to(function_id, ReviewState(INBOX, Order.NEWEST)))
 place = {"function": function_id, **view.to_query()}
 page_of = found.page(view.where, view.order, 1, 1, view.stacked)
 unlabelled = found.count(replace(view.where, label=NONE)) if view.where.label in (None, NONE) else 0

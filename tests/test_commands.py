@@ -29,6 +29,7 @@ COMMANDS = {
     "harden": {"function", "--copies", "--json"},
     "coverage": {"function", "--judge-unlike", "--json"},
     "adapt": {"function", "FOLDER", "--undo", "--json"},
+    "capture": {"function", "--low-grade", "--unlike", "--random", "--a-month", "--json"},
     "audit": {"function", "--json"},
     "functions": {"--json"},
     "backbones": {"--json"},

@@ -24,6 +24,7 @@ from detector.api.explanations import Explanations
 from detector.api.request_bodies import BoundedBodies
 from detector.errors import PostsBusy
 from detector.importing.posting import SamplePoster
+from detector.serving.invoke_counts import write_invokes
 from detector.serving.queue import InvokeQueue, Places
 from detector.web.addresses import DOCUMENTATION, of_request
 from detector.workspace import Workspace
@@ -91,6 +92,7 @@ def stop_api(app: FastAPI) -> None:
     app.state.explanations.stop()
     app.state.lookups.shutdown(wait=True)
     app.state.recorder.stop()
+    write_invokes()
 
 
 class ApiRoute(BaseRoute):

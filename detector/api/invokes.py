@@ -24,9 +24,12 @@ from detector.api.request_bodies import Picture, body_guard, read_picture, read_
 from detector.api.schemas import ApiModel, InvokeRequest, InvokeResponse, Message, Text, Words, plain, prefixed
 from detector.errors import Conflict, ImageError, InvalidInput
 from detector.importing.posting import Post, SamplePoster
+from detector.operations.capture import CaptureSettings, maybe_capture
 from detector.serving.invoke import Verdict
+from detector.serving.invoke_counts import API, record_invoke
 from detector.serving.queue import Answer, InvokeQueue
 from detector.storage import functions
+from detector.storage.captured import ASKED
 from detector.storage.database import now
 from detector.storage.functions import Function
 from detector.workspace import Workspace
@@ -117,6 +120,10 @@ class InvokeRoute(APIRoute):
         finally:
             _record(request, status, 1000 * (time.perf_counter() - start))
         await Response(found, media_type="application/json")(scope, receive, send)
+        # Behind the answer: nobody should wait until a picture is kept.
+        for picture, verdict in getattr(request.state, "perhaps_captured", ()):
+            ws: Workspace = request.app.state.workspace
+            await run_in_threadpool(maybe_capture, ws, function.id, picture.name, picture.data, verdict)
 
 
 async def _asked_function(request: Request) -> Function:
@@ -172,6 +179,7 @@ async def invoke_one(
         raise answer
     if options.capture:
         await run_in_threadpool(_capture, state.poster, function.id, picture, options.external_id)
+    _remember(request, function, [(picture, answer)], options.capture)
     request.state.verdict = answer.verdict
     metadata = await run_in_threadpool(_metadata, ws, function) if options.include_metadata else {}
     plainly = InvokeResponse.of(answer, options.label_count, metadata.get(answer.label_id))
@@ -214,7 +222,11 @@ async def invoke_many(
         if options.capture:
             await run_in_threadpool(_capture, state.poster, function.id, picture, None)
         entries.append(_json(InvokeResponse.of(answer, options.label_count, metadata.get(answer.label_id))))
-    verdicts = [answer.verdict for answer in answers if isinstance(answer, Verdict)]
+    judged = [
+        (picture, answer) for picture, answer in zip(pictures, answers, strict=True) if isinstance(answer, Verdict)
+    ]
+    _remember(request, function, judged, options.capture)
+    verdicts = [answer.verdict for _, answer in judged]
     request.state.verdict = ", ".join(f"{verdicts.count(label)} {label}" for label in dict.fromkeys(verdicts)) or None
     return b"[" + b",".join(entries) + b"]"
 
@@ -255,7 +267,15 @@ async def _in_time(request: Request, question: Future[_T]) -> _T:
 def _capture(poster: SamplePoster, function_id: str, picture: Picture, external_id: str | None) -> None:
     # The same bytes may be a sample already: then there is nothing to keep.
     with suppress(Conflict):
-        poster.post(Post(function_id, picture.data, picture.name, None, external_id))
+        poster.post(Post(function_id, picture.data, picture.name, None, external_id, captured=ASKED))
+
+
+def _remember(request: Request, function: Function, judged: list[tuple[Picture, Verdict]], is_captured: bool) -> None:
+    """Count what was answered, and note the pictures that the function's settings may want kept."""
+    for _, verdict in judged:
+        record_invoke(request.app.state.workspace, function.id, API, verdict)
+    if not is_captured and CaptureSettings.of(function).on:
+        request.state.perhaps_captured = judged
 
 
 def _metadata(ws: Workspace, function: Function) -> dict[str, dict[str, Any] | None]:

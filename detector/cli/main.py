@@ -15,6 +15,7 @@ from typing import IO, Any
 from detector import __version__
 from detector.cli.access import add_access_commands
 from detector.cli.adapt import add_adapt_command
+from detector.cli.capture import add_capture_command
 from detector.cli.coverage import add_coverage_command
 from detector.cli.explain import add_explain_commands
 from detector.cli.harden import add_harden_command
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_harden_command(commands)
     add_coverage_command(commands)
     add_adapt_command(commands)
+    add_capture_command(commands)
 
     audit = commands.add_parser("audit", help="examine a function: file shortcuts, unseen sources, stress, data size")
     audit.add_argument("function", help="name or id")

@@ -33,7 +33,10 @@ _KEPT_LOOKS = 8
 #: Above this share of changed rows, reading all anew is quicker than patching.
 _PATCHED_SHARE = 0.5
 
-_CODED = ("label_id", "predicted_label_id", "source", "import_batch_id", "near_duplicate_group", "predicted_by")
+_CODED = (
+    *("label_id", "predicted_label_id", "source", "import_batch_id", "near_duplicate_group", "predicted_by"),
+    "captured",
+)
 _NUMBERS = ("confidence", "margin", "label_quality", "usefulness", "annotated_at")
 
 
@@ -61,7 +64,7 @@ class Columns:
     ----------
     sequence : (n,) int64, ascending
     ids : (n,) bytes
-    coded : columns of ids and sources by their name in the database
+    coded : columns of ids, sources and reasons of captures by their name in the database
     numbers : (n,) float64 columns, NaN where there is none
     agrees : (n,) int8: 1, 0, or -1 where there is nothing to compare
     test, deleted : (n,) bool

@@ -12,6 +12,7 @@ from detector.evaluation.results import STRESSES, stress_title
 from detector.formatting import day, file_size, moment
 from detector.storage import annotating, embeddings, evaluations, functions, models
 from detector.storage.annotating import HistoryEntry
+from detector.storage.captured import ASKED, DISPUTED, LOW_GRADE, RANDOM, UNLIKE
 from detector.storage.sample_records import SampleRecord, find_record
 from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
@@ -23,6 +24,14 @@ _BY = {
     annotating.MERGE: "by merging two labels",
 }
 _DELETED_LABEL = "a label that was deleted since"
+
+_CAPTURED = {
+    LOW_GRADE: "because it got can't tell when it was invoked",
+    UNLIKE: "because it is unlike the samples there were when it was invoked",
+    RANDOM: "drawn at random from what was invoked",
+    ASKED: "because somebody asked for it",
+    DISPUTED: "because its verdict was called wrong",
+}
 
 _FORMATS = {"WEBP": "WebP", "HEIF": "HEIC"}
 _MODES = {
@@ -132,6 +141,8 @@ def _facts(record: SampleRecord) -> list[tuple[str, str]]:
     if record.batch is not None:
         imported += f", {record.batch} ({record.batch_origin})"
     found.append(("Imported", imported))
+    if record.captured is not None:
+        found.append(("Captured", f"{_day(record.created_at)}, {_CAPTURED.get(record.captured, record.captured)}"))
     if record.source:
         found.append(("Source", record.source))
     if record.external_id:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
+from detector.storage.captured import REASONS
 from detector.storage.stored_names import TEST, TRAIN
 
 #: The value of a filter for samples that do not have the thing at all; no label id, source or batch is called so.
@@ -50,6 +51,7 @@ class GalleryFilter:
     batch : import batch id, or ``NONE``
     group : the near-duplicate group to show alone
     duplicates : only samples that have a near-duplicate
+    captured : why an invoke put them here, one of `detector.storage.captured.REASONS`, or ``ANY``
     text : part of the file name, whatever the case
     bin : what was deleted, instead of what was not
     """
@@ -66,6 +68,7 @@ class GalleryFilter:
     batch: str | None = None
     group: str | None = None
     duplicates: bool = False
+    captured: str | None = None
     text: str | None = None
     bin: bool = False
 
@@ -89,7 +92,11 @@ class GalleryFilter:
         for name in ("says", "label", "source", "verdict", "flips", "batch", "group", "text"):
             if query.get(name):
                 values[name] = query[name]
-        for name, allowed in (("agreement", ("differs", "agrees")), ("split", (TEST, TRAIN))):
+        for name, allowed in (
+            ("agreement", ("differs", "agrees")),
+            ("split", (TEST, TRAIN)),
+            ("captured", (ANY, *REASONS)),
+        ):
             if query.get(name) in allowed:
                 values[name] = query[name]
         for name in ("low", "high"):
@@ -105,6 +112,10 @@ class GalleryFilter:
         """The same without some of its conditions."""
         empty = GalleryFilter()
         return replace(self, **{name: getattr(empty, name) for name in names})
+
+
+#: Captured pictures that wait for a label.
+INBOX = GalleryFilter(label=NONE, captured=ANY)
 
 
 def _fraction(text: str) -> float | None:

@@ -57,6 +57,7 @@ class Facets:
     split: dict[str, int]
     batch: dict[str, int]
     duplicates: int
+    captured: dict[str, int]
     confidence: tuple[int, ...]
     binned: int
 
@@ -158,8 +159,9 @@ class Gallery:
             found = {value: int(n) for value, n in zip(coded.values, counts[1:], strict=True) if n}
             return found | ({NONE: int(counts[0])} if counts[0] else {})
 
-        label = by_code("label", "label_id")
-        label[ANY] = sum(n for value, n in label.items() if value != NONE)
+        label, captured = by_code("label", "label_id"), by_code("captured", "captured")
+        for found in (label, captured):
+            found[ANY] = sum(n for value, n in found.items() if value != NONE)
         agrees = columns.agrees[others("agreement")]
         test = columns.test[others("split")]
         flipped = others("flips")
@@ -175,6 +177,7 @@ class Gallery:
             split={TEST: int(test.sum()), TRAIN: int((~test).sum())},
             batch=by_code("batch", "import_batch_id"),
             duplicates=int((others("duplicates", "group") & self._has_twin()).sum()),
+            captured=captured,
             confidence=tuple(np.histogram(confidence[~np.isnan(confidence)], bins=BINS, range=(0.0, 1.0))[0].tolist()),
             binned=int(columns.deleted.sum()),
         )
@@ -236,6 +239,7 @@ class Gallery:
             ("source", "source", where.source),
             ("batch", "import_batch_id", where.batch),
             ("group", "near_duplicate_group", where.group),
+            ("captured", "captured", where.captured),
         ):
             if wanted is not None:
                 masks[name] = _is(columns.coded[column].codes, columns.coded[column].code(wanted), wanted)

@@ -7,11 +7,11 @@ way make files that compare.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 #: Formats that keep every pixel. GIF keeps 256 colours of a picture, but adds none of a compression's traces.
-_LOSSLESS = frozenset({"PNG", "BMP", "GIF", "TIFF"})
+LOSSLESS_FORMATS = frozenset({"PNG", "BMP", "GIF", "TIFF"})
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,15 @@ class FileLook:
         How much the picture was enlarged, from its spectrum: 1 for not at all. None: not looked at, or not to be told.
     lossless : bool
         Whether the file keeps every pixel as it was.
+    format : str
+        As its decoder calls it, such as "JPEG"; it decides nothing, and is only counted.
     """
 
     side: int
     quality: int | None = None
     rescaling: float | None = None
     lossless: bool = False
+    format: str = field(default="", compare=False)
 
 
 def file_look(facts: Mapping[str, Any], rescaling: float | None = None) -> FileLook:
@@ -51,5 +54,6 @@ def file_look(facts: Mapping[str, Any], rescaling: float | None = None) -> FileL
         side=min(facts["width"], facts["height"]),
         quality=None if quality is None else int(quality),
         rescaling=rescaling,
-        lossless=facts["format"] in _LOSSLESS,
+        lossless=facts["format"] in LOSSLESS_FORMATS,
+        format=facts["format"],
     )

@@ -22,7 +22,10 @@ from detector.workspace import Workspace
 
 @dataclass(frozen=True)
 class Post:
-    """One image as it was posted. An empty ``name`` stands for "no file name was given"."""
+    """One image as it was posted. An empty ``name`` stands for "no file name was given".
+
+    ``captured``, ``a_month`` and ``origin`` are as of `detector.storage.posted_samples.PostedSample`.
+    """
 
     function_id: str
     data: bytes
@@ -30,6 +33,9 @@ class Post:
     label_name: str | None = None
     external_id: str | None = None
     sample_sets: tuple[str, ...] = ()
+    captured: str | None = None
+    a_month: int | None = None
+    origin: str = "api"
 
 
 @dataclass
@@ -62,6 +68,7 @@ class SamplePoster:
             There is no label of that name.
         NotFound
             There is no such function.
+        CaptureBoundReached
         """
         image_hash = sha256_hex(post.data)
         existing = find_sample_id(self._ws.db, post.function_id, image_hash)
@@ -71,7 +78,10 @@ class SamplePoster:
             image = store_image(self._ws, post.data, post.name or "The image")
         name = post.name or post.external_id or f"{image_hash[:12]}.{image.format.lower()}"
         return self._write(
-            PostedSample(post.function_id, image, name, post.label_name, post.external_id, post.sample_sets)
+            PostedSample(
+                *(post.function_id, image, name, post.label_name, post.external_id, post.sample_sets),
+                *(post.captured, post.a_month, post.origin),
+            )
         )
 
     def _write(self, post: PostedSample) -> str:

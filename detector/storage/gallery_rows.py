@@ -32,6 +32,7 @@ FIELDS = (
     "near_duplicate_group",
     "deleted_at",
     "predicted_by",
+    "captured",
     "file_name",
 )
 

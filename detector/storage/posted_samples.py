@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from detector.errors import Conflict, DetectorError, InvalidInput, NotFound
+from detector.errors import CaptureBoundReached, Conflict, DetectorError, InvalidInput, NotFound
 from detector.storage.annotating import moment_of_change
+from detector.storage.captured import ORIGIN, count_captured, month_start
 from detector.storage.database import Database, new_id, now
 from detector.storage.imports import ImageRow, insert_images
 from detector.storage.known_labels import known_labels
@@ -18,11 +19,17 @@ from detector.storage.schema import annotation_history, functions, images, impor
 from detector.storage.stored_names import TRAIN
 
 BATCH_TITLE = "Over the HTTP API"
+#: By origin: the one import batch of a function for everything that came in that way.
+_TITLES = {"api": BATCH_TITLE, ORIGIN: "Captured from invokes"}
 
 
 @dataclass(frozen=True)
 class PostedSample:
-    """One inspected image for one function; ``label_name`` is looked up when it is written."""
+    """One inspected image for one function; ``label_name`` is looked up when it is written.
+
+    ``captured`` is the reason of an invoke that brought it, one of `detector.storage.captured.REASONS`; with
+    ``a_month`` it is refused once so many have come by themselves this month.
+    """
 
     function_id: str
     image: ImageRow
@@ -30,6 +37,9 @@ class PostedSample:
     label_name: str | None = None
     external_id: str | None = None
     sample_sets: tuple[str, ...] = ()
+    captured: str | None = None
+    a_month: int | None = None
+    origin: str = "api"
 
 
 def find_sample_id(db: Database, function_id: str, image_hash: str) -> str | None:
@@ -59,7 +69,7 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
     -------
     list, aligned with ``posts``
         The new sample's id, or the error to answer with: Conflict (the same bytes are there), InvalidInput (no such
-        label) or NotFound (no such function).
+        label), NotFound (no such function) or CaptureBoundReached.
     """
     with db.write() as connection:
         moment, ordered = now(), moment_of_change(connection)
@@ -82,6 +92,9 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
             if place in known.samples:
                 answers.append(already_there(known.samples[place]))
                 continue
+            if post.a_month is not None and not known.may_capture(connection, post, moment):
+                answers.append(CaptureBoundReached(post.a_month))
+                continue
             if place in known.binned:
                 binned.append(known.binned.pop(place))
             if image.image_hash not in known.images:
@@ -96,12 +109,13 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
                     "file_name": post.file_name,
                     "external_id": post.external_id,
                     "sample_sets": list(post.sample_sets) or None,
-                    "import_batch_id": known.batch(connection, post.function_id, moment),
+                    "import_batch_id": known.batch(connection, post, moment),
                     "created_at": moment,
                     "split": TRAIN,
                     "label_id": label_id,
                     "annotated_at": moment if label_id else None,
                     "annotated_by": "api" if label_id else None,
+                    "captured": post.captured,
                 }
             )
             if label_id:
@@ -142,21 +156,32 @@ class _Known:
         ):
             found = self.samples if row.deleted_at is None else self.binned
             found[(row.function_id, row.image_hash)] = row.id
-        self._batches: dict[str, str] = {
-            row.function_id: row.id
+        self._batches: dict[tuple[str, str], str] = {
+            (row.function_id, row.origin): row.id
             for row in connection.execute(
-                select(import_batches.c.id, import_batches.c.function_id).where(
-                    import_batches.c.function_id.in_(wanted), import_batches.c.origin == "api"
+                select(import_batches.c.id, import_batches.c.function_id, import_batches.c.origin).where(
+                    import_batches.c.function_id.in_(wanted), import_batches.c.origin.in_(_TITLES)
                 )
             )
         }
+        self._captured: dict[str, int] = {}
 
-    def batch(self, connection: Connection, function_id: str, moment: float) -> str:
-        """The function's one import batch for everything that came over the API: it tells where a sample is from."""
-        if function_id not in self._batches:
-            values: dict[str, Any] = {"title": BATCH_TITLE, "state": "done", "created_at": moment}
-            batch_id = self._batches[function_id] = new_id()
+    def batch(self, connection: Connection, post: PostedSample, moment: float) -> str:
+        """The function's one import batch for everything that came in this way: it tells where a sample is from."""
+        key = (post.function_id, post.origin)
+        if key not in self._batches:
+            values: dict[str, Any] = {"title": _TITLES[post.origin], "state": "done", "created_at": moment}
+            batch_id = self._batches[key] = new_id()
             connection.execute(
-                insert(import_batches).values(id=batch_id, function_id=function_id, origin="api", **values)
+                insert(import_batches).values(id=batch_id, function_id=post.function_id, origin=post.origin, **values)
             )
-        return self._batches[function_id]
+        return self._batches[key]
+
+    def may_capture(self, connection: Connection, post: PostedSample, moment: float) -> bool:
+        """Whether the month's bound lets this one in; counted in the transaction that writes it, so it is exact."""
+        if post.function_id not in self._captured:
+            self._captured[post.function_id] = count_captured(connection, post.function_id, month_start(moment))
+        if post.a_month is None or self._captured[post.function_id] >= post.a_month:
+            return False
+        self._captured[post.function_id] += 1
+        return True

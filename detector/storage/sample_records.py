@@ -44,6 +44,7 @@ class SampleRecord:
     label_quality: float | None
     created_at: float
     deleted_at: float | None
+    captured: str | None
     batch: str | None
     batch_origin: str | None
     format: str
@@ -145,6 +146,7 @@ _SELECT = (
         samples.c.label_quality,
         samples.c.created_at,
         samples.c.deleted_at,
+        samples.c.captured,
         import_batches.c.title.label("batch"),
         import_batches.c.origin.label("batch_origin"),
         images.c.format,

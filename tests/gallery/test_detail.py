@@ -16,6 +16,7 @@ from detector.formatting import day, moment
 from detector.gallery.detail import SampleDetail, sample_detail
 from detector.gallery.filters import GalleryFilter, Order
 from detector.gallery.selection import matching_ids
+from detector.operations.capture import capture_now
 from detector.pipeline.build import build
 from detector.storage import annotating, embeddings, evaluations, functions, models, samples
 from detector.storage.evaluations import Flip
@@ -202,3 +203,17 @@ def test_confidences_that_cannot_be_told_apart_are_not_shown() -> None:
     # One of them before and one after it: which is which?
     assert label_confidences(four, ["a", "b", "c", "d", "e"], names) == ()
     assert label_confidences(None, ["a"], names) == ()
+
+
+def test_a_captured_picture_says_why_and_when(ws: Workspace) -> None:
+    function = empty_function(ws)
+    capture_now(ws, function.id, "asked.png", make_image(1))
+    add_images(ws, function, [("imported.png", make_image(2), None)])
+    asked, imported = (
+        dict(sample_detail(ws, sample_id).facts)
+        for sample_id in matching_ids(ws, function.id, GalleryFilter(), Order.OLDEST)
+    )
+    today = day(datetime.now(UTC))
+    assert asked["Captured"] == f"{today}, because somebody asked for it"
+    assert asked["Imported"] == f"{today}, Captured from invokes (capture)"
+    assert "Captured" not in imported

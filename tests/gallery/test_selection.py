@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import ColumnElement, Row, func, insert, or_, select, update
 
 from detector.gallery.columns import columns_of
-from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
+from detector.gallery.filters import ANY, INBOX, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Gallery
+from detector.operations.capture import capture_now
 from detector.storage import annotating, functions, gallery_rows, predictions
 from detector.storage import samples as stored
 from detector.storage.evaluations import Flip, write_part
@@ -37,6 +38,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Function]
     ids = [row.id for row in stored.find_samples(ws.db, function.id, limit=N)]
     delete_samples(ws.db, function.id, ids[::17])
     stored.set_split(ws.db, function.id, ids[::11], "test")
+    with ws.db.write() as connection:
+        for reason, some in (("low grade", ids[1::5]), ("random", ids[2::7])):
+            connection.execute(update(samples).where(samples.c.id.in_(some)).values(captured=reason))
     return ws, function
 
 
@@ -85,6 +89,9 @@ def test_every_filter_shows_what_sql_finds(made: tuple[Workspace, Function]) -> 
         (GalleryFilter(split="test"), [samples.c.split == "test"]),
         (GalleryFilter(low=0.7, high=0.8), [samples.c.confidence >= 0.7, samples.c.confidence <= 0.8]),
         (GalleryFilter(batch=batch), [samples.c.import_batch_id == batch]),
+        (GalleryFilter(captured="random"), [samples.c.captured == "random"]),
+        (GalleryFilter(captured=ANY), [samples.c.captured.is_not(None)]),
+        (INBOX, [samples.c.captured.is_not(None), samples.c.label_id.is_(None)]),
         (GalleryFilter(text="img_0004"), [samples.c.file_name.icontains("img_0004")]),
         (
             GalleryFilter(says=real, agreement="differs", source="camera", low=0.6),
@@ -109,7 +116,7 @@ def test_each_choice_is_counted_with_all_other_filters_as_they_are(made: tuple[W
     gallery = Gallery(ws, function.id)
     where = GalleryFilter(source="camera", agreement="differs", low=0.6)
     facets = gallery.facets(where)
-    for name in ("says", "label", "source", "verdict", "batch"):
+    for name in ("says", "label", "source", "verdict", "batch", "captured"):
         counts: dict[str, int] = getattr(facets, name)
         assert counts
         for choice, n in counts.items():
@@ -227,6 +234,7 @@ def test_whoever_changes_samples_the_columns_follow(tmp_path: Path) -> None:
         lambda: predictions.write_predictions(other.db, function.id, "m", [row]),
         lambda: predictions.write_review_scores(other.db, function.id, [ReviewScore(ids[80], 0.5, None)]),
         lambda: add_images(other, function, [("new.png", make_image(1), "real"), ("newer.png", make_image(2), None)]),
+        lambda: capture_now(other, function.id, "captured.png", make_image(3)),
         lambda: empty_bin(other.db, function.id),
         lambda: functions.delete_label(other.db, synthetic),
         lambda: predictions.clear_predictions(other.db, function.id),
@@ -254,9 +262,11 @@ def test_whoever_changes_samples_the_columns_follow(tmp_path: Path) -> None:
 
 
 def test_addresses_say_the_filter_and_nonsense_in_them_is_left_out() -> None:
-    where = GalleryFilter(says="ab", label=NONE, low=0.25, high=0.5, duplicates=True, text="Köln", bin=True)
+    where = GalleryFilter(
+        says="ab", label=NONE, low=0.25, high=0.5, duplicates=True, text="Köln", bin=True, captured="low grade"
+    )
     assert GalleryFilter.from_query(where.to_query()) == where
-    odd = {"low": "nan", "high": "7", "agreement": "perhaps", "split": "", "bin": "1", "page": "3"}
+    odd = {"low": "nan", "high": "7", "agreement": "perhaps", "split": "", "bin": "1", "page": "3", "captured": "x"}
     assert GalleryFilter.from_query(odd) == GalleryFilter()
 
 

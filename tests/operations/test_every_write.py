@@ -28,6 +28,7 @@ from detector.importing.labelling import LabelPlan
 from detector.importing.pending import pending_zip
 from detector.jobs import BUILD, EVALUATE, IMPORT, INVOKE
 from detector.operations import (
+    capture,
     deletion,
     false_accusations,
     functions,
@@ -116,6 +117,11 @@ def a_build_after_the_pause(_scene: Scene) -> list[tuple[str, dict[str, Any], fl
     return [A_BUILD_AFTER_THE_PAUSE]
 
 
+def as_for_a_post(_scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
+    """An embedding that is due soon, and a build when no more samples have come for a while."""
+    return [(BUILD, {"only": "embed"}, 2.0), A_BUILD_AFTER_THE_PAUSE]
+
+
 def an_audit(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
     """An audit of the live model that is due now."""
     return [scene.audit()]
@@ -124,6 +130,14 @@ def an_audit(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
 def as_the_call_says(scene: Scene) -> list[tuple[str, dict[str, Any], float]]:
     """The jobs of a function that the call made."""
     return scene.expected
+
+
+def verdict() -> Any:
+    """What a function said of a picture."""
+    from detector.serving.invoke import Score, Verdict
+    from detector.training.thresholds import STRONG
+
+    return Verdict("new.png", (Score("real", "1", 0.9),), "model", 1, 0.1, STRONG)
 
 
 def import_sample(scene: Scene) -> None:
@@ -262,6 +276,29 @@ EVERY: dict[str, list[Case]] = {
     "samples.restore_samples": [
         Case(lambda s: samples.restore_samples(s.ws, s.id, [s.binned]), a_build_after_the_pause),
         Case(lambda s: samples.restore_samples(s.ws, s.id, s.ids), nothing),
+    ],
+    # --- captured pictures come as those that are posted do: one that is kept is embedded, then a model follows
+    "capture.change_capture": [
+        Case(lambda s: capture.change_capture(s.ws, s.id, capture.CaptureSettings(low_grade=True)), nothing),
+        Case(
+            refused(NotFound, lambda s: capture.change_capture(s.ws, "0" * 16, capture.CaptureSettings())),
+            nothing,
+        ),
+    ],
+    "capture.capture_reason": [
+        Case(lambda s: capture.capture_reason(capture.CaptureSettings(), verdict(), "0" * 64), nothing)
+    ],
+    "capture.maybe_capture": [
+        Case(
+            lambda s: capture.maybe_capture(s.ws, s.id, "new.png", make_image(900), verdict()),
+            as_for_a_post,
+            lambda s: capture.change_capture(s.ws, s.id, capture.CaptureSettings(random_share=1.0)),
+        ),
+        Case(lambda s: capture.maybe_capture(s.ws, s.id, "new.png", make_image(900), verdict()), nothing),
+    ],
+    "capture.capture_now": [
+        Case(lambda s: capture.capture_now(s.ws, s.id, "new.png", make_image(900)), as_for_a_post),
+        Case(lambda s: capture.capture_now(s.ws, s.id, "known.png", make_image(1)), nothing),
     ],
     # --- functions
     "functions.create_function": [
