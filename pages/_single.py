@@ -21,9 +21,10 @@ from detector.evidence.stability import Stability, examine_stability
 from detector.formatting import duration, interval, limit, percent, rate_of_images
 from detector.imaging import make_thumbnail
 from detector.imaging.fingerprint import sha256_hex
-from detector.operations.samples import add_samples
+from detector.operations.capture import capture_now, maybe_capture
 from detector.progress import Report
 from detector.serving.invoke import Verdict
+from detector.serving.invoke_counts import PAGE, record_invoke
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
@@ -48,8 +49,8 @@ def desk() -> Desk:
     return Desk()
 
 
-def single(function: Function, model: ModelRow, name: str, data: bytes) -> None:
-    """Show what a version of the function says of a picture, and what that is worth."""
+def single(function: Function, model: ModelRow, name: str, data: bytes, *, counted: bool = True) -> None:
+    """Show what a version of the function says of a picture, and what that is worth; ``counted`` as of `examined`."""
     serving = load_serving_model(workspace(), function.id, model.id)
     left, right = st.columns(2)
     with left:
@@ -60,7 +61,7 @@ def single(function: Function, model: ModelRow, name: str, data: bytes) -> None:
     with right, card("verdict"):
         slot = st.empty()
     try:
-        case = examined(serving, name, data, picture, slot)
+        case = examined(serving, name, data, picture, slot, counted=counted)
     except ImageError as error:
         slot.error(escape(str(error)))
         return
@@ -109,6 +110,8 @@ def examined(
     data: bytes,
     picture: DeltaGenerator | None = None,
     slot: DeltaGenerator | None = None,
+    *,
+    counted: bool = True,
 ) -> Case:
     """What is known of a picture: from memory where it was looked at before, else found out in view of the person.
 
@@ -116,6 +119,8 @@ def examined(
     ----------
     picture, slot : empty elements, optional
         Where the picture is shown as soon as it is read, and where it is said what is being done.
+    counted : bool
+        Whether this is an invoke among the function's invokes, and may be captured.
 
     Raises
     ------
@@ -134,8 +139,14 @@ def examined(
         opened = open_picture(workspace(), name, data)
         preview = _preview(opened)
     picture.image(preview, alt=name)
+    ws, function_id = workspace(), serving.row.function_id
     with slot.container(), st.spinner(f"Asking model {serving.row.version}"):
-        seen = look_through(workspace(), serving, serving_backbone(workspace(), serving), opened)
+        seen = look_through(ws, serving, serving_backbone(ws, serving), opened)
+    if counted:
+        # Once a picture, not once a run of the page.
+        record_invoke(ws, function_id, PAGE, seen.verdict)
+        if reason := maybe_capture(ws, function_id, name, data, seen.verdict):
+            st.toast(f"Kept as a sample without a label ({reason}), by the settings of this function.")
     return desk().put(key, Case(seen, preview))
 
 
@@ -276,7 +287,7 @@ def _keep_as_sample(function: Function, evidence: Evidence, data: bytes) -> None
         help="Keeps a copy as an unlabelled sample, to be labelled in Review.",
         key=f"add-{function.id}",
     ):
-        st.toast(add_samples(workspace(), function.id, [(evidence.file, data)], "Added from Invoke").said)
+        st.toast(escape(capture_now(workspace(), function.id, evidence.file, data).said))
 
 
 def _blind_spots(evidence: Evidence) -> None:

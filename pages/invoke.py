@@ -10,6 +10,7 @@ from detector.serving.thresholds import with_thresholds
 from detector.storage import invoke_runs, models
 from pages._adapt import adapt_fold, adapted_note
 from pages._address import from_address
+from pages._capture import capture_fold, keeping_sentence
 from pages._copies import are_copies, copies_view
 from pages._coverage import unlike_switch
 from pages._drop import drop_place, empty_the_place
@@ -34,7 +35,7 @@ def _run(run_id: str) -> None:
     picture_bar(run_id, int(position))
     # By the version that judged the others: a picture must not change its verdict by being opened.
     judge = invoke_runs.get_run(workspace().db, run_id).model_id
-    single(chosen.function, models.get_model(workspace().db, judge) if judge else model, name, data)
+    single(chosen.function, models.get_model(workspace().db, judge) if judge else model, name, data, counted=False)
 
 
 def _given() -> list[tuple[str, bytes]]:
@@ -51,7 +52,7 @@ def _pictures() -> None:
     files = _given()
     from_address(function_id)
     if not files:
-        st.caption("The picture stays on this machine and is not kept unless you ask for it.")
+        st.caption(escape(keeping_sentence(chosen.function)))
         examples(function_id)
         with st.expander("Thousands of pictures: a ZIP or a folder", key=f"many-open-{function_id}"):
             many_ways(function_id)
@@ -88,6 +89,7 @@ except NoModel as error:
 except DetectorError as error:
     st.error(escape(str(error)))
 records_list(function_id)
+capture_fold(chosen.function)
 limit_fold(chosen.function, model)
 unlike_switch(model, chosen.function.judge_unlike)
 adapt_fold(function_id, model)

@@ -30,6 +30,7 @@ from tests.factories import (
     make_image,
 )
 from tests.page_app import opened_by_pages, page, wait_for_findings
+from tests.page_words import as_shown
 from tests.stored import query
 
 pytestmark = pytest.mark.slow
@@ -168,7 +169,10 @@ def test_an_image_that_is_a_sample_already_is_not_said_to_be_added(ws: Workspace
     function = labelled_function(ws, 4)
     build(ws, function.id)
     app = uploader_with(ws, function.id, [("new.png", make_image(500), "image/png")])
-    for words in ("1 image added to the samples, without a label.", "1 image is already among the samples."):
+    for words in (
+        "Added to the samples, without a label: it waits in the inbox of Review.",
+        "The same image is already a sample of this function. It was left as it is.",
+    ):
         next(button for button in app.button if button.label == "Add to samples").click().run()
-        assert [toast.value for toast in app.toast] == [words]
+        assert [as_shown(toast.value) for toast in app.toast] == [words]
     assert samples.count_samples(ws.db, function.id) == 9

@@ -13,6 +13,7 @@ from detector.jobs import request_retraining
 from detector.operations.labels import give_label
 from detector.operations.outcome import Outcome
 from detector.storage import functions, imports, records
+from detector.storage.captured import DISPUTED, note_captured
 from detector.storage.database import now
 from detector.storage.posted_samples import find_sample_id
 from detector.storage.records import Record
@@ -102,6 +103,7 @@ def dispute_record(
     said = "The picture is now a sample"
     if sample_id is None:
         sample_id = _new_sample(ws, function_id, name, data)
+        note_captured(ws.db, sample_id, DISPUTED)
     elif get_sample(ws.db, sample_id).label_id == label.id:
         said = "The picture was a sample already"
     else:

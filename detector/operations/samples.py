@@ -1,36 +1,14 @@
-"""Samples of a function: a few added at once, put into the bin, taken out of it. Imports have a room of their own."""
+"""Samples of a function: put into the bin, and taken out of it. How they come stands in imports and capture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from detector.formatting import count
-from detector.importing.batch import Incoming, import_items
-from detector.jobs import request_build, request_retraining
+from detector.jobs import request_retraining
 from detector.operations.outcome import Outcome
-from detector.storage import imports, trash
+from detector.storage import trash
 from detector.workspace import Workspace
-
-
-def add_samples(ws: Workspace, function_id: str, files: Sequence[tuple[str, bytes]], title: str) -> Outcome:
-    """Keep images as samples without a label; a build follows, which embeds them and says what they look like.
-
-    Parameters
-    ----------
-    files : sequence of (file name, bytes)
-        Few: they are read and stored before this returns.
-    title : str
-        What the import's report is called.
-    """
-    batch = imports.create_batch(ws.db, function_id, "upload", title)
-    items = [Incoming(name, lambda data=data: data) for name, data in files]  # type: ignore[misc]
-    import_items(ws, function_id, batch, items, len(items))
-    imports.finish_batch(ws.db, batch, "done", len(items))
-    request_build(ws, function_id)
-    found = imports.batch_counts(ws.db, batch)
-    said = [f"{count(found.imported, 'image')} added to the samples, without a label." if found.imported else ""]
-    said.append(f"{count(found.present, 'image is', 'images are')} already among the samples." if found.present else "")
-    return Outcome(found.imported, " ".join(filter(None, said)))
 
 
 def delete_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> Outcome:

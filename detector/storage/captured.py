@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from detector.storage.database import Database
 from detector.storage.schema import import_batches, samples
@@ -54,3 +54,9 @@ def is_or_was_sample(db: Database, function_id: str, image_hash: str) -> bool:
     statement = select(samples.c.id).where(samples.c.function_id == function_id, samples.c.image_hash == image_hash)
     with db.read() as connection:
         return connection.scalar(statement) is not None
+
+
+def note_captured(db: Database, sample_id: str, reason: str) -> None:
+    """Write down why a sample was put among the others, one of `REASONS`."""
+    with db.write() as connection:
+        connection.execute(update(samples).where(samples.c.id == sample_id).values(captured=reason))

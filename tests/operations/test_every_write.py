@@ -265,10 +265,6 @@ EVERY: dict[str, list[Case]] = {
         ),
     ],
     # --- samples
-    "samples.add_samples": [
-        Case(lambda s: samples.add_samples(s.ws, s.id, [("new.png", make_image(900))], "Added"), a_build),
-        Case(lambda s: samples.add_samples(s.ws, s.id, [("known.png", make_image(1))], "Added"), a_build),
-    ],
     "samples.delete_samples": [
         Case(lambda s: samples.delete_samples(s.ws, s.id, s.ids[:1]), a_build_after_the_pause),
         Case(lambda s: samples.delete_samples(s.ws, s.id, [s.binned]), nothing),
@@ -539,9 +535,6 @@ def test_a_write_says_how_many_it_changed_and_what_follows(scene: Scene) -> None
     assert samples.delete_samples(ws, function_id, mine).said == "2 samples moved to the bin."
     assert samples.restore_samples(ws, function_id, mine).said == "2 samples restored."
     assert labels.merge_labels(ws, [real], synthetic).changed == 5
-    added = samples.add_samples(ws, function_id, [("a.png", make_image(900)), ("b.png", make_image(1))], "Added")
-    assert added.changed == 1
-    assert added.said == "1 image added to the samples, without a label. 1 image is already among the samples."
 
 
 def test_only_what_a_person_gave_is_undone(scene: Scene) -> None:
