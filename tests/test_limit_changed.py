@@ -126,7 +126,8 @@ def test_a_picture_on_the_invoke_page_is_judged_anew_and_not_looked_at_again(ws:
         app.run()
         assert verdict(app) == CANT_TELL
         passed.clear()
-        app.number_input[0].set_value(100 * GENEROUS).run()
+        limit = next(item for item in app.number_input if item.label.startswith("False-accusation limit"))
+        limit.set_value(100 * GENEROUS).run()
         assert not app.exception, app.exception
         assert verdict(app) == "real"
         functions.rename_label(ws.db, label_ids(ws, function)["real"], "photo")
