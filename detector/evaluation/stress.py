@@ -140,7 +140,7 @@ class StressTest:
 
     def _embed_copies(self, name: str, report: Report) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Embeddings of the copies, and which of the chosen samples they are of: all whose copy could be made."""
-        pace = Pace(report, "evaluate", len(self.chosen), f"After {STRESSES[name]}")
+        pace = Pace(report, "evaluate", len(self.chosen), f"Testing copies: {STRESSES[name]}")
         found: dict[int, dict[str, np.ndarray]] = {}
         failed = 0
 

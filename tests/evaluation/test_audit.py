@@ -86,7 +86,7 @@ def test_a_killed_audit_goes_on_behind_its_last_finished_part_and_finds_the_same
     (job,) = jobs.list_jobs(ws.db, function.id)
 
     def kill(_phase: str, _done: int, _total: int, message: str, _rate: float | None) -> None:
-        if message == "After JPEG 40":
+        if message == "Testing copies: JPEG 40":
             raise Killed
 
     claimed = jobs.claim(ws.db, (EVALUATE,))
@@ -102,7 +102,7 @@ def test_a_killed_audit_goes_on_behind_its_last_finished_part_and_finds_the_same
     assert again is not None
     seen: list[str] = []
     run_job(ws, again, lambda _phase, _done, _total, message, _rate: seen.append(message))
-    assert "After JPEG 95" not in seen
+    assert "Testing copies: JPEG 95" not in seen
     assert "Leaving out one source at a time" not in seen
     after = evaluations.read_parts(ws.db, model.id)
     assert {part: after[part] for part in before} == before
@@ -124,7 +124,7 @@ def test_an_audit_ends_when_a_newer_model_appears(ws: Workspace) -> None:
     assert claimed is not None
 
     def retrain(_phase: str, _done: int, _total: int, message: str, _rate: float | None) -> None:
-        if message == "After JPEG 95" and functions.get_function(ws.db, function.id).live_model_id == old:
+        if message == "Testing copies: JPEG 95" and functions.get_function(ws.db, function.id).live_model_id == old:
             add_images(ws, function, [("more.png", make_image(99), "real")])
             build(ws, function.id)
 
