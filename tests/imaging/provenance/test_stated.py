@@ -233,7 +233,7 @@ def test_the_older_records_of_agencies_are_read() -> None:
     assert stated(provenance) == {"By-line (IPTC)": "Ada Lovelace", "Credit (IPTC)": "Agency / Ada"}
 
 
-def test_json_has_tier_kind_name_and_value_in_this_order() -> None:
+def test_json_has_tier_kind_name_value_and_what_it_proves_in_this_order() -> None:
     for item in read_provenance(png(("parameters", PARAMETERS))).to_json():
-        assert list(item) == ["tier", "kind", "name", "value"]
+        assert list(item) == ["tier", "kind", "name", "value", "proves"]
     assert [item["tier"] for item in read_provenance(png(("Title", "a"))).to_json()] == ["stated", "hint"]
