@@ -18,6 +18,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -40,6 +41,13 @@ _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 _NUMBERS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
 
 
+#: Letters, digits, dots and hyphens of a name, or the numbers of an address.
+_HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]+(%[0-9a-z]+)?", re.IGNORECASE)
+_UNREADABLE_HOST = "The name of the host cannot be read. Copy the address again."
+#: Not open although Python's table (of 2023) does not say so: site-local, documentation, and what speaks protocols.
+_NOT_OPEN = tuple(map(ipaddress.ip_network, ("fec0::/10", "3fff::/20", "192.0.0.0/24", "192.88.99.0/24")))
+
+
 @dataclass(frozen=True)
 class RemotePicture:
     """A file that was fetched; ``name`` is the last part of its address."""
@@ -59,6 +67,8 @@ def is_public(address: Address) -> bool:
             return False
     if inside is not None:
         return is_public(inside)
+    if any(address.version == network.version and address in network for network in _NOT_OPEN):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -96,6 +106,8 @@ def fetch_picture(
     end = time.monotonic() + seconds
     context = context or ssl.create_default_context()
     for _ in range(REDIRECTIONS + 1):
+        if time.monotonic() > end:
+            raise AddressRefused("The site took too long. Save the picture and drop the file instead.")
         host, path = _parts(url, port)
         connection = _Connection(host, port, context, allowed, end)
         try:
@@ -103,12 +115,19 @@ def fetch_picture(
         finally:
             connection.end()
         if answer.status in (301, 302, 303, 307, 308):
-            url = urljoin(url, answer.headers.get("Location", ""))
+            url = _onwards(url, answer.headers.get("Location", ""), host)
             continue
         if answer.status != http.client.OK:
             raise AddressRefused(f"{host} answered with {answer.status}. Save the picture and drop the file instead.")
         return RemotePicture(_name(path, host), data)
     raise AddressRefused(f"{host} leads on to other addresses too often. Give the picture's own address.")
+
+
+def _onwards(url: str, location: str, host: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise AddressRefused(f"{host} leads on to something that is no address. Save the picture.") from None
 
 
 def _parts(url: str, port: int) -> tuple[str, str]:
@@ -131,7 +150,10 @@ def _parts(url: str, port: int) -> tuple[str, str]:
     try:
         host = host.encode("idna").decode() if not host.isascii() else host
     except UnicodeError:
-        raise AddressRefused("The name of the host cannot be read. Copy the address again.") from None
+        raise AddressRefused(_UNREADABLE_HOST) from None
+    # What is no letter of a name may become one of ASCII that ends it: a space, a slash.
+    if not _HOST.fullmatch(host):
+        raise AddressRefused(_UNREADABLE_HOST)
     path = parts.path or "/"
     path = "".join(character if character.isascii() else _coded(character) for character in path)
     query = "".join(character if character.isascii() else _coded(character) for character in parts.query)
@@ -167,10 +189,7 @@ class _Connection(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         """Resolve once, look at every address, connect, and look at who is there."""
-        try:
-            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise AddressRefused(f"There is no site called {self.host}. Check the address.") from None
+        found = self._resolved()
         for *_, address in found:
             self._look(str(address[0]))
         raw = self._first(found)
@@ -182,6 +201,26 @@ class _Connection(http.client.HTTPSConnection):
         self._cut.start()
         self.sock = wrapped
         wrapped.do_handshake()
+
+    def _resolved(self) -> Sequence[tuple[Any, ...]]:
+        """All addresses of the name, waited for only so long: the system's own search knows no time limit."""
+        answer: Future[Sequence[tuple[Any, ...]]] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, name="resolve", daemon=True).start()
+        try:
+            return answer.result(max(self._end - time.monotonic(), 0.0))
+        except TimeoutError:
+            raise AddressRefused(
+                f"{self.host} took too long to be found. Save the picture and drop the file."
+            ) from None
+        except (OSError, UnicodeError):
+            raise AddressRefused(f"There is no site called {self.host}. Check the address.") from None
 
     def get(self, path: str, max_bytes: int) -> tuple[http.client.HTTPResponse, bytes]:
         """Ask, and read at most so many bytes of the answer. Raises AddressRefused."""

@@ -129,6 +129,8 @@ def test_a_redirection_on_the_same_site_is_followed(site: Site, certificate: Pat
         "https://[::ffff:10.0.0.1]:{port}/x",
         "https://2130706433:{port}/x",
         "//192.168.0.1:{port}/x",
+        "https://[x",
+        "",
     ],
 )
 def test_a_redirection_is_looked_at_like_any_address(site: Site, certificate: Path, to: str) -> None:
@@ -179,7 +181,8 @@ def test_a_site_that_cannot_prove_who_it_is_is_refused(site: Site) -> None:
         "https://2130706433/x", "https://0x7f000001/x", "https://0177.0.0.1/x", "https://127.1/x", "https://0/x",
         "https://127.0.0.1./x", "https://255.255.255.255/x", "https://exam ple.org/x",
         "https://example.org/\r\nHost: x",
-        "https://" + "a" * 3000,
+        "https://" + "a" * 3000, "https://a\u00a0b.com/", "https://exa\u3000mple.com/x", "https://exa\uff0fmple.com/x",
+        "https://[fec0::1]/x", "https://192.0.0.8/x", "https://[3fff::1]/x", "https://[x", "https://.../",
     ],
 )  # fmt: skip
 def test_what_is_not_on_the_open_internet_is_refused_before_anybody_is_asked(url: str) -> None:
