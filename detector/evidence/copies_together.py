@@ -15,7 +15,7 @@ import numpy as np
 from detector.evidence.explain import Seen
 from detector.formatting import count
 from detector.imaging.file_look import FileLook
-from detector.imaging.fingerprint import near_duplicate_groups
+from detector.imaging.fingerprint import near_duplicate_groups, shows_nothing
 from detector.serving.invoke import Score, Verdict
 from detector.serving.model import ServingModel
 from detector.training.thresholds import CANT_TELL, GRADES
@@ -53,7 +53,7 @@ class Together:
 
 def is_one_picture(hashes: Sequence[str]) -> bool:
     """Whether files are near-duplicates of each other, by their perceptual hashes."""
-    return len(set(near_duplicate_groups(hashes).tolist())) == 1
+    return not any(map(shows_nothing, hashes)) and len(set(near_duplicate_groups(hashes).tolist())) == 1
 
 
 def judge_together(serving: ServingModel, copies: Sequence[tuple[str, Seen]]) -> Together:

@@ -109,8 +109,16 @@ def hash_numbers(hashes: Sequence[str]) -> np.ndarray:
     return np.array([_as_integers(text) for text in hashes], dtype=np.uint64).reshape(-1, 3)
 
 
+def shows_nothing(perceptual_hash: str) -> bool:
+    """Whether a picture is as plain as white paper: all such have nearly one hash, and are not the same picture."""
+    first, second, known = _as_integers(perceptual_hash)
+    return first.bit_count() <= 1 and second & known in (0, known)
+
+
 def near_duplicates_of(perceptual_hash: str, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which of many pictures are nearly the same as one, by the rule of `near_duplicate_groups` without its chains.
+
+    None for a picture that `shows_nothing`.
 
     Parameters
     ----------
@@ -122,6 +130,8 @@ def near_duplicates_of(perceptual_hash: str, numbers: np.ndarray) -> tuple[np.nd
     (m,) int array, (m,) int array
         Places of the near-duplicates, the nearest first, and in how many bits of the pHash each differs.
     """
+    if shows_nothing(perceptual_hash):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     first, second, known = hash_numbers([perceptual_hash])[0]
     bits = np.bitwise_count(numbers[:, 0] ^ first)
     others = np.bitwise_count((numbers[:, 1] ^ second) & numbers[:, 2] & known)

@@ -9,7 +9,14 @@ from PIL import Image, ImageEnhance
 
 from detector.errors import InvalidInput
 from detector.imaging import near_duplicate_groups, perceptual_hash, sha256_hex
-from detector.imaging.fingerprint import DHASH_DISTANCE, PHASH_DISTANCE, hash_numbers, near_duplicates_of
+from detector.imaging.fingerprint import (
+    DHASH_DISTANCE,
+    PHASH_DISTANCE,
+    hash_numbers,
+    near_duplicates_of,
+    shows_nothing,
+)
+from tests.factories import make_image
 from tests.imaging.pictures import picture
 from tests.shared_data import require
 
@@ -162,3 +169,13 @@ def test_hashes_read_together_are_those_read_one_by_one_and_a_bad_one_is_named()
     for bad in ("x" * 32, " " * 32):
         with pytest.raises(InvalidInput, match="is not a perceptual hash"):
             hash_numbers([texts[0], bad])
+
+
+def test_plain_pictures_are_nobodys_near_duplicates() -> None:
+    """Kind: white, black and grey have nearly one hash. A blank scan was said to be one of the samples."""
+    plain = [perceptual_hash(Image.new("RGB", (90, 60), colour)) for colour in ("white", "black", "grey", "#d1603d")]
+    assert all(map(shows_nothing, plain))
+    assert not near_duplicates_of(plain[0], hash_numbers(plain))[0].size
+    something = perceptual_hash(Image.open(io.BytesIO(make_image(1))))
+    assert not shows_nothing(something)
+    assert near_duplicates_of(something, hash_numbers([*plain, something]))[0].tolist() == [4]
