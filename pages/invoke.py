@@ -67,17 +67,23 @@ def _pictures() -> None:
         open_run(run_id)
 
 
+record_id = st.query_params.get(QUERY)
 if chosen.function.live_model_id is None:
     heading("Invoke", "Here you give the function new images, and it says what they are.")
-    st.info(escape(what_is_missing(workspace(), function_id)))
-    if st.button("Import images", type="primary"):
-        go("import_images.py", function_id)
+    if record_id:
+        show_record(function_id, record_id)
+    else:
+        st.info(escape(what_is_missing(workspace(), function_id)))
+        if st.button("Import images", type="primary"):
+            go("import_images.py", function_id)
+    # What was kept stays there without a model.
+    records_list(function_id)
     st.stop()
 model = with_thresholds(workspace(), models.get_model(workspace().db, chosen.function.live_model_id))
 heading("Invoke", f"One picture or many, what model {model.version} of {chosen.shown} says, and what that is worth.")
 adapted_note(function_id, model)
 try:
-    if record_id := st.query_params.get(QUERY):
+    if record_id:
         show_record(function_id, record_id)
     elif run_id := st.query_params.get("run"):
         _run(run_id)

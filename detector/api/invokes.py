@@ -159,8 +159,10 @@ async def invoke_one(
 ) -> bytes:
     """Classify one image with the live model, or with the one asked for.
 
-    `capture=true` keeps a copy as a sample without a label, to be reviewed; `externalId` is its. `explain=true` takes
-    longer and adds `evidence`; `keep=true` with it keeps a record of the verdict, but not the image.
+    `capture=true` keeps a copy as a sample without a label, to be reviewed; `externalId` is its. By the function's own
+    settings further images may be kept so. `explain=true` takes longer and adds `evidence`; `keep=true` with it keeps a
+    record of the verdict, but not the image. `verdict` and `grade` are those of the image as it is; in `evidence` they
+    are never above what survives on its copies.
     """
     state = request.app.state
     ws: Workspace = state.workspace

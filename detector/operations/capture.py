@@ -36,6 +36,9 @@ _DIGITS = 12
 
 # A picture of 100 megapixels takes hundreds of megabytes while it is decoded, and nobody waits for this.
 _one_at_a_time = threading.BoundedSemaphore(1)
+#: So many may wait for that with their bytes, each in a thread of the server; further ones are not captured.
+MOST_WAITING = 8
+_waiting = threading.BoundedSemaphore(MOST_WAITING)
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,14 @@ def maybe_capture(ws: Workspace, function_id: str, name: str, data: bytes, verdi
             or captured.captured_this_month(ws.db, function_id, now()) >= settings.a_month
         ):
             return None
-        with _one_at_a_time:
-            SamplePoster(ws).post(_post(function_id, name, data, reason, settings.a_month))
+        if not _waiting.acquire(blocking=False):
+            log.info("More pictures to capture than can be kept at once: one was left out.")
+            return None
+        try:
+            with _one_at_a_time:
+                SamplePoster(ws).post(_post(function_id, name, data, reason, settings.a_month))
+        finally:
+            _waiting.release()
     except (Conflict, CaptureBoundReached, NotFound):
         # Another one was quicker, or the function was deleted in this moment.
         return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from sqlalchemy import update
 
 from detector.errors import InvalidInput, NotAnImage, NotFound
 from detector.imaging import sha256_hex
+from detector.operations import capture
 from detector.operations.capture import (
     CaptureSettings,
     capture_now,
@@ -212,3 +215,15 @@ def test_a_failed_capture_is_a_line_in_the_log_and_a_deleted_function_not_even_t
     with caplog.at_level(logging.ERROR):
         assert maybe_capture(ws, function.id, "a.png", make_image(1), said()) is None
     assert caplog.records == []
+
+
+def test_of_very_many_at_once_only_some_wait_and_none_blocks(ws: Workspace, function: Function) -> None:
+    """Kind: work behind an answer that nobody bounded. Each waiting picture held its bytes and a server's thread."""
+    change_capture(ws, function.id, EVERYTHING)
+    files = [make_image(2000 + n) for n in range(40)]
+    with ThreadPoolExecutor(40) as pool, capture._one_at_a_time:
+        asked = [pool.submit(maybe_capture, ws, function.id, "a.png", data, said(MODERATE)) for data in files]
+        end = time.monotonic() + 60
+        while sum(item.done() for item in asked) < len(files) - capture.MOST_WAITING:
+            assert time.monotonic() < end
+            time.sleep(0.02)
