@@ -136,6 +136,7 @@ def test_the_document_describes_evidence_and_records(caller: Caller) -> None:
     assert "/v1/functions/{functionId}/records/{recordId}/report" in document["paths"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_those_who_ask_for_explanations_leave_places_for_the_others(tmp_path: Path) -> None:
     """Of four places one may explain: each explanation asks the network several times."""

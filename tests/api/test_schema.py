@@ -24,6 +24,7 @@ _CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,r
 _APART = "^(delete_function|delete_label|delete_record|delete_sample|token)_"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["--exclude-operation-id-regex", "--include-operation-id-regex"])
 def test_no_call_ends_in_a_5xx_or_an_undocumented_answer(

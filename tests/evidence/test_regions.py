@@ -78,6 +78,7 @@ def _picture(seed: int, striped: bool, size: int = 320) -> bytes:
     return encoded(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), "JPEG", quality=90)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_peak_lies_in_the_only_region_that_differs_between_the_labels(striped: Known) -> None:
     inside = 0
@@ -88,6 +89,7 @@ def test_the_peak_lies_in_the_only_region_that_differs_between_the_labels(stripe
     assert inside >= 9
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_map_of_a_model_that_learned_random_labels_is_grey(random: Known) -> None:
     found = [random.map_of(_picture(seed, striped=bool(seed % 2))) for seed in range(6000, 6004)]
