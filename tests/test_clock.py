@@ -94,7 +94,6 @@ def window(server: Server, function_id: str) -> Iterator[Window]:
         yield opened
 
 
-@pytest.mark.long
 def test_clock_and_clicks(server: Server) -> None:
     function = functions.create_function(server.workspace.db, "Clock", backbone_id="efficientnet-lite0")
     with window(server, function.id) as browser:
