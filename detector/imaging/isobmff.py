@@ -77,20 +77,27 @@ def primary_brand(data: bytes) -> bytes | None:
     return None
 
 
-def metadata_items(data: bytes, most: int) -> Iterator[tuple[bytes, bytes]]:
+def metadata_items(data: bytes, most: int, most_of_all: int) -> Iterator[tuple[bytes, bytes]]:
     """Kind (``Exif`` or ``mime``) and content of each item that is metadata, at most ``most`` bytes of each.
 
-    Where an item lies says the box ``iloc``: pieces of the file, or of the box ``idat``.
+    Where an item lies says the box ``iloc``: pieces of the file, or of the box ``idat``. Thousands of items may lie in
+    the same place, hence ``most_of_all``, the bytes of all items together; what comes after them is left out.
     """
+    left = most_of_all
     kinds = {item: data[at : at + 4] for item, at in _items(data) if data[at : at + 4] in (b"Exif", b"mime")}
     for meta in _meta(data):
         inside = next(_inside(data, meta, b"idat", 4), None)
         for box in _inside(data, meta, b"iloc", 4):
             for item, in_box, pieces in _places(data[box.body : box.end]):
                 base = (inside.body if inside else len(data)) if in_box else 0
+                if left <= 0:
+                    return
                 if item in kinds:
-                    content = b"".join(data[base + at : base + at + min(size, most)] for at, size in pieces)
-                    yield kinds.pop(item), content[:most]
+                    content = bytearray()
+                    for at, size in pieces:
+                        content += data[base + at : base + at + min(size, most - len(content), left - len(content))]
+                    left -= len(content)
+                    yield kinds.pop(item), bytes(content)
 
 
 def _places(box: bytes) -> Iterator[tuple[int, bool, list[tuple[int, int]]]]:

@@ -9,22 +9,32 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from detector.imaging.provenance.source_types import names_ai_system
+from detector.imaging.provenance.source_types import is_ai_system, names_ai_system
 from detector.imaging.provenance.statement import Statement
 
 #: Characters of a JSON text that is understood: more would take memory that no graph is worth.
 _LONGEST_JSON = 2 << 20
 #: Characters at both ends of a text in which settings are looked for.
 _END = 20_000
-#: Nodes of a graph that are looked at.
+#: Lines that may be one of settings, and nodes of a graph, that are looked at.
+_MOST_LINES = 200
 _MOST_NODES = 2_000
 
-_SETTINGS_LINE = re.compile(
-    r"\bSteps: \d+, .{0,200}?\b(?:Sampler|Schedule type|CFG scale|Seed|Size|Model)\b", re.DOTALL
+_STEPS = re.compile(r"\bSteps: \d+, ")
+#: Characters of a line of settings behind its steps, and what stands there; a staircase, too, has steps and a model.
+_LINE = 600
+_SETTINGS = re.compile(r"\b(Sampler|Schedule type|CFG scale|Guidance scale|Seed|Model hash|Size(?=: \d+x\d)): ", re.I)
+_JOB_ID = re.compile(r"\bJob ID: ?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![\w-])", re.IGNORECASE)
+#: Options of the commands that "Dream" holds.
+_DREAM = re.compile(r"(?:^|\s)-([sSWHC]) ?\d")
+_NOVELAI = re.compile(r"novelai(?!\w)", re.IGNORECASE)
+_TABLE_KEYS = frozenset(
+    {"steps", "num inference steps", "sampler", "sampler name", "scheduler", "seed", "base model", "cfg scale"}
+    | {"guidance scale", "negative prompt", "uc"}
 )
-_JOB_ID = re.compile(r"\bJob ID: ?[0-9a-f-]{16,40}", re.IGNORECASE)
 
 _BY_TOOL = "Tools for Stable Diffusion and similar models write this. Anybody can write or remove it."
 _BY_COMFY = "ComfyUI saves its graph like this. Anybody can write or remove it."
@@ -43,17 +53,17 @@ def _of_text(key: str, text: str, keys: dict[str, str]) -> Iterator[Statement]:
     low = key.lower()
     if low in ("prompt", "workflow") and (graph := _object(text)) is not None and _is_comfy(graph):
         yield from _of_comfy(key, text, graph)
-    elif low in ("prompt", "workflow") and ('"class_type"' in text[:_LONGEST_JSON] or '"nodes"' in text[:20_000]):
+    elif low in ("prompt", "workflow") and _looks_like_comfy(text):
         yield Statement.of("stated", "ai-workflow", f"ComfyUI {low}", text, _BY_COMFY)
     elif low in ("parameters", "usercomment", "exif usercomment", "comment") and is_parameters(text):
         yield from of_parameters(text)
     elif low == "comment" and (found := _object(text)) is not None and _is_novelai(found, keys):
         yield from _of_novelai(text, found)
-    elif low in ("invokeai_metadata", "invokeai_graph", "sd-metadata"):
+    elif low in ("invokeai_metadata", "invokeai_graph", "sd-metadata") and text.lstrip().startswith("{"):
         yield from _of_invokeai(key, text)
     elif (found := _object(text)) is not None and (tool := _settings_of(found)) is not None:
         yield Statement.of("stated", "ai-parameters", tool, text, _BY_TOOL)
-    elif low == "dream":
+    elif low == "dream" and len(set(_DREAM.findall(text[-_END:]))) >= 2:
         yield Statement.of("stated", "ai-parameters", "Stable Diffusion parameters (Dream)", text, _BY_TOOL)
     elif low in ("description", "imagedescription") and _JOB_ID.search(text):
         yield Statement.of(
@@ -63,10 +73,11 @@ def _of_text(key: str, text: str, keys: dict[str, str]) -> Iterator[Statement]:
             text,
             "Midjourney writes the prompt and a job's number like this. Anybody can write or remove it.",
         )
-    elif low in ("software", "source") and names_ai_system(text):
+    elif low == "software" and is_ai_system(text):
         yield Statement.of("stated", "ai-system", key, text, f"The name of an AI system. {_BY_TEXT}")
     elif low == "prompt":
-        yield Statement.of("stated", "ai-prompt", "Prompt", text, _USUAL)
+        # Pupils are given prompts, and prompters prompt.
+        yield Statement.of("stated", "ai-mention", "Prompt", text, _USUAL)
     elif names_ai_system(text):
         yield Statement.of("stated", "ai-mention", key, text, f"It names an AI system. {_BY_TEXT}")
     else:
@@ -77,7 +88,10 @@ def is_parameters(text: str) -> bool:
     """Whether a text is what AUTOMATIC1111's web UI and its kin write: a prompt, and a line of settings."""
     # The line stands last; after it some programs write more.
     ends = text if len(text) <= 2 * _END else f"{text[:_END]}\n{text[-_END:]}"
-    return _SETTINGS_LINE.search(ends) is not None
+    return any(
+        len(set(_SETTINGS.findall(ends[found.end() : found.end() + _LINE].lower()))) >= 2
+        for found in islice(_STEPS.finditer(ends), _MOST_LINES)
+    )
 
 
 def of_parameters(text: str) -> Iterator[Statement]:
@@ -102,10 +116,25 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _is_comfy(graph: dict[str, Any]) -> bool:
-    """A prompt is a table of nodes, each with its class; a workflow has them as a list."""
-    if isinstance(graph.get("nodes"), list):
-        return True
-    return any(isinstance(node, dict) and "class_type" in node for node in list(graph.values())[:_MOST_NODES])
+    """A prompt is a table of nodes, each with its class; a workflow has them as a list, and beside it their links."""
+    nodes = graph.get("nodes")
+    if isinstance(nodes, list):
+        linked = isinstance(graph.get("links"), list) or "last_node_id" in graph
+        return linked and any(
+            isinstance(node, dict) and "id" in node and "type" in node for node in nodes[:_MOST_NODES]
+        )
+    return any(
+        isinstance(node, dict) and "class_type" in node and "inputs" in node
+        for node in list(graph.values())[:_MOST_NODES]
+    )
+
+
+def _looks_like_comfy(text: str) -> bool:
+    """The same of a graph that is too large to be understood, or broken."""
+    if not text.lstrip().startswith("{"):
+        return False
+    prompt = '"class_type"' in text and '"inputs"' in text
+    return prompt or ('"nodes"' in text and ('"links"' in text or '"last_node_id"' in text))
 
 
 def _of_comfy(key: str, text: str, graph: dict[str, Any]) -> Iterator[Statement]:
@@ -149,7 +178,7 @@ def _settings_of(found: dict[str, Any]) -> str | None:
     if "sui_image_params" in found:
         return "SwarmUI parameters"
     keys = {key.lower().replace("_", " ") for key in list(found)[:200]}
-    if "prompt" in keys and keys & {"steps", "sampler", "seed", "base model", "cfg scale", "guidance scale"}:
+    if "prompt" in keys and len(keys & _TABLE_KEYS) >= 2:
         return "AI parameters (a table)"
     return None
 
@@ -160,7 +189,8 @@ def is_graph(text: str) -> bool:
 
 
 def _is_novelai(found: dict[str, Any], keys: dict[str, str]) -> bool:
-    if "novelai" in (keys.get("software", "") + keys.get("source", ""))[:400].lower():
+    named = any(_NOVELAI.match(keys.get(key, "")) for key in ("software", "source"))
+    if named and found.keys() & {"prompt", "steps", "sampler", "seed", "uc"}:
         return True
     return {"steps", "sampler", "seed"} <= found.keys() and ("uc" in found or "prompt" in found)
 

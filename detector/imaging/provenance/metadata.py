@@ -18,8 +18,10 @@ from detector.imaging.webp_chunks import chunks_of as webp_chunks_of
 
 #: Bytes of one block, and of one text after unpacking; workflows of ComfyUI have up to some megabytes.
 MOST_OF_ONE = 4 << 20
-#: All texts together, how many are looked at, and segments of a JPEG that are.
-_MOST_OF_TEXTS, _MOST_TEXTS, _MOST_SEGMENTS = 8 << 20, 200, 5_000
+#: All texts (or items) together, how many are looked at, segments of a JPEG that are, and packets of XMP.
+_MOST_OF_TEXTS, _MOST_TEXTS, _MOST_SEGMENTS, _MOST_PACKETS = 8 << 20, 200, 5_000, 4
+#: Segments of quantisation tables that are kept: a JPEG has four tables at most.
+_MOST_TABLES = 8
 
 _XMP, _LONG_XMP = b"http://ns.adobe.com/xap/1.0/\x00", b"http://ns.adobe.com/xmp/extension/\x00"
 _PHOTOSHOP = b"Photoshop 3.0\x00"
@@ -78,12 +80,15 @@ def _of_jpeg(data: bytes, found: Metadata) -> None:
     extensions: dict[bytes, list[tuple[int, bytes]]] = {}
     profiles: list[bytes] = []
     resources: list[bytes] = []
-    left = MOST_OF_ONE
+    left_of_profile = left_of_resources = MOST_OF_ONE
+    left, left_of_texts = MOST_OF_ONE, _MOST_OF_TEXTS
     for marker, body in islice(header_segments(data), _MOST_SEGMENTS):
         if marker == 0xDB:
-            found.tables.append(body)
+            if len(found.tables) < _MOST_TABLES:
+                found.tables.append(body)
         elif marker == 0xFE:
-            if len(found.texts) < _MOST_TEXTS:
+            left_of_texts -= len(body)
+            if left_of_texts >= 0 and len(found.texts) < _MOST_TEXTS:
                 found.texts.append(("Comment", _text(body)))
         elif marker == 0xE0 and body.startswith(b"JFIF\x00"):
             found.markers.add("JFIF")
@@ -96,35 +101,45 @@ def _of_jpeg(data: bytes, found: Metadata) -> None:
             place = int.from_bytes(body[at + 36 : at + 40], "big")
             extensions.setdefault(body[at : at + 32], []).append((place, body[at + 40 :]))
         elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\x00"):
-            profiles.append(body[14:])
+            left_of_profile = _take(profiles, body[14:], left_of_profile)
         elif marker == 0xE2 and body.startswith(b"MPF\x00"):
             found.markers.add("MPF")
         elif marker == 0xEC and body.startswith(b"Ducky"):
             found.markers.add("Ducky")
         elif marker == 0xED and body.startswith(_PHOTOSHOP):
-            resources.append(body[len(_PHOTOSHOP) :])
+            left_of_resources = _take(resources, body[len(_PHOTOSHOP) :], left_of_resources)
         elif marker == 0xEE and body.startswith(b"Adobe"):
             found.markers.add("Adobe")
     for guid, pieces in islice(extensions.items(), 4):
         # Of another picture's extension, which some program has left in the file, nothing is taken.
         if found.xmp and guid in found.xmp[0]:
             found.xmp.append(b"".join(piece for _, piece in sorted(pieces))[:MOST_OF_ONE])
-    found.profile = b"".join(profiles)[:MOST_OF_ONE]
-    found.photoshop = b"".join(resources)[:MOST_OF_ONE]
+    found.profile = b"".join(profiles)
+    found.photoshop = b"".join(resources)
+
+
+def _take(pieces: list[bytes], piece: bytes, left: int) -> int:
+    """Keep as much of a piece as is left of what may be kept; what is left after it."""
+    if left > 0:
+        pieces.append(piece[:left])
+    return left - len(piece)
 
 
 def _of_png(data: bytes, found: Metadata) -> None:
-    left = _MOST_OF_TEXTS
+    left, looked_at, profile_seen = _MOST_OF_TEXTS, 0, False
     for kind, body in png_chunks_of(data, _PNG_KINDS):
         key, _, rest = body.partition(b"\x00")
         if kind == b"eXIf":
             found.exif = found.exif or body.removeprefix(b"Exif\x00\x00")
             continue
         if kind == b"iCCP":
-            found.profile = found.profile or _unpacked(rest[1:], MOST_OF_ONE)
+            # The first alone: each may unpack to megabytes before it turns out to be broken. So may a text.
+            if not profile_seen:
+                found.profile, profile_seen = _unpacked(rest[1:], MOST_OF_ONE), True
             continue
-        if left <= 0 or len(found.texts) >= _MOST_TEXTS:
+        if left <= 0 or looked_at >= _MOST_TEXTS:
             continue
+        looked_at += 1
         content, coding = rest, "latin-1"
         if kind == b"zTXt":
             content = _unpacked(rest[1:], min(left, MOST_OF_ONE))
@@ -136,7 +151,7 @@ def _of_png(data: bytes, found: Metadata) -> None:
         content = content[: min(left, MOST_OF_ONE)]
         left -= len(content)
         if key == b"XML:com.adobe.xmp":
-            found.xmp.append(content)
+            _take_packet(content, found)
         elif key.startswith(b"Raw profile type "):
             _take_raw_profile(key[17:], content, found)
         else:
@@ -148,13 +163,15 @@ def _of_png(data: bytes, found: Metadata) -> None:
 def _take_raw_profile(kind: bytes, content: bytes, found: Metadata) -> None:
     """Take a block that ImageMagick has written as hexadecimal digits: a name, a length, and the digits."""
     try:
-        block = binascii.unhexlify(b"".join(content.split()[2:]))
-    except binascii.Error:
+        # Not split at every space: megabytes of pairs of digits would become millions of pieces.
+        digits = content.split(None, 2)[2].translate(None, b" \t\r\n\v\f")
+        block = binascii.unhexlify(digits)
+    except (binascii.Error, IndexError):
         return
     if kind in (b"exif", b"APP1", b"app1") and block.startswith(b"Exif"):
         found.exif = found.exif or block[6:]
     elif kind in (b"xmp", b"APP1", b"app1"):
-        found.xmp.append(block.removeprefix(_XMP))
+        _take_packet(block.removeprefix(_XMP), found)
     elif kind in (b"iptc", b"8bim"):
         if block.startswith(b"8BIM") or block.startswith(_PHOTOSHOP):
             found.photoshop = found.photoshop or block.removeprefix(_PHOTOSHOP)
@@ -162,12 +179,17 @@ def _take_raw_profile(kind: bytes, content: bytes, found: Metadata) -> None:
             found.iptc = found.iptc or block
 
 
+def _take_packet(packet: bytes, found: Metadata) -> None:
+    if len(found.xmp) < _MOST_PACKETS:
+        found.xmp.append(packet)
+
+
 def _of_webp(data: bytes, found: Metadata) -> None:
     for kind, body in webp_chunks_of(data, _WEBP_KINDS):
         if kind == b"EXIF":
             found.exif = found.exif or body.removeprefix(b"Exif\x00\x00")
         elif kind == b"ICCP":
-            found.profile = found.profile or body
+            found.profile = found.profile or body[:MOST_OF_ONE]
         elif not found.xmp:
             found.xmp.append(body[:MOST_OF_ONE])
 
@@ -182,13 +204,13 @@ def _of_tiff(data: bytes, found: Metadata) -> None:
 
 
 def _of_isobmff(data: bytes, found: Metadata) -> None:
-    for kind, content in metadata_items(data, MOST_OF_ONE):
+    for kind, content in metadata_items(data, MOST_OF_ONE, _MOST_OF_TEXTS):
         if kind == b"Exif":
             # Before the TIFF stands how far away it begins, as four bytes.
             start = 4 + int.from_bytes(content[:4], "big")
             found.exif = found.exif or content[start:].removeprefix(b"Exif\x00\x00")
         elif b"xmpmeta" in content or b"rdf:RDF" in content:
-            found.xmp.append(content)
+            _take_packet(content, found)
 
 
 #: Photoshop's resource that holds IPTC's records.

@@ -32,11 +32,17 @@ _WORDS = {
     "trainedAlgorithmicData": "made by an AI system",
 }
 _AI = {"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicData"}
-_AI_SYSTEMS = re.compile(
-    r"novelai|stable ?diffusion|midjourney|\bdall[-\u00b7. ]?e\b|comfyui|invokeai|openai|chatgpt|\bgpt-\d|adobe firefly"
-    r"|\bgoogle ai\b|bing image creator|fooocus|draw things|leonardo\.ai|ideogram|stability ai|black forest labs",
-    re.IGNORECASE,
+# Names that are no words or names of anything else, so that they tell something in the middle of a sentence.
+_PLAIN_NAMES = (
+    r"novelai|stable[ -]?diffusion|midjourney|dall[-\u00b7. ]e|dall[-\u00b7. ]?e[- ]?[23]|comfyui|invokeai|openai"
+    r"|chatgpt|gpt-(?:image-)?\d[\w.]*|adobe firefly|google ai|bing image creator|fooocus|leonardo\.ai"
+    r"|ideogram(?:\.ai| ai)|stability ai|black forest labs"
 )
+# Names that are words of some language, too: they tell something only where nothing else is said.
+_NAMES = rf"(?:{_PLAIN_NAMES}|ideogram|dalle|draw things)"
+_VERSION = r"(?:v(?:ersion)?\.? ?)?\d[\w.+]*|version|xl|turbo|ultra|alpha|beta|api|ai|diffusion|web ?ui"
+_MENTIONED = re.compile(rf"(?<![^\W_])(?:{_PLAIN_NAMES})(?![^\W\d_])", re.IGNORECASE)
+_ALONE = re.compile(rf"{_NAMES}(?:[ /,-]{{1,3}}\(?(?:{_NAMES}|{_VERSION})\)?){{0,6}}", re.IGNORECASE)
 _CODES = {code.lower(): code for code in _WORDS}
 
 
@@ -59,4 +65,9 @@ def source_words(value: str) -> str:
 
 def names_ai_system(text: str) -> bool:
     """Whether the name of an AI system that makes pictures stands in the beginning of a text."""
-    return _AI_SYSTEMS.search(text[:2_000]) is not None
+    return _MENTIONED.search(text[:2_000]) is not None or is_ai_system(text)
+
+
+def is_ai_system(text: str) -> bool:
+    """Whether a text is such a name and nothing else, but for a version: "Ideogram 2.0", no "Ideogram viewer"."""
+    return len(text) <= 200 and _ALONE.fullmatch(text.strip()) is not None

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from detector.imaging.provenance.source_types import names_ai_system
+
 Tier = Literal["signed", "stated", "hint"]
 TIERS: tuple[Tier, ...] = ("signed", "stated", "hint")
 
@@ -131,9 +133,13 @@ class Provenance:
             return f"The file states that it was made by an AI system ({_brief(ai)}). {ANYBODY}"
         if "unreadable" in signed:
             return "The file seems to carry content credentials that could not be read. Nothing follows from them."
-        mention = next((item for item in self.statements if item.kind == "ai-mention"), None)
+        mentions = [item for item in self.statements if item.kind == "ai-mention"]
+        mention = min(mentions, key=lambda item: not names_ai_system(item.value), default=None)
         if mention is not None:
-            return f"A text in the file names an AI system ({_brief(mention)}). {ANYBODY}"
+            # A prompt may name none: it is listed since AI systems call their texts so.
+            named = names_ai_system(mention.value)
+            what = "names an AI system" if named else "bears a name that AI systems use, as others do"
+            return f"A text in the file {what} ({_brief(mention)}). {ANYBODY}"
         stated = [item for item in self.in_tier("stated") if item.kind != "unreadable"]
         if stated:
             return f"The file states something about its origin ({_brief(stated[0])}). {ANYBODY}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.parsers import expat
 
-from detector.imaging.provenance.source_types import names_ai_system, says_ai, source_words
+from detector.imaging.provenance.source_types import is_ai_system, names_ai_system, says_ai, source_words
 from detector.imaging.provenance.statement import LONGEST_VALUE, Statement
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -48,8 +48,8 @@ _PROVES = {
     "so this proves nothing.",
 }
 
-#: A program that made the file made it; who is credited may have done anything.
-_NAMING = {"creator-tool": "ai-system", "credit": "ai-mention"}
+#: What people write into a field that has nothing to say.
+_NOTHING = frozenset({"none", "no", "no ai", "not used", "not applicable", "n/a", "na", "-", "--", "false", "nil", "0"})
 
 _DEEPEST, _MOST_ELEMENTS, _MOST_FOUND, _MOST_SAME = 100, 50_000, 40, 6
 
@@ -141,7 +141,11 @@ def _statement(kind: str, name: str, value: str) -> Statement:
             kind = "ai-source-type"
         value = source_words(value)
     elif kind in ("creator-tool", "credit") and names_ai_system(value):
-        return Statement.of("stated", _NAMING[kind], name, value, f"It names an AI system. {_ANYBODY}")
+        # A program that made the file made it; who is credited may have done anything, as may a program for it.
+        naming = "ai-system" if kind == "creator-tool" and is_ai_system(value) else "ai-mention"
+        return Statement.of("stated", naming, name, value, f"It names an AI system. {_ANYBODY}")
+    elif kind in ("ai-system", "ai-prompt") and value.strip(" .").lower() in _NOTHING:
+        return Statement.of("stated", "text", name, value, f"A standard field, without a system's name. {_ANYBODY}")
     return Statement.of("stated", kind, name, value, _PROVES[kind])
 
 

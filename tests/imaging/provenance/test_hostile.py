@@ -240,6 +240,87 @@ def test_places_of_a_heic_that_overlap_without_end_cost_no_more_than_one() -> No
     check(read_provenance(bytes(data)))
 
 
+def _box(kind: bytes, body: bytes) -> bytes:
+    return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+
+def _avif_of_one_place(items: int, content: bytes) -> bytes:
+    """A real AVIF with XMP items behind it that all lie in the same place."""
+    start = encode(picture(), "AVIF")
+    ids = range(100, 100 + items)
+    entries = b"".join(_box(b"infe", b"\x02\x00\x00\x00" + n.to_bytes(2, "big") + b"\x00\x00mime\x00") for n in ids)
+    table = _box(b"iinf", bytes(4) + items.to_bytes(2, "big") + entries)
+
+    def meta(at: int) -> bytes:
+        place = b"\x00\x00\x00\x01" + at.to_bytes(4, "big") + len(content).to_bytes(4, "big")
+        places = b"".join(n.to_bytes(2, "big") + place for n in ids)
+        return _box(
+            b"meta", bytes(4) + table + _box(b"iloc", bytes(4) + b"\x44\x00" + items.to_bytes(2, "big") + places)
+        )
+
+    at = len(start) + len(meta(0)) + 8
+    return start + meta(at) + _box(b"free", content)
+
+
+def _read_within(data: bytes, most: int) -> Provenance:
+    tracemalloc.start()
+    provenance = check(read_provenance(data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < most, f"{peak / 1e6:.0f} MB"
+    return provenance
+
+
+def test_two_hundred_items_of_an_avif_in_one_place_cost_no_more_than_a_few() -> None:
+    data = _avif_of_one_place(200, AI_XMP + (4 << 20) * b" ")
+    provenance = _read_within(data, 60_000_000)
+    assert any(item.value == "Imagen 4" for item in provenance.statements)
+    assert len(read_metadata(_avif_of_one_place(200, AI_XMP)).xmp) == 4
+
+
+def test_packets_of_a_png_are_four_at_most_in_both_ways_to_write_them() -> None:
+    block = b"\nxmp\n%8d\n" % len(AI_XMP) + AI_XMP.hex().encode()
+    for chunk in (
+        (b"iTXt", b"XML:com.adobe.xmp" + 5 * b"\x00" + AI_XMP),
+        (b"tEXt", b"Raw profile type xmp\x00" + block),
+    ):
+        found = read_metadata(png_with(*(chunk for _ in range(50))))
+        assert found.xmp == 4 * [AI_XMP]
+
+
+def test_a_profile_in_megabytes_of_pairs_of_digits_is_not_torn_into_a_million_pieces() -> None:
+    text = b"\nxmp\n 100\n" + (4 << 20) // 3 * b"20 "
+    _read_within(png_with((b"zTXt", b"Raw profile type xmp\x00\x00" + zlib.compress(text))), 60_000_000)
+
+
+def test_packed_chunks_that_break_after_megabytes_are_given_up_after_the_first_few() -> None:
+    """Each costs the time of megabytes and comes to nothing, so that no budget of bytes ends them."""
+    broken = zlib.compress(bytes(300_000), 9)[:-4] + bytes(4)
+    text, profile = b"XML:com.adobe.xmp\x00\x01\x00\x00\x00", b"a\x00\x00"
+    data = png_with(
+        *(chunk for _ in range(200) for chunk in ((b"iCCP", profile + broken), (b"iTXt", text + broken))),
+        (b"iCCP", profile + zlib.compress(b"whole")),
+        (b"iTXt", text + zlib.compress(AI_XMP)),
+    )
+    found = read_metadata(data)
+    assert found.profile == b""
+    assert AI_XMP not in found.xmp
+
+
+def test_comments_tables_and_profiles_of_a_jpeg_are_bounded_all_together() -> None:
+    kinds = (
+        (0xFE, b"\xf0\x9f\xa6\x8a"),
+        (0xDB, b"\x00"),
+        (0xE2, b"ICC_PROFILE\x00\x01\x01"),
+        (0xED, b"Photoshop 3.0\x00"),
+    )
+    segments = [(marker, start + 65_000 * b"a") for marker, start in kinds for _ in range(180)]
+    found = read_metadata(jpeg_with(*segments))
+    assert sum(len(text) for _, text in found.texts) <= 8 << 20
+    assert len(found.tables) <= 8
+    assert len(found.profile) == len(found.photoshop) == 4 << 20
+
+
 def test_a_tag_of_a_tiff_that_claims_gigabytes_is_left_out() -> None:
     data = bytearray(encode(picture(), "TIFF", tiffinfo={700: AI_XMP}))
     at = data.index((700).to_bytes(2, "little"))

@@ -157,6 +157,130 @@ def test_a_text_that_only_names_an_ai_system_is_no_statement_that_one_was_used()
     )
 
 
+def _description(text: str) -> bytes:
+    return encode(picture(), "JPEG", exif=exif({270: text}))
+
+
+def _tool(text: str) -> bytes:
+    return jpeg_with((0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + xmp(attributes=f'xmp:CreatorTool="{text}"')))
+
+
+def _used(text: str) -> bytes:
+    body = xmp(attributes=f'Iptc4xmpExt:AISystemUsed="{text}"')
+    return jpeg_with((0xE1, b"http://ns.adobe.com/xap/1.0/\x00" + body))
+
+
+UUID = "0c2f7b1e-5b3a-4f0e-9a55-0123456789ab"
+STEPS = "Steps: 30, Size: 832x1216, Sampler: Euler, Seed: 5"
+
+#: Beside what a program writes, what a person may write who has used none.
+RIGHT_AND_WRONG = {
+    "job": (_description(f"fog --v 6 Job ID: {UUID}"), _description("Scan order, Job ID: 20261126-104455-0001")),
+    "job, longer": (_description(f"Job ID: {UUID}"), _description(f"Job ID: {UUID}-0001")),
+    "prompt": (png(("prompt", COMFY_TEXT)), png(("prompt", "Caption prompt for the pupils: what do you see?"))),
+    "prompt that talks of nodes": (
+        png(("prompt", COMFY_TEXT[:-1])),
+        png(("prompt", 'Explain why "nodes" have "links", and what a "class_type" and its "inputs" are.')),
+    ),
+    "workflow": (
+        png(("workflow", WORKFLOW_TEXT)),
+        png(("workflow", json.dumps({"nodes": [{"id": "1", "type": "n8n-nodes-base.set"}], "connections": {}}))),
+    ),
+    "table of classes": (
+        png(("prompt", COMFY_TEXT)),
+        png(("prompt", json.dumps({"1": {"class_type": "Year 7", "pupils": 28}}))),
+    ),
+    "software": (png(("Software", "Ideogram")), png(("Software", "Ideogram viewer"))),
+    "software and version": (
+        png(("Software", "Stable Diffusion XL v1.0")),
+        png(("Software", "Metadata remover for Stable Diffusion XL v1.0")),
+    ),
+    "software, two names": (png(("Software", "OpenAI DALL\u00b7E 3")), png(("Software", "ChatGPT screenshot tool 3"))),
+    "software of EXIF": (
+        encode(picture(), "JPEG", exif=exif({305: "Midjourney v6.1"})),
+        encode(picture(), "JPEG", exif=exif({305: "Midjourney archive viewer 6.1"})),
+    ),
+    "source": (
+        png(("Software", "NovelAI"), ("Source", "NovelAI Diffusion V4")),
+        png(("Source", "Screenshot of a chatgpt conversation, photographed by A. B.")),
+    ),
+    "creator tool": (_tool("Adobe Firefly"), _tool("Plugin that asks ChatGPT for captions")),
+    "system used": (_used("Imagen 4"), _used("None")),
+    "parameters": (
+        png(("parameters", f"a cat\n{STEPS}")),
+        png(("Comment", "Stairs. Steps: 12, Size: 3x4 m, Model: oak")),
+    ),
+    "parameters of EXIF": (_description(f"a cat\n{STEPS}"), _description("Steps: 12, Seed shop, Model village")),
+    "table": (
+        png(("Comment", json.dumps({"Prompt": "a cat", "Base Model": "juggernautXL", "Steps": 30}))),
+        png(("Comment", json.dumps({"prompt": "Describe the staircase.", "steps": 12}))),
+    ),
+    "NovelAI": (
+        png(("Software", "NovelAI"), ("Comment", json.dumps(NOVELAI))),
+        png(("Source", "Essay on NovelAI"), ("Comment", json.dumps({"page": 3}))),
+    ),
+    "InvokeAI": (png(("invokeai_metadata", json.dumps(INVOKE))), png(("invokeai_metadata", "removed"))),
+    "dream": (png(("Dream", '"a cat" -s50 -W512 -H512 -C7.5 -Ak_lms -S42')), png(("Dream", "I flew at -s night"))),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT_AND_WRONG)
+def test_what_a_program_writes_is_told_from_what_people_write(name: str) -> None:
+    right, wrong = (read_provenance(data) for data in RIGHT_AND_WRONG[name])
+    assert right.tells_of_ai, right
+    assert right.headline.startswith("The file states that it was made by an AI system (")
+    assert not wrong.tells_of_ai, wrong
+    assert "made by" not in wrong.headline
+    assert wrong.in_tier("stated")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Made with Google AI", True),
+        ("not made with Stable Diffusion", True),
+        ("DALL-E was asked", True),
+        ("dalle3", True),
+        ("from ideogram.ai", True),
+        ("asked GPT-4o", True),
+        ("midjourney_v6 grid", True),
+        ("Vista dalle colline", False),
+        ("An ideogram on a stone", False),
+        ("Children draw things", False),
+        ("unstable diffusion", False),
+        ("Rosopenair OpenAIr festival", False),
+        ("gothgpt-4", False),
+    ],
+)
+def test_words_of_a_language_are_no_names_of_ai_systems(text: str, named: bool) -> None:
+    found = read_provenance(png(("Title", text))).in_tier("stated")
+    assert [item.kind for item in found] == ["ai-mention" if named else "text"]
+
+
+def test_a_prompt_of_which_nothing_else_is_known_is_not_said_to_name_an_ai_system() -> None:
+    prompt = ("prompt", "Caption prompt for the pupils")
+    assert read_provenance(png(prompt)).headline == (
+        f"A text in the file bears a name that AI systems use, as others do (Prompt: {prompt[1]}). {ANYBODY}"
+    )
+    both = read_provenance(png(prompt, ("Title", "Asked ChatGPT")))
+    assert both.headline == f"A text in the file names an AI system (Title: Asked ChatGPT). {ANYBODY}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["GPT-4o", "gpt-image-1", "ChatGPT (DALL-E 3)", "Leonardo.Ai", "Draw Things", "Midjourney, version 6", "OpenAI-API",
+     "Stable Diffusion web UI 1.10.1", "Fooocus v2.5.5", "InvokeAI/3.4.0", "NovelAI"],
+)  # fmt: skip
+def test_a_name_alone_or_with_a_version_is_an_ai_system(text: str) -> None:
+    assert says_ai(read_provenance(png(("Software", text))), f"Software: {text}")
+
+
+@pytest.mark.parametrize("filler", ["1-", "- ", "v1 ", "(1) ", "dall-e-3 ", "version 1 "])
+def test_a_name_that_never_ends_is_looked_at_in_no_time(filler: str) -> None:
+    """Where a pattern can be matched in many ways, the last sign would make it try them all: for hours."""
+    assert not read_provenance(png(("Software", ("OpenAI " + 100 * filler)[:190] + "!"))).tells_of_ai
+
+
 def test_a_text_of_any_other_program_is_stated_as_it_is() -> None:
     provenance = read_provenance(png(("Title", "Harbour"), ("Software", "Krita 5.2"), ("Straße", "Größe")))
     assert stated(provenance) == {"Title": "Harbour", "Software": "Krita 5.2", "Straße": "Größe"}
