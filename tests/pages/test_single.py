@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from html import escape as escape_html
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from detector.evidence.desk import InBackground
 from detector.evidence.evidence import FIND_THE_FIRST, NOT_ALONE
+from detector.evidence.model_facts import model_facts
+from detector.imaging.provenance import read_provenance
 from detector.operations.false_accusations import set_false_accusation_limit
 from detector.operations.records import set_keeping
 from detector.pipeline.build import build
 from detector.serving.invoke_counts import write_invokes
+from detector.serving.model import load_serving_model
 from detector.storage import functions, invoke_days, records, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace
@@ -21,6 +27,7 @@ from pages import _single
 from pages._single import desk
 from tests.factories import labelled_function, make_image, near_duplicate
 from tests.page_app import opened_by_pages, page, wait_for_findings, words
+from tests.page_words import as_shown
 from tests.pictures import with_text_chunk
 
 pytestmark = pytest.mark.slow
@@ -133,12 +140,31 @@ def test_a_broken_file_gets_one_sentence(function: Function) -> None:
     assert "Before you use this" not in words(app)
 
 
-def test_two_files_of_one_picture_get_one_verdict(function: Function) -> None:
+def test_two_files_of_one_picture_get_one_verdict(ws: Workspace, function: Function) -> None:
     whole = make_image(805, "synthetic")
     app = looked_at(function, ("first.png", whole), ("second.png", near_duplicate(whole)))
     assert "copies" in words(app)
     assert "run" not in app.query_params
     assert html(app).count("of the verdict") == 2
+    assert FIND_THE_FIRST in words(app)
+    assert NOT_ALONE in words(app)
+    warnings = model_facts(ws, load_serving_model(ws, function.id))[0].warnings
+    assert warnings
+    assert all(as_shown(warning) in as_shown(words(app)) for warning in warnings)
+
+
+def test_two_files_of_one_name_keep_their_own_picture_and_what_each_states(ws: Workspace, function: Function) -> None:
+    whole = make_image(811, "synthetic")
+    file = io.BytesIO()
+    Image.open(io.BytesIO(whole)).resize((48, 48)).save(file, "PNG")
+    stating = with_text_chunk(file.getvalue(), "parameters", "a cat\nSteps: 20, Sampler: Euler a")
+    files = [("image.png", whole), ("image.png", stating)]
+    app = looked_at(function, *files)
+    shown = [item.proto.imgs[0].url for item in app.get("image")]
+    assert len(set(shown)) == 2, shown
+    headlines = {read_provenance(data, ws.settings.c2pa_trust).headline for _, data in files}
+    assert len(headlines) == 2
+    assert all(escape_html(headline) in html(app) for headline in headlines)
 
 
 def test_where_is_shown_when_it_is_asked_for(function: Function) -> None:
