@@ -36,6 +36,7 @@ from pages._style import card, current_theme
 
 #: Kept verdicts that are listed at first, and with each further step.
 _STEP = 10
+_ONLY_WHOLE = "It can be kept and taken along once its copies were looked at: until then the grade may still fall."
 #: What stands in the address for one record.
 QUERY = "record"
 _AGES = {"Until they are deleted": None, "30 days": 30, "90 days": 90, "1 year": 365}
@@ -62,7 +63,8 @@ def record_buttons(
     pictures : mapping of str to bytes, optional
         Further ones for the report, as of `html_report`.
     complete : bool
-        Whether all that is still being looked at is in the evidence: only that is kept.
+        Whether the copies of the picture were looked at, and are in the evidence: only that is kept or taken along,
+        since the grade is never above what survives on them.
     """
     key = f"{function_id}-{evidence.sha256}-{evidence.model.id}-{evidence.said}-{evidence.grade}"
     kept = _kept(function_id, f"kept-{key}")
@@ -76,13 +78,16 @@ def record_buttons(
             "Kept" if kept is not None else "Keep a record",
             type="primary",
             disabled=kept is not None or not complete,
-            help=None if complete else "All of it is kept, as soon as the copies of the picture were looked at.",
+            help=None if complete else _ONLY_WHOLE,
             key=f"keep-{key}",
         ):
             _keep(function_id, evidence, thumbnail, key)
             st.rerun()
-        _take_along(shown, thumbnail, key, pictures)
+        if complete or kept is not None:
+            _take_along(shown, thumbnail, key, pictures)
         _wrong(function_id, kept, data, name, key)
+    if not complete and kept is None:
+        st.caption(_ONLY_WHOLE)
     if kept is not None:
         address = f"?function={function_id}&{QUERY}={kept.id}"
         st.caption(f"Kept as [record {kept.id}]({address}), without the picture itself but for a small copy.")

@@ -11,7 +11,7 @@ import streamlit as st
 
 from detector.charts.palette import PAPER, Ink, label_inks
 from detector.errors import DetectorError
-from detector.evidence.run_report import run_csv, run_html
+from detector.evidence.run_report import AS_THEY_ARE, run_csv, run_html
 from detector.evidence.runs import FLAG_WORDS, Judged, JudgedRun, Order, read_run
 from detector.formatting import count, day, limit, percent
 from detector.importing.run_files import KEPT_DAYS
@@ -64,6 +64,7 @@ def run_results(run_id: str) -> None:
         _last_things(run)
         return
     _counts(run)
+    st.caption(AS_THEY_ARE)
     if reasons := run.reasons():
         with st.expander("Why these grades", key=f"{key}-why"):
             for why, n in reasons:

@@ -11,7 +11,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from detector.charts.palette import PAPER, Ink, label_inks
-from detector.errors import ImageError
+from detector.errors import DetectorError, ImageError
 from detector.evidence.desk import Case, Desk, InBackground
 from detector.evidence.evidence import FIND_THE_FIRST, NOT_ALONE, Evidence
 from detector.evidence.explain import Opened, evidence_of, judged_today, look_through, open_picture
@@ -19,7 +19,7 @@ from detector.evidence.quality import LIKELIER_LABEL
 from detector.evidence.regions import examine_regions
 from detector.evidence.stability import Stability, examine_stability
 from detector.formatting import duration, interval, limit, percent, rate_of_images
-from detector.imaging import make_thumbnail
+from detector.imaging import decode_image, make_thumbnail
 from detector.imaging.fingerprint import sha256_hex
 from detector.operations.capture import capture_now, maybe_capture
 from detector.progress import Report
@@ -41,6 +41,10 @@ _PREVIEW = (1200, 1200)
 _GRADES = {STRONG: "strong: also for sources never seen", MODERATE: "moderate: for pictures like your samples"}
 _STABILITY, _REGIONS = "stability", "regions"
 _PICTURE, _WHERE = "Picture", "Where"
+#: In the session: that it was no person who had the page drawn again, but what it waited for.
+_WAITED = "single-waited"
+#: In the session: the pictures that were counted among the invokes.
+_COUNTED = "single-counted"
 
 
 @st.cache_resource(show_spinner=False)
@@ -65,7 +69,10 @@ def single(function: Function, model: ModelRow, name: str, data: bytes, *, count
     except ImageError as error:
         slot.error(escape(str(error)))
         return
-    copies = _find_out(case, _STABILITY, name, data, serving)
+    # Only when a person draws the page: two that fail would have each other tried again without an end.
+    again = not st.session_state.pop(_WAITED, False)
+    copies = _find_out(case, _STABILITY, name, data, serving, again)
+    # Read once: it may come while the page is drawn, and the grade above it is then that of before.
     stability = copies.result
     evidence = evidence_of(workspace(), serving, case.seen, name, stability)
     inks = label_inks([label.name for label in function_labels(function.id)], current_theme())
@@ -74,7 +81,7 @@ def single(function: Function, model: ModelRow, name: str, data: bytes, *, count
             "Show", [_PICTURE, _WHERE], default=_PICTURE, required=True, key="way", label_visibility="collapsed"
         )
     if way == _WHERE:
-        _where(case, name, data, serving, picture, inks)
+        _where(_find_out(case, _REGIONS, name, data, serving, again), case, name, picture, inks)
     else:
         picture.image(case.preview, alt=name)
     caption.caption(escape(f"{name} · {case.seen.quality.sentence} {duration(case.seen.verdict.seconds)}."))
@@ -87,15 +94,18 @@ def single(function: Function, model: ModelRow, name: str, data: bytes, *, count
             name,
             thumbnail_of(case.preview),
             _pictures(stability),
-            complete=not copies.running,
+            complete=stability is not None,
         )
         _keep_as_sample(function, evidence, data)
     if stability is not None:
         stability_strip(stability, inks)
-    elif copies.running:
+    else:
         with card("stability"):
             st.markdown("**Does it stay?**")
-            _wait(copies, "Making copies of the picture")
+            if copies.problem is not None:
+                st.markdown(_failed("The copies could not be looked at", copies.problem))
+            else:
+                _wait(copies, "Making copies of the picture")
     known, says = st.columns(2)
     with known:
         known_card(function.id, evidence, inks, kept.id if kept else None)
@@ -134,34 +144,54 @@ def examined(
         seen = judged_today(workspace(), serving, known.seen)
         if seen is not None:
             known.seen = seen
+            if counted:
+                _count(serving, name, data, known)
             return known
     with slot.container(), st.spinner("Reading the picture"):
         opened = open_picture(workspace(), name, data)
         preview = _preview(opened)
     picture.image(preview, alt=name)
-    ws, function_id = workspace(), serving.row.function_id
+    ws = workspace()
     with slot.container(), st.spinner(f"Asking model {serving.row.version}"):
         seen = look_through(ws, serving, serving_backbone(ws, serving), opened)
+    case = desk().put(key, Case(seen, preview), instead_of=known)
     if counted:
-        # Once a picture, not once a run of the page.
-        record_invoke(ws, function_id, PAGE, seen.verdict)
-        if reason := maybe_capture(ws, function_id, name, data, seen.verdict):
-            st.toast(f"Kept as a sample without a label ({reason}), by the settings of this function.")
-    return desk().put(key, Case(seen, preview))
+        _count(serving, name, data, case)
+    return case
 
 
-def _find_out(case: Case, what: str, name: str, data: bytes, serving: ServingModel) -> InBackground[Any]:
-    """Have the copies, or the map, looked at behind the page."""
+def _count(serving: ServingModel, name: str, data: bytes, case: Case) -> None:
+    """Count an invoke, once a session and picture: neither every run of the page, nor whether others looked at it."""
+    ws, row = workspace(), serving.row
+    picture = (str(ws.settings.data_dir), row.function_id, row.id, case.seen.sha256)
+    counted: set[tuple[str, ...]] = st.session_state.setdefault(_COUNTED, set())
+    if picture in counted:
+        return
+    counted.add(picture)
+    record_invoke(ws, row.function_id, PAGE, case.seen.verdict)
+    if reason := maybe_capture(ws, row.function_id, name, data, case.seen.verdict):
+        st.toast(f"Kept as a sample without a label ({reason}), by the settings of this function.")
+
+
+def _find_out(case: Case, what: str, name: str, data: bytes, serving: ServingModel, again: bool) -> InBackground[Any]:
+    """Have the copies, or the map, looked at behind the page; ``again`` as of `Desk.find_out`."""
     ws = workspace()
 
     def work(report: Report) -> Any:
-        decoded = open_picture(ws, name, data).decoded
+        # Not `open_picture`: what the file says is known by now.
+        decoded = decode_image(data, name, ws.limits)
         backbone = serving_backbone(ws, serving)
         if what == _REGIONS:
             return examine_regions(ws, serving, backbone, decoded, report)
         return examine_stability(ws, serving, backbone, decoded, case.seen.verdict, report)
 
-    return desk().find_out(case, what, work)
+    return desk().find_out(case, what, work, again=again)
+
+
+def _failed(what: str, problem: BaseException) -> str:
+    """Why something is missing, in words of ours only: those of others are for the log."""
+    why = str(problem) if isinstance(problem, DetectorError) else "something unexpected went wrong, and is in the log."
+    return escape(f"{what}: {why} Reload to try again.")
 
 
 def _wait(found: InBackground[Any], beginning: str) -> None:
@@ -169,27 +199,30 @@ def _wait(found: InBackground[Any], beginning: str) -> None:
 
     @st.fragment(run_every=0.4)
     def wait() -> None:
+        if found.cancelled:
+            # Not drawn again by itself: as many pages as that would take each other's places without an end.
+            st.markdown("Too many other pictures are being looked at, so this one was put aside. Reload to try again.")
+            return
         if not found.running:
+            st.session_state[_WAITED] = True
             st.rerun()
         st.progress(min(found.share, 1.0), text=escape(found.words or beginning))
 
     wait()
 
 
-def _where(
-    case: Case, name: str, data: bytes, serving: ServingModel, picture: DeltaGenerator, inks: dict[str, Ink]
-) -> None:
-    found = _find_out(case, _REGIONS, name, data, serving)
+def _where(found: InBackground[Any], case: Case, name: str, picture: DeltaGenerator, inks: dict[str, Ink]) -> None:
+    regions = found.result
     with picture.container():
-        if found.running:
-            st.image(case.preview, alt=name)
-            _wait(found, "Waiting for its turn")
-        elif found.result is None:
-            st.image(case.preview, alt=name)
-            st.caption(escape(f"The map could not be made: {found.problem}"))
-        else:
+        if regions is not None:
             with Image.open(io.BytesIO(case.preview)) as preview:
-                regions_view(found.result, preview.convert("RGB"), inks)
+                regions_view(regions, preview.convert("RGB"), inks)
+            return
+        st.image(case.preview, alt=name)
+        if found.problem is not None:
+            st.caption(_failed("The map could not be made", found.problem))
+        else:
+            _wait(found, "Waiting for its turn")
 
 
 def _pictures(stability: Stability | None) -> dict[str, bytes]:

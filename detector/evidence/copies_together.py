@@ -26,11 +26,24 @@ _USUAL_QUALITY = 90.0
 
 @dataclass(frozen=True)
 class Copy:
-    """One file of the picture; ``weight`` is its share of the verdict, all of them sum to 1."""
+    """One file of the picture.
+
+    Attributes
+    ----------
+    name : str
+        Others may have the same.
+    verdict : Verdict
+        Of it by itself.
+    weight : float
+        Its share of the one verdict; all of them sum to 1.
+    position : int
+        Its place among the files as they were given, from 0.
+    """
 
     name: str
     verdict: Verdict
     weight: float
+    position: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ def judge_together(serving: ServingModel, copies: Sequence[tuple[str, Seen]]) ->
     grade = min([grade, max(earned, key=_height, default=CANT_TELL)], key=_height)
     reason = _reason([copies[i][1].verdict for i in order], grade)
     verdict = replace(best, scores=ranked, grade=grade, reason=reason)
-    shown = tuple(Copy(copies[i][0], copies[i][1].verdict, float(weights[i])) for i in order)
+    shown = tuple(Copy(copies[i][0], copies[i][1].verdict, float(weights[i]), i) for i in order)
     return Together(verdict, shown)
 
 

@@ -16,6 +16,8 @@ from detector.storage import functions, invoke_runs, models
 from detector.storage.functions import number_names
 from detector.workspace import Workspace
 
+#: Beside the grades of many pictures: of each, no copies were judged.
+AS_THEY_ARE = "Grades here are those of each picture as it is: open one to see whether it stays on copies."
 #: Pictures of a report that have their small picture in it; a browser would choke on more, some 10 kB each.
 MOST_SHOWN = 2000
 
@@ -79,6 +81,7 @@ def run_html(ws: Workspace, run_id: str) -> str:
         f'<p class="counts">{" · ".join(f"<b>{n:,}</b> {_text(words)}" for words, n in run.counts())}</p>',
         f'<p class="note">{_text(note)}</p>' if note else "",
         f'<p class="before"><b>Before you use this.</b> {_text(FIND_THE_FIRST)} {_text(NOT_ALONE)}</p>',
+        f'<p class="muted">{_text(AS_THEY_ARE)}</p>',
         f'<ul class="tiles">{"".join(_tile(run, picture, small, inks) for picture in pictures)}</ul>',
         "<h2>Why</h2>",
         f"<ul>{''.join(f'<li>{n:,} of them: {_text(why)}</li>' for why, n in run.reasons())}</ul>",

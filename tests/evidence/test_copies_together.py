@@ -55,6 +55,8 @@ def test_the_file_that_holds_more_counts_more_and_all_shares_are_one(ready: tupl
     assert found.copies[0].name == "2"
     assert sum(copy.weight for copy in found.copies) == pytest.approx(1)
     assert found.copies[0].weight > 0.5
+    # Which file it is: names are no help where all are "image.jpg".
+    assert [seen[copy.position][0] for copy in found.copies] == [copy.name for copy in found.copies]
 
 
 def test_one_file_alone_is_judged_as_by_itself(ready: tuple[Workspace, ServingModel]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from detector.evidence import run_report
 from detector.evidence.evidence import FIND_THE_FIRST, NOT_ALONE
-from detector.evidence.run_report import run_csv, run_html
+from detector.evidence.run_report import AS_THEY_ARE, run_csv, run_html
 from detector.evidence.runs import read_run
 from detector.operations.false_accusations import set_false_accusation_limit
 from detector.pipeline.build import build
@@ -81,6 +81,7 @@ def test_the_report_is_one_file_that_asks_for_nothing_and_runs_nothing(made: tup
     ws, run_id = made
     text = run_html(ws, run_id)
     read = _Reading(text)
+    assert AS_THEY_ARE in read.words
     names = [tag for tag, _ in read.tags]
     assert not {"script", "link", "iframe", "object", "a", "form"}.intersection(names)
     [policy] = [attributes for tag, attributes in read.tags if attributes.get("http-equiv")]

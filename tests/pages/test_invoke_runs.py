@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from detector.errors import NotFound
+from detector.evidence.run_report import AS_THEY_ARE
 from detector.evidence.runs import Order
 from detector.jobs import IMPORT
 from detector.operations.false_accusations import set_false_accusation_limit
@@ -107,6 +108,7 @@ def test_a_run_shows_counts_and_what_is_chosen_goes_to_the_samples(ws: Workspace
     for part in ("can't tell</span> <b>9</b>", "not read</span> <b>1</b>", "real</span> <b>0</b>"):
         assert part in said.replace("&#x27;", "'")
     assert "10 pictures, 0 chosen" in words(app)
+    assert AS_THEY_ARE in words(app)
     assert [item.label for item in app.multiselect] == ["Verdict", "Flag"]
     # The file that was not read can be chosen by nobody.
     press(app, "Choose all 9")

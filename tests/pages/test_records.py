@@ -109,6 +109,10 @@ def test_what_is_still_being_looked_at_is_not_kept_yet(ws: Workspace, function: 
     [button] = [button for button in app.button if button.label == "Keep a record"]
     assert button.disabled
     assert total(ws, function) == 0
+    # Nor is it taken along: its grade may be more than what survives on the copies.
+    labels = {item.proto.label for item in app.get("download_button")}
+    assert not labels & {"Report", "Card", "JSON"}
+    assert "It can be kept and taken along once its copies were looked at" in words(app)
 
 
 def test_by_the_setting_each_verdict_is_kept_and_what_is_deleted_stays_away(ws: Workspace, function: Function) -> None:

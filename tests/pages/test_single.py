@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from html import escape as escape_html
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from detector.evidence.desk import InBackground
 from detector.evidence.evidence import FIND_THE_FIRST, NOT_ALONE
+from detector.evidence.model_facts import model_facts
+from detector.imaging.provenance import read_provenance
 from detector.operations.false_accusations import set_false_accusation_limit
+from detector.operations.records import set_keeping
 from detector.pipeline.build import build
-from detector.storage import functions, records, samples
+from detector.serving.invoke_counts import write_invokes
+from detector.serving.model import load_serving_model
+from detector.storage import functions, invoke_days, records, samples
 from detector.storage.functions import Function
 from detector.workspace import Workspace
 from pages import _single
+from pages._single import desk
 from tests.factories import labelled_function, make_image, near_duplicate
 from tests.page_app import opened_by_pages, page, wait_for_findings, words
+from tests.page_words import as_shown
 from tests.pictures import with_text_chunk
 
 pytestmark = pytest.mark.slow
@@ -128,12 +140,31 @@ def test_a_broken_file_gets_one_sentence(function: Function) -> None:
     assert "Before you use this" not in words(app)
 
 
-def test_two_files_of_one_picture_get_one_verdict(function: Function) -> None:
+def test_two_files_of_one_picture_get_one_verdict(ws: Workspace, function: Function) -> None:
     whole = make_image(805, "synthetic")
     app = looked_at(function, ("first.png", whole), ("second.png", near_duplicate(whole)))
     assert "copies" in words(app)
     assert "run" not in app.query_params
     assert html(app).count("of the verdict") == 2
+    assert FIND_THE_FIRST in words(app)
+    assert NOT_ALONE in words(app)
+    warnings = model_facts(ws, load_serving_model(ws, function.id))[0].warnings
+    assert warnings
+    assert all(as_shown(warning) in as_shown(words(app)) for warning in warnings)
+
+
+def test_two_files_of_one_name_keep_their_own_picture_and_what_each_states(ws: Workspace, function: Function) -> None:
+    whole = make_image(811, "synthetic")
+    file = io.BytesIO()
+    Image.open(io.BytesIO(whole)).resize((48, 48)).save(file, "PNG")
+    stating = with_text_chunk(file.getvalue(), "parameters", "a cat\nSteps: 20, Sampler: Euler a")
+    files = [("image.png", whole), ("image.png", stating)]
+    app = looked_at(function, *files)
+    shown = [item.proto.imgs[0].url for item in app.get("image")]
+    assert len(set(shown)) == 2, shown
+    headlines = {read_provenance(data, ws.settings.c2pa_trust).headline for _, data in files}
+    assert len(headlines) == 2
+    assert all(escape_html(headline) in html(app) for headline in headlines)
 
 
 def test_where_is_shown_when_it_is_asked_for(function: Function) -> None:
@@ -150,3 +181,84 @@ def test_an_example_is_looked_at_without_a_file_of_ones_own(function: Function) 
     next(button for button in app.button if button.label == "An imitation 1").click().run()
     assert not app.exception, app.exception
     assert "What this cannot see" in words(app)
+
+
+def fail(what: str) -> None:
+    """Let what is found out of the pictures at hand have failed, as by a disk that is gone."""
+    for case in desk()._cases.values():
+        failed = InBackground[object](lambda _report: Path("/nowhere/at/all").read_bytes())
+        failed.work_off()
+        case.finding[what] = failed
+
+
+def drawn_by_itself(app: AppTest) -> AppTest:
+    """The page drawn again as after a wait, without a person."""
+    app.session_state["single-waited"] = True
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def offered(app: AppTest) -> set[str]:
+    """What can be done with the verdict."""
+    names = {"Report", "Card", "JSON"}
+    taken = {item.proto.label for item in app.get("download_button")} & names
+    return taken | {item.label for item in app.button if item.label == "Keep a record" and not item.disabled}
+
+
+def test_copies_that_failed_are_said_in_words_and_tried_again_when_the_page_is_drawn_again(
+    ws: Workspace, function: Function
+) -> None:
+    data = make_image(807, "synthetic")
+    app = looked_at(function, ("a.png", data))
+    assert offered(app) == {"Report", "Card", "JSON", "Keep a record"}
+    desk()._cases.clear()
+    looked_at(function, ("a.png", data))
+    fail("stability")
+    set_keeping(ws, function.id, True, None)
+    try:
+        drawn_by_itself(app)
+        assert "The copies could not be looked at:" in words(app)
+        assert "/nowhere" not in words(app)
+        # Neither by a person nor by itself: no copy has been asked whether the grade stays.
+        assert records.count_records(ws.db, function.id) == 0
+        assert offered(app) == set()
+        assert "It can be kept and taken along once its copies were looked at" in words(app)
+        # Not tried again by a page that nobody has touched: two that fail would do that without an end.
+        drawn_by_itself(app)
+        assert not desk().busy
+    finally:
+        set_keeping(ws, function.id, False, None)
+    app.run()
+    wait_for_findings()
+    app.run()
+    assert "could not be looked at" not in words(app)
+    assert offered(app) == {"Report", "Card", "JSON", "Keep a record"}
+
+
+def test_a_map_that_failed_shows_no_words_of_a_program(function: Function) -> None:
+    app = looked_at(function, ("a.png", make_image(808, "synthetic")))
+    fail("regions")
+    [way] = [item for item in app.get("button_group") if "Where" in item.options]
+    app.session_state["single-waited"] = True
+    way.set_value("Where").run()
+    assert "The map could not be made:" in words(app)
+    assert "/nowhere" not in words(app)
+
+
+def test_a_picture_counts_once_a_session_whoever_looked_at_it_before_and_though_it_was_forgotten(
+    ws: Workspace, function: Function
+) -> None:
+    def counted() -> int:
+        write_invokes()
+        return sum(day.count for day in invoke_days.read_invokes(ws.db, function.id))
+
+    data, before = make_image(809, "real"), counted()
+    app = looked_at(function, ("a.png", data))
+    assert counted() == before + 1
+    looked_at(function, ("a.png", data))
+    assert counted() == before + 2
+    desk()._cases.clear()
+    app.run()
+    wait_for_findings()
+    assert counted() == before + 2
