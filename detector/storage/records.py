@@ -105,7 +105,9 @@ def add_record(
     thumbnail: bytes | None,
     door: str,
 ) -> Record:
-    """Keep a verdict; the same verdict of the same model on the same file is kept once.
+    """Keep a verdict; the same verdict of the same model on the same file, of the same name, is kept once.
+
+    Under another limit, or where the model was adapted since, it is another verdict.
 
     Parameters
     ----------
@@ -133,17 +135,19 @@ def add_record(
     with db.write() as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
-        known = connection.scalar(
-            select(records.c.id)
+        alike = connection.execute(
+            select(records.c.id, records.c.evidence)
             .where(
                 records.c.function_id == function_id,
                 records.c.sha256 == kept["sha256"],
                 records.c.model_id == model_id,
                 records.c.verdict == kept["verdict"],
                 records.c.grade == kept["grade"],
+                records.c.file_name == kept["file"][:_MAX_FILE_NAME],
             )
             .order_by(records.c.created_at)
         )
+        known = next((row.id for row in alike if _judged_by(row.evidence) == _judged_by(kept)), None)
         record_id = known or new_id()
         if known is None:
             connection.execute(
@@ -285,6 +289,12 @@ def storable(value: Any, most: int = MAX_TEXT, depth: int = _DEEPEST) -> Any:
     if isinstance(value, list | tuple):
         return [storable(item, most, depth - 1) for item in value]
     return value
+
+
+def _judged_by(evidence: dict[str, Any]) -> tuple[Any, Any]:
+    """The limit that a verdict was judged by, and what the model was adapted by: other ones promise other things."""
+    model = evidence.get("model") or {}
+    return model.get("falseAccusationLimit"), model.get("offset")
 
 
 def _size(value: Any) -> int:

@@ -38,11 +38,32 @@ def test_a_record_comes_back_as_it_was_kept(ws: Workspace) -> None:
 def test_the_same_verdict_of_the_same_model_is_kept_once(ws: Workspace) -> None:
     function, other = empty_function(ws), empty_function(ws, "Other")
     first = kept(ws, function.id)
-    assert kept(ws, function.id, evidence_json(file="again.jpg")) == first
+    assert kept(ws, function.id, evidence_json(at="2026-11-04T10:00:00+00:00")) == first
     assert kept(ws, function.id, evidence_json(verdict="real")).id != first.id
     assert kept(ws, function.id, model_id="f" * 32).id != first.id
     assert kept(ws, other.id).id != first.id
     assert records.count_records(ws.db, function.id) == 3
+
+
+def test_a_verdict_is_never_kept_under_the_name_limit_or_offset_of_another_one(ws: Workspace) -> None:
+    """Kind: who kept a verdict was handed an older record: another person's file name, a limit that was not in force.
+
+    Records of before carry no offset: they are of a model that answered as it was trained.
+    """
+    function = empty_function(ws)
+    first = kept(ws, function.id)
+    renamed = kept(ws, function.id, evidence_json(file="mine.jpg"))
+    assert (renamed.file_name, renamed.id != first.id) == ("mine.jpg", True)
+    assert kept(ws, function.id, evidence_json(file="mine.jpg")) == renamed
+    for change in ({"falseAccusationLimit": 0.1}, {"offset": 0.7}):
+        evidence = evidence_json()
+        evidence["model"] |= change
+        record = kept(ws, function.id, evidence)
+        assert record.id not in (first.id, renamed.id)
+        assert record.evidence["model"] == evidence["model"]
+    unadapted = evidence_json()
+    unadapted["model"]["offset"] = None
+    assert kept(ws, function.id, unadapted) == first
 
 
 def test_pages_follow_each_other_from_the_newest_on(ws: Workspace) -> None:
