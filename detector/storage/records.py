@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
 from detector.errors import InvalidInput, NotFound
 from detector.imaging.fingerprint import hash_numbers, near_duplicates_of
@@ -190,14 +192,23 @@ def list_records(
     search : str
         A part of the file's name, or of the verdict, in whatever case; empty: all.
     """
-    query = _searched(_SELECT, function_id, search)
+    order = records.c.created_at.desc(), records.c.id.desc()
+    mine = records.c.function_id == function_id
     if after is not None:
         earlier = records.c.created_at < after.created_at
         same = and_(records.c.created_at == after.created_at, records.c.id < after.id)
-        query = query.where(or_(earlier, same))
-    query = query.order_by(records.c.created_at.desc(), records.c.id.desc()).limit(limit + 1)
+        mine = and_(mine, or_(earlier, same))
     with db.read() as connection:
-        found = [Record(**row._mapping) for row in connection.execute(query)]
+        if wanted := _folded(search):
+            matching = _matching(connection, select(*_NAMES).where(mine).order_by(*order), wanted)
+            ids = list(islice(matching, limit + 1))
+            found = []
+            for start in range(0, len(ids), _STEP):
+                query = _SELECT.where(records.c.id.in_(ids[start : start + _STEP])).order_by(*order)
+                found += [Record(**row._mapping) for row in connection.execute(query)]
+        else:
+            query = _SELECT.where(mine).order_by(*order).limit(limit + 1)
+            found = [Record(**row._mapping) for row in connection.execute(query)]
     page = found[:limit]
     return page, Place(page[-1].created_at, page[-1].id) if len(found) > limit else None
 
@@ -214,8 +225,11 @@ def all_records(db: Database, function_id: str) -> Iterator[Record]:
 
 def count_records(db: Database, function_id: str, search: str = "") -> int:
     """How many records a function has, or how many are found by ``search`` as of `list_records`."""
+    mine = records.c.function_id == function_id
     with db.read() as connection:
-        return connection.scalar(_searched(select(func.count()).select_from(records), function_id, search)) or 0
+        if wanted := _folded(search):
+            return sum(1 for _ in _matching(connection, select(*_NAMES).where(mine), wanted))
+        return connection.scalar(select(func.count()).select_from(records).where(mine)) or 0
 
 
 def near_records(db: Database, function_id: str, sha256: str, perceptual_hash: str) -> list[NearRecord]:
@@ -301,16 +315,25 @@ def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode())
 
 
-def _searched(query: Select[Any], function_id: str, search: str) -> Select[Any]:
-    query = query.where(records.c.function_id == function_id)
-    if wanted := without_controls(search).lower():
-        name = func.lower(records.c.file_name).contains(wanted, autoescape=True)
-        query = query.where(or_(name, func.lower(records.c.verdict).contains(wanted, autoescape=True)))
-    return query
+def _folded(text: str) -> str:
+    """Text as it is searched: without case, and with one form of letters that can be written in two."""
+    return unicodedata.normalize("NFC", without_controls(text).casefold())
+
+
+def _matching(connection: Connection, query: Select[Any], wanted: str) -> Iterator[str]:
+    """The ids of the records in ``query``, in its order, whose file name or verdict has a folded text in it.
+
+    Not the database's own comparison: SQLite folds no letter beyond a to z, others by how they were set up.
+    """
+    for record_id, file_name, verdict in connection.execute(query):
+        if wanted in _folded(file_name) or wanted in _folded(verdict):
+            yield record_id
 
 
 def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
+#: They stand before the large columns of a row, which are not read for them.
+_NAMES = records.c.id, records.c.file_name, records.c.verdict
 _SELECT = select(*(records.c[name] for name in Record.__dataclass_fields__))

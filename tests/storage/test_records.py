@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,21 @@ def test_records_are_found_by_file_name_and_verdict_and_signs_stand_for_themselv
     assert records.count_records(ws.db, function.id, "%") == 0
     [found], _ = records.list_records(ws.db, function.id, search="real")
     assert found.file_name == "Wald_1.png"
+
+
+def test_letters_beyond_ascii_are_found_in_whatever_case_and_form(ws: Workspace) -> None:
+    """Kind: SQLite folds only a to z, so that "Ärger" found nothing; and a Mac writes Ä as A with two dots."""
+    function = empty_function(ws)
+    names = ("ÄRGER.png", unicodedata.normalize("NFD", "Ärger auf der Straße.png"), "Москва.png")
+    for number, name in enumerate(names):
+        kept(ws, function.id, evidence_json(sha256=f"{number:064x}", file=name))
+    for search, expected in (("ärger", 2), ("Ärger", 2), ("STRASSE", 1), ("москва", 1), ("МОСКВА", 1), ("Arger", 0)):
+        assert records.count_records(ws.db, function.id, search) == expected, search
+        found, following = records.list_records(ws.db, function.id, search=search)
+        assert (len(found), following) == (expected, None)
+    [first], place = records.list_records(ws.db, function.id, 1, search="ärger")
+    [second], end = records.list_records(ws.db, function.id, 1, place, search="ärger")
+    assert (first.file_name, second.file_name, end) == (names[1], names[0], None)
 
 
 def test_near_duplicates_are_found_by_the_rule_of_the_samples(ws: Workspace) -> None:
