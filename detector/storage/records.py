@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 import unicodedata
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
 from detector.errors import InvalidInput, NotFound
@@ -31,6 +34,8 @@ _DEEPEST = 12
 # Ids in one statement: SQLite takes no more than 32,766 values in one.
 _STEP = 500
 _PAGE = 100
+#: Functions whose hashes are kept in memory.
+_CACHED = 4
 
 
 @dataclass(frozen=True)
@@ -234,16 +239,16 @@ def count_records(db: Database, function_id: str, search: str = "") -> int:
 
 def near_records(db: Database, function_id: str, sha256: str, perceptual_hash: str) -> list[NearRecord]:
     """The records of the very file and of near-duplicates of its picture, the same file first, then the newest."""
-    columns = (records.c[name] for name in ("id", "verdict", "grade", "created_at", "disputed_label"))
-    query = select(*columns, records.c.sha256, records.c.perceptual_hash).where(records.c.function_id == function_id)
+    hashes = _hashes_of(db, function_id)
+    places = near_duplicates_of(perceptual_hash, hashes.numbers)[0].tolist()
+    ids = list({hashes.ids[place] for place in places} | set(hashes.of_file.get(sha256, ())))
+    columns = [records.c[name] for name in ("id", "sha256", "verdict", "grade", "created_at", "disputed_label")]
+    found = []
     with db.read() as connection:
-        rows = connection.execute(query).all()
-    places = near_duplicates_of(perceptual_hash, hash_numbers([row.perceptual_hash for row in rows]))[0]
-    near = {int(place) for place in places} | {place for place, row in enumerate(rows) if row.sha256 == sha256}
-    found = [
-        NearRecord(row.id, row.sha256 == sha256, row.verdict, row.grade, row.created_at, row.disputed_label)
-        for row in (rows[place] for place in near)
-    ]
+        for start in range(0, len(ids), _STEP):
+            for row in connection.execute(select(*columns).where(records.c.id.in_(ids[start : start + _STEP]))):
+                same = row.sha256 == sha256
+                found.append(NearRecord(row.id, same, row.verdict, row.grade, row.created_at, row.disputed_label))
     return sorted(found, key=lambda item: (not item.same_file, -item.created_at, item.id))
 
 
@@ -313,6 +318,55 @@ def _judged_by(evidence: dict[str, Any]) -> tuple[Any, Any]:
 
 def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode())
+
+
+@dataclass(frozen=True, eq=False)
+class _Hashes:
+    """Of every record of a function.
+
+    Attributes
+    ----------
+    state : tuple
+        How many records there were, and of when: they never change but come and go.
+    ids : tuple of str
+    of_file : dict of str to list of str
+        Ids by SHA-256.
+    numbers : (n, 3) uint64
+        From `hash_numbers`, in the order of the ids.
+    """
+
+    state: tuple[Any, ...]
+    ids: tuple[str, ...]
+    of_file: dict[str, list[str]]
+    numbers: np.ndarray
+
+
+#: By database and function.
+_cache: OrderedDict[tuple[str, str], _Hashes] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _hashes_of(db: Database, function_id: str) -> _Hashes:
+    """The hashes of a function's records, from memory as long as no record came or went."""
+    key = (str(db.engine.url), function_id)
+    mine = records.c.function_id == function_id
+    times = func.count(), func.min(records.c.created_at), func.max(records.c.created_at), func.sum(records.c.created_at)
+    # Without the large columns, which each row has before its time: an index has that.
+    hashes = select(records.c.id, records.c.sha256, records.c.perceptual_hash).where(mine)
+    with _lock, db.read() as connection:
+        state = tuple(connection.execute(select(*times).where(mine)).one())
+        known = _cache.get(key)
+        if known is None or known.state != state:
+            rows = connection.execute(hashes).all()
+            of_file: dict[str, list[str]] = {}
+            for row in rows:
+                of_file.setdefault(row.sha256, []).append(row.id)
+            numbers = hash_numbers([row.perceptual_hash for row in rows])
+            known = _cache[key] = _Hashes(state, tuple(row.id for row in rows), of_file, numbers)
+        _cache.move_to_end(key)
+        while len(_cache) > _CACHED:
+            _cache.popitem(last=False)
+        return known
 
 
 def _folded(text: str) -> str:

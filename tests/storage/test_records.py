@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from detector.errors import InvalidInput, NotFound
 from detector.storage import functions, records
@@ -18,6 +19,15 @@ from tests.made_evidence import FULL, HOSTILE, evidence_json, hostile_json, kept
 @pytest.fixture
 def ws(tmp_path: Path) -> Workspace:
     return workspace(tmp_path)
+
+
+#: The hashes of a picture that shows something: plain ones are nobody's near-duplicates.
+SHOWN = "0123456789abcdef" * 2
+
+
+def differing(first: int, second: int) -> str:
+    """Hashes that differ from `SHOWN` in these bits."""
+    return f"{int(SHOWN[:16], 16) ^ first:016x}{int(SHOWN[16:], 16) ^ second:016x}"
 
 
 def some(ws: Workspace, function_id: str, number: int) -> list[str]:
@@ -112,23 +122,51 @@ def test_letters_beyond_ascii_are_found_in_whatever_case_and_form(ws: Workspace)
 def test_near_duplicates_are_found_by_the_rule_of_the_samples(ws: Workspace) -> None:
     function = empty_function(ws)
     hashes = {
-        "same": "0" * 32,
-        "near": f"{0b111111:016x}{0b1:016x}",
-        "first-too-far": f"{0b1111111:016x}{0:016x}",
-        "second-too-far": f"{0:016x}{2**10 - 1:016x}",
+        "same": SHOWN,
+        "near": differing(0b111111, 0b1),
+        "first-too-far": differing(0b1111111, 0),
+        "second-too-far": differing(0, 2**10 - 1),
     }
     for number, (name, value) in enumerate(hashes.items()):
         kept(ws, function.id, evidence_json(sha256=f"{number:064x}", file=name), perceptual_hash=value)
 
     def found(sha256: str) -> list[tuple[str, bool]]:
-        near = records.near_records(ws.db, function.id, sha256, "0" * 32)
+        near = records.near_records(ws.db, function.id, sha256, SHOWN)
         return [(records.get_record(ws.db, function.id, item.id).file_name, item.same_file) for item in near]
 
     assert found(f"{0:064x}") == [("same", True), ("near", False)]
     # The same bytes are the same picture, whatever the hashes say; they come first.
     assert found(f"{3:064x}")[0] == ("second-too-far", True)
     assert {name for name, _ in found(f"{9:064x}")} == {"same", "near"}
-    assert records.near_records(ws.db, empty_function(ws, "Other").id, f"{3:064x}", "0" * 32) == []
+    assert records.near_records(ws.db, empty_function(ws, "Other").id, f"{3:064x}", SHOWN) == []
+
+
+def test_hashes_are_read_once_and_again_only_where_records_came_or_went(ws: Workspace) -> None:
+    """Kind: each rerun of a page read all of all records, evidence and small copies too, to compare their hashes."""
+    function = empty_function(ws)
+    for number in range(5):
+        kept(ws, function.id, evidence_json(sha256=f"{number:064x}"), perceptual_hash=differing(0, 2**number - 1))
+    kept(ws, function.id, evidence_json(sha256="f" * 64), perceptual_hash=differing(2**20 - 1, 0))
+    said: list[str] = []
+    event.listen(ws.db.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+
+    def near() -> set[str]:
+        return {item.id for item in records.near_records(ws.db, function.id, "0" * 64, SHOWN)}
+
+    first = near()
+    assert len(first) == 5
+    assert not [statement for statement in said if "evidence" in statement or "thumbnail" in statement]
+    said.clear()
+    assert near() == first
+    assert not [statement for statement in said if "perceptual_hash" in statement]
+    # As many as before, but others.
+    gone = sorted(first)[0]
+    records.delete_records(ws.db, function.id, [gone])
+    new = kept(ws, function.id, evidence_json(sha256="a" * 64), perceptual_hash=SHOWN)
+    assert near() == first - {gone} | {new.id}
+    records.mark_disputed(ws.db, function.id, new.id, "real")
+    found = records.near_records(ws.db, function.id, "a" * 64, SHOWN)[0]
+    assert (found.id, found.same_file, found.disputed_label) == (new.id, True, "real")
 
 
 def test_one_all_and_old_records_are_deleted_and_those_of_others_stay(ws: Workspace) -> None:
