@@ -19,6 +19,7 @@ from detector.evidence.record_files import write_records_zip
 from detector.evidence.report import html_report, plain_text
 from detector.evidence.shown import confidence_words, disputed_words, model_words, part, steadiness, text
 from detector.formatting import count, day, moment
+from detector.imaging import sha256_hex
 from detector.operations.records import (
     MOST_DAYS,
     delete_records,
@@ -66,7 +67,10 @@ def record_buttons(
         Whether the copies of the picture were looked at, and are in the evidence: only that is kept or taken along,
         since the grade is never above what survives on them.
     """
-    key = f"{function_id}-{evidence.sha256}-{evidence.model.id}-{evidence.said}-{evidence.grade}"
+    # As `add_record` tells verdicts apart: under another name, limit or offset this page has kept none yet.
+    named = sha256_hex(evidence.file.encode("utf-8", "surrogatepass"))[:16]
+    judged = f"{evidence.model.false_accusation_limit}-{evidence.verdict.offset}-{named}"
+    key = f"{function_id}-{evidence.sha256}-{evidence.model.id}-{evidence.said}-{evidence.grade}-{judged}"
     kept = _kept(function_id, f"kept-{key}")
     chosen = functions.get_function(workspace().db, function_id)
     if kept is None and complete and chosen.keep_records and f"once-{key}" not in st.session_state:

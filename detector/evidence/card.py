@@ -62,7 +62,7 @@ def card_png(record: Mapping[str, Any], thumbnail: bytes | None = None) -> bytes
         card.paste(shown, (_MARGIN + (_PICTURE - shown.width) // 2, top))
         _line(draw, (_MARGIN, HEIGHT - 124), text(record.get("file"), 200), 22, paper.muted, _PICTURE)
     else:
-        _line(draw, (left, HEIGHT - 150), text(record.get("file"), 200), 22, paper.muted, width)
+        _line(draw, (left, HEIGHT - 114), text(record.get("file"), 200), 22, paper.muted, width)
     unsure = record.get("grade") == CANT_TELL
     _line(draw, (left, _MARGIN), "The function" if unsure else "The function says", 26, paper.muted, width)
     _line(draw, (left, _MARGIN + 34), text(record.get("verdict"), 120) or CANT_TELL, 84, ink.text, width)
@@ -75,7 +75,7 @@ def card_png(record: Mapping[str, Any], thumbnail: bytes | None = None) -> bytes
         top += 66
     for line, size, colour, lines in (
         (confidence_words(record, 3), 28, paper.text, 1),
-        (text(part(record, "model").get("promise")), 24, paper.text, 2),
+        (text(part(record, "model").get("promise")), 22, paper.text, 2),
         (disputed_words(record), 24, ink.text, 2),
         (f"{FIND_THE_FIRST} {NOT_ALONE}", 20, paper.muted, 4),
     ):

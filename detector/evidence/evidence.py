@@ -96,7 +96,7 @@ class Evidence:
             "grade": self.grade,
             "reason": self.reason,
             "labelConfidences": scores,
-            "model": self.model.to_json(),
+            "model": {**self.model.to_json(), "offset": self.verdict.offset},
             "quality": {**self.quality.to_json(), "says": list(self.quality_says)},
             "stability": self.stability.to_json() if self.stability else [],
             "unlike": {"flagged": bool(unlike), "reason": " ".join(unlike)},

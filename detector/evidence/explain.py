@@ -11,7 +11,7 @@ from detector.errors import ImageError
 from detector.evidence.evidence import Evidence
 from detector.evidence.known import known_samples
 from detector.evidence.known_records import known_records
-from detector.evidence.model_facts import model_facts
+from detector.evidence.model_facts import model_facts, promise_of
 from detector.evidence.quality import Quality, audit_says, quality_of
 from detector.evidence.stability import Stability, capped_grade, examine_stability, rejudged
 from detector.gallery.neighbours import nearest_to
@@ -146,7 +146,7 @@ def evidence_of(
     if stability is not None:
         grade, why = capped_grade(grade, stability)
         reason = why or reason
-    model, audit = model_facts(ws, serving)
+    model, audit = model_facts(ws, serving, promise_of(verdict, grade, serving.thresholds))
     labels = {label.id: label.name for label in serving.labels}
     function_id = serving.row.function_id
     near = nearest_to(ws, function_id, seen.views, backbone_key=serving.row.backbone_key)

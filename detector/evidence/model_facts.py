@@ -8,8 +8,10 @@ from typing import Any
 from detector.evaluation.report import Audit, read_audit
 from detector.evaluation.summary import ROUGH_BELOW, told_apart, unseen_sources, worst_unseen
 from detector.formatting import count, decimal, limit, rate_of
+from detector.serving.invoke import Verdict
 from detector.serving.model import ServingModel
 from detector.storage import functions
+from detector.training.thresholds import CANT_TELL, STRONG, Thresholds
 from detector.workspace import Workspace
 
 #: A loss of accuracy on sources never seen from which on a verdict needs a word about it.
@@ -29,7 +31,7 @@ class ModelFacts:
         What its embeddings are kept under: network, weights and precision; others mean other numbers.
     false_accusation_limit : float
     promise : str
-        The limit in words.
+        What the limit means for the verdict at hand, in words; empty where nothing is promised of it.
     warnings : tuple of str
         What the Metrics page warns of, one sentence each.
     sources : tuple of str
@@ -59,8 +61,14 @@ class ModelFacts:
         }
 
 
-def model_facts(ws: Workspace, serving: ServingModel) -> tuple[ModelFacts, Audit]:
-    """The facts of the model that answers, and what is known so far beyond its cross-validation."""
+def model_facts(ws: Workspace, serving: ServingModel, promise: str = "") -> tuple[ModelFacts, Audit]:
+    """The facts of the model that answers, and what is known so far beyond its cross-validation.
+
+    Parameters
+    ----------
+    promise : str
+        Of the verdict at hand: see `promise_of`.
+    """
     row = serving.row
     share = functions.get_function(ws.db, row.function_id).false_accusation_limit
     audit = read_audit(ws.db, row)
@@ -70,11 +78,29 @@ def model_facts(ws: Workspace, serving: ServingModel) -> tuple[ModelFacts, Audit
         backbone=row.backbone_id,
         weights=row.backbone_key,
         false_accusation_limit=share,
-        promise=f"At most {limit(share)} of the pictures of any label are wrongly given another one.",
+        promise=promise,
         warnings=tuple(_warnings(audit)),
         sources=tuple(sorted({item.source for item in audit.sources.sources}) if audit.sources else ()),
     )
     return facts, audit
+
+
+def promise_of(verdict: Verdict, grade: str, thresholds: Thresholds | None) -> str:
+    """What the limit means for a verdict, in words; empty where it was not measured for such ones.
+
+    Parameters
+    ----------
+    grade : str
+        What is left of the verdict's own once copies of the picture were looked at.
+    thresholds : Thresholds, optional
+        Those that the model answers by.
+    """
+    # An adapted model answers with shifted scores, and a picture unlike the samples says nothing of pictures like them.
+    if grade == CANT_TELL or verdict.offset is not None or verdict.unlike or thresholds is None:
+        return ""
+    kept_for = "also on sources that the model had not seen" if grade == STRONG else "for pictures like your samples"
+    share = limit(thresholds.false_accusation_limit)
+    return f"At most {share} of the pictures of any label are wrongly given another one, {kept_for}."
 
 
 def _warnings(audit: Audit) -> list[str]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
+import unicodedata
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
+import numpy as np
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
 from detector.errors import InvalidInput, NotFound
 from detector.imaging.fingerprint import hash_numbers, near_duplicates_of
@@ -29,6 +34,8 @@ _DEEPEST = 12
 # Ids in one statement: SQLite takes no more than 32,766 values in one.
 _STEP = 500
 _PAGE = 100
+#: Functions whose hashes are kept in memory.
+_CACHED = 4
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,9 @@ def add_record(
     thumbnail: bytes | None,
     door: str,
 ) -> Record:
-    """Keep a verdict; the same verdict of the same model on the same file is kept once.
+    """Keep a verdict; the same verdict of the same model on the same file, of the same name, is kept once.
+
+    Under another limit, or where the model was adapted since, it is another verdict.
 
     Parameters
     ----------
@@ -133,17 +142,19 @@ def add_record(
     with db.write() as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
-        known = connection.scalar(
-            select(records.c.id)
+        alike = connection.execute(
+            select(records.c.id, records.c.evidence)
             .where(
                 records.c.function_id == function_id,
                 records.c.sha256 == kept["sha256"],
                 records.c.model_id == model_id,
                 records.c.verdict == kept["verdict"],
                 records.c.grade == kept["grade"],
+                records.c.file_name == kept["file"][:_MAX_FILE_NAME],
             )
             .order_by(records.c.created_at)
         )
+        known = next((row.id for row in alike if _judged_by(row.evidence) == _judged_by(kept)), None)
         record_id = known or new_id()
         if known is None:
             connection.execute(
@@ -186,14 +197,23 @@ def list_records(
     search : str
         A part of the file's name, or of the verdict, in whatever case; empty: all.
     """
-    query = _searched(_SELECT, function_id, search)
+    order = records.c.created_at.desc(), records.c.id.desc()
+    mine = records.c.function_id == function_id
     if after is not None:
         earlier = records.c.created_at < after.created_at
         same = and_(records.c.created_at == after.created_at, records.c.id < after.id)
-        query = query.where(or_(earlier, same))
-    query = query.order_by(records.c.created_at.desc(), records.c.id.desc()).limit(limit + 1)
+        mine = and_(mine, or_(earlier, same))
     with db.read() as connection:
-        found = [Record(**row._mapping) for row in connection.execute(query)]
+        if wanted := _folded(search):
+            matching = _matching(connection, select(*_NAMES).where(mine).order_by(*order), wanted)
+            ids = list(islice(matching, limit + 1))
+            found = []
+            for start in range(0, len(ids), _STEP):
+                query = _SELECT.where(records.c.id.in_(ids[start : start + _STEP])).order_by(*order)
+                found += [Record(**row._mapping) for row in connection.execute(query)]
+        else:
+            query = _SELECT.where(mine).order_by(*order).limit(limit + 1)
+            found = [Record(**row._mapping) for row in connection.execute(query)]
     page = found[:limit]
     return page, Place(page[-1].created_at, page[-1].id) if len(found) > limit else None
 
@@ -210,22 +230,25 @@ def all_records(db: Database, function_id: str) -> Iterator[Record]:
 
 def count_records(db: Database, function_id: str, search: str = "") -> int:
     """How many records a function has, or how many are found by ``search`` as of `list_records`."""
+    mine = records.c.function_id == function_id
     with db.read() as connection:
-        return connection.scalar(_searched(select(func.count()).select_from(records), function_id, search)) or 0
+        if wanted := _folded(search):
+            return sum(1 for _ in _matching(connection, select(*_NAMES).where(mine), wanted))
+        return connection.scalar(select(func.count()).select_from(records).where(mine)) or 0
 
 
 def near_records(db: Database, function_id: str, sha256: str, perceptual_hash: str) -> list[NearRecord]:
     """The records of the very file and of near-duplicates of its picture, the same file first, then the newest."""
-    columns = (records.c[name] for name in ("id", "verdict", "grade", "created_at", "disputed_label"))
-    query = select(*columns, records.c.sha256, records.c.perceptual_hash).where(records.c.function_id == function_id)
+    hashes = _hashes_of(db, function_id)
+    places = near_duplicates_of(perceptual_hash, hashes.numbers)[0].tolist()
+    ids = list({hashes.ids[place] for place in places} | set(hashes.of_file.get(sha256, ())))
+    columns = [records.c[name] for name in ("id", "sha256", "verdict", "grade", "created_at", "disputed_label")]
+    found = []
     with db.read() as connection:
-        rows = connection.execute(query).all()
-    places = near_duplicates_of(perceptual_hash, hash_numbers([row.perceptual_hash for row in rows]))[0]
-    near = {int(place) for place in places} | {place for place, row in enumerate(rows) if row.sha256 == sha256}
-    found = [
-        NearRecord(row.id, row.sha256 == sha256, row.verdict, row.grade, row.created_at, row.disputed_label)
-        for row in (rows[place] for place in near)
-    ]
+        for start in range(0, len(ids), _STEP):
+            for row in connection.execute(select(*columns).where(records.c.id.in_(ids[start : start + _STEP]))):
+                same = row.sha256 == sha256
+                found.append(NearRecord(row.id, same, row.verdict, row.grade, row.created_at, row.disputed_label))
     return sorted(found, key=lambda item: (not item.same_file, -item.created_at, item.id))
 
 
@@ -287,20 +310,84 @@ def storable(value: Any, most: int = MAX_TEXT, depth: int = _DEEPEST) -> Any:
     return value
 
 
+def _judged_by(evidence: dict[str, Any]) -> tuple[Any, Any]:
+    """The limit that a verdict was judged by, and what the model was adapted by: other ones promise other things."""
+    model = evidence.get("model") or {}
+    return model.get("falseAccusationLimit"), model.get("offset")
+
+
 def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode())
 
 
-def _searched(query: Select[Any], function_id: str, search: str) -> Select[Any]:
-    query = query.where(records.c.function_id == function_id)
-    if wanted := without_controls(search).lower():
-        name = func.lower(records.c.file_name).contains(wanted, autoescape=True)
-        query = query.where(or_(name, func.lower(records.c.verdict).contains(wanted, autoescape=True)))
-    return query
+@dataclass(frozen=True, eq=False)
+class _Hashes:
+    """Of every record of a function.
+
+    Attributes
+    ----------
+    state : tuple
+        How many records there were, and of when: they never change but come and go.
+    ids : tuple of str
+    of_file : dict of str to list of str
+        Ids by SHA-256.
+    numbers : (n, 3) uint64
+        From `hash_numbers`, in the order of the ids.
+    """
+
+    state: tuple[Any, ...]
+    ids: tuple[str, ...]
+    of_file: dict[str, list[str]]
+    numbers: np.ndarray
+
+
+#: By database and function.
+_cache: OrderedDict[tuple[str, str], _Hashes] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _hashes_of(db: Database, function_id: str) -> _Hashes:
+    """The hashes of a function's records, from memory as long as no record came or went."""
+    key = (str(db.engine.url), function_id)
+    mine = records.c.function_id == function_id
+    times = func.count(), func.min(records.c.created_at), func.max(records.c.created_at), func.sum(records.c.created_at)
+    # Without the large columns, which each row has before its time: an index has that.
+    hashes = select(records.c.id, records.c.sha256, records.c.perceptual_hash).where(mine)
+    with _lock, db.read() as connection:
+        state = tuple(connection.execute(select(*times).where(mine)).one())
+        known = _cache.get(key)
+        if known is None or known.state != state:
+            rows = connection.execute(hashes).all()
+            of_file: dict[str, list[str]] = {}
+            for row in rows:
+                of_file.setdefault(row.sha256, []).append(row.id)
+            numbers = hash_numbers([row.perceptual_hash for row in rows])
+            known = _cache[key] = _Hashes(state, tuple(row.id for row in rows), of_file, numbers)
+        _cache.move_to_end(key)
+        while len(_cache) > _CACHED:
+            _cache.popitem(last=False)
+        return known
+
+
+def _folded(text: str) -> str:
+    """Text as it is searched: without case, and with one form of letters that can be written in two."""
+    return unicodedata.normalize("NFC", without_controls(text).casefold())
+
+
+def _matching(connection: Connection, query: Select[Any], wanted: str) -> Iterator[str]:
+    """The ids of the records in ``query``, in its order, whose file name or verdict has a folded text in it.
+
+    Not the database's own comparison: SQLite folds no letter beyond a to z, others by how they were set up.
+    """
+    for record_id, file_name, verdict in connection.execute(query):
+        if wanted in _folded(file_name) or wanted in _folded(verdict):
+            yield record_id
 
 
 def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
+#: They stand before the large columns of a row, which are not read for them.
+_NAMES = records.c.id, records.c.file_name, records.c.verdict
 _SELECT = select(*(records.c[name] for name in Record.__dataclass_fields__))

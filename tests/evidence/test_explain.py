@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from detector.evidence.explain import explain
-from detector.evidence.report import html_report
+from detector.evidence.report import html_report, plain_text
 from detector.imaging.provenance import read_provenance
 from detector.pipeline.build import build
 from detector.serving.invoke import Verdict, invoke
@@ -125,6 +125,19 @@ def test_the_verdict_is_that_of_a_plain_invoke_and_its_grade_never_above_it(read
             assert found.stability is not None
             lowest = max((copy.grade for copy in found.stability.copies[1:]), key=GRADES.index)
             assert GRADES.index(found.grade) >= GRADES.index(lowest) or found.grade == CANT_TELL
+
+
+def test_what_is_promised_follows_from_the_grade(ready: tuple[Workspace, str]) -> None:
+    """Kind: "at most 25 % are wrongly given another label" also stood beside can't tell."""
+    ws, function_id = ready
+    for data in (make_image(900), make_image(901, "synthetic"), _jpeg()):
+        found = explain(ws, function_id, "a", data).to_json()
+        promise = found["model"]["promise"]
+        ends = {CANT_TELL: "", "moderate": "for pictures like your samples.", "strong": "had not seen."}
+        assert promise.endswith(ends[found["grade"]])
+        assert bool(promise) == (found["grade"] != CANT_TELL)
+        assert promise in plain_text(found)
+        assert ("wrongly given" in plain_text(found)) == bool(promise)
 
 
 def test_the_json_has_the_shape_that_scripts_are_promised(ready: tuple[Workspace, str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from detector.errors import InvalidInput, NotFound
 from detector.storage import functions, records
@@ -17,6 +19,15 @@ from tests.made_evidence import FULL, HOSTILE, evidence_json, hostile_json, kept
 @pytest.fixture
 def ws(tmp_path: Path) -> Workspace:
     return workspace(tmp_path)
+
+
+#: The hashes of a picture that shows something: plain ones are nobody's near-duplicates.
+SHOWN = "0123456789abcdef" * 2
+
+
+def differing(first: int, second: int) -> str:
+    """Hashes that differ from `SHOWN` in these bits."""
+    return f"{int(SHOWN[:16], 16) ^ first:016x}{int(SHOWN[16:], 16) ^ second:016x}"
 
 
 def some(ws: Workspace, function_id: str, number: int) -> list[str]:
@@ -38,11 +49,32 @@ def test_a_record_comes_back_as_it_was_kept(ws: Workspace) -> None:
 def test_the_same_verdict_of_the_same_model_is_kept_once(ws: Workspace) -> None:
     function, other = empty_function(ws), empty_function(ws, "Other")
     first = kept(ws, function.id)
-    assert kept(ws, function.id, evidence_json(file="again.jpg")) == first
+    assert kept(ws, function.id, evidence_json(at="2026-11-04T10:00:00+00:00")) == first
     assert kept(ws, function.id, evidence_json(verdict="real")).id != first.id
     assert kept(ws, function.id, model_id="f" * 32).id != first.id
     assert kept(ws, other.id).id != first.id
     assert records.count_records(ws.db, function.id) == 3
+
+
+def test_a_verdict_is_never_kept_under_the_name_limit_or_offset_of_another_one(ws: Workspace) -> None:
+    """Kind: who kept a verdict was handed an older record: another person's file name, a limit that was not in force.
+
+    Records of before carry no offset: they are of a model that answered as it was trained.
+    """
+    function = empty_function(ws)
+    first = kept(ws, function.id)
+    renamed = kept(ws, function.id, evidence_json(file="mine.jpg"))
+    assert (renamed.file_name, renamed.id != first.id) == ("mine.jpg", True)
+    assert kept(ws, function.id, evidence_json(file="mine.jpg")) == renamed
+    for change in ({"falseAccusationLimit": 0.1}, {"offset": 0.7}):
+        evidence = evidence_json()
+        evidence["model"] |= change
+        record = kept(ws, function.id, evidence)
+        assert record.id not in (first.id, renamed.id)
+        assert record.evidence["model"] == evidence["model"]
+    unadapted = evidence_json()
+    unadapted["model"]["offset"] = None
+    assert kept(ws, function.id, unadapted) == first
 
 
 def test_pages_follow_each_other_from_the_newest_on(ws: Workspace) -> None:
@@ -72,26 +104,69 @@ def test_records_are_found_by_file_name_and_verdict_and_signs_stand_for_themselv
     assert found.file_name == "Wald_1.png"
 
 
+def test_letters_beyond_ascii_are_found_in_whatever_case_and_form(ws: Workspace) -> None:
+    """Kind: SQLite folds only a to z, so that "Ärger" found nothing; and a Mac writes Ä as A with two dots."""
+    function = empty_function(ws)
+    names = ("ÄRGER.png", unicodedata.normalize("NFD", "Ärger auf der Straße.png"), "Москва.png")
+    for number, name in enumerate(names):
+        kept(ws, function.id, evidence_json(sha256=f"{number:064x}", file=name))
+    for search, expected in (("ärger", 2), ("Ärger", 2), ("STRASSE", 1), ("москва", 1), ("МОСКВА", 1), ("Arger", 0)):
+        assert records.count_records(ws.db, function.id, search) == expected, search
+        found, following = records.list_records(ws.db, function.id, search=search)
+        assert (len(found), following) == (expected, None)
+    [first], place = records.list_records(ws.db, function.id, 1, search="ärger")
+    [second], end = records.list_records(ws.db, function.id, 1, place, search="ärger")
+    assert (first.file_name, second.file_name, end) == (names[1], names[0], None)
+
+
 def test_near_duplicates_are_found_by_the_rule_of_the_samples(ws: Workspace) -> None:
     function = empty_function(ws)
     hashes = {
-        "same": "0" * 32,
-        "near": f"{0b111111:016x}{0b1:016x}",
-        "first-too-far": f"{0b1111111:016x}{0:016x}",
-        "second-too-far": f"{0:016x}{2**10 - 1:016x}",
+        "same": SHOWN,
+        "near": differing(0b111111, 0b1),
+        "first-too-far": differing(0b1111111, 0),
+        "second-too-far": differing(0, 2**10 - 1),
     }
     for number, (name, value) in enumerate(hashes.items()):
         kept(ws, function.id, evidence_json(sha256=f"{number:064x}", file=name), perceptual_hash=value)
 
     def found(sha256: str) -> list[tuple[str, bool]]:
-        near = records.near_records(ws.db, function.id, sha256, "0" * 32)
+        near = records.near_records(ws.db, function.id, sha256, SHOWN)
         return [(records.get_record(ws.db, function.id, item.id).file_name, item.same_file) for item in near]
 
     assert found(f"{0:064x}") == [("same", True), ("near", False)]
     # The same bytes are the same picture, whatever the hashes say; they come first.
     assert found(f"{3:064x}")[0] == ("second-too-far", True)
     assert {name for name, _ in found(f"{9:064x}")} == {"same", "near"}
-    assert records.near_records(ws.db, empty_function(ws, "Other").id, f"{3:064x}", "0" * 32) == []
+    assert records.near_records(ws.db, empty_function(ws, "Other").id, f"{3:064x}", SHOWN) == []
+
+
+def test_hashes_are_read_once_and_again_only_where_records_came_or_went(ws: Workspace) -> None:
+    """Kind: each rerun of a page read all of all records, evidence and small copies too, to compare their hashes."""
+    function = empty_function(ws)
+    for number in range(5):
+        kept(ws, function.id, evidence_json(sha256=f"{number:064x}"), perceptual_hash=differing(0, 2**number - 1))
+    kept(ws, function.id, evidence_json(sha256="f" * 64), perceptual_hash=differing(2**20 - 1, 0))
+    said: list[str] = []
+    event.listen(ws.db.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+
+    def near() -> set[str]:
+        return {item.id for item in records.near_records(ws.db, function.id, "0" * 64, SHOWN)}
+
+    first = near()
+    assert len(first) == 5
+    assert not [statement for statement in said if "evidence" in statement or "thumbnail" in statement]
+    said.clear()
+    assert near() == first
+    assert not [statement for statement in said if "perceptual_hash" in statement]
+    # As many as before, but others.
+    gone = sorted(first)[0]
+    records.delete_records(ws.db, function.id, [gone])
+    new = kept(ws, function.id, evidence_json(sha256="a" * 64), perceptual_hash=SHOWN)
+    assert near() == first - {gone} | {new.id}
+    records.mark_disputed(ws.db, function.id, new.id, "real")
+    found = records.near_records(ws.db, function.id, "a" * 64, SHOWN)[0]
+    assert (found.id, found.same_file, found.disputed_label) == (new.id, True, "real")
 
 
 def test_one_all_and_old_records_are_deleted_and_those_of_others_stay(ws: Workspace) -> None:
