@@ -125,24 +125,23 @@ def harden(
     small = len(targets) <= _MOST_ROWS
     found = run_each_single_threaded(solves) if small else [solve_one() for solve_one in solves]
     *plain, without = found[0]
-    best: tuple[float, _Try, tuple[float, str], Floats] | None = None
-    for tried, of_settings in zip(tries, [plain, found[1]], strict=True):
-        # Those without copies are the last of theirs, and not among these.
-        for setting, logits in zip(tried.settings, of_settings, strict=False):
-            pooled = float(np.average(log_losses(_calibrated(logits, y), targets), weights=stack.weights))
-            if best is None or pooled < best[0] - TIE:
-                best = pooled, tried, setting, logits
-    assert best is not None
-    _, tried, (c, class_weight), logits = best
+    before = _calibrated(without, y)
+    best = [
+        _best(tried, of_settings, before, y, stack, groups)
+        for tried, of_settings in zip(tries, [plain, found[1]], strict=True)
+    ]
+    # One that may be taken goes before one that would be better but for its loss on clean pictures.
+    found_best = min(best, key=lambda each: (not each.taken, each.pooled_loss))
+    tried, (c, class_weight), logits = found_best.tried, found_best.setting, found_best.logits
     chosen = Candidate(
         choice.views, choice.features, choice.scaling, c, c / tried.prepared.mean_squared_norm, class_weight
     )
-    calibrated, calibrated_without = _calibrated(logits, y), _calibrated(without, y)
-    before, after = _side(calibrated_without, targets, stack), _side(calibrated, targets, stack)
-    worse = log_losses(calibrated[: stack.n], y) - log_losses(calibrated_without[: stack.n], y)
-    allowed = MOST_WORSE * before.clean_loss + standard_error(worse, group_numbers(groups))
-    taken = bool(worse.mean() <= allowed and after.degraded_loss < before.degraded_loss)
-    hardening = Hardening(int(copies.numbers.max()) + 1, before, after, taken)
+    hardening = Hardening(
+        int(copies.numbers.max()) + 1,
+        _side(before, targets, stack),
+        _side(_calibrated(logits, y), targets, stack),
+        found_best.taken,
+    )
     return Hardened(
         chosen,
         logits[: stack.n],
@@ -154,6 +153,35 @@ def harden(
         tried.steadied,
         tried.softened,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The best setting of one try, and whether it is good enough to be taken."""
+
+    tried: _Try
+    setting: tuple[float, str]
+    logits: Floats
+    pooled_loss: float
+    taken: bool
+
+
+def _best(
+    tried: _Try, of_settings: Sequence[Floats], before: Floats, y: Ints, stack: Stack, groups: Sequence[object]
+) -> _Best:
+    """Choose by the pooled loss, and compare with the calibrated logits ``before``."""
+    targets = y[stack.of]
+    losses = [log_losses(_calibrated(logits, y), targets) for logits in of_settings]
+    pooled = [float(np.average(each, weights=stack.weights)) for each in losses]
+    # Among equally good ones the first.
+    place = next(number for number, loss in enumerate(pooled) if loss <= min(pooled) + TIE)
+    losses_before, n = log_losses(before, targets), stack.n
+    worse = losses[place][:n] - losses_before[:n]
+    allowed = MOST_WORSE * float(losses_before[:n].mean()) + standard_error(worse, group_numbers(groups))
+    # A sample with many copies counts no more than one with few.
+    of_copies = np.average(losses[place][n:] - losses_before[n:], weights=stack.weights[n:])
+    taken = bool(worse.mean() <= allowed and of_copies < 0.0)
+    return _Best(tried, tried.settings[place], of_settings[place], pooled[place], taken)
 
 
 def _settings(options: Options, chosen: SweepRow) -> list[tuple[float, str]]:
