@@ -1,10 +1,11 @@
 """Is a model better that was trained on degraded copies too? Both sides are measured in one cross-validation.
 
 A detector that has only seen clean files fails on those that have travelled. Trained on degraded copies as well it does
-better there and hardly worse elsewhere; where it does worse, that model is not taken. Settings are chosen anew by the
-pooled out-of-fold loss of samples and copies, among the best choices of features of the sweep without copies: each
-costs as much as a small sweep, and the best with copies has been among the best without on all that was measured. Where
-sources left out chose the setting (see ``outward``), it stays.
+better there and hardly worse elsewhere; where it does worse, that model is not taken. The features are those that the
+sweep without copies chose, twice: as they are, and with steadied columns and softened labels (see ``steadying``). Of
+both, the strength of the penalty is chosen anew by the pooled out-of-fold loss of samples and copies. Where sources
+left out chose the setting (see ``outward``), it stays. All losses are calibrated ones, as the model will be: softened
+labels make a model modest, which a temperature undoes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from detector.arrays import Floats, Ints
-from detector.training.calibration import log_losses
+from detector.training.calibration import fit_temperature, log_losses
 from detector.training.copies import Copies, Hardening, Side, Stack, stacked
 from detector.training.design import Design
 from detector.training.gram_cache import rows_digest
@@ -29,11 +30,10 @@ from detector.training.refit import predicted
 from detector.training.scaling import Embeddings
 from detector.training.single_thread import run_each_single_threaded
 from detector.training.source_units import group_numbers
+from detector.training.steadying import SOFTENED
 from detector.training.sweep import TIE, SweepResult, held_out_logits, prepare_choice, sample_weights
 
-#: Choices of views, features and scaling that are tried with copies: the best ones of the sweep without.
-CHOICES = 2
-#: Values of C beside the best one of each choice, to either side: with copies a stronger penalty may be better.
+#: Values of C beside the best one without copies, to either side: with copies a stronger penalty may be better.
 _BESIDE = 2
 #: By so much the clean log loss may be worse where the degraded one is better, and by one standard error more: of 2,000
 #: images it was 1 % lower to 3 % higher depending on the folds, with an accuracy that was no lower.
@@ -53,6 +53,9 @@ class Hardened:
     design : Design
     stack : Stack
     hardening : Hardening
+    steadied : bool
+    softened : float
+        See ``steadying``.
     """
 
     chosen: Candidate
@@ -62,6 +65,23 @@ class Hardened:
     design: Design
     stack: Stack
     hardening: Hardening
+    steadied: bool
+    softened: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Try:
+    """Settings that share their features: relative C and class weight of each, and its rows' own weights."""
+
+    steadied: bool
+    settings: list[tuple[float, str]]
+    own: list[Floats]
+    prepared: PreparedSamples
+    design: Design
+
+    @property
+    def softened(self) -> float:
+        return SOFTENED if self.steadied else 0.0
 
 
 def harden(
@@ -89,87 +109,106 @@ def harden(
     """
     stack = stacked(embeddings, copies)
     targets, fold_of = y[stack.of], folds[stack.of]
-    digest = rows_digest(stack.views)
-    best: tuple[float, Candidate, Floats, PreparedSamples, Design] | None = None
-    without: Floats | None = None
+    digest, choice = rows_digest(stack.views), clean.chosen
     tries = []
-    for number, choice in enumerate(_best_choices(clean.rows, clean.chosen)):
-        progress(f"Training on degraded copies, choice {number + 1} of {CHOICES}")
-        settings = _settings(options, choice, clean.chosen)
+    for steady in (False, True):
+        progress(f"Training on degraded copies, {'steadied' if steady else 'as they are'}")
+        settings = _settings(options, choice)
         own = [stack.weights] * len(settings)
-        if choice is clean.chosen:
+        if not steady:
             # The other side of the comparison goes along: its copies weigh nothing.
             settings.append((choice.c, choice.class_weight))
             own.append(np.where(np.arange(len(targets)) < stack.n, 1.0, 0.0))
-        prepared, design = _ready(stack, embeddings, options, choice, digest)
-        tries.append((choice, settings, own, prepared, design))
-    solves = [
-        partial(_held_out, prepared, design, targets, k, fold_of, settings, own)
-        for _, settings, own, prepared, design in tries
-    ]
+        prepared, design = _ready(stack, embeddings, copies, options, choice, steady, digest)
+        tries.append(_Try(steady, settings, own, prepared, design))
+    solves = [partial(_held_out, tried, targets, k, fold_of) for tried in tries]
     small = len(targets) <= _MOST_ROWS
     found = run_each_single_threaded(solves) if small else [solve_one() for solve_one in solves]
-    for (choice, settings, own, prepared, design), of_settings in zip(tries, found, strict=True):
-        for (c, class_weight), weights, logits in zip(settings, own, of_settings, strict=True):
-            if weights is not stack.weights:
-                without = logits
-                continue
-            pooled = float(np.average(log_losses(logits, targets), weights=stack.weights))
-            if best is None or pooled < best[0] - TIE:
-                candidate = Candidate(
-                    choice.views, choice.features, choice.scaling, c, c / prepared.mean_squared_norm, class_weight
-                )
-                best = pooled, candidate, logits, prepared, design
-    assert best is not None
-    assert without is not None
-    _, chosen, logits, prepared, design = best
-    before, after = _side(without, targets, stack), _side(logits, targets, stack)
-    worse = log_losses(logits[: stack.n], y) - log_losses(without[: stack.n], y)
-    allowed = MOST_WORSE * before.clean_loss + standard_error(worse, group_numbers(groups))
-    taken = bool(worse.mean() <= allowed and after.degraded_loss < before.degraded_loss)
-    hardening = Hardening(int(copies.numbers.max()) + 1, before, after, taken)
-    return Hardened(chosen, logits[: stack.n], logits[stack.n :], prepared, design, stack, hardening)
+    *plain, without = found[0]
+    before = _calibrated(without, y)
+    best = [
+        _best(tried, of_settings, before, y, stack, groups)
+        for tried, of_settings in zip(tries, [plain, found[1]], strict=True)
+    ]
+    # One that may be taken goes before one that would be better but for its loss on clean pictures.
+    found_best = min(best, key=lambda each: (not each.taken, each.pooled_loss))
+    tried, (c, class_weight), logits = found_best.tried, found_best.setting, found_best.logits
+    chosen = Candidate(
+        choice.views, choice.features, choice.scaling, c, c / tried.prepared.mean_squared_norm, class_weight
+    )
+    hardening = Hardening(
+        int(copies.numbers.max()) + 1,
+        _side(before, targets, stack),
+        _side(_calibrated(logits, y), targets, stack),
+        found_best.taken,
+    )
+    return Hardened(
+        chosen,
+        logits[: stack.n],
+        logits[stack.n :],
+        tried.prepared,
+        tried.design,
+        stack,
+        hardening,
+        tried.steadied,
+        tried.softened,
+    )
 
 
-def _best_choices(rows: Sequence[SweepRow], chosen: SweepRow) -> list[SweepRow]:
-    """The chosen row and the best ones of other choices of features; itself alone where sources left out chose it."""
-    found = [chosen]
-    if chosen.unseen_log_loss is not None:
-        return found
-    for row in sorted(rows, key=lambda row: row.log_loss):
-        if len(found) == CHOICES:
-            break
-        if all((row.views, row.features, row.scaling) != (it.views, it.features, it.scaling) for it in found):
-            found.append(row)
-    return found
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The best setting of one try, and whether it is good enough to be taken."""
+
+    tried: _Try
+    setting: tuple[float, str]
+    logits: Floats
+    pooled_loss: float
+    taken: bool
 
 
-def _settings(options: Options, choice: SweepRow, chosen: SweepRow) -> list[tuple[float, str]]:
-    """Relative C and class weight of what is tried with copies of one choice of features."""
+def _best(
+    tried: _Try, of_settings: Sequence[Floats], before: Floats, y: Ints, stack: Stack, groups: Sequence[object]
+) -> _Best:
+    """Choose by the pooled loss, and compare with the calibrated logits ``before``."""
+    targets = y[stack.of]
+    losses = [log_losses(_calibrated(logits, y), targets) for logits in of_settings]
+    pooled = [float(np.average(each, weights=stack.weights)) for each in losses]
+    # Among equally good ones the first.
+    place = next(number for number, loss in enumerate(pooled) if loss <= min(pooled) + TIE)
+    losses_before, n = log_losses(before, targets), stack.n
+    worse = losses[place][:n] - losses_before[:n]
+    allowed = MOST_WORSE * float(losses_before[:n].mean()) + standard_error(worse, group_numbers(groups))
+    # A sample with many copies counts no more than one with few.
+    of_copies = np.average(losses[place][n:] - losses_before[n:], weights=stack.weights[n:])
+    taken = bool(worse.mean() <= allowed and of_copies < 0.0)
+    return _Best(tried, tried.settings[place], of_settings[place], pooled[place], taken)
+
+
+def _settings(options: Options, chosen: SweepRow) -> list[tuple[float, str]]:
+    """Relative C and class weight of what is tried with copies."""
     if chosen.unseen_log_loss is not None:
         return [(chosen.c, chosen.class_weight)]
-    place = options.c.index(choice.c)
+    place = options.c.index(chosen.c)
     return [
         (c, weight) for weight in options.class_weight for c in options.c[max(0, place - _BESIDE) : place + _BESIDE + 1]
     ]
 
 
-def _held_out(
-    prepared: PreparedSamples,
-    design: Design,
-    targets: Ints,
-    k: int,
-    folds: Ints,
-    settings: Sequence[tuple[float, str]],
-    own: Sequence[Floats],
-) -> list[Floats]:
+def _held_out(tried: _Try, targets: Ints, k: int, folds: Ints) -> list[Floats]:
     """Of each setting the logits of all rows, each by the model of its fold: (n + m, columns)."""
     weights = [
         sample_weights(targets, k, class_weight, folds != fold, mine).astype(np.float32)
-        for (_, class_weight), mine in zip(settings, own, strict=True)
+        for (_, class_weight), mine in zip(tried.settings, tried.own, strict=True)
         for fold in range(int(folds.max()) + 1)
     ]
-    return held_out_logits(prepared, design, targets, k, folds, settings, weights)
+    return held_out_logits(
+        tried.prepared, tried.design, targets, k, folds, tried.settings, weights, softened=tried.softened
+    )
+
+
+def _calibrated(logits: Floats, y: Ints) -> Floats:
+    """Logits of samples and copies at the temperature that a model of them would get: that of the samples (n,)."""
+    return logits / fit_temperature(logits[: len(y)], y)
 
 
 def _side(logits: Floats, targets: Ints, stack: Stack) -> Side:
@@ -188,7 +227,7 @@ def _side(logits: Floats, targets: Ints, stack: Stack) -> Side:
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
-    key: tuple[str, str, str, str]
+    key: tuple[str, str, str, str, bool]
     prepared: PreparedSamples
     design: Design
 
@@ -196,23 +235,32 @@ class _Ready:
 #: Rows with copies of the latest trainings, ready to be solved: after a few labels were changed they are the same.
 _latest: list[_Ready] = []
 _lock = threading.Lock()
+_MOST_READY = 2
 #: Larger ones are neither remembered (together these are some 150 MB) nor solved on a core each.
 _MOST_ROWS = 12_000
 
 
 def _ready(
-    stack: Stack, clean: Embeddings, options: Options, choice: SweepRow, digest: str
+    stack: Stack,
+    clean: Embeddings,
+    copies: Copies,
+    options: Options,
+    choice: SweepRow,
+    steady: bool,
+    digest: str,
 ) -> tuple[PreparedSamples, Design]:
-    key = (digest, choice.views, choice.features, choice.scaling)
+    key = (digest, choice.views, choice.features, choice.scaling, steady)
     with _lock:
         for known in _latest:
             if known.key == key:
                 return known.prepared, known.design
-    slices = options.slices[choice.features]
-    prepared = prepare_choice(stack.views, choice.views, slices, choice.scaling, torch.float32, scaled_on=clean)
+    slices, by = options.slices[choice.features], copies if steady else None
+    prepared = prepare_choice(
+        stack.views, choice.views, slices, choice.scaling, torch.float32, scaled_on=clean, steadied_by=by
+    )
     design = prepared.design(stack.views)
     if len(stack.of) <= _MOST_ROWS:
         with _lock:
             _latest.insert(0, _Ready(key, replace(prepared, _made=[]), design))
-            del _latest[CHOICES:]
+            del _latest[_MOST_READY:]
     return prepared, design

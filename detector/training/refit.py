@@ -22,7 +22,8 @@ class Hyperparameters:
     """One choice of hyperparameters, as the sweep made it.
 
     ``slices`` are the columns of the chosen feature set; ``c`` is relative to the mean squared norm of the features, so
-    that it means the same for other samples.
+    that it means the same for other samples. ``steadied`` and ``softened`` are those of models with copies, see
+    ``steadying``; of models that were stored before there was such a thing they are off.
     """
 
     views: str
@@ -30,6 +31,8 @@ class Hyperparameters:
     scaling: str
     c: float
     class_weight: str
+    steadied: bool = False
+    softened: float = 0.0
 
     @classmethod
     def of_model(cls, hyperparameters: dict[str, Any], slices: tuple[tuple[int, int], ...]) -> Hyperparameters:
@@ -40,6 +43,8 @@ class Hyperparameters:
             scaling=hyperparameters["scaling"],
             c=hyperparameters["c"],
             class_weight=hyperparameters["class_weight"],
+            steadied=bool(hyperparameters.get("steadied", False)),
+            softened=float(hyperparameters.get("softened", 0.0)),
         )
 
     @property
@@ -123,6 +128,7 @@ def fit_subsets(
         torch.from_numpy(weights),
         torch.full((used.shape[1],), hyperparameters.c / prepared.mean_squared_norm, dtype=torch.float64),
         tolerance=SWEEP_TOLERANCE / 100.0,
+        softened=hyperparameters.softened,
     )
     models, columns, _ = solution.vectors.shape
     if coefficients:
@@ -143,6 +149,7 @@ def prepare_rows(
         hyperparameters.slices,
         hyperparameters.scaling,
         scaled_on=embeddings,
+        steadied_by=copies if hyperparameters.steadied else None,
     )
 
 

@@ -142,6 +142,7 @@ def solve(
     tolerance: float = SWEEP_TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
     solved: Callable[[int], None] | None = None,
+    softened: float = 0.0,
 ) -> Solution:
     """Solve P logistic regressions on one training set.
 
@@ -162,6 +163,8 @@ def solve(
     solved : callable, optional
         Called after every iteration (small sets: once, at the end) with the number of problems solved so far. It may
         raise to give up.
+    softened : float
+        How much of each sample's label is shared out evenly among the other labels.
 
     Returns
     -------
@@ -172,7 +175,9 @@ def solve(
     if design.matrix.dtype == torch.float32:
         tolerance = max(tolerance, FLOAT32_TOLERANCE)
     if design.matrix.numel() * weights.shape[1] * rows <= ONE_CORE_PRODUCT:
-        solution = run_single_threaded(lambda: _solve_block(design, y, k, weights, c, tolerance, max_iterations, None))
+        solution = run_single_threaded(
+            lambda: _solve_block(design, y, k, weights, c, tolerance, max_iterations, None, softened)
+        )
         if solved is not None:
             solved(weights.shape[1])
         return solution
@@ -182,7 +187,8 @@ def solve(
     for start in range(0, weights.shape[1], per_block):
         part = slice(start, start + per_block)
         report = None if solved is None else (lambda count, start=start: solved(start + count))
-        parts.append(_solve_block(design, y, k, weights[:, part], c[part], tolerance, max_iterations, report))
+        block = _solve_block(design, y, k, weights[:, part], c[part], tolerance, max_iterations, report, softened)
+        parts.append(block)
     return Solution(
         torch.cat([p.vectors for p in parts]),
         torch.cat([p.intercept for p in parts]),
@@ -200,12 +206,15 @@ def _solve_block(
     tolerance: float,
     max_iterations: int,
     solved: Callable[[int], None] | None,
+    softened: float,
 ) -> Solution:
     n, p = design.samples, design.parameters
     problems, rows = weights.shape[1], 1 if k == 2 else k
     kind = {"dtype": design.matrix.dtype}
     target = (y == 1)[None] if k == 2 else torch.nn.functional.one_hot(y, k).T
     target = target.to(**kind)[None]
+    if softened:
+        target = softened / (k - 1) + (1.0 - softened * k / (k - 1)) * target
     weights = weights.to(**kind).T.contiguous()
     theta = torch.zeros(problems, rows, p + 1, **kind)
     logits = torch.zeros(problems, rows, n, **kind)

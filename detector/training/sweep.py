@@ -14,6 +14,7 @@ import torch
 from detector.arrays import Floats, Ints
 from detector.system.memory import give_back_freed_memory
 from detector.training.calibration import mean_log_loss, probabilities
+from detector.training.copies import Copies
 from detector.training.design import Design
 from detector.training.gram_cache import GRAM_CACHE, content_digest
 from detector.training.options import BOTH, VIEW_SETS, Options, SweepRow
@@ -22,6 +23,7 @@ from detector.training.precomputed import PreparedSamples, gram_of, prepare
 from detector.training.scaling import LARGE, STANDARDISE, Embeddings, fit_scaling
 from detector.training.single_thread import run_each_single_threaded
 from detector.training.solver import LARGE_BLOCK_NUMBERS, solve
+from detector.training.steadying import steadied
 
 # Up to so many samples each scaling is tried on a core of its own, with more all cores work on one after the other.
 ONE_CORE_ROWS = 3000
@@ -147,10 +149,18 @@ def prepare_choice(
     dtype: torch.dtype = torch.float64,
     grams: GramBlocks | None = None,
     scaled_on: Embeddings | None = None,
+    steadied_by: Copies | None = None,
 ) -> PreparedSamples:
-    """The samples in one choice of views, features and scaling; ``scaled_on`` only some of them, where given."""
+    """The samples in one choice of views, features and scaling.
+
+    ``scaled_on`` only some of them, where given; and steadied by copies of these, where there are any (see
+    ``steadying``).
+    """
     views = VIEW_SETS[view_set]
-    fitted = fit_scaling(embeddings if scaled_on is None else scaled_on, views, slices, scaling)
+    own = embeddings if scaled_on is None else scaled_on
+    fitted = fit_scaling(own, views, slices, scaling)
+    if steadied_by is not None and len(steadied_by):
+        fitted = steadied(fitted, own, steadied_by)
     return prepare(embeddings, fitted, dtype, None if grams is None else lambda: grams.sum_of_blocks(views, slices))
 
 
@@ -284,13 +294,14 @@ def held_out_logits(
     settings: Sequence[tuple[float, str]],
     weights: Sequence[np.ndarray],
     solved: Callable[[int], None] | None = None,
+    softened: float = 0.0,
 ) -> list[Floats]:
     """Of each setting (relative C, class weight) the logits of all rows, each by the model of its fold: (n, columns).
 
     Parameters
     ----------
     weights : one (n,) float32 array for each setting and fold, in this order
-    solved : callable, optional
+    solved, softened :
         See `solve`.
     """
     fold_count, n = int(folds.max()) + 1, len(y)
@@ -301,6 +312,7 @@ def held_out_logits(
         torch.from_numpy(np.stack(weights, axis=1)),
         torch.from_numpy(np.repeat([c / prepared.mean_squared_norm for c, _ in settings], fold_count)),
         solved=solved,
+        softened=softened,
     )
     logits = solution.logits.numpy().reshape(n, len(settings), fold_count, -1)
     held_out = logits[np.arange(n), :, folds].astype(np.float64)

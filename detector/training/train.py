@@ -79,7 +79,7 @@ class TrainedModel:
         Its ``label_names`` are those with at least 2 samples, in the function's order.
     hyperparameters : dict
         views, features, scaling, c, C, class_weight, folds (0: not validated), seed; ``copies``, the most of one
-        sample, where it was trained on copies.
+        sample, where it was trained on copies, and then ``steadied`` and ``softened`` (see ``steadying``).
     sweep_results : list of SweepRow
         In a fixed order; one is ``chosen``. Empty without folds.
     cross_validation : CrossValidation or None
@@ -201,7 +201,15 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         prepared, stack = hardened.prepared, hardened.stack
         # In float32: nothing compares these to the last digit, and of many rows float64 takes many times as long.
         coefficients, intercept = _fit_all(
-            prepared, hardened.design, stack.views, y[stack.of], k, chosen, FLOAT32_TOLERANCE, stack.weights
+            prepared,
+            hardened.design,
+            stack.views,
+            y[stack.of],
+            k,
+            chosen,
+            FLOAT32_TOLERANCE,
+            stack.weights,
+            hardened.softened,
         )
     else:
         if prepared is None:
@@ -241,6 +249,7 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     }
     if hardened is not None:
         hyperparameters["copies"] = hardened.hardening.copies
+        hyperparameters |= {"steadied": hardened.steadied, "softened": hardened.softened}
     seconds = time.perf_counter() - started
     return TrainedModel(
         model, hyperparameters, rows, validation, out_of_fold, seconds, " ".join(notes), hardening, of_copies
@@ -313,6 +322,7 @@ def _fit_all(
     chosen: Candidate,
     tolerance: float,
     own: Floats | None = None,
+    softened: float = 0.0,
 ) -> tuple[Floats, Floats]:
     """Coefficients and intercept of the model of all rows, which may have weights of their ``own``."""
     weights = sample_weights(y, k, chosen.class_weight, np.ones(len(y), dtype=bool), own)
@@ -323,6 +333,7 @@ def _fit_all(
         torch.from_numpy(weights[:, None]),
         torch.tensor([chosen.C], dtype=torch.float64),
         tolerance=tolerance,
+        softened=softened,
     )
     return prepared.coefficients(views, solution.vectors[0]), solution.intercept[0].double().numpy()
 
