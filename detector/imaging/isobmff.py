@@ -6,7 +6,7 @@ See ISO/IEC 14496-12 (boxes) and 23008-12 (items).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _CODED_AS = {
     b"jpeg": "JPEG",
@@ -50,7 +50,11 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[_Box]:
 
 
 def _inside(data: bytes, box: _Box, kind: bytes, skipped: int = 0) -> Iterator[_Box]:
-    return (found for found in _boxes(data, box.body + skipped, min(box.end, len(data))) if found.kind == kind)
+    """The boxes of a kind in another one, beyond whose end none of them reaches, whatever it claims."""
+    end = min(box.end, len(data))
+    for found in _boxes(data, box.body + skipped, end):
+        if found.kind == kind:
+            yield replace(found, end=min(found.end, end))
 
 
 def _meta(data: bytes) -> Iterator[_Box]:

@@ -278,6 +278,18 @@ def test_two_hundred_items_of_an_avif_in_one_place_cost_no_more_than_a_few() -> 
     assert len(read_metadata(_avif_of_one_place(200, AI_XMP)).xmp) == 4
 
 
+def test_a_table_of_an_avif_does_not_reach_beyond_the_box_that_holds_it() -> None:
+    """Else each of thousands of tables claims all that follow it, and a file of a megabyte is walked for minutes."""
+    data = _avif_of_one_place(1, AI_XMP)
+    assert len(read_metadata(data).xmp) == 1
+    at = data.rindex(b"iinf")
+    size = int.from_bytes(data[at - 4 : at], "big")
+    table = data[at - 4 : at - 4 + size]
+    # The table's entry lies behind its meta box, and the table claims to be longer than the file.
+    claiming = _box(b"meta", bytes(4) + b"\x7f\xff\xff\xff" + table[4:14]) + table[14:]
+    assert read_metadata(data[: at - 4] + table[:4] + b"free" + table[8:] + data[at - 4 + size :] + claiming).xmp == []
+
+
 def test_packets_of_a_png_are_four_at_most_in_both_ways_to_write_them() -> None:
     block = b"\nxmp\n%8d\n" % len(AI_XMP) + AI_XMP.hex().encode()
     for chunk in (
