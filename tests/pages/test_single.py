@@ -176,6 +176,21 @@ def test_where_is_shown_when_it_is_asked_for(function: Function) -> None:
     assert "nearly blind to small changes" in words(app)
 
 
+def test_what_a_file_says_is_read_once_not_again_for_the_copies_and_the_map(
+    function: Function, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[object] = []
+    real = _single.open_picture
+    monkeypatch.setattr(_single, "open_picture", lambda *given: (reads.append(given), real(*given))[1])
+    app = looked_at(function, ("a.png", make_image(812, "synthetic")))
+    [way] = [item for item in app.get("button_group") if "Where" in item.options]
+    way.set_value("Where").run()
+    wait_for_findings()
+    app.run()
+    assert "nearly blind to small changes" in words(app)
+    assert len(reads) == 1
+
+
 def test_an_example_is_looked_at_without_a_file_of_ones_own(function: Function) -> None:
     app = page("invoke.py", function.id)
     next(button for button in app.button if button.label == "An imitation 1").click().run()
