@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.formatting import count, limit
+from detector.importing.run_files import KEPT_DAYS
 from detector.operations.capture import MOST_A_MONTH, CaptureSettings, change_capture
 from detector.storage.captured import captured_this_month
 from detector.storage.database import now
@@ -61,13 +62,20 @@ def capture_fold(function: Function) -> None:
 
 def keeping_sentence(function: Function) -> str:
     """What becomes of a picture that is given to Invoke, so that nobody is taken by surprise."""
-    known = CaptureSettings.of(function)
-    if not known.on:
-        return "The picture stays on this machine and is not kept unless you ask for it."
-    return (
-        "The picture stays on this machine. By the settings of this function some are kept as samples without a label: "
-        f"{_said(known)}."
-    )
+    known, said = CaptureSettings.of(function), []
+    if function.keep_records:
+        until = "until it is deleted" if function.keep_days is None else f"for {count(function.keep_days, 'day')}"
+        said.append(
+            "By the settings of this function each verdict is kept as a record with a small copy of the picture, "
+            f"{until}."
+        )
+    if known.on:
+        setting = "Some pictures" if said else "By the settings of this function some"
+        said.append(f"{setting} are kept as samples without a label: {_said(known)}.")
+    unasked = "" if said else " and is not kept unless you ask for it"
+    kept = f"for {count(KEPT_DAYS, 'day')} or until you delete it"
+    run = f"Several different files become a run, whose files are kept {kept}."
+    return " ".join((f"The picture stays on this machine{unasked}.", *said, run))
 
 
 def _said(settings: CaptureSettings) -> str:

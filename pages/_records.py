@@ -26,6 +26,7 @@ from detector.operations.records import (
     delete_records_older,
     dispute_record,
     keep_record,
+    older_words,
     set_keeping,
 )
 from detector.storage import functions, records
@@ -291,8 +292,17 @@ def _keeping(function_id: str) -> None:
         list(ages.values()).index(chosen.keep_days),
         key=f"keep-days-{function_id}-{chosen.keep_days}",
     )
-    if (wanted, ages[age]) != (chosen.keep_records, chosen.keep_days):
-        set_keeping(workspace(), function_id, wanted, ages[age])
+    if wanted != chosen.keep_records:
+        set_keeping(workspace(), function_id, wanted, chosen.keep_days)
+        st.rerun()
+    days = ages[age]
+    if days == chosen.keep_days:
+        return
+    # Asked first: what is older goes for good, and a list is changed by a slip.
+    if days is not None:
+        st.warning(older_words(workspace(), function_id, days))
+    if st.button("Apply", type="primary", key=f"keep-days-apply-{function_id}"):
+        set_keeping(workspace(), function_id, wanted, days)
         st.rerun()
 
 

@@ -139,6 +139,19 @@ def sweep_records(ws: Workspace) -> int:
     return sum(records.delete_older(ws.db, function_id, now() - days * DAY) for function_id, days in limits)
 
 
+def older_words(ws: Workspace, function_id: str, days: int) -> str:
+    """What an age limit of so many days will delete of the records that there are, in words."""
+    older, disputed = records.count_older(ws.db, function_id, now() - days * DAY)
+    if not older:
+        return "No record is older than that. Each is deleted for good when it is."
+    verb = "is" if older == 1 else "are"
+    of_them = f", {disputed:,} of them disputed" if disputed else ""
+    return (
+        f"{count(older, 'record')} {verb} older than that and will be deleted for good{of_them}: download them first "
+        "where somebody may ask for them."
+    )
+
+
 def set_keeping(ws: Workspace, function_id: str, keep_records: bool, keep_days: int | None) -> None:
     """Have each verdict of the Invoke page kept by itself, or not; records go after so many days. Nothing follows.
 

@@ -273,6 +273,14 @@ def delete_older(db: Database, function_id: str, moment: float) -> int:
         ).rowcount
 
 
+def count_older(db: Database, function_id: str, moment: float) -> tuple[int, int]:
+    """How many records `delete_older` would delete, and how many of these are disputed."""
+    older = records.c.function_id == function_id, records.c.created_at < moment
+    with db.read() as connection:
+        row = connection.execute(select(func.count(), func.count(records.c.disputed_at)).where(*older)).one()
+    return row[0], row[1]
+
+
 def age_limits(db: Database) -> list[tuple[str, int]]:
     """(function id, days) of all functions whose records have an age limit."""
     with db.read() as connection:

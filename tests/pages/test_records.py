@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from detector.imaging import sha256_hex
-from detector.operations.records import set_keeping
+from detector.operations.records import set_keeping, sweep_records
 from detector.pipeline.build import build
 from detector.storage import functions, records, samples
 from detector.storage.functions import Function
@@ -122,6 +122,7 @@ def test_by_the_setting_each_verdict_is_kept_and_what_is_deleted_stays_away(ws: 
     assert functions.get_function(ws.db, function.id).keep_records
     [age] = app.selectbox
     age.select("90 days").run()
+    press(app, "Apply")
     assert functions.get_function(ws.db, function.id).keep_days == 90
     app.run()
     assert total(ws, function) == 1
@@ -129,6 +130,38 @@ def test_by_the_setting_each_verdict_is_kept_and_what_is_deleted_stays_away(ws: 
     assert total(ws, function) == 0
     app.run()
     assert total(ws, function) == 0
+
+
+def test_an_age_limit_says_what_it_will_delete_and_counts_only_once_it_is_applied(
+    ws: Workspace, function: Function
+) -> None:
+    """Kind: choosing "30 days" in a list, even by a slip of the wheel, deleted all older records for good."""
+    ids = [kept(ws, function.id, evidence_json(sha256=f"{number:064x}")).id for number in range(3)]
+    records.mark_disputed(ws.db, function.id, ids[0], "real")
+    with ws.db.write() as connection:
+        for record_id in ids[:2]:
+            connection.exec_driver_sql(
+                "UPDATE records SET created_at = created_at - 40 * 86400 WHERE id = ?", (record_id,)
+            )
+    app = opened(function)
+    app.selectbox[0].select("30 days").run()
+    assert functions.get_function(ws.db, function.id).keep_days is None
+    assert sweep_records(ws) == 0
+    assert "2 records are older than that and will be deleted for good, 1 of them disputed" in words(app)
+    app.selectbox[0].select("90 days").run()
+    assert "No record is older than that" in words(app)
+    app.selectbox[0].select("Until they are deleted").run()
+    assert "Apply" not in [button.label for button in app.button]
+    app.selectbox[0].select("30 days").run()
+    # The switch beside it counts at once, and takes nothing along that was not applied.
+    app.toggle[0].set_value(True).run()
+    assert functions.get_function(ws.db, function.id).keep_records
+    assert functions.get_function(ws.db, function.id).keep_days is None
+    press(app, "Apply")
+    assert functions.get_function(ws.db, function.id).keep_days == 30
+    assert "Apply" not in [button.label for button in app.button]
+    assert sweep_records(ws) == 2
+    assert ids[2] in [record.id for record in records.list_records(ws.db, function.id)[0]]
 
 
 def test_this_is_wrong_asks_for_the_label_and_makes_a_sample(ws: Workspace, function: Function) -> None:
