@@ -250,7 +250,7 @@ def _verdict(function: Function, model: ModelRow, evidence: Evidence, inks: dict
     verdict, sure = evidence.verdict, evidence.grade != CANT_TELL
     st.caption("Verdict")
     ink = inks[verdict.label].text if sure else PAPER[current_theme()].neutral.text
-    grade = f'<span class="grade" style="color:{ink}">{_GRADES[evidence.grade]}</span>' if sure else ""
+    grade = f'<span class="grade" style="color:{ink}">{_grade_words(evidence)}</span>' if sure else ""
     st.html(f'<div class="verdict" style="color:{ink}">{escape_html(evidence.said)} {grade}</div>')
     if verdict.unlike and not sure:
         # First: whatever the score is, it says nothing of such a picture.
@@ -279,9 +279,19 @@ def _verdict(function: Function, model: ModelRow, evidence: Evidence, inks: dict
         st.markdown(f"**Before you use this.** {FIND_THE_FIRST} {NOT_ALONE}")
 
 
+def _grade_words(evidence: Evidence) -> str:
+    """The grade, and in a few words for which pictures it is."""
+    if evidence.verdict.unlike:
+        return "moderate: never tried on such pictures"
+    if evidence.verdict.offset is not None:
+        return "moderate: adapted to pictures of yours"
+    return _GRADES[evidence.grade]
+
+
 def _promise(function: Function, evidence: Evidence) -> str:
     """What stands behind a verdict, in words: on which pictures the limit was kept, and how that was measured."""
-    if evidence.verdict.offset is not None:
+    if evidence.verdict.offset is not None or evidence.verdict.unlike:
+        # The limit was kept for pictures like the samples, judged as the model was trained: this is another case.
         return f"Grade: moderate. {evidence.reason}"
     at_most = f"at most {limit(function.false_accusation_limit)} wrongly labelled"
     if evidence.grade == STRONG:

@@ -74,8 +74,9 @@ def test_one_picture_unlike_the_samples_says_so_and_the_switch_judges_it_all_the
     try:
         assert functions.get_function(ws.db, covered.id).judge_unlike
         said = words(app)
-        assert f"Grade: {MODERATE}. The limit, at most 25 % wrongly labelled, is kept for pictures like your" in said
-        assert f"{SAID} The function was never tried on such pictures, so the verdict is moderate at most." in said
+        assert f"Grade: {MODERATE}. {SAID} The function was never tried on such pictures, so the verdict is" in said
+        # What was measured on pictures like the samples promises nothing of this one.
+        assert "The limit, at most" not in said
     finally:
         functions.set_judge_unlike(ws.db, covered.id, False)
 
