@@ -176,8 +176,9 @@ class Dashboard:
         expect(self.page.get_by_test_id("stTooltipContent")).to_contain_text(text)
 
     def verdict(self) -> str:
-        """The label that the function says of one invoked image."""
-        return self.main.locator(".verdict").inner_text()
+        """The label that the function says of one invoked image, without the grade after it."""
+        word: str = self.main.locator(".verdict").evaluate("node => node.firstChild.textContent")
+        return word.strip()
 
     def count_charts(self) -> int:
         """How many Plotly charts the page shows, once they are drawn."""
