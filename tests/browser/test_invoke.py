@@ -119,7 +119,9 @@ def test_a_tall_picture_leaves_room_for_its_verdict(dashboard: Dashboard, functi
 
 def test_the_verdict_is_kept_found_again_and_disputed(dashboard: Dashboard, server: Server, function: Function) -> None:
     open_invoke(dashboard, function)
-    stating = with_text_chunk(make_image(904, "synthetic"), "parameters", "a cat\nSteps: 20, Sampler: Euler a, Seed: 1")
+    stating = with_text_chunk(
+        make_image(904, "synthetic"), "parameters", "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1"
+    )
     looked_at(dashboard, ("press.png", stating))
     dashboard.sees("The file states that it was made by an AI system")
     before = records.count_records(server.workspace.db, function.id)

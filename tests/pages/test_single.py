@@ -90,7 +90,9 @@ def test_a_sample_and_its_near_duplicate_are_known(function: Function) -> None:
 
 def test_what_a_file_states_is_shown_and_changes_no_verdict(function: Function) -> None:
     plain = make_image(801, "real")
-    stating = with_text_chunk(plain, "parameters", "a cat\nSteps: 20, Sampler: Euler a, Model: <b>dream</b>")
+    stating = with_text_chunk(
+        plain, "parameters", "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Model: <b>dream</b>"
+    )
     before, after = looked_at(function, ("a.png", plain)), looked_at(function, ("b.png", stating))
     assert "The file states that it was made by an AI system" in words(after)
     assert "&lt;b&gt;dream" in html(after)
