@@ -345,6 +345,7 @@ EVERY: dict[str, list[Case]] = {
     ],
     "records.delete_records": [Case(lambda s: records.delete_records(s.ws, s.id, None), nothing, keep)],
     "records.delete_records_older": [Case(lambda s: records.delete_records_older(s.ws, s.id, 0), nothing, keep)],
+    "records.older_words": [Case(lambda s: records.older_words(s.ws, s.id, 0), nothing, keep)],
     "records.sweep_records": [Case(lambda s: records.sweep_records(s.ws), nothing, keep)],
     "records.set_keeping": [Case(lambda s: records.set_keeping(s.ws, s.id, True, 30), nothing)],
     # --- false accusations: a limit chooses thresholds, no model
