@@ -18,13 +18,15 @@ from detector.imaging.groups import sample_groups
 from detector.pipeline.build import build
 from detector.pipeline.copies import embed_copies
 from detector.pipeline.embedding import embed_missing, function_backbone
+from detector.serving.invoke import likenesses_of
 from detector.serving.model import load_serving_model
 from detector.serving.thresholds import with_thresholds
 from detector.settings import Settings
 from detector.storage import embeddings, functions, imports, samples
 from detector.storage.functions import Function
 from detector.storage.samples import TrainingRow
-from detector.training.thresholds import STRONG, Thresholds
+from detector.storage.stored_names import WHOLE
+from detector.training.thresholds import CANT_TELL, STRONG, Thresholds
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
 from tests.factories import LABELS, empty_function, label_ids, new_sample, workspace
@@ -146,8 +148,11 @@ def _judge(ws: Workspace, everything: Function, rows: list[tuple[str, str, str]]
     said: dict[str, list[tuple[str, str]]] = {}
     for label in LABELS:
         mine = [image for image, given, source in rows if source in held and given == label]
-        prob = serving.probabilities(embeddings.read_embeddings(ws.db, serving.row.backbone_key, mine))
-        said[label] = list(zip(thresholds.verdicts(prob), thresholds.graded(prob), strict=True))
+        views = embeddings.read_embeddings(ws.db, serving.row.backbone_key, mine)
+        prob = serving.probabilities(views)
+        unlike = [like is not None and like.flagged for like in likenesses_of(serving, views[WHOLE])]
+        judged = zip(thresholds.verdicts(prob), thresholds.graded(prob), unlike, strict=True)
+        said[label] = [(CANT_TELL, CANT_TELL) if flagged else (name, grade) for name, grade, flagged in judged]
     functions.delete_function(ws.db, function.id)
 
     def share(label: str, verdict: str, *grades: str) -> float:
