@@ -95,7 +95,8 @@ def judge_together(serving: ServingModel, copies: Sequence[tuple[str, Seen]]) ->
     ranked = tuple(Score(names[ids[i]], ids[i], float(pooled[i])) for i in np.argsort(-pooled, kind="stable").tolist())
     leading = ranked[0].label_id
     earned = [seen.verdict.grade for _, seen in copies if seen.verdict.label_id == leading and seen.verdict.sure]
-    grade = min([grade, max(earned, key=_height, default=CANT_TELL)], key=_height)
+    # The later in the list, the lower.
+    grade = max(grade, min(earned, key=GRADES.index, default=CANT_TELL), key=GRADES.index)
     reason = _reason([copies[i][1].verdict for i in order], grade)
     verdict = replace(best, scores=ranked, grade=grade, reason=reason)
     shown = tuple(Copy(copies[i][0], copies[i][1].verdict, float(weights[i]), i) for i in order)
@@ -107,11 +108,6 @@ def _reason(verdicts: Sequence[Verdict], grade: str) -> str:
     if grade == CANT_TELL:
         return verdicts[0].reason if not verdicts[0].sure else "Together the copies are not enough for a verdict."
     return next((verdict.reason for verdict in verdicts if verdict.grade == grade), "")
-
-
-def _height(grade: str) -> int:
-    """Grades in order, can't tell lowest."""
-    return (CANT_TELL, *(name for name in reversed(GRADES) if name != CANT_TELL)).index(grade)
 
 
 def _by_label(verdict: Verdict) -> dict[str, float]:
