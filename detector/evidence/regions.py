@@ -10,7 +10,6 @@ for nothing, and the same wrong ones on every copy.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -25,7 +24,7 @@ from detector.arrays import Floats
 from detector.backbones.views import DETAIL_POSITIONS, PreparedViews, prepare_views
 from detector.errors import JobCancelled
 from detector.imaging import DecodedImage
-from detector.imaging.degraded_copies import encoded
+from detector.imaging.degraded_copies import saved_as
 from detector.imaging.normalise import normalised
 from detector.progress import Report, silent
 from detector.serving.model import ServingModel
@@ -235,8 +234,12 @@ def _versions(picture: Image.Image, with_detail: bool) -> list[tuple[Callable[[]
     mirror = Image.Transpose.FLIP_LEFT_RIGHT
     if with_detail:
         # Each takes up to four times as many small pictures: both changes in one.
-        return [(lambda: picture, False), (lambda: _as_jpeg(picture.transpose(mirror)), True)]
-    return [(lambda: picture, False), (lambda: _as_jpeg(picture), False), (lambda: picture.transpose(mirror), True)]
+        return [(lambda: picture, False), (lambda: saved_as(picture.transpose(mirror), "JPEG", quality=_QUALITY), True)]
+    return [
+        (lambda: picture, False),
+        (lambda: saved_as(picture, "JPEG", quality=_QUALITY), False),
+        (lambda: picture.transpose(mirror), True),
+    ]
 
 
 def _skilled(serving: ServingModel) -> bool:
@@ -388,12 +391,6 @@ def _place(row: int, column: int) -> str:
     if side:
         return f"at the {side}"
     return {"upper": "at the top", "lower": "at the bottom", "": "in the middle"}[vertical]
-
-
-def _as_jpeg(picture: Image.Image) -> Image.Image:
-    copy = Image.open(io.BytesIO(encoded(picture, "JPEG", quality=_QUALITY)), formats=["JPEG"])
-    copy.load()
-    return copy
 
 
 def _rgb(ink: str) -> tuple[int, int, int]:

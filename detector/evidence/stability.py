@@ -23,7 +23,7 @@ from PIL import Image, JpegImagePlugin, WebPImagePlugin
 from detector.backbones.views import PreparedViews
 from detector.formatting import count
 from detector.imaging import DecodedImage
-from detector.imaging.degraded_copies import encoded
+from detector.imaging.degraded_copies import saved_as
 from detector.progress import Report, silent
 from detector.serving.invoke import Verdict
 from detector.serving.model import ServingModel, renormalised
@@ -292,12 +292,6 @@ def _preview(picture: Image.Image, side: int) -> bytes:
     return file.getvalue()
 
 
-def _as_jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    copy = Image.open(io.BytesIO(encoded(picture, "JPEG", quality=quality)), formats=["JPEG"])
-    copy.load()
-    return copy
-
-
 def _half(picture: Image.Image) -> Image.Image:
     return picture.resize((max(1, picture.width // 2), max(1, picture.height // 2)), Image.Resampling.BICUBIC)
 
@@ -313,14 +307,14 @@ def _messenger(picture: Image.Image) -> Image.Image:
     if scale < 1:
         size = (max(1, round(scale * picture.width)), max(1, round(scale * picture.height)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-    return _as_jpeg(picture, MESSENGER_QUALITY)
+    return saved_as(picture, "JPEG", quality=MESSENGER_QUALITY)
 
 
 #: The copies, in the order in which they are shown.
 CHANGES: dict[str, Change] = {
     AS_IT_IS: Change("as it is", lambda picture: picture),
-    "jpeg-75": Change("JPEG 75", lambda picture: _as_jpeg(picture, 75)),
-    "jpeg-50": Change("JPEG 50", lambda picture: _as_jpeg(picture, 50)),
+    "jpeg-75": Change("JPEG 75", lambda picture: saved_as(picture, "JPEG", quality=75)),
+    "jpeg-50": Change("JPEG 50", lambda picture: saved_as(picture, "JPEG", quality=50)),
     "half-size": Change("half size", _half, PREVIEW_SIDE // 2),
     "crop": Change("cropped", _cropped),
     "messenger": Change("messenger", _messenger),

@@ -61,9 +61,9 @@ class Change:
         rng = np.random.default_rng(self.seed)
         match self.kind:
             case "jpeg":
-                return _through(image, "JPEG", quality=round(self.strength))
+                return saved_as(image, "JPEG", quality=round(self.strength))
             case "webp":
-                return _through(image, "WEBP", quality=round(self.strength), method=2)
+                return saved_as(image, "WEBP", quality=round(self.strength), method=2)
             case "blur":
                 return image.filter(ImageFilter.GaussianBlur(self.strength))
             case "scale":
@@ -140,7 +140,8 @@ def encoded(image: Image.Image, file_format: str, **options: int) -> bytes:
     return file.getvalue()
 
 
-def _through(image: Image.Image, file_format: str, **options: int) -> Image.Image:
+def saved_as(image: Image.Image, file_format: str, **options: int) -> Image.Image:
+    """The picture as it comes out of such a file; RGB in, RGB out."""
     with Image.open(io.BytesIO(encoded(image, file_format, **options)), formats=[file_format]) as file:
         return file.convert("RGB")
 
