@@ -26,10 +26,10 @@ page = st.navigation(
     ],
     position="hidden",
 )
-# After st.navigation: without it Streamlit would look for pages itself.
-require_sign_in()
 try:
     with drawing():
+        # After st.navigation: without it Streamlit would look for pages itself.
+        require_sign_in()
         sidebar(page.title)
         # Looked for again: somebody may have put the two together since the start.
         if workspace().warning and (warning := missing_pictures(workspace().db, workspace().blobs)):

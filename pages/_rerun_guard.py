@@ -10,6 +10,10 @@ Streamlit leaves to its user:
   the run of the click looks which page to draw: the click does nothing. A new run that is asked for at the end of the
   tick, through the queue, does not begin once the tick was stopped.
 
+``st.stop`` is not for pages: Streamlit forgets the clocks of a page only after the next run that came to its end. A
+tick that was sent before then draws into a place that is something else by now, and the browser gives the page up
+('setIn' cannot be called on an ElementNode). A page that has nothing more to show calls `end_page`.
+
 A dialog closes with a new run of its page, so nothing is drawn anew while one is open: what has been typed stays.
 Dialogs say when they are closed (``on_dismiss``).
 
@@ -26,7 +30,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -50,6 +54,9 @@ def drawing() -> Iterator[None]:
     drawn = st.session_state[_KEY] = _Drawn(getattr(context, "page_script_hash", ""))
     try:
         yield
+    except _signal_to_stop():
+        # Of `end_page`; where the session itself was stopped, Streamlit raises it again at once.
+        pass
     finally:
         drawn.query = urlencode(st.query_params.to_dict(), doseq=True)
         drawn.under_dialog = getattr(context, "has_dialog_opened", False)
@@ -99,6 +106,23 @@ def _run_context() -> Any:
     except ImportError:
         return None
     return get_script_run_ctx()
+
+
+def end_page() -> NoReturn:
+    """Draw nothing more of this page; the run itself comes to its end."""
+    for signal in _signal_to_stop():
+        raise signal
+    st.stop()
+
+
+@cache
+def _signal_to_stop() -> tuple[type[BaseException], ...]:
+    """What Streamlit stops a script with, which it understands where nobody catches it; none where it has none."""
+    try:
+        from streamlit.runtime.scriptrunner import StopException
+    except ImportError:
+        return ()
+    return (StopException,)
 
 
 @cache

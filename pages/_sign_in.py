@@ -8,6 +8,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from detector.errors import TooManyAttempts, WrongPassword
 from detector.web.password import PasswordGate
 from detector.web.strangers import CONNECTION_HEADER, Pass, signed_in
+from pages._rerun_guard import end_page
 from pages._state import workspace
 from pages._style import card
 
@@ -39,7 +40,7 @@ def require_sign_in() -> None:
             _password_form(stored)
         if login and st.button("Sign in with your account", type="secondary" if stored else "primary"):
             st.login()
-    st.stop()
+    end_page()
 
 
 def has_login() -> bool:

@@ -11,6 +11,7 @@ from detector.storage import functions
 from detector.storage.functions import FunctionSummary, Label
 from detector.storage.label_names import TURNING
 from detector.workspace import Workspace
+from pages._rerun_guard import end_page
 
 #: Script, title and address of each page, in the sidebar's order.
 PAGES = (
@@ -70,12 +71,12 @@ def require_function() -> FunctionSummary:
         if st.button("Choose among all functions", type="primary"):
             st.query_params.pop("function")
             go("functions.py")
-        st.stop()
+        end_page()
     if chosen is None:
         heading("No function yet", "A function is one detector: its images, its labels and its model.")
         if st.button("Make the first function", type="primary"):
             go("functions.py")
-        st.stop()
+        end_page()
     return chosen
 
 

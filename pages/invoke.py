@@ -18,6 +18,7 @@ from pages._examples import example, examples, forget_example
 from pages._invoke_runs import many_ways, open_run, picture_bar, recent_runs, run_picture, run_view, start_run
 from pages._limit import limit_fold
 from pages._records import QUERY, records_list, show_record
+from pages._rerun_guard import end_page
 from pages._single import single
 from pages._state import escape, go, heading, require_function, workspace
 
@@ -78,7 +79,7 @@ if chosen.function.live_model_id is None:
             go("import_images.py", function_id)
     # What was kept stays there without a model.
     records_list(function_id)
-    st.stop()
+    end_page()
 model = with_thresholds(workspace(), models.get_model(workspace().db, chosen.function.live_model_id))
 heading("Invoke", f"One picture or many, what model {model.version} of {chosen.shown} says, and what that is worth.")
 adapted_note(function_id, model)
@@ -91,7 +92,7 @@ try:
         _pictures()
 except NoModel as error:
     st.error(escape(str(error)))
-    st.stop()
+    end_page()
 except DetectorError as error:
     st.error(escape(str(error)))
 records_list(function_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import NoReturn
 
 import streamlit as st
 
@@ -26,6 +27,7 @@ from pages._holdout import holdout_card
 from pages._inner_blocks import inner_blocks_switch
 from pages._jobs import jobs_of
 from pages._metrics_figures import Shown, draw_figures
+from pages._rerun_guard import end_page
 from pages._scores import tiles
 from pages._state import escape, function_labels, go, heading, import_link, require_function, workspace
 from pages._style import card, current_theme
@@ -50,7 +52,7 @@ _IMAGENET = (
 )
 
 
-def _empty(chosen: FunctionSummary) -> None:
+def _empty(chosen: FunctionSummary) -> NoReturn:
     heading("Metrics", f"Here you will see how good {chosen.shown} is, measured on images it had not seen.")
     if chosen.busy:
         with card("running"):
@@ -61,7 +63,7 @@ def _empty(chosen: FunctionSummary) -> None:
         st.info(escape(note or "There is nothing to measure yet. Import labelled images first."))
     if st.button("Import images", type="primary"):
         go("import_images.py", chosen.function.id)
-    st.stop()
+    end_page()
 
 
 def _heading(chosen: FunctionSummary, live: ModelRow) -> None:
@@ -104,7 +106,6 @@ versions = models.list_models(workspace().db, function_id)
 live = next((row for row in versions if row.id == chosen.function.live_model_id), None)
 if live is None:
     _empty(chosen)
-    st.stop()
 live = with_thresholds(workspace(), live)
 theme = current_theme()
 _heading(chosen, live)

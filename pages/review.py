@@ -19,6 +19,7 @@ from detector.storage.functions import Label
 from pages._gallery import Gesture, gallery, taking
 from pages._inbox import inbox_line
 from pages._label_twins import label_twins
+from pages._rerun_guard import end_page
 from pages._review_actions import KEY, Everything, actions, everything
 from pages._review_address import keep_address, page_number, remember_widgets, take_over
 from pages._review_filters import ReviewState, filters, from_address, not_there, reset_widgets, sentence
@@ -123,7 +124,7 @@ if not len(found.columns):
     line.markdown(":gray[Here you will see every image with its label and what the model says about it.]")
     if st.button("Import images", type="primary"):
         go("import_images.py", function_id)
-    st.stop()
+    end_page()
 
 if said := st.session_state.pop("review-said", None):
     st.toast(escape(said))
@@ -136,7 +137,7 @@ if gone := not_there(found, function_id, from_address().where, labels):
     )
     left = replace(from_address(), where=from_address().where.without(*gone))
     st.button("Show without it", type="primary", on_click=_go_to, args=(function_id, left))
-    st.stop()
+    end_page()
 inbox = st.container()
 view = filters(found, from_address(), labels, function_id)
 with inbox:

@@ -10,6 +10,8 @@ import streamlit as st
 from streamlit.runtime import scriptrunner
 from streamlit.testing.v1 import AppTest
 
+from tests.app_server import CHECKOUT
+
 #: What `pages._rerun_guard` reads of Streamlit's record of a run.
 ATTRIBUTES = (
     "page_script_hash",
@@ -126,3 +128,34 @@ def test_a_page_under_which_nothing_changed_is_left_alone_without_those_parts(
 def test_where_streamlit_no_longer_tells_of_dialogs_a_page_is_still_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     _drop_from_context("has_dialog_opened")(monkeypatch)
     assert _runs(changes=2) == 3
+
+
+def _stopping() -> None:
+    """A page with a clock, and without it from the second run on; it stops early."""
+    import streamlit as st
+
+    from pages._rerun_guard import drawing, end_page
+
+    runs = st.session_state["runs"] = st.session_state.get("runs", 0) + 1
+    with drawing():
+        if runs == 1:
+            st.fragment(st.write, run_every=60.0)("how far it is")
+        else:
+            st.info("nothing is under way")
+        end_page()
+
+
+def test_a_clock_of_before_does_not_draw_into_a_page_that_stopped() -> None:
+    app = AppTest.from_function(_stopping).run()
+    clocks = app._fragment_storage
+    (clock,) = clocks._fragments
+    assert clocks.contains(clock)
+    app.run()
+    assert not app.exception
+    assert app.info[0].value == "nothing is under way"
+    assert not clocks.contains(clock)
+
+
+def test_no_page_stops_in_the_middle_of_its_run() -> None:
+    stopping = [path.name for path in (CHECKOUT / "pages").glob("*.py") if "st.stop()" in path.read_text("utf-8")]
+    assert stopping == ["_rerun_guard.py"]

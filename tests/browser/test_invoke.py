@@ -54,6 +54,8 @@ def give(dashboard: Dashboard, *files: tuple[str, bytes]) -> None:
     # What lies in the place is taken out of it: two files would be many pictures.
     for _ in range(dashboard.page.locator(".st-key-drop [data-testid=stFileUploaderDeleteBtn] button").count()):
         dashboard.page.locator(".st-key-drop [data-testid=stFileUploaderDeleteBtn] button").first.click()
+        # Not before the server knows: a file that comes sooner is the second of two.
+        expect(dashboard.main.locator(".verdict")).to_have_count(0)
         dashboard.settled()
     place = dashboard.page.locator(".st-key-drop input[type=file]")
     place.set_input_files([{"name": name, "mimeType": "image/png", "buffer": data} for name, data in files])
