@@ -202,7 +202,7 @@ def _take_along(
         ("Card", "card.png", "image/png", lambda: card_png(found, thumbnail)),
         ("JSON", "verdict.json", "application/json", lambda: _json(found)),
     ):
-        st.download_button(label, make, name, mime, on_click="ignore", key=f"{label.lower()}-{key}")
+        st.download_button(label, make, name, mime, on_click="ignore", key=f"take-{label.lower()}-{key}")
 
 
 def _json(found: dict[str, Any]) -> bytes:
