@@ -61,7 +61,7 @@ def record_buttons(
     data, name : bytes, str
         The picture's file.
     thumbnail : bytes, optional
-        The picture small, as WebP.
+        The picture small.
     pictures : mapping of str to bytes, optional
         Further ones for the report, as of `html_report`.
     complete : bool

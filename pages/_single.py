@@ -232,7 +232,7 @@ def _pictures(stability: Stability | None) -> dict[str, bytes]:
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def thumbnail_of(preview: bytes) -> bytes:
-    """The picture small, as WebP."""
+    """The picture small."""
     with Image.open(io.BytesIO(preview)) as picture:
         return make_thumbnail(picture.convert("RGB"))
 

@@ -12,6 +12,7 @@ from detector.charts.palette import PAPER, Ink, label_inks
 from detector.evidence.evidence import FIND_THE_FIRST, NOT_ALONE
 from detector.evidence.runs import FLAG_WORDS, Judged, JudgedRun, Order, read_run
 from detector.formatting import count, limit, moment, percent, safe_cell
+from detector.imaging.thumbnail import thumbnail_type
 from detector.storage import functions, invoke_runs, models
 from detector.storage.functions import number_names
 from detector.workspace import Workspace
@@ -93,7 +94,7 @@ def run_html(ws: Workspace, run_id: str) -> str:
 
 def _tile(run: JudgedRun, picture: Judged, small: dict[int, bytes], inks: dict[str, Ink]) -> str:
     data = small.get(picture.position)
-    shown = f'<img alt="" src="data:image/webp;base64,{b64encode(data).decode()}">' if data else ""
+    shown = f'<img alt="" src="data:{thumbnail_type(data)};base64,{b64encode(data).decode()}">' if data else ""
     ink = inks[picture.verdict].text if picture.verdict in inks else PAPER["light"].neutral.text
     if picture.scores:
         leaning = "" if picture.verdict == picture.label else f", leaning towards {picture.label}"

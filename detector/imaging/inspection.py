@@ -14,7 +14,7 @@ _DECODED_SIDE = 2 * THUMBNAIL_SIDE
 
 @dataclass(frozen=True)
 class Inspected:
-    """What an import stores beside the bytes: their SHA-256, the facts, the perceptual hash, a WebP thumbnail."""
+    """What an import stores beside the bytes: their SHA-256, the facts, the perceptual hash, a thumbnail."""
 
     sha256: str
     facts: ImageFacts

@@ -50,7 +50,7 @@ def keep_record(ws: Workspace, function_id: str, evidence: Kept, thumbnail: byte
     Parameters
     ----------
     thumbnail : bytes, optional
-        The picture small, as WebP (`detector.imaging.make_thumbnail`).
+        The picture small (`detector.imaging.make_thumbnail`).
     door : str
         ``PAGE``, ``API`` or ``COMMAND_LINE`` of `detector.storage.records`.
 

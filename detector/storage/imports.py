@@ -71,7 +71,7 @@ class ImportRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """What is stored of one content; ``thumbnail`` is WebP, empty where the image is in the table already."""
+    """What is stored of one content; ``thumbnail`` is empty where the image is in the table already."""
 
     image_hash: str
     byte_count: int

@@ -47,7 +47,7 @@ class Record:
     evidence : dict
         As of `Evidence.to_json` when it was kept.
     thumbnail : bytes or None
-        The picture small, as WebP; the picture itself is not kept.
+        The picture small; the picture itself is not kept.
     door : str
         ``PAGE``, ``API`` or ``COMMAND_LINE``.
     disputed_label : str or None

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from detector.errors import ImageError, NotFound, StorageTrouble, StoredFileDamaged, StoredFileMissing
 from detector.imaging import decode_image, inspect_image
-from detector.imaging.thumbnail import is_whole_thumbnail
+from detector.imaging.thumbnail import thumbnail_type
 from detector.storage import imports, invoke_runs, samples
 from detector.web.addresses import PICTURES
 from detector.web.signing import picture_allowed
@@ -75,9 +75,10 @@ def picture_routes(ws: Workspace) -> list[Route]:
                 found = remembered.find(image_hash)
                 if found is None:
                     found = await asyncio.get_running_loop().run_in_executor(threads, remembered.read, image_hash)
-                data, media_type = found, "image/webp"
+                data, media_type = found, thumbnail_type(found)
             elif kind == "run":
-                data, media_type = await run_in_threadpool(_of_a_run, ws, image_hash), "image/webp"
+                data = await run_in_threadpool(_of_a_run, ws, image_hash)
+                media_type = thumbnail_type(data)
             elif kind == "view":
                 data, media_type = await run_in_threadpool(_for_a_browser, ws, image_hash)
             else:
@@ -130,7 +131,7 @@ def _thumbnail(ws: Workspace, image_hash: str) -> bytes:
     """The stored thumbnail; made again from the original where it is gone or is none."""
     try:
         data = samples.thumbnail(ws.db, image_hash)
-        if is_whole_thumbnail(data):
+        if thumbnail_type(data) is not None:
             return data
     except NotFound:
         pass

@@ -20,6 +20,7 @@ from detector.backbones import OFFLINE
 from detector.errors import ArchiveError, InvalidInput, JobCancelled, NoModel, NotFound
 from detector.evidence.judge_run import STATED, STEP
 from detector.evidence.runs import CANT_TELL, NOT_READ, SAMPLE, Judged, Order, picture_bytes, read_run
+from detector.imaging.thumbnail import thumbnail_type
 from detector.importing.pending import pending_folder, pending_zip
 from detector.importing.run_files import KEPT_DAYS, sweep_runs
 from detector.importing.spool import sweep_spool
@@ -76,7 +77,7 @@ def test_each_picture_gets_the_verdict_that_a_single_invoke_gives(ws: Workspace,
     assert _says_what_invoke_says(ws, function_id, run_id)
     for picture in run.pictures:
         assert [score for _, score in picture.scores] == sorted((score for _, score in picture.scores), reverse=True)
-        assert invoke_runs.thumbnail(ws.db, run_id, picture.position)[8:12] == b"WEBP"
+        assert thumbnail_type(invoke_runs.thumbnail(ws.db, run_id, picture.position)) == "image/jpeg"
     assert {picture.label for picture in run.pictures} == {"real", "synthetic"}
 
 
