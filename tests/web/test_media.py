@@ -47,7 +47,7 @@ def _safe(response: httpx.Response) -> bool:
 def test_a_thumbnail_is_served_small_and_cacheable(ws: Workspace, client: TestClient, image_hash: str) -> None:
     response = client.get(picture_path(ws.db, "thumbnail", image_hash))
     assert response.status_code == 200
-    assert response.headers["content-type"] == "image/webp"
+    assert response.headers["content-type"] == "image/jpeg"
     assert "max-age=3600" in response.headers["cache-control"]
     assert response.content == samples.thumbnail(ws.db, image_hash)
     assert _safe(response)
@@ -62,7 +62,7 @@ def test_a_thumbnail_of_a_run_of_invokes_is_served_though_its_picture_is_no_samp
     invoke_runs.add_pictures(ws.db, run_id, found)
     response = client.get(picture_path(ws.db, "run", f"{run_id}-0"))
     assert (response.status_code, response.content) == (200, small)
-    assert response.headers["content-type"] == "image/webp"
+    assert response.headers["content-type"] == "image/jpeg"
     assert _safe(response)
     assert client.get(picture_path(ws.db, "run", f"{run_id}-1")).status_code == 404
     # The signature is good for this picture of this run alone.
