@@ -87,6 +87,7 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["zeroed", "flipped", "truncated", "header", "This is a text. "])
+@pytest.mark.long
 def test_a_damaged_database_is_a_sentence_on_every_command_and_at_the_start(root: Path, how: str) -> None:
     """The kind: SQLAlchemy's traceback where the database cannot be read, wherever in it the damage is."""
     path = root / "data" / DATABASE
@@ -117,6 +118,7 @@ def test_damage_that_is_met_later_is_the_same_sentence(root: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["missing", "emptied", "missing, with its log", "emptied, with its log"])
+@pytest.mark.long
 def test_a_database_that_is_gone_is_not_made_anew_beside_what_it_described(root: Path, lost: str) -> None:
     """The kind: all functions seem gone and the next import mixes with the pictures of before."""
     data = root / "data"

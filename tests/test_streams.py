@@ -34,6 +34,7 @@ def shell(folder: Path, line: str, **variables: str) -> Ran:
 
 
 @pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}])
+@pytest.mark.long
 def test_an_answer_that_cannot_be_written_is_a_sentence_about_the_output(
     tmp_path: Path, variables: dict[str, str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_closed_streams_are_no_numbers_for_files_of_ours(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "variables", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}]
 )
+@pytest.mark.long
 def test_names_that_are_no_text_are_a_sentence_whatever_the_alphabet(tmp_path: Path, variables: dict[str, str]) -> None:
     for command in (
         "D export $'\\xff' x.csv",

@@ -32,6 +32,7 @@ def asked(caller: Caller, path: str) -> list[dict[str, Any]]:
     return [one, *caller.post(f"{path}/invoke/batch", files=files).json()]
 
 
+@pytest.mark.long
 def test_what_the_api_says_is_shifted_capped_and_explained_until_it_is_undone(server: Server) -> None:
     ws = server.workspace
     function = labelled_function(ws, 12)

@@ -102,6 +102,7 @@ def test_a_database_file_that_is_taken_away_under_the_server_is_503_and_not_made
     assert [item["name"] for item in caller.get("/v1/functions").json()] == ["Kept"]
 
 
+@pytest.mark.long
 def test_nothing_is_confirmed_that_goes_into_a_file_that_is_not_there_any_more(server: Server) -> None:
     """The kind: the database file is deleted or replaced while the server runs.
 

@@ -142,6 +142,7 @@ def test_bfloat16_asked_for_where_it_cannot_be_had_is_float32_and_a_sentence(tmp
     ws.close()
 
 
+@pytest.mark.long
 def test_a_function_made_in_bfloat16_elsewhere_answers_and_learns_on(tmp_path: Path) -> None:
     """Kind: a data folder that came from another machine. Nothing is embedded anew, and nothing under another key."""
     data = tmp_path / "data"

@@ -247,6 +247,7 @@ def test_two_clicks_on_create_make_one_function_and_no_labels_are_allowed(
     functions.delete_function(server.workspace.db, made)
 
 
+@pytest.mark.long
 def test_no_name_is_a_link_on_any_page(dashboard: Dashboard, server: Server, named: Function) -> None:
     """The kind: addresses in the names of files, labels, sources, functions and keys could be clicked on five pages."""
     keys.create_key(server.workspace.db, "key of me@evil.example www.evil.example")
@@ -290,6 +291,7 @@ _LINKS = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.long
 def test_code_on_the_api_page_can_be_read_on_both_grounds(dashboard: Dashboard, named: Function, scheme: Any) -> None:
     """The kind: Streamlit's own colours of code have 2.7 to 3.8 : 1 on our grounds."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe of requirements-dev.txt is missing")

@@ -221,6 +221,7 @@ def test_a_step_back_in_the_browser_is_taken(dashboard: Dashboard, server: Serve
     dashboard.address_says(start | both)
 
 
+@pytest.mark.long
 def test_a_source_is_set_by_a_name_and_removed_after_a_question(
     dashboard: Dashboard, server: Server, function: Function
 ) -> None:
@@ -273,6 +274,7 @@ def test_what_cannot_be_is_not_offered(dashboard: Dashboard, function: Function)
     assert page.get_by_role("button", name="Download", exact=True).is_disabled()
 
 
+@pytest.mark.long
 def test_stacks_open_samples_go_to_the_bin_and_come_back_and_everything_can_be_downloaded(
     dashboard: Dashboard, server: Server, function: Function
 ) -> None:

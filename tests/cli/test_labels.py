@@ -69,6 +69,7 @@ def test_what_a_killed_import_left_running_does_not_stand_in_the_way(tmp_path: P
     ws.close()
 
 
+@pytest.mark.long
 def test_a_merge_that_is_none_ends_with_one_sentence_and_changes_nothing(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = with_twins(ws, 1)
@@ -102,6 +103,7 @@ def test_a_function_without_labels_says_where_they_come_from(tmp_path: Path) -> 
     assert "import" in done.sentence
 
 
+@pytest.mark.long
 def test_a_name_that_several_functions_have_is_refused_and_the_number_or_the_id_says_which(tmp_path: Path) -> None:
     """The kind: of two functions of one name the newest was read, trained or changed without a word."""
     ws = workspace(tmp_path)

@@ -262,6 +262,7 @@ def _first_sentence(process: subprocess.Popen[str]) -> tuple[str, float]:
     return next(line for line in process.stderr if "automatic choice" in line), time.monotonic() - begin
 
 
+@pytest.mark.long
 def test_auto_says_within_seconds_of_silence_that_it_takes_the_offline_backbone(tmp_path: Path) -> None:
     """Kind: a time asserted. What a hub costs that is silent is compared with one that refuses at once."""
     folder = make_folder(tmp_path / "images", {"real": 2, "synthetic": 2})
@@ -342,6 +343,7 @@ def _too_many_labels(root: Path) -> None:
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
+@pytest.mark.long
 def test_a_folder_that_cannot_be_trained_on_ends_in_a_sentence(
     fill: Callable[[Path], None], part: str, tmp_path: Path
 ) -> None:
@@ -364,6 +366,7 @@ def test_without_a_model_the_json_still_tells_the_whole_story(tmp_path: Path) ->
     assert_failed_with_a_sentence(run_here(tmp_path / "data", "invoke", "images", image), "Training needs two labels")
 
 
+@pytest.mark.long
 def test_near_duplicates_as_the_only_samples_of_a_label_train_a_model_that_says_it_is_not_validated(
     tmp_path: Path,
 ) -> None:

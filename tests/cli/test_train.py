@@ -214,6 +214,7 @@ def test_links_are_followed_in_ones_own_shell(tmp_path: Path) -> None:
     assert len(answered.out.splitlines()) == 8
 
 
+@pytest.mark.long
 def test_a_folder_that_may_not_be_read_has_a_line_and_with_strict_the_exit_code_1(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "set", {"real": 3, "synthetic": 3})
     (folder / "real" / "locked").mkdir(mode=0)
@@ -268,6 +269,7 @@ def test_thumbnails_of_a_nas_are_no_samples_anywhere(tmp_path: Path) -> None:
     assert (answered.code, len(answered.out.splitlines())) == (0, 6)
 
 
+@pytest.mark.long
 def test_names_that_are_no_utf8_end_neither_train_nor_invoke(tmp_path: Path) -> None:
     """Names from old disks and cameras: bytes that are no UTF-8 ended both in a traceback."""
     folder = make_folder(tmp_path / "set", {"real": 3, "synthetic": 3})

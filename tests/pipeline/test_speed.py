@@ -79,6 +79,7 @@ def test_a_long_enough_build_leaves_its_rate(tmp_path: Path, images: int, known:
     ws.close()
 
 
+@pytest.mark.long
 def test_the_command_measures_what_is_here_and_says_why_the_others_are_not(tmp_path: Path) -> None:
     ran = run(tmp_path / "data", "bench", "--json")
     assert ran.code == 0, ran.err

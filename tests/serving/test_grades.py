@@ -68,6 +68,7 @@ def test_before_it_was_tried_on_unseen_sources_a_verdict_is_moderate_at_most(mad
     assert {item.reason for item in sure} == {NOT_MEASURED}
 
 
+@pytest.mark.long
 def test_after_it_a_verdict_can_be_strong_and_says_in_counts_why(made: Made) -> None:
     """Through page, API and command line alike: they read these fields."""
     said = audit(made.ws, made.function.id).to_json()["thresholds"]

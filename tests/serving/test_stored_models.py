@@ -40,6 +40,7 @@ def _model_file(ws: Workspace, function_id: str, ending: str) -> Path:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("ending", [".safetensors", ".out-of-fold.safetensors"])
+@pytest.mark.long
 def test_a_build_trains_a_new_model_where_the_file_of_the_live_one_cannot_be_read(
     ws: Workspace, ending: str, damage: str
 ) -> None:
@@ -66,6 +67,7 @@ def _ask_anew(ws: Workspace, function_id: str) -> None:
 
 @pytest.mark.parametrize("values", [{"data": b""}, {"data": b"\xde\xad\xbe\xef"}, {"dtype": "zz"}])
 @pytest.mark.parametrize("number", [1, 5])
+@pytest.mark.long
 def test_damaged_embeddings_are_made_anew(ws: Workspace, values: dict[str, object], number: int) -> None:
     """The kind: stored numbers are damaged. The build ended in an unnamed error, and did so each time."""
     function = labelled_function(ws, 4)
