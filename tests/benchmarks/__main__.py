@@ -46,6 +46,7 @@ FIGURES = {
     "mislabelled_ready_s": "gallery",
     "elsewhere_accused_pct": "elsewhere",
     "story_pct": "story",
+    "archive_100k_s": "archive",
     "hardening_points": "hardening",
     "stability_s": "stability",
     "evidence_ratio": "invoking",
