@@ -48,9 +48,9 @@ _WHY_WITHOUT_ANSWER = {
     "CredentialRetrievalError": "the keys for it could not be read",
     "ProfileNotFound": "the profile that AWS_PROFILE names does not exist",
     "ParamValidationError": "the bucket that DETECTOR_STORE names has no name that a bucket can have",
-    "InvalidRegionError": "the name of its region is none (AWS_DEFAULT_REGION)",
+    "InvalidRegionError": "AWS_DEFAULT_REGION is no name of a region",
     "SSLError": "the certificate of its address is not accepted",
-    "ValueError": "its address (AWS_ENDPOINT_URL) is none",
+    "ValueError": "AWS_ENDPOINT_URL is no address",
 }
 _MISSING = {"NoSuchKey", "404", "NoSuchVersion"}
 
@@ -86,6 +86,8 @@ class S3Objects(Objects):
                 "connect_timeout": _CONNECT_SECONDS,
                 "read_timeout": _ANSWER_SECONDS,
                 "max_pool_connections": _CONNECTIONS,
+                # Else links are signed in the old way, which most servers do not take any more.
+                "signature_version": "s3v4",
                 "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
             },
         )
