@@ -125,7 +125,6 @@ class BlobCache:
         """
         with self._alone() as alone:
             if not alone:
-                # Another process is doing it.
                 return 0
             moment = time.time()
             kept: list[_Kept] = []
@@ -157,7 +156,7 @@ class BlobCache:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Whether no other thread or process is trimming; while this lasts, none begins."""
+        """No other thread or process is trimming while this lasts; False where the folder cannot be used."""
         if fcntl is None:
             yield True
             return
@@ -169,7 +168,8 @@ class BlobCache:
             return
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Waited for: who adds while another removes must not add without end.
+                fcntl.flock(file, fcntl.LOCK_EX)
             except OSError:
                 yield False
                 return

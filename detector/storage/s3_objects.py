@@ -16,7 +16,7 @@ from detector.errors import InvalidInput, StoreUnavailable
 from detector.storage.objects import Found, Objects
 
 #: Seconds to connect, and for the next bytes of an answer. A picture is sent and read within moments.
-_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 15
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 10
 #: How often something is tried, with growing pauses: a store that is busy says so, and means a moment.
 _ATTEMPTS = 3
 #: As many at once as threads of one process ask.
