@@ -7,6 +7,7 @@ s3rver breaks silently; MinIO, versitygw and Garage come as no package. It keeps
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +165,47 @@ class Gate:
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def without_conditions(server: S3Server) -> Iterator[str]:
+    """The address of the same server as one that knows no If-None-Match, and says so; a signature is not looked at."""
+
+    class Forward(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if "if-none-match" in self.headers:
+                said = b"<Error><Code>NotImplemented</Code><Message>A header is not known.</Message></Error>"
+                self._answer(501, [("content-type", "application/xml")], said)
+                return
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            self._answer(answer.status, answer.getheaders(), answer.read())
+            connection.close()
+
+        do_GET = do_PUT = do_HEAD = do_DELETE = _forward
+
+        def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers:
+                if name.lower() not in ("connection", "transfer-encoding", "date", "server", "content-length"):
+                    self.send_header(name, value)
+            size = next((value for name, value in headers if name.lower() == "content-length"), str(len(body)))
+            self.send_header("content-length", size if self.command == "HEAD" else str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    forwarding = ThreadingHTTPServer(("127.0.0.1", free_port()), Forward)
+    threading.Thread(target=forwarding.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{forwarding.server_port}"
+    finally:
+        forwarding.shutdown()
+        forwarding.server_close()

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 from detector.errors import NamedFileDamaged, StoredFileDamaged, StoredFileMissing, StoreUnavailable
 from detector.operations.deletion import delete_function
 from detector.settings import Settings
-from detector.storage import functions, s3_objects, samples
+from detector.storage import functions, object_blobs, s3_objects, samples
 from detector.storage.stores import CACHE, open_blobs
 from detector.web.media import picture_routes
 from detector.web.signing import picture_path
@@ -30,7 +30,7 @@ from tests.api.server import SETTINGS, Server
 from tests.command_line import OFFLINE, Ran, run, run_here, start
 from tests.factories import add_images, empty_function, images, make_image
 from tests.made_folders import make_folder
-from tests.s3_server import BUCKET, KEY, SECRET, Gate, S3Server, s3_server
+from tests.s3_server import BUCKET, KEY, SECRET, Gate, S3Server, s3_server, without_conditions
 from tests.stored import number, outcome, query
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -162,6 +162,52 @@ def test_an_object_is_created_once_whoever_comes_first(store: str, tmp_path: Pat
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == [False, False, False, True]
+
+
+def test_a_server_that_knows_no_conditions_is_asked_first_and_then_given_the_picture(
+    server: S3Server, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with without_conditions(server) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        blobs = open_blobs(store, tmp_path, 0)
+        blobs.put_image(HASH, DATA)
+        assert blobs.image(HASH) == DATA
+        objects = blobs._objects  # type: ignore[attr-defined]
+        assert not objects.create(key_of(tmp_path).removeprefix(f"{prefix_of(tmp_path)}/"), b"other")
+        assert blobs.image(HASH) == DATA
+        assert not objects._conditional
+
+
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_listings_of_several_pages_come_whole(
+    server: S3Server, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    monkeypatch.setattr(s3_objects, "_PAGE", 5)
+    # The second one has the whole bucket, without a prefix.
+    objects = open_blobs(f"s3://{BUCKET}/{below}" if below else f"s3://{BUCKET}", tmp_path, 0)._objects  # type: ignore[attr-defined]
+    folder = f"listing-{tmp_path.name}"
+    for number_of_it in range(12):
+        objects.write(f"{folder}/{number_of_it:02}", b"x")
+    assert [key for key, _ in objects.names(f"{folder}/")] == [f"{folder}/{n:02}" for n in range(12)]
+    assert [key for key, _ in objects.names(f"{folder}/", 1)] == [f"{folder}/00"]
+    assert len(server.keys(f"{below}/{folder}/" if below else f"{folder}/")) == 12
+
+
+def test_what_is_left_of_discarding_is_swept_in_the_store_itself(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = open_blobs(store, tmp_path, 0)
+    objects = blobs._objects  # type: ignore[attr-defined]
+    objects.write(f"aside/{HASH}.0123abcd", DATA)
+    blobs.put_image(HASH, DATA)
+    blobs.put_image(HASH, DATA)
+    assert blobs.sweep(0.0) == 0
+    # Keys are signed with the time, and a clock that is wrong by hours is refused: so the rule is made shorter.
+    monkeypatch.setattr(object_blobs, "_ASIDE_SECONDS", -60.0)
+    monkeypatch.setattr(object_blobs, "WANTED_SECONDS", -60.0)
+    assert blobs.sweep(0.0) == 2
+    assert [key for folder in ("aside/", "wanted/") for key, _ in objects.names(folder)] == []
+    assert blobs.image(HASH) == DATA
 
 
 def test_a_damaged_object_is_not_handed_out_and_mended_by_importing_it_again(

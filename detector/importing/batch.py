@@ -46,10 +46,6 @@ CHUNK = 64
 _LOOK_AHEAD = 16 * CHUNK
 
 
-# Files that are being written to disk while others are decoded: several at once share one flush of the disk.
-_FILES_ON_THE_WAY = 4
-
-
 @dataclass(frozen=True)
 class Incoming:
     """One file on its way in; ``read`` fetches its bytes when its turn comes."""
@@ -219,8 +215,8 @@ class _Inspection:
         # Decoding and waiting for the disk have threads of their own: a picture of 100 megapixels takes hundreds of
         # megabytes, and malloc keeps some of it back for every thread that ever decoded one.
         self._decoding = threads(ws.settings.threads, "import")
-        self._writing = threads(_FILES_ON_THE_WAY, "import-disk")
-        self._on_the_way = threading.BoundedSemaphore(_FILES_ON_THE_WAY)
+        self._writing = threads(ws.blobs.together, "import-disk")
+        self._on_the_way = threading.BoundedSemaphore(ws.blobs.together)
 
     def __enter__(self) -> Self:
         return self

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 
 from detector.errors import NotFound
@@ -22,12 +23,19 @@ class Blobs(ABC):
     ----------
     place : str
         Where the bytes lie, as part of a sentence.
+    is_near : bool
+        Whether asking for a file costs less than asking a database.
     discarded_together : int
         So many images are discarded in one transaction of the database: other writers get their turn in between.
+    together : int
+        So many images are on their way there at the same time in an import: several share one flush of a disk, and each
+        waits for a network.
     """
 
     place: str
+    is_near = True
     discarded_together = 200
+    together = 4
 
     @abstractmethod
     def has_image(self, image_hash: str, byte_count: int) -> bool:
@@ -43,6 +51,14 @@ class Blobs(ABC):
     @abstractmethod
     def image(self, image_hash: str) -> bytes:
         """The bytes of an image, as they were stored. Raises StoredFileMissing, StoredFileDamaged."""
+
+    def readers(self, hashes: Iterable[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        """Images one after the other, each as a function that does what :meth:`image` does.
+
+        For those who need many: where reading is waiting for a network, some are read ahead.
+        """
+        for image_hash in hashes:
+            yield image_hash, partial(self.image, image_hash)
 
     @abstractmethod
     def put(self, name: str, data: bytes) -> None:

@@ -10,20 +10,20 @@ import hashlib
 import secrets
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from detector.errors import NamedFileDamaged, NotFound, StoredFileDamaged, StoredFileMissing
 from detector.storage.blob_cache import BlobCache
 from detector.storage.blobs import WANTED_SECONDS, Blobs, image_name, own_name
 from detector.storage.objects import Found, Objects
 
-#: Images that were just found missing: putting them asks no second time.
-_ABSENT = 4096
+#: Images that were just asked for, and whether they were there: putting them asks no second time.
+_SEEN = 4096
 #: Two processes may put and remove the same picture at the same time, but not often in a row.
 _ROUNDS = 5
-#: Requests on their way at the same time where many pictures are removed.
+#: Requests on their way at the same time where many pictures are put, read or removed.
 _TOGETHER = 16
 #: What lies aside for longer was left by a process that was killed in the middle.
 _ASIDE_SECONDS = 600.0
@@ -41,34 +41,36 @@ class ObjectBlobs(Blobs):
     """
 
     place = "the object store (DETECTOR_STORE)"
+    is_near = False
     discarded_together = 4 * _TOGETHER
+    together = _TOGETHER
 
     def __init__(self, objects: Objects, cache: BlobCache) -> None:
         self._objects, self._cache = objects, cache
-        self._absent: OrderedDict[str, None] = OrderedDict()
+        self._seen: OrderedDict[str, bool] = OrderedDict()
         self._lock = threading.Lock()
 
     def has_image(self, image_hash: str, byte_count: int) -> bool:
         found = self._objects.head(image_name(image_hash))
-        if found is None:
-            with self._lock:
-                self._absent[image_hash] = None
-                while len(self._absent) > _ABSENT:
-                    self._absent.popitem(last=False)
+        with self._lock:
+            self._seen[image_hash] = found is not None
+            while len(self._seen) > _SEEN:
+                self._seen.popitem(last=False)
         return found is not None and found.byte_count == byte_count
 
     def put_image(self, image_hash: str, data: bytes) -> None:
         key = image_name(image_hash)
         with self._lock:
-            absent = image_hash in self._absent
-            self._absent.pop(image_hash, None)
+            there = self._seen.pop(image_hash, None)
+        if there is None:
+            there = self._objects.head(key) is not None
         for _ in range(_ROUNDS):
-            if (absent or self._objects.head(key) is None) and self._objects.create(key, data):
+            if not there and self._objects.create(key, data):
                 break
-            absent = False
             # First say that it is wanted, then look whether it is there: who discards it looks the other way round.
             self._objects.write(_wanted(image_hash), repr(time.time()).encode())
             found = self._objects.head(key)
+            there = found is not None
             if found is None:
                 continue
             if not self._holds(key, found, data):
@@ -92,6 +94,24 @@ class ObjectBlobs(Blobs):
                 self._cache.put(image_hash, read[0])
                 return read[0]
         raise StoredFileDamaged(image_hash)
+
+    def readers(self, hashes: Iterable[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        ahead: deque[tuple[str, Future[bytes]]] = deque()
+        threads = ThreadPoolExecutor(_TOGETHER, thread_name_prefix="read-ahead")
+        try:
+            for image_hash in hashes:
+                ahead.append((image_hash, threads.submit(self.image, image_hash)))
+                if len(ahead) > _TOGETHER:
+                    first, data = ahead.popleft()
+                    yield first, data.result
+                    # Its bytes are not kept while the next ones come.
+                    del data
+            while ahead:
+                first, data = ahead.popleft()
+                yield first, data.result
+                del data
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def put(self, name: str, data: bytes) -> None:
         found = self._objects.write(own_name(name), data)

@@ -6,12 +6,12 @@ import hashlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from detector.errors import DatabaseMissing, InvalidInput, NotFound
+from detector.errors import DatabaseMissing, InvalidInput, NotFound, StoredFileMissing
 from detector.settings import Settings
 from detector.storage.blob_cache import BlobCache
 from detector.storage.blobs import WANTED_SECONDS
@@ -168,6 +168,37 @@ def test_many_images_are_discarded_together(url: str, tmp_path: Path) -> None:
     asked = {image_hash: moment - 60 if image_hash in kept else moment + 60 for image_hash in made}
     assert blobs.discard_images(asked) == made.keys() - kept
     assert {image_hash for image_hash, data in made.items() if blobs.has_image(image_hash, len(data))} == kept
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_many_images_are_read_in_their_order_and_each_tells_what_is_wrong_with_it(tmp_path: Path, near: bool) -> None:
+    blobs = open_blobs("" if near else f"memory://readers-{tmp_path.name}", tmp_path, 0)
+    made = {hashlib.sha256(data).hexdigest(): data for data in (bytes([number]) * 100 for number in range(50))}
+    missing = list(made)[7]
+    for image_hash, data in made.items():
+        if image_hash != missing:
+            blobs.put_image(image_hash, data)
+    found = []
+    for image_hash, read in blobs.readers(made):
+        try:
+            found.append((image_hash, read()))
+        except StoredFileMissing:
+            found.append((image_hash, b"missing"))
+    assert found == list((made | {missing: b"missing"}).items())
+
+
+def test_who_stops_reading_ends_the_reading_ahead(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def hashes() -> Iterator[str]:
+        for number in range(1000):
+            asked.append(hashlib.sha256(bytes([number % 256, number // 256])).hexdigest())
+            yield asked[-1]
+
+    reading = open_blobs(f"memory://stopping-{tmp_path.name}", tmp_path, 0).readers(hashes())
+    next(reading)
+    reading.close()  # type: ignore[attr-defined]
+    assert 1 < len(asked) < 100
 
 
 def test_a_store_of_another_database_is_not_taken_over(tmp_path: Path) -> None:
