@@ -52,6 +52,8 @@ _WHY_WITHOUT_ANSWER = {
     "SSLError": "the certificate of its address is not accepted",
     "ValueError": "AWS_ENDPOINT_URL is no address",
 }
+#: What goes wrong on the way to the store, and in what the way is made of: bases in Amazon's library and below it.
+_OF_THE_WAY = {"BotoCoreError", "HTTPClientError", "ClientError", "OSError", "TimeoutError"}
 _MISSING = {"NoSuchKey", "404", "NoSuchVersion"}
 
 
@@ -232,6 +234,9 @@ def _refusal(error: BaseException) -> _Refused:
         shown = re.sub(r"[^A-Za-z0-9]", "", code)[:40]
         return _Refused(code, _WHY.get(code) or f"it answers with the error {shown}")
     kinds = [kind.__name__ for kind in type(error).__mro__]
+    if not _OF_THE_WAY & {*kinds} and "endpoint" not in str(error):
+        # A fault of the program is no matter of the store.
+        raise error
     why = next((_WHY_WITHOUT_ANSWER[kind] for kind in kinds if kind in _WHY_WITHOUT_ANSWER), "it does not answer")
     return _Refused(
         "", why, cut_off=bool({"ClientPayloadError", "IncompleteRead", "ResponseStreamingError"} & {*kinds})
