@@ -93,6 +93,7 @@ class S3Objects(Objects):
                 "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
             },
         )
+        self._fs.loop.set_exception_handler(_drop_cut_connections)
         # Around the attempts of Amazon's library there are those of s3fs; together they would take minutes.
         self._fs.retries = 1
         self._bucket, self._prefix = bucket, f"{prefix}/" if prefix else ""
@@ -212,6 +213,13 @@ class S3Objects(Objects):
                 if not refused.cut_off or attempt + 1 == _ATTEMPTS:
                     raise refused from None
         raise AssertionError("the last attempt returns or raises")
+
+
+def _drop_cut_connections(loop: Any, context: dict[str, Any]) -> None:
+    """Keep what is left over of a connection that was cut out of the log: its request tells that, in a sentence."""
+    kinds = {kind.__name__ for kind in type(context.get("exception")).__mro__}
+    if not kinds & {"ClientError", "OSError"}:
+        loop.default_exception_handler(context)
 
 
 class _Refused(Exception):
