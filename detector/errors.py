@@ -126,6 +126,14 @@ class StoredFileDamaged(ImageError):
         )
 
 
+class NamedFileDamaged(NotFound):
+    """The bytes under a name of our own, such as a model's, are not those that were stored there: as good as none."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("file", name)
+        self.args = (f"The stored file {name} is damaged, and cannot be used.",)
+
+
 class StoredFileMissing(NotFound):
     """The bytes of an image that was imported are not there any more."""
 
@@ -373,6 +381,17 @@ class StorageUnavailable(StorageTrouble):
             "stays so, look at the disk, its permissions and the database server."
         )
         self.why = why
+
+
+class StoreUnavailable(StorageUnavailable):
+    """The object store of DETECTOR_STORE cannot be used; ``why`` is in our own words, without its address and keys."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.args = (
+            f"The object store that holds pictures and models cannot be used just now: {why}. Try again in a moment; "
+            "if it stays so, look at the store, and at DETECTOR_STORE and the AWS_... variables of this program.",
+        )
 
 
 class StorageDamaged(StorageTrouble):

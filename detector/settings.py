@@ -70,6 +70,16 @@ class Settings:
         default_data_dir(CHECKOUT, os.environ), "Folder for the database, images, thumbnails and models."
     )
     database_url: str = _setting("", "SQLAlchemy URL of the database; empty: SQLite in the data folder.")
+    store: str = _setting(
+        "",
+        "Object store for images and models, as s3://bucket/prefix; empty: the data folder. See docs/object-store.md.",
+    )
+    store_cache_mb: int = _setting(
+        2000, "With an object store: how much of it is kept on this machine too, in megabytes; 0: nothing."
+    )
+    store_links: bool = _setting(
+        False, "true: browsers fetch originals from the object store itself, by links that are good for ten minutes."
+    )
     backbone: str = _setting("auto", "Backbone of new functions when none is chosen: auto or a registry id.")
     clip_checkpoint: str = _setting(
         "", "Local CLIP weights as <registry id>:<file>; several are separated by a semicolon."

@@ -11,12 +11,20 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from detector.errors import DataFolderUnusable, InvalidInput, StorageDamaged, StorageFull, StorageTrouble
+from detector.errors import (
+    DataFolderUnusable,
+    InvalidInput,
+    StorageDamaged,
+    StorageFull,
+    StorageTrouble,
+    StoreUnavailable,
+)
 from detector.imaging import ImageLimits
 from detector.settings import Settings, load_settings
 from detector.storage.blobs import Blobs
 from detector.storage.database import BUSY_TIMEOUT_SECONDS, Database
-from detector.storage.folder import BLOBS, missing_pictures, require_database, require_no_leftovers, sqlite_file
+from detector.storage.folder import missing_pictures, require_database, require_no_leftovers, sqlite_file
+from detector.storage.stores import open_blobs
 from detector.storage.trouble import storage_trouble
 
 _ANOTHER = "Give another one in DETECTOR_DATA_DIR."
@@ -45,17 +53,20 @@ class Workspace:
         DataFolderUnusable
             The folder or the database in it cannot be used.
         InvalidInput
-            The database's URL cannot be used.
+            The database's URL or the object store's cannot be used.
+        StoreUnavailable
+            The object store cannot be reached, or refuses.
         """
         settings = settings or load_settings()
         folder = settings.data_dir
         _check_url(settings.database_url)
+        blobs = open_blobs(settings.store, folder, settings.store_cache_mb)
+        blobs.check()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            require_database(folder, settings.url)
-            db = Database(settings.url, lambda: require_no_leftovers(folder, settings.url))
+            require_database(folder, settings.url, blobs)
+            db = Database(settings.url, lambda: require_no_leftovers(folder, settings.url, blobs))
             try:
-                blobs = Blobs(str(folder / BLOBS))
                 return cls(settings, db, blobs, missing_pictures(db, blobs))
             except BaseException:
                 db.close()
@@ -65,6 +76,9 @@ class Workspace:
                 f"The database of DETECTOR_DATABASE_URL needs a Python package that is not installed ({error}). "
                 "Install it, or unset the variable to use SQLite in the data folder."
             ) from error
+        except StoreUnavailable:
+            # It says itself what is wrong; the folder is well.
+            raise
         except (OSError, SQLAlchemyError, sqlite3.Error, StorageTrouble) as error:
             raise DataFolderUnusable(_why_unusable(settings, error)) from error
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "sample": {"--backbone", "--json"},
     "cifake": {"--per-label", "--seed", "--backbone", "--json"},
     "export": {"function", "FILE", "--json"},
+    "copy-to-store": {"STORE", "--json"},
     "sources": {"function", "--confirm", "--set", "--of", "--label", "--files", "--json"},
     "labels": {"function", "--merge", "--into", "--json"},
     "inner-blocks": {"function", "state", "--json"},

@@ -75,12 +75,20 @@ def test_the_wheel_holds_all_of_the_product_and_nothing_else_of_the_checkout(whe
 
 def test_it_needs_what_requirements_txt_lists_for_the_app_without_a_second_list(wheel: Path) -> None:
     told = Parser().parsestr(metadata(wheel, "METADATA"))
-    needs = {Requirement(text) for text in told.get_all("Requires-Dist", [])}
+    needs = {Requirement(text) for text in told.get_all("Requires-Dist", []) if "extra ==" not in text}
     lines = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     listed = {Requirement(line) for line in lines if line and not line.startswith("#")}
     only_tests = {requirement.name for requirement in listed - needs}
     assert needs <= listed
     assert only_tests == {"pytest", "pytest-xdist", "hypothesis", "httpx"}
+
+
+def test_the_object_store_needs_an_extra_that_nobody_gets_unasked(wheel: Path) -> None:
+    told = Parser().parsestr(metadata(wheel, "METADATA"))
+    asked = {text for text in told.get_all("Requires-Dist", []) if 'extra == "s3"' in text.replace("'", '"')}
+    assert {Requirement(text).name for text in asked} == {"s3fs"}
+    # The tests of it have it.
+    assert "s3fs>=2025.2" in (CHECKOUT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
 
 
 def test_name_version_licence_and_command_are_told(wheel: Path) -> None:

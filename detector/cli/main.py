@@ -27,6 +27,7 @@ from detector.cli.output import answer, backbone_option, json_option, progress_b
 from detector.cli.sentences import in_sentences, prepare_streams
 from detector.cli.serve import add_serve_command
 from detector.cli.sources import add_source_commands
+from detector.cli.store import add_store_command
 from detector.cli.train import add_train_command, function_for, run_import_and_build
 from detector.cli.worker import add_worker_command
 from detector.errors import InvalidInput
@@ -108,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     export.set_defaults(run=_export)
 
     add_worker_command(commands)
+    add_store_command(commands)
     add_source_commands(commands)
     add_access_commands(commands)
     add_label_commands(commands)

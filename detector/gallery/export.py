@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
+from itertools import tee
 from typing import Any
 
 from detector.errors import StoredFileDamaged, StoredFileMissing
@@ -75,10 +76,12 @@ def export_zip(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> Ge
     table = _Table(ws, function_id, _ZIP_COLUMNS)
     # On disk: it is known only at the end which images were there, and the table must say so.
     with tempfile.TemporaryFile() as rows, zipfile.ZipFile(sink, "w") as archive:
-        for record in read_records(ws.db, function_id, sample_ids):
+        records, ahead = tee(read_records(ws.db, function_id, sample_ids))
+        images = ws.blobs.readers(record.image_hash for record in ahead)
+        for record, (_, read) in zip(records, images, strict=True):
             path, problem = "", ""
             try:
-                data = ws.blobs.image(record.image_hash)
+                data = read()
             except (StoredFileMissing, StoredFileDamaged) as error:
                 problem = str(error)
             except OSError as error:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from detector.datasets import SampleImage
-from detector.errors import ImageError, InvalidInput, LabelUnusable, NotStored, StorageFull, StorageUnavailable
+from detector.errors import (
+    ImageError,
+    InvalidInput,
+    LabelUnusable,
+    NotStored,
+    StorageFull,
+    StorageUnavailable,
+    StoreUnavailable,
+)
 from detector.importing.entries import Source, printable
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
@@ -36,10 +44,6 @@ CHUNK = 64
 # Files passed over while a chunk is filled: without a bound, one open place among thousands of bad files means going
 # through all of them for each.
 _LOOK_AHEAD = 16 * CHUNK
-
-
-# Files that are being written to disk while others are decoded: several at once share one flush of the disk.
-_FILES_ON_THE_WAY = 4
 
 
 @dataclass(frozen=True)
@@ -152,13 +156,13 @@ def import_items(
         while chunk:
             accepted: list[tuple[Incoming, ImageRow]] = []
             rejected: list[tuple[str, str]] = []
-            refused: list[tuple[Incoming, OSError]] = []
+            refused: list[tuple[Incoming, OSError | StoreUnavailable]] = []
             for item, found in zip(chunk, pending, strict=True):
                 try:
                     accepted.append((item, inspection.image(found)))
                 except ImageError as error:
                     rejected.append((item.file_name, str(error)))
-                except OSError as error:
+                except (OSError, StoreUnavailable) as error:
                     if storage_trouble(error) is None:
                         raise
                     refused.append((item, error))
@@ -200,7 +204,7 @@ def import_items(
 
 
 # What is known of a file, and its bytes on their way to the disk; or what is wrong with it.
-_Inspected = tuple[ImageRow, Future[None]] | ImageError | OSError
+_Inspected = tuple[ImageRow, Future[None]] | ImageError | OSError | StoreUnavailable
 
 
 class _Inspection:
@@ -211,8 +215,8 @@ class _Inspection:
         # Decoding and waiting for the disk have threads of their own: a picture of 100 megapixels takes hundreds of
         # megabytes, and malloc keeps some of it back for every thread that ever decoded one.
         self._decoding = threads(ws.settings.threads, "import")
-        self._writing = threads(_FILES_ON_THE_WAY, "import-disk")
-        self._on_the_way = threading.BoundedSemaphore(_FILES_ON_THE_WAY)
+        self._writing = threads(ws.blobs.together, "import-disk")
+        self._on_the_way = threading.BoundedSemaphore(ws.blobs.together)
 
     def __enter__(self) -> Self:
         return self
@@ -247,7 +251,7 @@ class _Inspection:
         [item] = batch
         try:
             return self._described(item)
-        except (ImageError, OSError) as error:
+        except (ImageError, OSError, StoreUnavailable) as error:
             # Of this file, not of the import: those behind it come in all the same.
             return error
 
@@ -267,11 +271,12 @@ class _Inspection:
         return image, written
 
 
-def _end_of_storing(refused: Sequence[OSError], ever: bool, now: bool) -> StorageFull | StorageUnavailable | None:
+def _end_of_storing(refused: Sequence[Exception], ever: bool, now: bool) -> StorageFull | StorageUnavailable | None:
     """Why nothing more can be stored, if that is so; ``ever`` and ``now``: whether other files were, and just now."""
     troubles = [trouble for error in refused if (trouble := storage_trouble(error)) is not None]
     for found in troubles:
-        if isinstance(found, StorageFull):
+        # An object store refuses none of its files alone.
+        if isinstance(found, (StorageFull, StoreUnavailable)):
             return found
     if troubles and not now and (len(troubles) > 1 or not ever):
         first = troubles[0]
@@ -279,8 +284,8 @@ def _end_of_storing(refused: Sequence[OSError], ever: bool, now: bool) -> Storag
     return None
 
 
-def _not_stored(item: Incoming, error: OSError) -> NotStored:
-    return NotStored(item.file_name, error.strerror or "the disk reports an error")
+def _not_stored(item: Incoming, error: Exception) -> NotStored:
+    return NotStored(item.file_name, getattr(error, "strerror", None) or "the disk reports an error")
 
 
 def _import_entries(

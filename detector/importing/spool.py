@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import re
 import secrets
 import time
 import zipfile
@@ -36,9 +34,6 @@ TABLE_ENDING = ".table"
 
 #: Between making a file and holding it.
 _UNLOCKED_SECONDS = 60.0
-
-#: How the blob store names what it has not finished.
-_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp$")
 
 
 def spool_table(ws: Workspace, data: bytes) -> Path:
@@ -130,16 +125,9 @@ def sweep_spool(ws: Workspace, kept_seconds: float = KEPT_SECONDS) -> int:
 def sweep_temporary(ws: Workspace, kept_seconds: float = KEPT_SECONDS) -> int:
     """Remove what killed processes left half written beside images and models; returns how many files.
 
-    Such a file is written within moments, so one of yesterday is nobody's. Object storage has none of them.
+    In an object store: what is left of discarding there, and what nobody read lately from its cache on this machine.
     """
-    before = time.time() - kept_seconds
-    removed = 0
-    for folder, _, names in os.walk(ws.settings.data_dir / "blobs"):
-        for name in names:
-            if _TEMPORARY.search(name) and _older(path := Path(folder, name), before):
-                path.unlink(missing_ok=True)
-                removed += 1
-    return removed
+    return ws.blobs.sweep(time.time() - kept_seconds)
 
 
 def _older(path: Path, moment: float) -> bool:

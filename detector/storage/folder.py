@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sqlalchemy import select
@@ -11,6 +10,7 @@ from sqlalchemy.engine import make_url
 from detector.errors import DatabaseMissing, StorageTrouble
 from detector.storage.blobs import Blobs
 from detector.storage.database import Database
+from detector.storage.folder_blobs import FolderBlobs
 from detector.storage.schema import images, samples
 
 #: Where the files lie that only the database knows the meaning of.
@@ -31,7 +31,7 @@ def sqlite_file(url: str) -> Path | None:
     return Path(name)
 
 
-def require_database(data_dir: Path, url: str) -> None:
+def require_database(data_dir: Path, url: str, blobs: Blobs) -> None:
     """Refuse to go on where a new SQLite database would be made in the place of one that was lost.
 
     Raises
@@ -51,25 +51,30 @@ def require_database(data_dir: Path, url: str) -> None:
                 "back from where it went, or from a copy, and keep that file: SQLite would delete it. To start over, "
                 f"move the folder {data_dir} away."
             )
-    if (kinds := _lies_there(data_dir)) is not None:
+    if (kinds := blobs.kinds()) is not None:
         raise DatabaseMissing(
-            f"The database {path} {state}, but {data_dir / BLOBS} holds {kinds} that it described. Put a copy of the "
-            f"database back. To start over, move the folder {data_dir} away."
+            f"The database {path} {state}, but {blobs.place} holds {kinds} that it described. Put a copy of the "
+            f"database back. To start over, {_start_over(data_dir, blobs)}."
         )
 
 
-def require_no_leftovers(data_dir: Path, url: str) -> None:
+def require_no_leftovers(data_dir: Path, url: str, blobs: Blobs) -> None:
     """As `require_database`, for a database of any kind that was found without tables. Raises DatabaseMissing."""
-    if (kinds := _lies_there(data_dir)) is None:
+    if (kinds := blobs.kinds()) is None:
         return
     name = sqlite_file(url) or make_url(url).render_as_string(hide_password=True)
     beside = data_dir / "detector.sqlite"
     own = f" Its own database is probably {beside}: unset DETECTOR_DATABASE_URL to use it." if _size(beside) else ""
     if beside == name:
         own = ""
+    empty = (
+        "an empty data folder in DETECTOR_DATA_DIR"
+        if isinstance(blobs, FolderBlobs)
+        else "another prefix in DETECTOR_STORE"
+    )
     raise DatabaseMissing(
-        f"The database {name} has no tables, but {data_dir / BLOBS} holds {kinds} that another one described.{own} Put "
-        "a copy of that database back, or, to start over, name an empty data folder in DETECTOR_DATA_DIR."
+        f"The database {name} has no tables, but {blobs.place} holds {kinds} that another one described.{own} Put "
+        f"a copy of that database back, or, to start over, name {empty}."
     )
 
 
@@ -92,6 +97,12 @@ def missing_pictures(db: Database, blobs: Blobs) -> str:
         return ""
     if not newest or any(blobs.has_image(row.hash, row.byte_count) for row in newest):
         return ""
+    if not isinstance(blobs, FolderBlobs):
+        return (
+            f"None of the newest pictures that the database knows is in {blobs.place}: the database may belong to "
+            "another store or to a data folder. Correct DETECTOR_STORE, or copy the folder there with python -m "
+            "detector copy-to-store; until then pictures cannot be opened, exported or looked at by another backbone."
+        )
     return (
         f"None of the newest pictures that the database knows has its file in the folder {BLOBS} of the data folder: "
         f"the database may belong to another data folder, or {BLOBS} was moved. Put the two together again; until then "
@@ -99,13 +110,10 @@ def missing_pictures(db: Database, blobs: Blobs) -> str:
     )
 
 
-def _lies_there(data_dir: Path) -> str | None:
-    """What the blobs of a data folder are, in words; None where there are none."""
-    for folder, kinds in (("images", "pictures"), ("models", "models")):
-        for _, _, files in os.walk(data_dir / BLOBS / folder):
-            if any(not name.endswith(".tmp") for name in files):
-                return kinds
-    return None
+def _start_over(data_dir: Path, blobs: Blobs) -> str:
+    if isinstance(blobs, FolderBlobs):
+        return f"move the folder {data_dir} away"
+    return "name another prefix in DETECTOR_STORE"
 
 
 def _size(path: Path) -> int:

@@ -14,9 +14,6 @@ from detector.storage.schema import images, jobs, meta, models, samples
 
 _KEY = "deleted function "
 
-#: Images of one transaction: other writers get their turn in between.
-_CHUNK = 200
-
 
 @dataclass(frozen=True)
 class Leavings:
@@ -80,17 +77,16 @@ def remove_unused(db: Database, blobs: Blobs, hashes: Sequence[str], used: Mappi
         When the image last became a sample, as far as that is known; see `Blobs.discard_image`.
     """
     removed = 0
-    for start in range(0, len(hashes), _CHUNK):
+    chunk = blobs.discarded_together
+    for start in range(0, len(hashes), chunk):
         with db.write() as connection:
             # Locked, where the database has more than one writer: no sample of it can come before the end.
             rows = connection.execute(
                 select(images.c.hash, images.c.created_at)
-                .where(images.c.hash.in_(hashes[start : start + _CHUNK]), _UNUSED)
+                .where(images.c.hash.in_(hashes[start : start + chunk]), _UNUSED)
                 .with_for_update()
             ).all()
-            gone = [
-                row.hash for row in rows if blobs.discard_image(row.hash, max(row.created_at, used.get(row.hash, 0.0)))
-            ]
+            gone = blobs.discard_images({row.hash: max(row.created_at, used.get(row.hash, 0.0)) for row in rows})
             if gone:
                 connection.execute(delete(images).where(images.c.hash.in_(gone)))
         removed += len(gone)

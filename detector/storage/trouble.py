@@ -12,7 +12,14 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
-from detector.errors import DetectorError, StorageDamaged, StorageFull, StorageTrouble, StorageUnavailable
+from detector.errors import (
+    DetectorError,
+    StorageDamaged,
+    StorageFull,
+    StorageTrouble,
+    StorageUnavailable,
+    StoreUnavailable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +97,8 @@ def once_more(act: Callable[[], T], pauses: Sequence[float]) -> T:
             return act()
         except Exception as error:
             trouble = may_pass(error)
-            if trouble is None or isinstance(trouble, StorageFull):
+            # An object store was asked several times already.
+            if trouble is None or isinstance(trouble, (StorageFull, StoreUnavailable)):
                 raise
             log.info("once more in %.2f s: %s", pause, error)
         time.sleep(pause)

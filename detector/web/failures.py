@@ -24,6 +24,7 @@ from detector.errors import (
     StorageFull,
     StorageTrouble,
     StorageUnavailable,
+    StoreUnavailable,
 )
 from detector.storage.trouble import storage_trouble
 
@@ -59,7 +60,7 @@ def said_over_the_network(error: DetectorError) -> str:
     """The sentence of an error for whoever is not at the machine: a database's own words may hold paths and hosts."""
     if isinstance(error, StorageDamaged):
         return "The database is damaged. The server's log says what to do."
-    if isinstance(error, StorageUnavailable):
+    if isinstance(error, StorageUnavailable) and not isinstance(error, StoreUnavailable):
         return (
             "What is stored here cannot be written or read just now. Try again in a moment; if it stays so, "
             "the server's log has the reason."

@@ -51,6 +51,10 @@ _HEADERS = {
 }
 
 
+#: A link to an object store is good for so long, and this answer is kept for half of it.
+_LINK_SECONDS = 600
+_LINKED = {"Cache-Control": f"private, max-age={_LINK_SECONDS // 2}", "Referrer-Policy": "no-referrer"}
+
 _GONE = "This picture is no longer there."
 
 #: Of thumbnails shown lately, some 10 kB each.
@@ -79,6 +83,8 @@ def picture_routes(ws: Workspace) -> list[Route]:
             elif kind == "run":
                 data = await run_in_threadpool(_of_a_run, ws, image_hash)
                 media_type = thumbnail_type(data)
+            elif (link := await run_in_threadpool(_link, ws, kind, image_hash)) is not None:
+                return Response(status_code=302, headers=_LINKED | {"Location": link})
             elif kind == "view":
                 data, media_type = await run_in_threadpool(_for_a_browser, ws, image_hash)
             else:
@@ -142,6 +148,20 @@ def _thumbnail(ws: Workspace, image_hash: str) -> bytes:
         # It can be shown all the same.
         log.warning("a thumbnail was made again and could not be stored: %s", error)
     return data
+
+
+def _link(ws: Workspace, kind: str, image_hash: str) -> str | None:
+    """Where a browser gets an original without this server; None where it must come from here.
+
+    Thumbnails lie in the database, and what browsers do not show is made fit for them here. What a link leads to is not
+    compared with its hash: that is done wherever the bytes themselves go through this program.
+    """
+    if not ws.settings.store_links:
+        return None
+    image_format = samples.image_format(ws.db, image_hash)
+    if kind == "view" and (image_format in _UNSEEN or image_format not in _MEDIA_TYPES):
+        return None
+    return ws.blobs.link(image_hash, _MEDIA_TYPES.get(image_format, "application/octet-stream"), _LINK_SECONDS)
 
 
 def _of_a_run(ws: Workspace, name: str) -> bytes:

@@ -26,7 +26,7 @@ from detector.gallery.selection import matching_ids
 from detector.imaging import sha256_hex
 from detector.importing.spool import SELECTION_ENDING
 from detector.storage import functions, imports
-from detector.storage.blobs import Blobs
+from detector.storage.folder_blobs import FolderBlobs
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.web.exports import export_path, export_routes, selection_path
@@ -166,7 +166,7 @@ def test_asking_for_the_headers_alone_makes_no_file(ws: Workspace, client: TestC
     assert client.post(f"/exports/{export_token(ws.db, {})}").status_code == 405
 
 
-class _CountingBlobs(Blobs):
+class _CountingBlobs(FolderBlobs):
     """The real store, which counts what is read of it."""
 
     read = 0
