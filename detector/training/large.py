@@ -30,7 +30,7 @@ from detector.training.outward import look_outward
 from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import Embeddings, FeatureScaling
 from detector.training.shards import ArrayShard, ShardedProblem, ShardRows, fit_shards, logits_of_shards
-from detector.training.solver import SWEEP_TOLERANCE, solve
+from detector.training.solver import FLOAT32_TOLERANCE, solve
 from detector.training.sweep import Progress, prepare_choice, sample_weights, sweep
 
 #: Up to so many samples the sweep sees all.
@@ -43,6 +43,7 @@ SHARDED_ABOVE = 1_000_000
 SHARD_ROWS = 65_536
 #: Numbers in one block of logits: beside some gigabytes of samples, room for the models of all folds at once.
 _BLOCK_NUMBERS = 12_000_000
+_MOST_ITERATIONS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +197,9 @@ def _in_memory(
         k,
         torch.from_numpy(weights),
         c,
-        tolerance=SWEEP_TOLERANCE,
+        tolerance=FLOAT32_TOLERANCE,
+        # Of a million rows, sums in float32 may not come that near.
+        max_iterations=_MOST_ITERATIONS,
         solved=lambda _number: may_go_on(),
         most_numbers=_BLOCK_NUMBERS,
     )
