@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import re
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +33,7 @@ from detector.storage.functions import Function
 from detector.workspace import Workspace
 from tests.command_line import run_here, start
 from tests.factories import add_images, empty_function, images, make_image, workspace
+from tests.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -313,3 +320,56 @@ def test_ctrl_c_ends_after_what_is_on_its_way_and_the_same_command_resumes(ready
     there = json.loads(answered)["scored"]
     assert 0 < there < 3000
     assert len(_table(out)) == there
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a bucket of an S3 server that was started for the test."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        import s3fs
+
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("pictures")
+        yield "pictures"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.cluster
+def test_pictures_of_an_s3_server_are_scored_as_those_of_a_folder(ready: Ready, tmp_path: Path, bucket: str) -> None:
+    import s3fs
+
+    store = s3fs.S3FileSystem(skip_instance_cache=True)
+    for path in ready.pictures.rglob("*"):
+        if path.is_file():
+            store.pipe_file(f"{bucket}/set/{path.relative_to(ready.pictures)}", path.read_bytes())
+    store.pipe_file(f"{bucket}/other/1.png", make_image(60))
+    (tmp_path / "list.txt").write_text(f"s3://{bucket}/other/1.png\ns3://{bucket}/nowhere.png\n")
+    _score(ready, ready.pictures, tmp_path / "near")
+    done = _score(ready, f"s3://{bucket}/set/**", tmp_path / "far")
+    assert (done.made, done.errors) == (8, 2)
+
+    def comparable(out: Path) -> list[dict[str, object]]:
+        rows = [{**row, "path": Path(str(row["path"])).name} for row in _table(out)]
+        return [row for row in rows if row["error"] is None]
+
+    assert comparable(tmp_path / "far") == comparable(tmp_path / "near")
+    assert {str(row["path"]) for row in _table(tmp_path / "far")} >= {f"s3://{bucket}/set/notes.txt"}
+    _score(ready, tmp_path / "list.txt", tmp_path / "listed")
+    errors = [row["error"] for row in _table(tmp_path / "listed")]
+    assert errors[0] is None
+    assert "there is no such file" in str(errors[1])
+    with pytest.raises(PlaceUnusable):
+        list(places_of("s3://no-such-bucket/*.jpg"))
