@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 READERS = 8
 #: Names that are listed between two words on it.
 _LISTED_AT_A_TIME = 10_000
+_CHANGED = "the thresholds of its model, or its labels, have changed since"
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,16 @@ def score_part(
     fetch, stop : see `score`
     judged : callable, optional
         Called with the rows that were finished since the last call.
+
+    Raises
+    ------
+    ScoredOtherwise
+        The model judges by other thresholds than those of ``begun``: they have changed since.
     """
+    if judged_by(serving) != begun.judged_by:
+        raise ScoredOtherwise(
+            results.name, "the thresholds of its model, or its labels, have changed since", START_OVER
+        )
     there = results.rows_there(begun, part)
     if there >= len(places):
         return 0
@@ -247,7 +257,9 @@ def _rows(
             except ImageError as error:
                 return at, shown(place), error
 
-        for at, name, data in map_batches(read_one, enumerate(places), size=1, workers=READERS, name="read"):
+        for at, name, data in map_batches(
+            read_one, enumerate(places), size=1, workers=READERS, ahead=READERS, name="read"
+        ):
             if isinstance(data, ImageError):
                 finished({at: data})
             else:
@@ -365,7 +377,7 @@ def _require_same(name: str, before: Begun, now: Begun, settings: ScoreSettings)
     elif before.limit != now.limit and before.limit is not None and now.limit is not None:
         what = f"the function's limit of false accusations was {limit(before.limit)} and is {limit(now.limit)} now"
     elif before.judged_by != now.judged_by:
-        what = "the thresholds of its model, or its labels, have changed since"
+        what = _CHANGED
     elif before.place != now.place and not settings.first_list:
         what = f"the place was {shown(before.place)}"
     if what:

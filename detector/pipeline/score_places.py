@@ -134,10 +134,10 @@ def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
     return bytes(data)
 
 
-def _walk(folder: Path, ancestors: tuple[Path, ...] = ()) -> Iterator[str]:
+def _walk(folder: Path, deepest: int = _DEEPEST, ancestors: tuple[Path, ...] = ()) -> Iterator[str]:
     """All files below a folder, links followed, as ``invoke`` takes them."""
     real = folder.resolve()
-    if real in ancestors or len(ancestors) >= _DEEPEST:
+    if real in ancestors or len(ancestors) >= deepest:
         return
     try:
         # Names only: of a folder with a million files, what else the system says of each takes a gigabyte.
@@ -153,7 +153,7 @@ def _walk(folder: Path, ancestors: tuple[Path, ...] = ()) -> Iterator[str]:
             continue
         path = folder / name
         if path.is_dir():
-            yield from _walk(path, (*ancestors, real))
+            yield from _walk(path, deepest, (*ancestors, real))
         else:
             yield str(path)
 
@@ -164,7 +164,12 @@ def _matching(pattern: str) -> Iterator[str]:
     if not fixed.is_dir():
         raise PlaceUnusable(printable(pattern), f"there is no folder {printable(str(fixed))}")
     matches = _pattern(pattern)
-    return (path for path in _walk(fixed) if matches(path))
+    return (path for path in _walk(fixed, _depth(pattern, str(fixed))) if matches(path))
+
+
+def _depth(pattern: str, fixed: str) -> int:
+    """How deep below a folder what a pattern names may lie: what is below that is not listed in vain."""
+    return _DEEPEST if "**" in pattern else pattern.count("/") - fixed.rstrip("/").count("/")
 
 
 def _pattern(pattern: str) -> Callable[[str], bool]:
@@ -184,7 +189,7 @@ def _in_store(given: str, scheme: str) -> Iterator[str]:
         if _MAGIC.search(inside):
             fixed = inside[: _MAGIC.search(inside).start()].rpartition("/")[0]  # type: ignore[union-attr]
             matches = _pattern(inside)
-            return (f"{scheme}://{key}" for key in _keys(store, fixed, given) if matches(key))
+            return (f"{scheme}://{key}" for key in _keys(store, fixed, given, _depth(inside, fixed)) if matches(key))
         if inside.lower().endswith(LIST_ENDINGS):
             return _listed(partial(store.open, inside, "rb"), shown(given), f"{scheme}://{inside.rpartition('/')[0]}")
         if store.isfile(inside):
@@ -196,12 +201,12 @@ def _in_store(given: str, scheme: str) -> Iterator[str]:
     return (f"{scheme}://{key}" for key in _keys(store, inside, given))
 
 
-def _keys(store: Any, folder: str, given: str, depth: int = 0) -> Iterator[str]:
+def _keys(store: Any, folder: str, given: str, deepest: int = _DEEPEST, depth: int = 0) -> Iterator[str]:
     """All keys below one, folder by folder: what is held at a time are the names of one."""
-    if depth > _DEEPEST:
+    if depth >= deepest:
         return
     try:
-        found = store.ls(folder, detail=True, refresh=True) if depth == 0 else store.ls(folder, detail=True)
+        found = store.ls(folder, detail=True)
     except Exception as error:  # each store has errors of its own
         raise PlaceUnusable(shown(given), _why(error)) from error
     # Of each only its name and whether it is a folder: the rest takes ten times as much.
@@ -213,7 +218,7 @@ def _keys(store: Any, folder: str, given: str, depth: int = 0) -> Iterator[str]:
         if key.rstrip("/") == prefix or is_clutter(key.removeprefix(f"{prefix}/").rstrip("/")):
             continue
         if is_folder:
-            yield from _keys(store, key, given, depth + 1)
+            yield from _keys(store, key, given, deepest, depth + 1)
         elif not key.endswith("/"):
             yield key
 

@@ -26,10 +26,12 @@ from detector.errors import InvalidInput, NotFound, PlaceUnusable, ScoredOtherwi
 from detector.imaging import sha256_hex
 from detector.pipeline.build import build
 from detector.pipeline.score import Scored, ScoreSettings, score
+from detector.pipeline.score_parts import Results
 from detector.pipeline.score_places import places_of, read_place
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import functions, samples
 from detector.storage.functions import Function
+from detector.training.thresholds import CANT_TELL, MODERATE
 from detector.workspace import Workspace
 from tests.command_line import run_here, start
 from tests.factories import add_images, empty_function, images, make_image, workspace
@@ -50,6 +52,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
     ws = workspace(root / "data")
     function = empty_function(ws)
     add_images(ws, function, images(30))
+    # At the usual limit so few images prove nothing, and every verdict would be that it cannot tell.
+    functions.set_false_accusation_limit(ws.db, function.id, 0.2)
     assert build(ws, function.id).model is not None
     pictures = root / "pictures"
     for number in range(60, 66):
@@ -96,6 +100,7 @@ def test_every_picture_gets_the_verdict_that_invoke_gives(ready: Ready, tmp_path
         }
         assert {name: row[name] for name in expected} == expected
         assert row["width"] == row["height"] == (80 if int(path.stem) < 64 else 300)
+    assert {row["grade"] for row in rows.values() if row["error"] is None} == {MODERATE, CANT_TELL}
     assert {bool(row["unlike"]) for row in rows.values() if row["error"] is None} == {True, False}
     assert (done.made, done.errors, done.there) == (8, 2, 0)
 
@@ -155,6 +160,17 @@ def test_a_part_that_is_lost_or_damaged_is_made_again_and_no_other(ready: Ready,
     (out / "part-000001.parquet").write_bytes(b"PAR1 and nothing more")
     again = _score(ready, ready.pictures, out)
     assert (again.there, again.made) == (2, 6)
+    assert _table(out) == before
+
+
+def test_a_part_that_was_stopped_half_way_keeps_its_rows_and_is_completed(ready: Ready, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _score(ready, ready.pictures, out, rows=6)
+    before = _table(out)
+    results = Results(out)
+    results.write_part(0, results.read_part(0).slice(0, 4))
+    again = _score(ready, ready.pictures, out)
+    assert (again.there, again.made) == (6, 2)
     assert _table(out) == before
 
 
@@ -230,6 +246,20 @@ def test_folders_patterns_and_lists_name_the_same_pictures(tmp_path: Path) -> No
     assert list(places_of(str(tmp_path / "list.csv"))) == [f"{tmp_path}/in/4.jpg", f"{tmp_path}/in/a/line\nbreak.jpg"]
     pq.write_table(pa.table({"size": [1, 2], "file": ["in/4.jpg", None]}), tmp_path / "list.parquet")
     assert list(places_of(str(tmp_path / "list.parquet"))) == [f"{tmp_path}/in/4.jpg"]
+
+
+def test_a_pattern_of_one_folder_does_not_look_below_it(tmp_path: Path) -> None:
+    """A folder that may not be read would be a row of its own; of thousands of folders it would take minutes."""
+    (tmp_path / "in" / "below" / "deeper").mkdir(parents=True)
+    for name in ("1.jpg", "below/2.jpg", "below/deeper/3.jpg"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    listed: list[str] = []
+    # Python tells of every folder that is listed.
+    sys.addaudithook(lambda event, given: listed.append(str(given[0])) if event == "os.listdir" else None)
+    assert list(places_of(f"{tmp_path}/in/*.jpg")) == [f"{tmp_path}/in/1.jpg"]
+    assert list(places_of(f"{tmp_path}/in/*/2.jpg")) == [f"{tmp_path}/in/below/2.jpg"]
+    assert f"{tmp_path}/in" in listed
+    assert f"{tmp_path}/in/below/deeper" not in listed
 
 
 def test_a_place_without_pictures_is_one_sentence(ready: Ready, tmp_path: Path) -> None:
