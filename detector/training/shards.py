@@ -8,8 +8,7 @@ same directions the coefficients are the same to 1e-6.
 
 L-BFGS-B (Byrd, Lu, Nocedal and Zhu 1995, https://doi.org/10.1137/0916069), as scipy has it, takes the steps, in
 coordinates in which the loss bends alike in all directions: each evaluation is a pass over all rows, and these
-coordinates, found from some of the rows, spare most of them. Where differences of the loss drown in rounding, steps by
-the gradient alone follow.
+coordinates, found from some of the rows, spare most of them.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ _MOST_EVALUATIONS = 500
 #: First roughly, and once more in the coordinates of that place. Of the gradient in those coordinates, where a number
 #: is an error of the coefficients of at most that size.
 _ROUGH, _EXACT = 1e-3, 1e-8
-_MOST_POLISHING = 40
 #: What is kept of shards that were loaded, in each process.
 MOST_LOADED_BYTES = 2_000_000_000
 
@@ -245,18 +243,7 @@ def _descend(problem: ShardedProblem, theta: _Theta, turn: Floats, wanted: float
     begin = solve_triangular(turn.T, theta.numbers.T, lower=True).T.ravel()
     options = {"maxcor": _HISTORY, "ftol": 0.0, "gtol": wanted, "maxfun": _MOST_EVALUATIONS}
     found = minimize(evaluate, begin, jac=True, method="L-BFGS-B", options=options)
-    place, gradient = found.x, found.jac
-    size = np.abs(gradient).max()
-    for _ in range(_MOST_POLISHING if size > wanted else 0):
-        further = place - found.hess_inv.dot(gradient)
-        _, next_gradient = evaluate(further)
-        next_size = np.abs(next_gradient).max()
-        if next_size >= size:
-            break
-        place, gradient, size = further, next_gradient, next_size
-        if size <= wanted:
-            break
-    return _Theta(place.reshape(shape) @ turn)
+    return _Theta(found.x.reshape(shape) @ turn)
 
 
 def _coordinates(problem: ShardedProblem, theta: _Theta, shards: Sequence[Shard], over_all: _OverAll) -> Floats:
