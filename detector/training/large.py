@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -27,11 +29,15 @@ from detector.system.batches import Executor
 from detector.system.memory import give_back_freed_memory
 from detector.training.options import Candidate, Options, SweepRow
 from detector.training.outward import look_outward
-from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import Embeddings, FeatureScaling
-from detector.training.shards import ArrayShard, ShardedProblem, ShardRows, fit_shards, logits_of_shards
+from detector.training.shards import FileShard, ShardedProblem, fit_shards, logits_of_shards, table_rows
 from detector.training.solver import FLOAT32_TOLERANCE, solve
 from detector.training.sweep import Progress, prepare_choice, sample_weights, sweep
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 #: Up to so many samples the sweep sees all.
 CHOOSE_ON = 100_000
@@ -41,6 +47,7 @@ _LEAST_OF_A_LABEL = 2_000
 SHARDED_ABOVE = 1_000_000
 #: Rows of a shard.
 SHARD_ROWS = 65_536
+_SAID_EVERY = 64 * 256
 #: Numbers in one block of logits: beside some gigabytes of samples, room for the models of all folds at once.
 _BLOCK_NUMBERS = 12_000_000
 _MOST_ITERATIONS = 60
@@ -100,7 +107,8 @@ def train_large(
     scratch : Path, optional
         A folder for temporary files as large as the samples; by default the system's.
     executor : Executor, optional
-        Who works on shards; with one, samples are trained on in shards whatever their number.
+        Who works on shards, and finds files of ``scratch`` under the same name; with one, samples are trained on in
+        shards whatever their number.
     """
     some = rows_to_choose_on(keys, y, folds)
     theirs = {view: rows[some] for view, rows in embeddings.items()}
@@ -223,15 +231,17 @@ def _in_shards(
 ) -> _Fit:
     prepared = prepare_choice(embeddings, chosen.views, slices, chosen.scaling, torch.float32, in_memory=False)
     fold_count = int(folds.max()) + 1
-    # It has no name: it goes with the process, however that ends.
-    with tempfile.TemporaryFile(dir=scratch) as file:
-        features = _written(file, embeddings, prepared, may_go_on)
-        ones = np.ones(len(y))
+    c = chosen.c / prepared.mean_squared_norm
+    with _table(scratch) as file:
+        for part, features in prepared.chunks(embeddings):
+            file.write(table_rows(features, y[part], folds[part]).data)
+            if part.start % _SAID_EVERY == 0:
+                may_go_on()
+        file.flush()
         shards = [
-            ArrayShard(ShardRows(features[part], y[part], ones[part], folds[part]))
-            for part in (slice(start, start + SHARD_ROWS) for start in range(0, len(y), SHARD_ROWS))
+            FileShard(Path(file.name), prepared.parameters, start, min(start + SHARD_ROWS, len(y)))
+            for start in range(0, len(y), SHARD_ROWS)
         ]
-        c = chosen.c / prepared.mean_squared_norm
         whole = ShardedProblem(k, c, _label_weights(y, k, chosen.class_weight, folds >= 0))
         model = fit_shards(whole, shards, executor=executor, passed=may_go_on)
         logits = np.empty((len(y), whole.columns))
@@ -239,22 +249,19 @@ def _in_shards(
             problem = ShardedProblem(k, c, _label_weights(y, k, chosen.class_weight, folds != fold), held_out=fold)
             without = fit_shards(problem, shards, start=model, executor=executor, passed=may_go_on)
             logits[folds == fold] = logits_of_shards(without, shards, fold=fold, executor=executor)
-        del shards, features
     coefficients = prepared.coefficients(embeddings, torch.from_numpy(model.coefficients))
     return _Fit(prepared.scaling, prepared.mean_squared_norm, logits, coefficients, model.intercept)
 
 
-def _written(
-    file: object, embeddings: Embeddings, prepared: PreparedSamples, may_go_on: Callable[[], None]
-) -> np.ndarray:
-    """The samples as the solver takes them, in a file that is mapped into memory: (n, p) float32."""
-    rows, columns = len(next(iter(embeddings.values()))), prepared.parameters
-    for part, features in prepared.chunks(embeddings):
-        file.write(np.ascontiguousarray(features, dtype=np.float32).data)  # type: ignore[attr-defined]
-        if part.start % (64 * 256) == 0:
-            may_go_on()
-    file.flush()  # type: ignore[attr-defined]
-    return np.memmap(file, np.float32, "r", shape=(rows, columns))  # type: ignore[call-overload]
+@contextmanager
+def _table(scratch: Path | None) -> Iterator[IO[bytes]]:
+    """A temporary file with a name, by which other processes find it; after a kill, the spool's sweep removes it."""
+    with tempfile.NamedTemporaryFile(dir=scratch, prefix="training-", suffix=".part") as file:
+        if fcntl is not None:
+            # What is held is not swept, however long it takes; of a network drive that knows no locks, its age decides.
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file
 
 
 def _label_weights(y: Ints, k: int, class_weight: str, used: np.ndarray) -> Floats:

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -75,6 +76,38 @@ class ArrayShard:
 
     def rows(self) -> ShardRows:
         return self.held
+
+
+@dataclass(frozen=True)
+class FileShard:
+    """Rows of a file that every process that works on them can open: mapped into memory, not read.
+
+    Attributes
+    ----------
+    path : Path
+        Rows of float32 as of `table_rows`, one after the other.
+    columns : int
+        Features.
+    start, stop : int
+        Which rows.
+    """
+
+    path: Path
+    columns: int
+    start: int
+    stop: int
+
+    def rows(self) -> ShardRows:
+        width = self.columns + 2
+        shape = (self.stop - self.start, width)
+        table = np.memmap(self.path, np.float32, "r", offset=self.start * width * 4, shape=shape)
+        y, folds = table[:, -2].astype(np.int64), table[:, -1].astype(np.int64)
+        return ShardRows(table[:, : self.columns], y, np.ones(len(y)), folds)
+
+
+def table_rows(features: np.ndarray, y: Ints, folds: Ints) -> np.ndarray:
+    """Rows of a `FileShard`: features, then label and fold; float32, which holds small whole numbers exactly."""
+    return np.column_stack([features, y, folds]).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_shards_make_the_model_that_memory_makes(
     assert np.allclose(in_shards.out_of_fold, in_memory.out_of_fold, atol=1e-3)
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(large, "SHARDED_ABOVE", 10_000)
-    with ThreadPoolExecutor(2) as executor:
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
         handed_over = train(data, scratch=tmp_path, executor=executor)
     assert write_model(handed_over.model, {}) == write_model(in_shards.model, {})
 
