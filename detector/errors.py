@@ -106,6 +106,22 @@ class LabelUnusable(ImageError):
         self.why = why
 
 
+class PlaceUnusable(DetectorError):
+    """Where pictures to score should lie, nothing can be read; ``why`` says what stands in the way."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"{place} cannot be used: {why}. Give a folder, a pattern, a list or an address of pictures.")
+        self.place, self.why = place, why
+
+
+class ScoredOtherwise(DetectorError):
+    """The results that are there belong to another model, other thresholds or another list; ``what`` says which."""
+
+    def __init__(self, out: str, what: str, remedy: str) -> None:
+        super().__init__(f"{out} was begun otherwise: {what}. {remedy}")
+        self.out, self.what = out, what
+
+
 class ArchiveError(DetectorError):
     """An uploaded archive cannot be used at all."""
 

@@ -23,6 +23,7 @@ COMMANDS = {
         *("--columns", "--names", "--relabel", "--strict", "--backbone", "--json"),
     },
     "invoke": {"function", "PATH", "--json"},
+    "score": {"function", "PLACE", "--out", "--model", "--start-over", "--first-list", "--json"},
     "explain": {"function", "PATH", "--json", "--min-grade", "--keep"},
     "records": {"function", "--export", "--delete", "--older-than", "--json"},
     "measure": {"function", "FOLDER", "--json"},

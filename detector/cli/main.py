@@ -24,6 +24,7 @@ from detector.cli.invoke import add_invoke_command
 from detector.cli.labels import add_label_commands
 from detector.cli.measure import add_measure_command
 from detector.cli.output import answer, backbone_option, json_option, progress_bar, say
+from detector.cli.score import add_score_command
 from detector.cli.sentences import in_sentences, prepare_streams
 from detector.cli.serve import add_serve_command
 from detector.cli.sources import add_source_commands
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve_command(commands)
     add_train_command(commands)
     add_invoke_command(commands)
+    add_score_command(commands)
     add_explain_commands(commands)
     add_measure_command(commands)
     add_harden_command(commands)

@@ -36,6 +36,7 @@ from detector.storage.samples import TrainingRow
 from detector.storage.stored_names import TEST, TRAIN, WHOLE
 from detector.system.memory import give_back_freed_memory
 from detector.training.copies import Copies
+from detector.training.large import CHOOSE_ON
 from detector.training.model_file import write_model
 from detector.training.options import SweepSettings
 from detector.training.out_of_fold import OutOfFold
@@ -52,6 +53,8 @@ __all__ = ["BuildResult", "build", "predict_all", "put_back", "sample_groups", "
 TRAINING_VERSION = 1
 #: The same for sets that are large enough to be reduced.
 LARGE_TRAINING_VERSION = "1, reduced"
+#: The same for sets whose settings are chosen on a part of them.
+HUGE_TRAINING_VERSION = "1, reduced, chosen on a part"
 
 _PREDICT_CHUNK = 4096
 #: Rows of one transaction: other writers get their turn in between.
@@ -296,7 +299,7 @@ def _train_if_changed(
         elapsed = monotonic() - pace_start
         report("train", done, total, message, done / elapsed if done and elapsed > 0 else None)
 
-    result = train(data, sweep_settings(function.sweep_settings), progress)
+    result = train(data, sweep_settings(function.sweep_settings), progress, ws.spool)
     id_of = {label.name: label.id for label in labels}
     names = list(result.model.label_names)
     out_of_fold = _out_of_fold_of(data, result)
@@ -362,7 +365,7 @@ def _fingerprint(
     sources: list[str] | None,
 ) -> str:
     facts: list[object] = [
-        TRAINING_VERSION if len(chosen) <= REDUCE_ABOVE else LARGE_TRAINING_VERSION,
+        _training_version(len(chosen)),
         key,
         settings,
         label_ids,
@@ -375,6 +378,12 @@ def _fingerprint(
         # Only then do they decide anything: models of functions without any stay what they are.
         facts.append(sources)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _training_version(n: int) -> int | str:
+    if n > CHOOSE_ON:
+        return HUGE_TRAINING_VERSION
+    return LARGE_TRAINING_VERSION if n > REDUCE_ABOVE else TRAINING_VERSION
 
 
 def _out_of_fold_of(data: TrainingData, result: TrainedModel) -> OutOfFold | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
@@ -156,16 +156,38 @@ def answer(
     start = perf_counter()
     with _passes:
         embedded, answers, looks = _embedded(ws, backbone, images, serving.asks_rescaling)
-    if embedded:
-        whole = np.stack([as_stored(views[WHOLE]).astype(np.float32) for _, views in embedded])
-        detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in embedded])
-        probabilities = serving.probabilities({WHOLE: whole, DETAIL: detail})
-        likenesses = likenesses_of(serving, whole)
-        grades = serving.grades(probabilities)
-        seconds = (perf_counter() - start) / len(images)
-        for (position, _), row, grade, like in zip(embedded, probabilities, grades, likenesses, strict=True):
-            answers[position] = _verdict(serving, images[position][0], row, seconds, grade, looks[position], like)
+    names = [name for name, _ in images]
+    answers |= verdicts_of(serving, embedded, names, looks, (perf_counter() - start) / max(len(images), 1))
     return [answers[position] for position in range(len(images))]
+
+
+def verdicts_of(
+    serving: ServingModel,
+    embedded: Sequence[tuple[int, dict[str, np.ndarray]]],
+    names: Mapping[int, str] | Sequence[str],
+    looks: Mapping[int, FileLook],
+    seconds: float,
+) -> dict[int, Verdict]:
+    """The verdicts on embedded pictures, by their positions: what follows once the network has looked at them.
+
+    Parameters
+    ----------
+    embedded : sequence of (position, {view: (dimension,) float32})
+    names, looks : by position
+    seconds : float
+        What one picture took.
+    """
+    if not embedded:
+        return {}
+    whole = np.stack([as_stored(views[WHOLE]).astype(np.float32) for _, views in embedded])
+    detail = np.stack([as_stored(views.get(DETAIL, views[WHOLE])).astype(np.float32) for _, views in embedded])
+    probabilities = serving.probabilities({WHOLE: whole, DETAIL: detail})
+    likenesses = likenesses_of(serving, whole)
+    grades = serving.grades(probabilities)
+    return {
+        position: _verdict(serving, names[position], row, seconds, grade, looks[position], like)
+        for (position, _), row, grade, like in zip(embedded, probabilities, grades, likenesses, strict=True)
+    }
 
 
 def examine(ws: Workspace, serving: ServingModel, backbone: Backbone, name: str, decoded: DecodedImage) -> Examined:

@@ -6,7 +6,7 @@ matrix; of large sets with many features their leading directions (see ``reducti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from detector.arrays import Floats
 from detector.training.design import Design, gram_matrix
-from detector.training.reduction import along, reduce, worth_reducing
+from detector.training.reduction import along, leading_directions, reduce, worth_reducing
 from detector.training.scaling import Embeddings, FeatureScaling
 
 
@@ -47,6 +47,19 @@ class PreparedSamples:
         """Of the matrices."""
         return sum(each.nbytes for each in (self.gram, self.directions) if each is not None)
 
+    @property
+    def parameters(self) -> int:
+        """Numbers of one sample as a design without a Gram matrix has them."""
+        return len(self.scaling.mean) if self.directions is None else self.directions.shape[1]
+
+    def chunks(self, embeddings: Embeddings) -> Iterator[tuple[slice, np.ndarray]]:
+        """The samples as that design has them, few at a time: for whoever has no room for all."""
+        for rows, features in self.scaling.chunks(embeddings):
+            if self.directions is None:
+                yield rows, features
+            else:
+                yield rows, (torch.from_numpy(features).float() @ self.directions).numpy()
+
     def exact(self, embeddings: Embeddings) -> PreparedSamples:
         """The same in float64, unless the set is reduced."""
         if self.directions is not None or self.dtype == torch.float64:
@@ -77,7 +90,11 @@ class PreparedSamples:
 
 
 def prepare(
-    embeddings: Embeddings, scaling: FeatureScaling, dtype: torch.dtype, gram: Callable[[], Tensor] | None = None
+    embeddings: Embeddings,
+    scaling: FeatureScaling,
+    dtype: torch.dtype,
+    gram: Callable[[], Tensor] | None = None,
+    in_memory: bool = True,
 ) -> PreparedSamples:
     """Calculate what all regressions of these samples have in common.
 
@@ -88,8 +105,13 @@ def prepare(
     dtype : torch.float32 or torch.float64
     gram : callable, optional
         Where the (n, n) Gram matrix comes from if it is needed (n <= D); the sweep adds it up from those of the blocks.
+    in_memory : bool
+        False: of a reduced set only the directions are made; its samples are asked for in chunks.
     """
     n, dimension = len(embeddings[scaling.views[0]]), len(scaling.mean)
+    if worth_reducing(n, dimension) and not in_memory:
+        trace, directions = leading_directions(embeddings, scaling)
+        return PreparedSamples(scaling, _mean(trace, n), torch.float32, directions=directions)
     if worth_reducing(n, dimension):
         trace, directions, made = reduce(embeddings, scaling)
         return PreparedSamples(scaling, _mean(trace, n), torch.float32, directions=directions, _made=[made])

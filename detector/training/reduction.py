@@ -37,7 +37,7 @@ def worth_reducing(n: int, dimension: int) -> bool:
 
 
 def reduce(embeddings: Embeddings, scaling: FeatureScaling) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """The leading directions of the scaled samples.
+    """The leading directions of the scaled samples, and the samples along them.
 
     Returns
     -------
@@ -45,15 +45,19 @@ def reduce(embeddings: Embeddings, scaling: FeatureScaling) -> tuple[float, torc
         ``trace`` is the sum of all squared features. ``directions`` (D, r) float32 are orthonormal, ``reduced`` (n, r)
         float32 holds the samples along them.
     """
+    trace, directions = leading_directions(embeddings, scaling)
+    return trace, directions, along(embeddings, scaling, directions)
+
+
+def leading_directions(embeddings: Embeddings, scaling: FeatureScaling) -> tuple[float, torch.Tensor]:
+    """The first two of what `reduce` returns."""
     n = len(embeddings[scaling.views[0]])
     step = max(1, n // _LEARN_FROM)
     trace, learn_from = 0.0, []
     for _, features in scaling.chunks(embeddings):
         trace += float(np.einsum("nd,nd->", features, features))
         learn_from.append(features[::step].astype(np.float32))
-    directions = _directions(torch.from_numpy(np.concatenate(learn_from)))
-    del learn_from
-    return trace, directions, along(embeddings, scaling, directions)
+    return trace, _directions(torch.from_numpy(np.concatenate(learn_from)))
 
 
 def along(embeddings: Embeddings, scaling: FeatureScaling, directions: torch.Tensor) -> torch.Tensor:

@@ -143,6 +143,7 @@ def solve(
     max_iterations: int = MAX_ITERATIONS,
     solved: Callable[[int], None] | None = None,
     softened: float = 0.0,
+    most_numbers: int | None = None,
 ) -> Solution:
     """Solve P logistic regressions on one training set.
 
@@ -165,6 +166,8 @@ def solve(
         raise to give up.
     softened : float
         How much of each sample's label is shared out evenly among the other labels.
+    most_numbers : int, optional
+        In one block of logits, for whoever has room for more problems at once.
 
     Returns
     -------
@@ -181,7 +184,7 @@ def solve(
         if solved is not None:
             solved(weights.shape[1])
         return solution
-    numbers = LARGE_BLOCK_NUMBERS if design.samples > LARGE else BLOCK_NUMBERS
+    numbers = most_numbers or (LARGE_BLOCK_NUMBERS if design.samples > LARGE else BLOCK_NUMBERS)
     per_block = max(1, numbers // (design.samples * rows))
     parts = []
     for start in range(0, weights.shape[1], per_block):

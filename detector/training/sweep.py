@@ -150,18 +150,20 @@ def prepare_choice(
     grams: GramBlocks | None = None,
     scaled_on: Embeddings | None = None,
     steadied_by: Copies | None = None,
+    in_memory: bool = True,
 ) -> PreparedSamples:
     """The samples in one choice of views, features and scaling.
 
     ``scaled_on`` only some of them, where given; and steadied by copies of these, where there are any (see
-    ``steadying``).
+    ``steadying``). ``in_memory``: see `prepare`.
     """
     views = VIEW_SETS[view_set]
     own = embeddings if scaled_on is None else scaled_on
     fitted = fit_scaling(own, views, slices, scaling)
     if steadied_by is not None and len(steadied_by):
         fitted = steadied(fitted, own, steadied_by)
-    return prepare(embeddings, fitted, dtype, None if grams is None else lambda: grams.sum_of_blocks(views, slices))
+    gram = None if grams is None else lambda: grams.sum_of_blocks(views, slices)
+    return prepare(embeddings, fitted, dtype, gram, in_memory)
 
 
 class GramBlocks:

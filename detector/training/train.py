@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ import torch
 from detector.arrays import Floats, Ints
 from detector.errors import InvalidInput, NotTrainable
 from detector.storage.stored_names import DETAIL, WHOLE
+from detector.system.batches import Executor
 from detector.system.memory import give_back_freed_memory
 from detector.training.calibration import fit_temperature, probabilities
 from detector.training.copies import Copies, Hardening
 from detector.training.design import Design
 from detector.training.folds import make_folds
 from detector.training.hardening import harden
+from detector.training.large import CHOOSE_ON, train_large
 from detector.training.linear_model import LinearModel
 from detector.training.metrics import CrossValidation, cross_validation_metrics
 from detector.training.options import Candidate, Options, SweepRow, SweepSettings, sweep_options
@@ -79,7 +82,8 @@ class TrainedModel:
         Its ``label_names`` are those with at least 2 samples, in the function's order.
     hyperparameters : dict
         views, features, scaling, c, C, class_weight, folds (0: not validated), seed; ``copies``, the most of one
-        sample, where it was trained on copies, and then ``steadied`` and ``softened`` (see ``steadying``).
+        sample, where it was trained on copies, and then ``steadied`` and ``softened`` (see ``steadying``);
+        ``chosen_on``, on how many samples, where these were not all (see ``large``).
     sweep_results : list of SweepRow
         In a fixed order; one is ``chosen``. Empty without folds.
     cross_validation : CrossValidation or None
@@ -105,7 +109,13 @@ class TrainedModel:
     out_of_fold_copies: Floats | None = None
 
 
-def train(data: TrainingData, settings: SweepSettings | None = None, progress: Progress | None = None) -> TrainedModel:
+def train(
+    data: TrainingData,
+    settings: SweepSettings | None = None,
+    progress: Progress | None = None,
+    scratch: Path | None = None,
+    executor: Executor | None = None,
+) -> TrainedModel:
     """Train, judge and calibrate a detector.
 
     Parameters
@@ -115,6 +125,8 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         Default: everything is tried.
     progress : callable, optional
         Called with (done, total, message); it may raise to give up.
+    scratch, executor : optional
+        Where temporary files of more than 1,000,000 samples lie, and who works on these: see ``large``.
 
     Returns
     -------
@@ -155,10 +167,17 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
 
     rows: list[SweepRow] = []
     validation, out_of_fold, prepared, temperature = None, None, None, 1.0
-    hardening, hardened, of_copies = None, None, None
+    hardening, hardened, of_copies, large = None, None, None, None
     if folds is None:
         chosen, prepared = _default(options, views)
         notes.append(_not_validated(y, groups, names))
+    elif len(y) > CHOOSE_ON:
+        # Copies are only made of fewer samples.
+        keys = [data.sample_keys[index] for index in order]
+        sources = None if data.sources is None else [data.sources[index] for index in order]
+        large = train_large(views, y, k, folds, options, keys, groups, sources, progress, scratch, executor)
+        rows, chosen, logits = large.rows, large.chosen, large.logits
+        notes.append(large.note())
     else:
         found = sweep(views, y, k, folds, options, progress)
         if data.sources is not None:
@@ -181,6 +200,7 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
             if hardening.taken:
                 hardened, chosen, logits = tried, tried.chosen, tried.logits
                 rows = [replace(row, chosen=row.is_choice_of(chosen)) for row in rows]
+    if folds is not None:
         temperature = fit_temperature(logits, y)
         prob = probabilities(logits, temperature)
         validation = cross_validation_metrics(prob, y, names, int(folds.max()) + 1, temperature, groups)
@@ -197,11 +217,13 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     if len(y) > LARGE:
         give_back_freed_memory()
     slices = options.slices[chosen.features]
-    if hardened is not None:
-        prepared, stack = hardened.prepared, hardened.stack
+    if large is not None:
+        scaling, coefficients, intercept = large.scaling, large.coefficients, large.intercept
+    elif hardened is not None:
+        scaling, stack = hardened.prepared.scaling, hardened.stack
         # In float32: nothing compares these to the last digit, and of many rows float64 takes many times as long.
         coefficients, intercept = _fit_all(
-            prepared,
+            hardened.prepared,
             hardened.design,
             stack.views,
             y[stack.of],
@@ -214,17 +236,17 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
     else:
         if prepared is None:
             prepared = prepare_choice(views, chosen.views, slices, chosen.scaling)
-        exact = prepared.exact(views)
+        scaling, exact = prepared.scaling, prepared.exact(views)
         coefficients, intercept = _fit_all(exact, exact.design(views), views, y, k, chosen, EXACT_TOLERANCE)
     model = LinearModel(
         label_names=names,
-        views=prepared.scaling.views,
+        views=scaling.views,
         feature=chosen.features,
         slices=slices,
         dimension=next(iter(views.values())).shape[1],
         scaling=chosen.scaling,
-        mean=prepared.scaling.mean,
-        scale=prepared.scaling.scale,
+        mean=scaling.mean,
+        scale=scaling.scale,
         coefficients=coefficients,
         intercept=intercept,
         temperature=temperature,
@@ -247,6 +269,8 @@ def train(data: TrainingData, settings: SweepSettings | None = None, progress: P
         "folds": fold_count,
         "seed": settings.seed,
     }
+    if large is not None:
+        hyperparameters["chosen_on"] = large.chosen_on
     if hardened is not None:
         hyperparameters["copies"] = hardened.hardening.copies
         hyperparameters |= {"steadied": hardened.steadied, "softened": hardened.softened}

@@ -28,6 +28,8 @@ FIGURES = {
     "embed_photo_ratio": "embedding",
     "sweep_ratio": "sweep",
     "sweep_100k_s": "sweep",
+    "training_scale": "training_scale",
+    "training_choice_points": "training_scale",
     "memory_clip_100k_mb": "memory",
     "memory_offline_100k_mb": "memory",
     "memory_offline_views_100k_mb": "memory",
