@@ -45,7 +45,7 @@ def postgres(folder: Path) -> Iterator[str]:
         os.chown(home, owner.pw_uid, owner.pw_gid)
         prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     port, data = free_port(), str(home / "data")
-    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
+    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=400"
 
     def run(*command: str) -> None:
         # Not captured: the server inherits the pipe, and whoever reads it waits for the server's end.

@@ -1,0 +1,106 @@
+"""Which database the tests' data folders use: SQLite in the folder, or one of a real PostgreSQL server each.
+
+``pytest --database postgresql`` starts a server at the first data folder that is opened, one for each process of a run,
+and gives every folder a database of its own: a copy of one that has its tables already, which costs a tenth of making
+them. What a test file has made is dropped after it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from tests.postgres import postgres
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+#: Kept to the end of the run: folders that the tests of several files share.
+_SHARED = ("mixed2000",)
+
+
+class _Run:
+    """What this process has started and made."""
+
+    def __init__(self) -> None:
+        self.database = SQLITE
+        self._started = ExitStack()
+        self._server: str | None = None
+        self._urls: dict[Path, str] = {}
+        self._made = 0
+
+    def url(self, folder: Path) -> str:
+        if self.database == SQLITE:
+            return ""
+        folder = folder.resolve()
+        if folder not in self._urls:
+            self._urls[folder] = self._new()
+        return self._urls[folder]
+
+    def _new(self) -> str:
+        if self._server is None:
+            from detector.storage.database import Database
+
+            folder = self._started.enter_context(tempfile.TemporaryDirectory())
+            self._server = self._started.enter_context(postgres(Path(folder)))
+            self._administer("CREATE DATABASE made")
+            Database(str(make_url(self._server).set(database="made"))).close()
+        self._made += 1
+        name = f"folder_{self._made}"
+        self._administer(f"CREATE DATABASE {name} TEMPLATE made")
+        return str(make_url(self._server).set(database=name))
+
+    def _administer(self, statement: str) -> None:
+        engine = create_engine(str(self._server), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    def drop(self) -> None:
+        for folder, url in list(self._urls.items()):
+            if folder.name not in _SHARED:
+                self._administer(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+                del self._urls[folder]
+
+    def end(self) -> None:
+        self._urls.clear()
+        self._server = None
+        self._started.close()
+
+
+_run = _Run()
+
+
+def choose(database: str) -> None:
+    """Say, once and before any test is imported, which database is meant."""
+    _run.database = database
+
+
+def database_url(folder: Path) -> str:
+    """What `DETECTOR_DATABASE_URL` is to say for a data folder: the same at each asking; empty for SQLite."""
+    return _run.url(folder)
+
+
+def database_setting(folder: Path) -> dict[str, str]:
+    """The same as an environment; none for SQLite."""
+    url = database_url(folder)
+    return {"DETECTOR_DATABASE_URL": url} if url else {}
+
+
+def drop_databases() -> None:
+    """Remove what the tests of a file have made."""
+    _run.drop()
+
+
+def stop_server() -> None:
+    """End the server, if one was started."""
+    _run.end()
+
+
+def sqlite_only(reason: str) -> pytest.MarkDecorator:
+    """A mark for tests of SQLite's own file: how it locks, is damaged, moved away, or was written long ago."""
+    return pytest.mark.skipif(_run.database != SQLITE, reason=f"about SQLite's file: {reason}")
