@@ -30,7 +30,7 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(autouse=True, scope="module")
 def _databases_of_a_file() -> Iterator[None]:
     yield
-    databases.drop_databases()
+    databases.give_databases_back()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
