@@ -7,6 +7,7 @@ emptied and used again by the next one: dropping a database makes the server wri
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,14 +38,15 @@ class _Run:
         self._made = 0
 
     def url(self, folder: Path) -> str:
-        if self.database == SQLITE:
-            return ""
+        return "" if self.database == SQLITE else self.on_the_server(folder)
+
+    def on_the_server(self, folder: Path) -> str:
         folder = folder.resolve()
         if folder not in self._urls:
             self._urls[folder] = self._emptied(self._used.pop()) if self._used else self._new()
         return self._urls[folder]
 
-    def _new(self) -> str:
+    def _new(self, template: str = "made") -> str:
         if self._server is None:
             folder = self._started.enter_context(tempfile.TemporaryDirectory())
             self._server = self._started.enter_context(postgres(Path(folder)))
@@ -52,7 +54,7 @@ class _Run:
             Database(str(make_url(self._server).set(database="made"))).close()
         self._made += 1
         name = f"folder_{self._made}"
-        self._administer(f"CREATE DATABASE {name} TEMPLATE made")
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {template}")
         return str(make_url(self._server).set(database=name))
 
     def _administer(self, statement: str) -> None:
@@ -71,6 +73,14 @@ class _Run:
             connection.execute(meta.insert().values(key="schema_version", value=str(SCHEMA_VERSION)))
         engine.dispose()
         return url
+
+    def copy(self, folder: Path, copy: Path) -> None:
+        url = self.url(folder)
+        if not url:
+            return
+        name = make_url(url).database
+        self._administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        self._urls[copy.resolve()] = self._new(str(name))
 
     def give_back(self) -> None:
         for folder, url in list(self._urls.items()):
@@ -97,10 +107,21 @@ def database_url(folder: Path) -> str:
     return _run.url(folder)
 
 
+def postgresql_url(folder: Path) -> str:
+    """A database of the server for a data folder, whichever database the run is about: for tests marked so."""
+    return _run.on_the_server(folder)
+
+
 def database_setting(folder: Path) -> dict[str, str]:
     """The same as an environment; none for SQLite."""
     url = database_url(folder)
     return {"DETECTOR_DATABASE_URL": url} if url else {}
+
+
+def copy_data(folder: Path, copy: Path) -> None:
+    """Copy a data folder that nobody has open, with its database wherever that is."""
+    shutil.copytree(folder, copy)
+    _run.copy(folder, copy)
 
 
 def give_databases_back() -> None:

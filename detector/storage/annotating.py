@@ -103,7 +103,7 @@ def undo_last(db: Database, function_id: str) -> Undone | None:
 
     Samples whose label was changed again by somebody else since, or that were deleted, keep what they have.
     """
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         operation = connection.scalar(_latest(function_id))
         if operation is None:
             return None

@@ -53,7 +53,7 @@ def record_calls(db: Database, calls: Sequence[Mapping[str, Any]]) -> None:
         }
         for call in calls
     ]
-    with db.write() as connection:
+    with db.write([api_calls.name]) as connection:
         connection.execute(insert(api_calls), rows)
         newest = connection.scalar(select(func.max(api_calls.c.sequence))) or 0
         connection.execute(delete(api_calls).where(api_calls.c.sequence <= newest - KEPT_CALLS))

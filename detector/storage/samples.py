@@ -288,7 +288,7 @@ def file_names(db: Database, sample_ids: Sequence[str]) -> dict[str, str]:
 def write_groups(db: Database, function_id: str, groups: Sequence[tuple[str, str]]) -> None:
     """Store each sample's near-duplicate group, given as (sample id, group), where it is another one than before."""
     statement = update(samples).where(samples.c.id == bindparam("sample"))
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         have = dict(
             connection.execute(
                 select(samples.c.id, samples.c.near_duplicate_group).where(samples.c.function_id == function_id)
@@ -324,7 +324,7 @@ def count_sources(db: Database, function_id: str) -> list[SourceCount]:
 
 def confirm_sources(db: Database, function_id: str, names: Sequence[str] | None = None) -> int:
     """Say that guessed sources are collections or generators, all or those named; returns how many samples changed."""
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         return int(
             connection.execute(
                 update(samples)
@@ -344,7 +344,7 @@ def set_source(db: Database, function_id: str, sample_ids: Sequence[str], source
     What a person gives is not guessed any more.
     """
     for start in range(0, len(sample_ids), _CHUNK):
-        with db.write() as connection:
+        with db.write([function_id]) as connection:
             connection.execute(
                 update(samples)
                 .where(
@@ -361,7 +361,7 @@ def _set(db: Database, function_id: str, sample_ids: Sequence[str], name: str, v
     """Give one column of samples a value where it has another; returns how many changed."""
     column = samples.c[name]
     changed = 0
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         revision = next_revision(connection, function_id)
         for start in range(0, len(sample_ids), _CHUNK):
             changed += connection.execute(
