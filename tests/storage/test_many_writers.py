@@ -1,4 +1,4 @@
-"""Many threads of several processes write the same at once, on PostgreSQL: what SQLite's one writer sees to by itself."""
+"""Threads of several processes write the same at once, on PostgreSQL: what SQLite's one writer sees to by itself."""
 
 from __future__ import annotations
 
