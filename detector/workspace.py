@@ -62,8 +62,9 @@ class Workspace:
                 raise
         except ImportError as error:
             raise InvalidInput(
-                f"The database of DETECTOR_DATABASE_URL needs a Python package that is not installed ({error}). "
-                "Install it, or unset the variable to use SQLite in the data folder."
+                f"The database of DETECTOR_DATABASE_URL needs a Python package that is not installed ({error}). For "
+                'PostgreSQL: pip install "ai-image-detector[postgresql]". Or unset the variable to use SQLite in the '
+                "data folder."
             ) from error
         except (OSError, SQLAlchemyError, sqlite3.Error, StorageTrouble) as error:
             raise DataFolderUnusable(_why_unusable(settings, error)) from error

@@ -102,6 +102,10 @@ def choose(database: str) -> None:
     _run.database = database
 
 
+def chosen() -> str:
+    return _run.database
+
+
 def database_url(folder: Path) -> str:
     """What `DETECTOR_DATABASE_URL` is to say for a data folder: the same at each asking; empty for SQLite."""
     return _run.url(folder)

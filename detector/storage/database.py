@@ -28,10 +28,10 @@ from detector.errors import (
     StorageTrouble,
     StorageUnavailable,
 )
-from detector.storage.schema import meta, metadata
+from detector.storage.schema import ORDERS_ON_A_SERVER, meta, metadata
 from detector.storage.trouble import storage_trouble
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -79,6 +79,14 @@ def _for_labels_newer_than_a_model(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE images ALTER COLUMN perceptual_hash TYPE VARCHAR(32)")
 
 
+def _for_the_gallery_on_a_server(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        return
+    for name in ("created", "annotated", "confidence", "label"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS ix_samples_{name}")
+    _add_indexes(connection, {"samples": tuple(str(index.name) for index in ORDERS_ON_A_SERVER)})
+
+
 #: ``MIGRATIONS[n]`` takes a database of version n to n + 1. Tables that are only new need no step: they are made when
 #: they are missing.
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {
@@ -106,6 +114,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
         _add_columns,
         columns={"functions": ("keep_records", "keep_days", "capture"), "samples": ("captured",)},
     ),
+    9: _for_the_gallery_on_a_server,
 }
 
 #: How long a writer waits for another one before it gives up.

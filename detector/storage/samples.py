@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from detector.errors import NotFound
 from detector.storage.database import Database
@@ -157,11 +171,12 @@ def samples_after(
     (samples, position)
         The position of the last sample; None when there are no more.
     """
-    statement = _where(_SELECT_SAMPLE, function_id, where)
-    if after is not None:
-        statement = statement.where(_behind(sort, after))
+    statement = _where(_SELECT_SAMPLE, function_id, where).order_by(*_order(sort))
     with db.read() as connection:
-        rows = connection.execute(statement.order_by(*_order(sort)).limit(limit + 1)).all()
+        rows: list[Row[Any]] = []
+        for part in [statement] if after is None else [statement.where(some) for some in _behind(sort, after)]:
+            if len(rows) <= limit:
+                rows += connection.execute(part.limit(limit + 1 - len(rows))).all()
     page = [Sample(**row._mapping) for row in rows[:limit]]
     if len(rows) <= limit:
         return page, None
@@ -450,17 +465,21 @@ _SORTED_BY: dict[Sort, str | None] = {
 }
 
 
-def _behind(sort: Sort, after: Position) -> ColumnElement[bool]:
+def _behind(sort: Sort, after: Position) -> list[ColumnElement[bool]]:
+    """What follows a position, in one or two parts: those without the value come last.
+
+    Asked for with "or", an index would be read from its beginning on.
+    """
     name = _SORTED_BY[sort]
     if name is None:
         newest_first = sort is Sort.NEWEST
-        return samples.c.sequence < after.sequence if newest_first else samples.c.sequence > after.sequence
+        return [samples.c.sequence < after.sequence if newest_first else samples.c.sequence > after.sequence]
     column, older = samples.c[name], samples.c.sequence < after.sequence
     if after.value is None:
-        return and_(column.is_(None), older)
+        return [and_(column.is_(None), older)]
     descending = sort in (Sort.ANNOTATED_LAST, Sort.MOST_CONFIDENT)
-    further = column < after.value if descending else column > after.value
-    return or_(further, and_(column == after.value, older), column.is_(None))
+    from_there = column <= after.value if descending else column >= after.value
+    return [and_(from_there, or_(column != after.value, older)), column.is_(None)]
 
 
 _SELECT_SAMPLE = select(*(samples.c[name] for name in Sample.__dataclass_fields__))
