@@ -38,7 +38,9 @@ class _Run:
         self._made = 0
 
     def url(self, folder: Path) -> str:
-        return "" if self.database == SQLITE else self.on_the_server(folder)
+        # A folder that comes with its SQLite database, as those of earlier versions, stays with it.
+        in_the_folder = self.database == SQLITE or (folder / "detector.sqlite").exists()
+        return "" if in_the_folder else self.on_the_server(folder)
 
     def on_the_server(self, folder: Path) -> str:
         folder = folder.resolve()
