@@ -298,6 +298,9 @@ class Database:
             raise StorageDamaged("a stored value cannot be read") from error
 
     def _create_or_migrate(self, may_be_new: Callable[[], None]) -> None:
+        if not self._sqlite and self._is_of_this_version():
+            # Whoever makes tables is alone with a server's database, and whoever only opens it need not wait for that.
+            return
         with self.write() as connection:
             tables = set(inspect(connection).get_table_names())
             if meta.name not in tables:
@@ -315,6 +318,11 @@ class Database:
                 MIGRATIONS[version](connection)
                 metadata.create_all(connection)
                 connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
+
+    def _is_of_this_version(self) -> bool:
+        with self.read() as connection:
+            there = meta.name in inspect(connection).get_table_names()
+            return there and self._version(connection) == SCHEMA_VERSION
 
     def _version(self, connection: Connection) -> int:
         try:

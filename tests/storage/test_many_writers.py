@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from sqlalchemy import func, select
 from detector.errors import InvalidInput, StorageUnavailable
 from detector.jobs import BUILD
 from detector.storage import database, functions, imports, jobs, models, samples
-from detector.storage.schema import embeddings, labels, meta
+from detector.storage.database import Database
+from detector.storage.schema import embeddings, labels, meta, metadata
 from detector.storage.schema import samples as table
 from detector.workspace import Workspace
 from tests.app_server import CHECKOUT
@@ -137,6 +139,27 @@ def test_whoever_does_not_say_what_it_changes_is_alone(ws: Workspace) -> None:
         connection.execute(meta.insert().values(key="alone", value="yes"))
     thread.join()
     assert done.is_set()
+
+
+def test_opening_a_database_does_not_wait_for_its_writers(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", 2)
+    with ws.db.write() as connection:
+        Database(ws.settings.url).close()
+        connection.execute(meta.insert().values(key="alone", value="yes"))
+
+
+def test_two_that_open_a_new_database_at_once_make_its_tables_once(tmp_path: Path) -> None:
+    url = postgresql_url(tmp_path)
+    db = Database(url)
+    with db.write() as connection:
+        metadata.drop_all(connection)
+    db.close()
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(Database, [url] * 4))
+    for one in opened:
+        one.secret("signing")
+        one.close()
+    assert len({one.secret("signing") for one in opened}) == 1
 
 
 def test_a_writer_that_does_nothing_any_more_is_ended_by_the_server(
