@@ -37,14 +37,14 @@ class Said:
     changes : how often each of these was given a label
     external_ids : the id of its own that each of them was posted with
     answers : how often which action got which status
-    waits : how long each answer took, in seconds
+    waits : how long each answer took, in seconds, by action
     """
 
     labels: dict[str, str] = field(default_factory=dict)
     changes: Counter[str] = field(default_factory=Counter)
     external_ids: dict[str, str] = field(default_factory=dict)
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
-    waits: list[float] = field(default_factory=list)
+    waits: dict[str, list[float]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def _client(caller: Caller, number: int, trained: str, paths: list[str], end: fl
                 del where[sample_id], said.labels[sample_id], said.external_ids[sample_id], said.changes[sample_id]
         else:
             answer = caller.post(f"{trained}/invoke", files={"data": make_image(place % 8, "real")})
-        said.waits.append(time.monotonic() - start)
+        said.waits.setdefault(action, []).append(time.monotonic() - start)
         said.answers[(action, answer.status_code)] += 1
         if answer.status_code == 429:
             time.sleep(0.2)

@@ -321,8 +321,8 @@ class Database:
 
     def _is_of_this_version(self) -> bool:
         with self.read() as connection:
-            there = meta.name in inspect(connection).get_table_names()
-            return there and self._version(connection) == SCHEMA_VERSION
+            missing = set(metadata.tables) - set(inspect(connection).get_table_names())
+            return not missing and self._version(connection) == SCHEMA_VERSION
 
     def _version(self, connection: Connection) -> int:
         try:

@@ -85,7 +85,7 @@ def enqueue(
         The function was deleted.
     """
     payload = payload or {}
-    with db.write([JOBS]) as connection:
+    with db.write([f"{JOBS} {function_id}"]) as connection:
         for row in connection.execute(
             select(jobs.c.id, jobs.c.payload).where(
                 jobs.c.function_id == function_id, jobs.c.kind == kind, jobs.c.state == "queued"
@@ -94,7 +94,10 @@ def enqueue(
             if row.payload == payload:
                 if postpone:
                     connection.execute(
-                        update(jobs).where(jobs.c.id == row.id).values(run_after=now() + delay, heartbeat=now())
+                        # Where it was taken at this very moment, it reads what it is about after this.
+                        update(jobs)
+                        .where(jobs.c.id == row.id, jobs.c.state == "queued")
+                        .values(run_after=now() + delay, heartbeat=now())
                     )
                 return str(row.id)
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
@@ -199,7 +202,7 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
     JobTakenOver
         Somebody else runs it meanwhile, or is about to.
     """
-    with db.write([JOBS]) as connection:
+    with db.write([]) as connection:
         mine = (jobs.c.id == job_id,) if lease is None else (jobs.c.id == job_id, _not_taken_over(lease))
         changed = connection.execute(
             update(jobs)
@@ -213,7 +216,7 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
 
 def requeue(db: Database, job_id: str, lease: str | None = None) -> None:
     """Put a running job back into the queue, to be run again from what the tables say."""
-    with db.write([JOBS]) as connection:
+    with db.write([]) as connection:
         connection.execute(
             update(jobs).where(*_held(job_id, lease)).values(state="queued", owner=None, lease=None, run_after=0.0)
         )
@@ -232,7 +235,7 @@ def requeue_crashed(db: Database, owner: str, job_id: str | None = None) -> int:
     statement = update(jobs).where(jobs.c.state == "running", jobs.c.owner == owner)
     if job_id is not None:
         statement = statement.where(jobs.c.id == job_id)
-    with db.write([JOBS]) as connection:
+    with db.write([]) as connection:
         return connection.execute(
             statement.values(state="queued", owner=None, lease=None, run_after=0.0, crashes=jobs.c.crashes + 1)
         ).rowcount
@@ -240,7 +243,7 @@ def requeue_crashed(db: Database, owner: str, job_id: str | None = None) -> int:
 
 def put_off(db: Database, job_id: str, sentence: str, seconds: float) -> None:
     """Put a running job of this process back into the queue for a while; ``sentence`` says what it waits for."""
-    with db.write([JOBS]) as connection:
+    with db.write([]) as connection:
         connection.execute(
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state == "running", jobs.c.owner == this_process())

@@ -19,7 +19,11 @@ def many_writers(folder: Path) -> Figure:
         ws = servers[0].workspace
         assert_all_there_once(ws, paths, said)
         assert_no_two_at_once(ws)
-    waits = [wait for one in said for wait in one.waits]
+    by_action: dict[str, list[float]] = {}
+    for one in said:
+        for action, some in one.waits.items():
+            by_action.setdefault(action, []).extend(some)
+    waits = [wait for some in by_action.values() for wait in some]
     told_to_wait = sum(n for one in said for (_, status), n in one.answers.items() if status == 429)
     return Figure(
         "many_writers",
@@ -32,6 +36,7 @@ def many_writers(folder: Path) -> Figure:
             "median, max": [statistics.median(waits), max(waits)],
             "answers a second": [len(waits) / SECONDS],
             "told to wait": [told_to_wait],
+            **{f"{action}, median and max": [statistics.median(some), max(some)] for action, some in by_action.items()},
         },
         note="Nothing lost, nothing twice, no error but 429; while it writes, both workers train.",
     )
