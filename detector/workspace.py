@@ -73,8 +73,9 @@ class Workspace:
                 raise
         except ImportError as error:
             raise InvalidInput(
-                f"The database of DETECTOR_DATABASE_URL needs a Python package that is not installed ({error}). "
-                "Install it, or unset the variable to use SQLite in the data folder."
+                f"The database of DETECTOR_DATABASE_URL needs a Python package that is not installed ({error}). For "
+                'PostgreSQL: pip install "ai-image-detector[postgresql]". Or unset the variable to use SQLite in the '
+                "data folder."
             ) from error
         except StoreUnavailable:
             # It says itself what is wrong; the folder is well.

@@ -13,6 +13,7 @@ from typing import IO
 
 from detector.settings import load_settings
 from detector.workspace import Workspace
+from tests.databases import database_setting
 from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -85,7 +86,7 @@ class AppServer:
 
     def __init__(self, folder: Path, settings: Mapping[str, str], port: int = 0) -> None:
         self.data, self._log = folder / "data", folder / "server.log"
-        self._settings = {"DETECTOR_DATA_DIR": str(self.data), **settings}
+        self._settings = {"DETECTOR_DATA_DIR": str(self.data), **database_setting(self.data), **settings}
         self._port = port or free_port()
         self.address = f"http://localhost:{self._port}"
         self.start()

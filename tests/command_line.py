@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.databases import database_setting
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 OFFLINE = ("--backbone", "efficientnet-lite0")
 
@@ -41,7 +43,8 @@ def environment(data_dir: Path, hub: str = "http://127.0.0.1:9", **settings: str
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DETECTOR_", "HF_"))}
     proxies = ("http_proxy", "https_proxy", "all_proxy")
     kept = {name: value for name, value in kept.items() if name.lower() not in proxies}
-    return {**kept, "DETECTOR_DATA_DIR": str(data_dir), "HF_ENDPOINT": hub, "HF_HOME": str(data_dir / "hub")} | settings
+    kept |= {"DETECTOR_DATA_DIR": str(data_dir), **database_setting(data_dir)}
+    return {**kept, "HF_ENDPOINT": hub, "HF_HOME": str(data_dir / "hub")} | settings
 
 
 def start(

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from tests import databases
 from tests.command_line import OFFLINE, run
 from tests.shared_data import require
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--database postgresql``: every data folder of the tests uses a real PostgreSQL server instead of SQLite."""
+    parser.addoption("--database", choices=(databases.SQLITE, databases.POSTGRESQL), default=databases.SQLITE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    databases.choose(config.getoption("--database"))
+
+
+def pytest_unconfigure() -> None:
+    databases.stop_server()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _databases_of_a_file() -> Iterator[None]:
+    yield
+    databases.give_databases_back()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,13 +19,16 @@ from detector.storage import functions, imports
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.workspace import Workspace
+from tests.databases import database_url
 
 LABELS = ("real", "synthetic")
 
 
 def workspace(folder: Path, **settings: Any) -> Workspace:
     """A new data folder. The precision is fixed: measuring it takes seconds. No degraded copies: they take longer."""
-    usual = {"precision": "float32", "retrain_delay": 0.0, "copies": 0}
+    usual: dict[str, Any] = {"precision": "float32", "retrain_delay": 0.0, "copies": 0}
+    if "database_url" not in settings:
+        usual["database_url"] = database_url(folder)
     return Workspace.open(Settings(data_dir=folder, **usual | settings))
 
 

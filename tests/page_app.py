@@ -14,6 +14,7 @@ from detector.workspace import Workspace
 from pages import _state
 from pages._single import desk
 from tests.app_server import CHECKOUT
+from tests.databases import database_setting
 from tests.factories import workspace
 from tests.page_words import as_shown
 
@@ -25,6 +26,8 @@ PATIENCE = 90
 def opened_by_pages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A data folder, a new one where there is none yet, that the pages open, too."""
     monkeypatch.setenv("DETECTOR_DATA_DIR", str(folder))
+    for name, value in database_setting(folder).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("DETECTOR_PRECISION", "float32")
     monkeypatch.setenv("DETECTOR_BACKBONE", "efficientnet-lite0")
     # One that refuses at once: the Functions page asks which backbones can be had.

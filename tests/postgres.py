@@ -41,11 +41,11 @@ def postgres(folder: Path) -> Iterator[str]:
             pytest.skip("running as root, and there is no user called postgres")
         # Not below ``folder``: pytest's own folders are closed to others.
         home.rmdir()
-        home = Path(tempfile.mkdtemp(prefix="postgres-"))
+        home = Path(tempfile.mkdtemp(prefix="postgres-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         os.chown(home, owner.pw_uid, owner.pw_gid)
         prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     port, data = free_port(), str(home / "data")
-    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
+    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=400"
 
     def run(*command: str) -> None:
         # Not captured: the server inherits the pipe, and whoever reads it waits for the server's end.

@@ -8,9 +8,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine, text
+
+from tests.databases import database_url
+
 
 def query(data_dir: Path, sql: str) -> list[tuple[Any, ...]]:
     """Rows of a statement; none while the database or its tables are not made yet."""
+    if url := database_url(data_dir):
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            rows = connection.execute(text(sql)).all()
+        engine.dispose()
+        # As SQLite holds it.
+        return [tuple(json.dumps(value) if isinstance(value, dict | list) else value for value in row) for row in rows]
     try:
         with closing(sqlite3.connect(f"file:{data_dir / 'detector.sqlite'}?mode=ro", uri=True, timeout=5)) as database:
             return database.execute(sql).fetchall()

@@ -16,13 +16,14 @@ import pytest
 from detector.storage import database
 from tests.app_server import start_app
 from tests.command_line import CHECKOUT, OFFLINE, Ran, environment, run, run_here
+from tests.databases import sqlite_only
 from tests.factories import make_image
 from tests.made_folders import make_folder
 from tests.ports import free_port
 from tests.stored import row_counts
 from tests.test_start import refusal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, sqlite_only("it is damaged, lost or held by others")]
 
 DATABASE = "detector.sqlite"
 #: Every command that opens the data folder, with arguments that reach into it.

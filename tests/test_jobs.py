@@ -225,6 +225,17 @@ def test_an_import_whose_process_died_is_resumed_in_its_own_report(ws: Workspace
     assert not path.exists()
 
 
+_WHEN = "CREATE TRIGGER killed BEFORE UPDATE OF state ON jobs"
+_KILLED = {
+    "sqlite": [f"{_WHEN} WHEN NEW.state = 'done' BEGIN SELECT RAISE(ABORT, 'killed'); END"],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION kill() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'killed'; END $$",
+        f"{_WHEN} FOR EACH ROW WHEN (NEW.state = 'done') EXECUTE FUNCTION kill()",
+    ],
+}
+
+
 def test_an_import_killed_at_its_very_end_does_not_become_a_failure(ws: Workspace, function: Function) -> None:
     """The archive used to be removed before the job's end was written: the resumed job then found none."""
     batch_id, path = _request_zip(ws, function)
@@ -233,15 +244,14 @@ def test_an_import_killed_at_its_very_end_does_not_become_a_failure(ws: Workspac
 
     # A trigger, so that exactly the write of the end fails, as it would without the process.
     with ws.db.write() as connection:
-        connection.exec_driver_sql(
-            "CREATE TRIGGER killed BEFORE UPDATE OF state ON jobs WHEN NEW.state = 'done' "
-            "BEGIN SELECT RAISE(ABORT, 'killed'); END"
-        )
+        for statement in _KILLED[connection.dialect.name]:
+            connection.exec_driver_sql(statement)
     with pytest.raises(Exception, match="killed"):
         run_job(ws, job, lambda *said: told.append(said))
     assert told
     with ws.db.write() as connection:
-        connection.exec_driver_sql("DROP TRIGGER killed")
+        on = "" if connection.dialect.name == "sqlite" else " ON jobs"
+        connection.exec_driver_sql(f"DROP TRIGGER killed{on}")
     assert path.exists()
     _die(ws, job)
     jobs.requeue_orphans(ws.db)

@@ -110,7 +110,7 @@ def _trained(
     function_id = function.id
     start = monotonic()
     report("train", 0, 0, "Preparing the training", None)
-    moment = annotating.moment_between(ws.db)
+    moment = annotating.moment_between(ws.db, function_id)
     rows = _usable_rows(ws, function_id, backbone)
     groups = sample_groups(rows)
     samples.write_groups(ws.db, function_id, [(row.sample_id, group) for row, group in zip(rows, groups, strict=True)])

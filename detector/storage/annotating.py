@@ -56,7 +56,7 @@ def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: 
     """
     operation = new_id()
     changed = 0
-    with db.write() as connection:
+    with db.write(_owners(db, sample_ids, label_id)) as connection:
         moment, ordered = now(), moment_of_change(connection)
         owner = None
         if label_id is not None:
@@ -98,24 +98,39 @@ def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: 
     return changed
 
 
+def _owners(db: Database, sample_ids: Sequence[str], label_id: str | None) -> set[str]:
+    """The functions of which labels are about to be changed; a sample stays with its function for ever."""
+    with db.read() as connection:
+        if label_id is not None:
+            # A sample of another function is refused.
+            return set(connection.scalars(select(labels.c.function_id).where(labels.c.id == label_id)))
+        return {
+            function_id
+            for start in range(0, len(sample_ids), _CHUNK)
+            for function_id in connection.scalars(
+                select(samples.c.function_id).where(samples.c.id.in_(sample_ids[start : start + _CHUNK])).distinct()
+            )
+        }
+
+
 def undo_last(db: Database, function_id: str) -> Undone | None:
     """Take back the newest change of labels by a person that still stands; None when there is none.
 
     Samples whose label was changed again by somebody else since, or that were deleted, keep what they have.
     """
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         operation = connection.scalar(_latest(function_id))
         if operation is None:
             return None
         return _undo(connection, function_id, operation)
 
 
-def moment_between(db: Database) -> float:
-    """A moment at which no label is being changed: whoever reads labels now has all changes up to it.
+def moment_between(db: Database, function_id: str | None = None) -> float:
+    """A moment at which no label is being changed, of a function or of all: who reads now has all changes up to it.
 
     Every change takes its time inside its transaction, and so does this, so that none is under way with an earlier one.
     """
-    with db.write() as connection:
+    with db.write(None if function_id is None else [function_id]) as connection:
         return _later_than(now(), _last_change(connection), 0.0)
 
 

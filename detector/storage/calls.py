@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, insert, select
 
-from detector.storage.database import Database, now
+from detector.storage.database import Database, holdable, now
 from detector.storage.schema import api_calls, api_keys, functions
 
 #: Older calls are dropped: this is a window to look through, not an archive.
@@ -47,13 +47,13 @@ def record_calls(db: Database, calls: Sequence[Mapping[str, Any]]) -> None:
         {
             "at": now(),
             **call,
-            "key_id": call["key_id"][:32],
-            "function_id": call["function_id"][:64],
-            "path": call["path"][:200],
+            "key_id": holdable(call["key_id"])[:32],
+            "function_id": holdable(call["function_id"])[:64],
+            "path": holdable(call["path"])[:200],
         }
         for call in calls
     ]
-    with db.write() as connection:
+    with db.write([api_calls.name]) as connection:
         connection.execute(insert(api_calls), rows)
         newest = connection.scalar(select(func.max(api_calls.c.sequence))) or 0
         connection.execute(delete(api_calls).where(api_calls.c.sequence <= newest - KEPT_CALLS))

@@ -58,5 +58,5 @@ def is_or_was_sample(db: Database, function_id: str, image_hash: str) -> bool:
 
 def note_captured(db: Database, sample_id: str, reason: str) -> None:
     """Write down why a sample was put among the others, one of `REASONS`."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(update(samples).where(samples.c.id == sample_id).values(captured=reason))

@@ -8,29 +8,30 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, inspect, select
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Insert, Table, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
 from detector.errors import (
     DatabaseTooNew,
     DataFolderUnusable,
+    InvalidInput,
     StorageDamaged,
     StorageFull,
     StorageTrouble,
     StorageUnavailable,
 )
-from detector.storage.schema import meta, metadata
+from detector.storage.schema import ORDERS_ON_A_SERVER, meta, metadata
 from detector.storage.trouble import storage_trouble
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -78,6 +79,14 @@ def _for_labels_newer_than_a_model(connection: Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE images ALTER COLUMN perceptual_hash TYPE VARCHAR(32)")
 
 
+def _for_the_gallery_on_a_server(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        return
+    for name in ("created", "annotated", "confidence", "label"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS ix_samples_{name}")
+    _add_indexes(connection, {"samples": tuple(str(index.name) for index in ORDERS_ON_A_SERVER)})
+
+
 #: ``MIGRATIONS[n]`` takes a database of version n to n + 1. Tables that are only new need no step: they are made when
 #: they are missing.
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {
@@ -105,6 +114,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
         _add_columns,
         columns={"functions": ("keep_records", "keep_days", "capture"), "samples": ("captured",)},
     ),
+    9: _for_the_gallery_on_a_server,
 }
 
 #: How long a writer waits for another one before it gives up.
@@ -113,6 +123,21 @@ BUSY_TIMEOUT_SECONDS = 60
 
 #: Bytes that SQLite needs beside its file to begin at all.
 _LEAST_ROOM = 256_000
+
+#: What `Database.write` is told by those who change the queue of jobs.
+JOBS = "jobs"
+
+
+def insert_missing(connection: Connection, table: Table) -> Insert:
+    """An INSERT that passes over rows whose key is there, as another writer may put it there at this very moment.
+
+    Give it rows in the order of their keys: of two writers with the same rows one then waits for the other, never both.
+    """
+    if connection.dialect.name == "sqlite":
+        return insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def new_id() -> str:
@@ -156,10 +181,16 @@ class Database:
         if self._sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
-        self._writer = self.engine.execution_options(detector_write=True)
+        event.listen(self.engine, "handle_error", _name_what_cannot_be_held)
+        self._reader, self._writer = self.engine, self.engine.execution_options(detector_write=True)
         # SQLite has one writer, and whoever waits for it inside SQLite sleeps and asks again, up to a tenth of a
         # second: threads of one process take turns here instead, and lose no time between two transactions.
-        self._writing = threading.Lock() if self._sqlite else None
+        self._writing = threading.BoundedSemaphore(1)
+        if not self._sqlite:
+            from detector.storage import server_database
+
+            self._writing = threading.BoundedSemaphore(server_database.MOST_WRITERS)
+            self._reader = server_database.reading(self.engine)
         self._secrets: dict[str, str] = {}
         self._same_file: _SameFile | None = None
         try:
@@ -175,12 +206,21 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection for reading; sees one consistent state. Raises StorageTrouble."""
         self._require_same_file()
-        with self._troubles_named(), self.engine.connect() as connection:
+        with self._troubles_named(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A connection for writing; commits at the end, rolls back on an error. Takes SQLite's write lock at once.
+    def write(self, lanes: Collection[str] | None = None) -> Iterator[Connection]:
+        """A connection for writing; commits at the end, rolls back on an error.
+
+        Nobody else writes meanwhile: what is read through this connection stays true until its end. SQLite has one
+        writer anyway. On a server, who says what it is going to change waits only for those who change the same.
+
+        Parameters
+        ----------
+        lanes : collection of str, optional
+            What is going to be changed, with all that hangs on it: ids of functions, or `JOBS`. Empty: only rows of
+            which each stands for itself, whatever others write at the same moment. If not given: anything.
 
         Raises StorageTrouble.
         """
@@ -188,13 +228,14 @@ class Database:
             # Only when its turn has come: it may have waited for long.
             self._require_same_file()
             with self._writer.begin() as connection:
+                if not self._sqlite:
+                    from detector.storage.server_database import take_turn
+
+                    take_turn(connection, lanes, BUSY_TIMEOUT_SECONDS)
                 yield connection
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if self._writing is None:
-            yield
-            return
         # Where another program holds the database, each of those before would wait its full time, one after the other.
         if not self._writing.acquire(timeout=BUSY_TIMEOUT_SECONDS):
             raise StorageUnavailable("database is locked")
@@ -257,6 +298,9 @@ class Database:
             raise StorageDamaged("a stored value cannot be read") from error
 
     def _create_or_migrate(self, may_be_new: Callable[[], None]) -> None:
+        if not self._sqlite and self._is_of_this_version():
+            # Whoever makes tables is alone with a server's database, and whoever only opens it need not wait for that.
+            return
         with self.write() as connection:
             tables = set(inspect(connection).get_table_names())
             if meta.name not in tables:
@@ -274,6 +318,11 @@ class Database:
                 MIGRATIONS[version](connection)
                 metadata.create_all(connection)
                 connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
+
+    def _is_of_this_version(self) -> bool:
+        with self.read() as connection:
+            missing = set(metadata.tables) - set(inspect(connection).get_table_names())
+            return not missing and self._version(connection) == SCHEMA_VERSION
 
     def _version(self, connection: Connection) -> int:
         try:
@@ -342,6 +391,24 @@ class _SameFile:
     def __call__(self, dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
         self.require()
         return dialect.connect(f"{self._path.as_uri()}?mode=rw", **options, uri=True)
+
+
+def _name_what_cannot_be_held(context: ExceptionContext) -> None:
+    """A value that the database has no room for is a fault of who gave it, not of the program: one place for all doors.
+
+    PostgreSQL's texts hold no NUL, no database's half a character, and no column a number of more than 64 bits. Texts
+    that are read from files have neither when they come here; see `holdable`.
+    """
+    error = context.original_exception
+    if isinstance(error, UnicodeEncodeError) or "NUL (0x00)" in str(error):
+        raise InvalidInput("A text holds a NUL character or half of a character, which no database keeps. Take it out.")
+    if isinstance(error, OverflowError) or getattr(error, "sqlstate", None) == "22003":
+        raise InvalidInput("A number is larger than any that is stored here. Give a smaller one.")
+
+
+def holdable(text: str) -> str:
+    """``text`` from a file, without what a database cannot hold: NUL characters and halves of characters."""
+    return text.replace("\0", "").encode(errors="ignore").decode()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete, exists, func, insert, or_, select
+from sqlalchemy import delete, exists, func, or_, select
 
 from detector.errors import StoredEmbeddingsDamaged
-from detector.storage.database import Database
+from detector.storage.database import Database, holdable, insert_missing
 from detector.storage.schema import embedding_failures, embeddings, images, samples
 from detector.storage.stored_names import DETAIL, WHOLE
 
@@ -65,7 +65,7 @@ def write_embeddings(
     Images that were removed for good in the meantime are passed over.
     """
     failures = list(failures)
-    with db.write() as connection:
+    with db.write([]) as connection:
         asked = [image_hash for image_hash, _ in (*rows, *failures)]
         there = set(connection.scalars(select(images.c.hash).where(images.c.hash.in_(asked))))
         rows = [row for row in rows if row[0] in there]
@@ -96,7 +96,8 @@ def write_embeddings(
                     }
                 )
         if values:
-            connection.execute(insert(embeddings), values)
+            values.sort(key=lambda row: (row["image_hash"], row["view"]))
+            connection.execute(insert_missing(connection, embeddings), values)
         if failures:
             known = set(
                 connection.scalars(
@@ -104,12 +105,13 @@ def write_embeddings(
                 )
             )
             fresh = [
-                {"image_hash": image_hash, "backbone_key": backbone_key, "reason": reason}
+                {"image_hash": image_hash, "backbone_key": backbone_key, "reason": holdable(reason)}
                 for image_hash, reason in failures
                 if image_hash not in known
             ]
             if fresh:
-                connection.execute(insert(embedding_failures), fresh)
+                fresh.sort(key=lambda row: row["image_hash"])
+                connection.execute(insert_missing(connection, embedding_failures), fresh)
 
 
 def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> dict[str, np.ndarray]:

@@ -142,7 +142,7 @@ def create_function(
             raise InvalidInput(f"{_same_name(other, label)} Give each label a name of its own.")
         first[label_key(label)] = label
     function_id = function_id or new_id()
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is not None:
             return _function(connection, function_id)
         connection.execute(
@@ -432,7 +432,7 @@ def create_label(
         There is no such function.
     """
     name = clean_label_name(name)
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         if not hold_labels(connection, function_id):
             raise NotFound("function", function_id)
         known = known_labels(connection, function_id)
@@ -456,7 +456,7 @@ def ensure_labels(db: Database, function_id: str, names: Sequence[str]) -> dict[
     A name that differs from a label's, or from another one of ``names``, only in case or Unicode form means the same
     label; of stored twins that of the exact spelling, else the oldest.
     """
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         hold_labels(connection, function_id)
         known = known_labels(connection, function_id)
         new: dict[str, str] = {}
@@ -572,7 +572,7 @@ def _insert_label(
 
 
 def _update(db: Database, function_id: str, **values: Any) -> None:
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         if not connection.execute(update(functions).where(functions.c.id == function_id).values(**values)).rowcount:
             raise NotFound("function", function_id)
 

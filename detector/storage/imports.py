@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import NotFound
 from detector.storage.annotating import moment_of_change
-from detector.storage.database import Database, new_id, now
+from detector.storage.database import Database, holdable, insert_missing, new_id, now
 from detector.storage.revisions import next_revision
 from detector.storage.schema import (
     annotation_history,
@@ -109,7 +109,7 @@ class AddedSample:
 def create_batch(db: Database, function_id: str, origin: str, title: str) -> str:
     """Open a batch; returns its id. Raises NotFound when the function was deleted."""
     batch_id = new_id()
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
         connection.execute(
@@ -117,7 +117,7 @@ def create_batch(db: Database, function_id: str, origin: str, title: str) -> str
                 id=batch_id,
                 function_id=function_id,
                 origin=origin,
-                title=title,
+                title=holdable(title),
                 state="running",
                 created_at=now(),
             )
@@ -126,11 +126,11 @@ def create_batch(db: Database, function_id: str, origin: str, title: str) -> str
 
 
 def finish_batch(db: Database, batch_id: str, state: str, total: int, note: str = "") -> None:
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(
             update(import_batches)
             .where(import_batches.c.id == batch_id)
-            .values(state=state, total=total, note=note, finished_at=now())
+            .values(state=state, total=total, note=holdable(note), finished_at=now())
         )
 
 
@@ -223,11 +223,12 @@ def find_image(db: Database, image_hash: str) -> ImageRow | None:
 
 
 def insert_images(connection: Connection, found: Sequence[ImageRow], moment: float) -> None:
-    """Write images that are new, with their thumbnails."""
+    """Write images that are new, with their thumbnails; other writers may write the same for another function."""
     if not found:
         return
+    found = sorted(found, key=lambda image: image.image_hash)
     connection.execute(
-        insert(images),
+        insert_missing(connection, images),
         [
             {
                 "hash": image.image_hash,
@@ -243,7 +244,8 @@ def insert_images(connection: Connection, found: Sequence[ImageRow], moment: flo
         ],
     )
     connection.execute(
-        insert(thumbnails), [{"image_hash": image.image_hash, "data": image.thumbnail} for image in found]
+        insert_missing(connection, thumbnails),
+        [{"image_hash": image.image_hash, "data": image.thumbnail} for image in found],
     )
 
 
@@ -276,7 +278,7 @@ def add_samples(
     list of AddedSample, aligned with ``found``
     """
     results: list[AddedSample] = []
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         moment = now()
         names = {
             row.id: row.name
@@ -300,6 +302,7 @@ def add_samples(
         revision = next_revision(connection, function_id)
         new_images, new_samples, history, report = [], [], [], []
         for item in found:
+            file_name = holdable(item.file_name)
             if item.image.image_hash not in known_images:
                 known_images.add(item.image.image_hash)
                 new_images.append(item.image)
@@ -313,14 +316,14 @@ def add_samples(
                         "id": sample_id,
                         "function_id": function_id,
                         "image_hash": item.image.image_hash,
-                        "file_name": item.file_name,
-                        "external_id": item.external_id,
-                        "source": item.source,
+                        "file_name": file_name,
+                        "external_id": item.external_id and holdable(item.external_id),
+                        "source": item.source and holdable(item.source),
                         "source_guessed": item.source_guessed and item.source is not None,
                         "import_batch_id": batch_id,
                         "created_at": moment,
                         "split": item.split,
-                        "group_key": item.group_key,
+                        "group_key": item.group_key and holdable(item.group_key),
                         "revision": revision,
                         "label_id": label_id,
                         "annotated_at": moment if label_id else None,
@@ -334,7 +337,7 @@ def add_samples(
                     "label_id": label_id,
                     "deleted_at": None,
                     "import_batch_id": batch_id,
-                    "file_name": item.file_name,
+                    "file_name": file_name,
                 }
                 results.append(AddedSample(sample_id, "imported"))
                 continue
@@ -343,31 +346,31 @@ def add_samples(
             if was_deleted:
                 values: dict[str, Any] = {"deleted_at": None, "revision": revision}
                 if not clash:
-                    values |= {"import_batch_id": batch_id, "file_name": item.file_name}
+                    values |= {"import_batch_id": batch_id, "file_name": file_name}
                 connection.execute(update(samples).where(samples.c.id == row["id"]).values(**values))
                 row.update(values)
             if was_deleted and not clash:
                 results.append(AddedSample(row["id"], "imported"))
-            elif batch_id is not None and row["import_batch_id"] == batch_id and row["file_name"] == item.file_name:
+            elif batch_id is not None and row["import_batch_id"] == batch_id and row["file_name"] == file_name:
                 # A killed import that runs again meets its own samples: they are its imports, not duplicates.
                 results.append(AddedSample(row["id"], "imported"))
                 continue
             elif clash and relabel and (batch_id is None or row["import_batch_id"] != batch_id):
                 reason = f"It was labelled {names[row['label_id']]} and is {names[label_id]} now."
                 results.append(AddedSample(row["id"], "relabelled", reason))
-                report.append({"file": item.file_name, "outcome": "relabelled", "reason": reason})
+                report.append({"file": file_name, "outcome": "relabelled", "reason": reason})
             elif clash:
                 reason = (
                     f"The same image is already labelled {names[row['label_id']]}; it was kept, not changed to "
                     f"{names[label_id]}."
                 )
                 results.append(AddedSample(row["id"], "conflict", reason))
-                report.append({"file": item.file_name, "outcome": "conflict", "reason": reason})
+                report.append({"file": file_name, "outcome": "conflict", "reason": reason})
                 continue
             else:
                 reason = f"The same image is already here as {row['file_name']}."
                 results.append(AddedSample(row["id"], "present", reason))
-                report.append({"file": item.file_name, "outcome": "present", "reason": reason})
+                report.append({"file": file_name, "outcome": "present", "reason": reason})
             if label_id is not None and (row["label_id"] is None or results[-1].outcome == "relabelled"):
                 history.append((row["id"], label_id, row["label_id"]))
                 connection.execute(
@@ -397,7 +400,7 @@ def add_samples(
             )
         if batch_id is not None and report:
             for line in report:
-                line["file"] = _line_name(line["file"])
+                line["file"], line["reason"] = _line_name(holdable(line["file"])), holdable(line["reason"])
             seen = set(
                 connection.scalars(
                     select(import_rows.c.file).where(

@@ -44,7 +44,7 @@ def add_invokes(db: Database, counted: Sequence[InvokeDay]) -> None:
     """Add to what was counted before, in one transaction; those of a function that is gone are dropped."""
     if not counted:
         return
-    with db.write() as connection:
+    with db.write({item.function_id for item in counted}) as connection:
         wanted = {item.function_id for item in counted}
         # For update: on a server's database another process may be adding to the same rows, or to none yet.
         held = select(functions.c.id).where(functions.c.id.in_(wanted)).order_by(functions.c.id).with_for_update()

@@ -9,7 +9,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
 
 from detector.errors import JobCancelled, NotFound
-from detector.storage.database import Database, new_id, now
+from detector.storage.database import Database, holdable, new_id, now
 from detector.storage.schema import invoke_run_pictures as pictures
 from detector.storage.schema import invoke_runs as runs
 from detector.storage.schema import samples
@@ -68,11 +68,16 @@ class RunPicture:
 
 def create_run(db: Database, function_id: str, title: str, model_id: str) -> str:
     """Open a run; returns its id."""
-    run_id = new_id()
-    with db.write() as connection:
+    run_id, title = new_id(), holdable(title)
+    with db.write([function_id]) as connection:
         connection.execute(
             insert(runs).values(
-                id=run_id, function_id=function_id, title=title, state="running", model_id=model_id, created_at=now()
+                id=run_id,
+                function_id=function_id,
+                title=title,
+                state="running",
+                model_id=model_id,
+                created_at=now(),
             )
         )
     return run_id
@@ -80,7 +85,7 @@ def create_run(db: Database, function_id: str, title: str, model_id: str) -> str
 
 def set_total(db: Database, run_id: str, total: int) -> None:
     """Say how many files a run has."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(update(runs).where(runs.c.id == run_id).values(total=total))
 
 
@@ -92,7 +97,7 @@ def add_pictures(db: Database, run_id: str, found: Sequence[tuple[RunPicture, by
     JobCancelled
         The run was stopped or deleted meanwhile.
     """
-    with db.write() as connection:
+    with db.write([run_id]) as connection:
         # Locked, where the database has more than one writer: it cannot go before the end.
         state = connection.scalar(select(runs.c.state).where(runs.c.id == run_id).with_for_update())
         if state != "running":
@@ -104,12 +109,12 @@ def add_pictures(db: Database, run_id: str, found: Sequence[tuple[RunPicture, by
                     {
                         "run_id": run_id,
                         "position": picture.position,
-                        "file_name": picture.file_name,
+                        "file_name": holdable(picture.file_name),
                         "sha256": picture.sha256,
                         "scores": picture.scores,
-                        "unlike": picture.unlike,
+                        "unlike": holdable(picture.unlike),
                         "flags": list(picture.flags) or None,
-                        "problem": picture.problem,
+                        "problem": holdable(picture.problem),
                         "thumbnail": thumbnail,
                     }
                     for picture, thumbnail in found
@@ -119,11 +124,11 @@ def add_pictures(db: Database, run_id: str, found: Sequence[tuple[RunPicture, by
 
 def finish_run(db: Database, run_id: str, state: State, note: str = "") -> None:
     """End a run that has not ended yet."""
-    with db.write() as connection:
+    with db.write([run_id]) as connection:
         connection.execute(
             update(runs)
             .where(runs.c.id == run_id, runs.c.state == "running")
-            .values(state=state, note=note, finished_at=now())
+            .values(state=state, note=holdable(note), finished_at=now())
         )
 
 
@@ -149,7 +154,7 @@ def list_runs(db: Database, function_id: str, limit: int = 20) -> list[Run]:
 
 def delete_run(db: Database, run_id: str) -> bool:
     """Remove a run and what was found of its pictures; whether it was there."""
-    with db.write() as connection:
+    with db.write([run_id]) as connection:
         return bool(connection.execute(delete(runs).where(runs.c.id == run_id)).rowcount)
 
 

@@ -15,7 +15,7 @@ import psutil
 from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, update
 
 from detector.errors import JobCancelled, JobTakenOver, NotFound
-from detector.storage.database import Database, new_id, now
+from detector.storage.database import JOBS, Database, holdable, new_id, now
 from detector.storage.schema import functions, jobs
 
 #: After this silence a job of another machine counts as orphaned; on this machine the process itself is asked.
@@ -85,7 +85,7 @@ def enqueue(
         The function was deleted.
     """
     payload = payload or {}
-    with db.write() as connection:
+    with db.write([f"{JOBS} {function_id}"]) as connection:
         for row in connection.execute(
             select(jobs.c.id, jobs.c.payload).where(
                 jobs.c.function_id == function_id, jobs.c.kind == kind, jobs.c.state == "queued"
@@ -94,7 +94,10 @@ def enqueue(
             if row.payload == payload:
                 if postpone:
                     connection.execute(
-                        update(jobs).where(jobs.c.id == row.id).values(run_after=now() + delay, heartbeat=now())
+                        # Where it was taken at this very moment, it reads what it is about after this.
+                        update(jobs)
+                        .where(jobs.c.id == row.id, jobs.c.state == "queued")
+                        .values(run_after=now() + delay, heartbeat=now())
                     )
                 return str(row.id)
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
@@ -120,9 +123,10 @@ def claim(
 ) -> Job | None:
     """Take the oldest job that is due and make it this process's; None when there is none.
 
-    Two jobs of one function and kind never run at the same time.
+    Two jobs of one function and kind never run at the same time, on whatever machines: no two processes are in here at
+    once.
     """
-    with db.write() as connection:
+    with db.write([JOBS]) as connection:
         _follow_the_clock(connection)
         running = select(jobs.c.function_id).where(jobs.c.state == "running", jobs.c.kind.in_(kinds))
         statement = select(jobs.c.id).where(
@@ -137,7 +141,7 @@ def claim(
             return None
         connection.execute(
             update(jobs)
-            .where(jobs.c.id == job_id)
+            .where(jobs.c.id == job_id, jobs.c.state == "queued")
             .values(
                 state="running",
                 owner=this_process(),
@@ -175,11 +179,11 @@ def report(
     JobTakenOver
         Somebody else runs it meanwhile, or is about to.
     """
-    with db.write() as connection:
+    with db.write([]) as connection:
         changed = connection.execute(
             update(jobs)
             .where(*_held(job_id, lease))
-            .values(phase=phase, done=done, total=total, message=message, rate=rate, heartbeat=now())
+            .values(phase=phase, done=done, total=total, message=holdable(message), rate=rate, heartbeat=now())
         ).rowcount
         if not changed:
             raise _lost(connection, job_id, lease)
@@ -198,12 +202,12 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
     JobTakenOver
         Somebody else runs it meanwhile, or is about to.
     """
-    with db.write() as connection:
+    with db.write([]) as connection:
         mine = (jobs.c.id == job_id,) if lease is None else (jobs.c.id == job_id, _not_taken_over(lease))
         changed = connection.execute(
             update(jobs)
             .where(*mine)
-            .values(state=state, message=message, finished_at=now(), owner=None, lease=None, rate=None)
+            .values(state=state, message=holdable(message), finished_at=now(), owner=None, lease=None, rate=None)
         ).rowcount
         lost = _lost(connection, job_id, lease) if not changed else None
         if isinstance(lost, JobTakenOver):
@@ -212,7 +216,7 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
 
 def requeue(db: Database, job_id: str, lease: str | None = None) -> None:
     """Put a running job back into the queue, to be run again from what the tables say."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(
             update(jobs).where(*_held(job_id, lease)).values(state="queued", owner=None, lease=None, run_after=0.0)
         )
@@ -231,7 +235,7 @@ def requeue_crashed(db: Database, owner: str, job_id: str | None = None) -> int:
     statement = update(jobs).where(jobs.c.state == "running", jobs.c.owner == owner)
     if job_id is not None:
         statement = statement.where(jobs.c.id == job_id)
-    with db.write() as connection:
+    with db.write([]) as connection:
         return connection.execute(
             statement.values(state="queued", owner=None, lease=None, run_after=0.0, crashes=jobs.c.crashes + 1)
         ).rowcount
@@ -239,7 +243,7 @@ def requeue_crashed(db: Database, owner: str, job_id: str | None = None) -> int:
 
 def put_off(db: Database, job_id: str, sentence: str, seconds: float) -> None:
     """Put a running job of this process back into the queue for a while; ``sentence`` says what it waits for."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.state == "running", jobs.c.owner == this_process())
@@ -248,7 +252,7 @@ def put_off(db: Database, job_id: str, sentence: str, seconds: float) -> None:
                 owner=None,
                 lease=None,
                 rate=None,
-                message=sentence,
+                message=holdable(sentence),
                 run_after=now() + seconds,
                 heartbeat=now(),
             )
@@ -257,7 +261,7 @@ def put_off(db: Database, job_id: str, sentence: str, seconds: float) -> None:
 
 def say_alive(db: Database) -> None:
     """Give all jobs that this process runs a sign of life, for those who cannot see the process."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(
             update(jobs).where(jobs.c.state == "running", jobs.c.owner == this_process()).values(heartbeat=now())
         )
@@ -272,7 +276,7 @@ def requeue_orphans(db: Database, running: Collection[str] | None = None) -> int
         What this process runs, where the caller knows: whatever else its rows claim is an orphan too, as a job that
         was taken just before the database went away. If not given, all of them count as run.
     """
-    with db.write() as connection:
+    with db.write([JOBS]) as connection:
         rows = connection.execute(
             select(jobs.c.id, jobs.c.owner, jobs.c.heartbeat).where(jobs.c.state == "running")
         ).all()

@@ -46,7 +46,7 @@ def list_leavings(db: Database) -> list[Leavings]:
 
 def forget_leavings(db: Database, key: str) -> None:
     """Say that they are gone."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(delete(meta).where(meta.c.key == key))
 
 

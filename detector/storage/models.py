@@ -90,7 +90,7 @@ def add_model(
 
 
 def _add_row(db: Database, function_id: str, model_id: str, facts: dict[str, Any]) -> None:
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
         version = (
@@ -140,25 +140,25 @@ def list_models(db: Database, function_id: str) -> list[ModelRow]:
 
 def set_labels_read_at(db: Database, model_id: str, moment: float) -> None:
     """Note that a version still fits the labels as they were at a moment."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(update(models).where(models.c.id == model_id).values(labels_read_at=moment))
 
 
 def set_thresholds(db: Database, model_id: str, thresholds: dict[str, Any] | None) -> None:
     """Store a version's thresholds, as ``Thresholds.to_json`` gives them."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(update(models).where(models.c.id == model_id).values(thresholds=thresholds))
 
 
 def set_coverage(db: Database, model_id: str, coverage: dict[str, Any] | None) -> None:
     """Store what the files of a version's samples cover."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(update(models).where(models.c.id == model_id).values(coverage=coverage))
 
 
 def set_recentring(db: Database, model_id: str, recentring: dict[str, Any] | None) -> None:
     """Store how a version is adapted to the place where it is used; None: it is not any more."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(update(models).where(models.c.id == model_id).values(recentring=recentring))
 
 

@@ -71,7 +71,7 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
         The new sample's id, or the error to answer with: Conflict (the same bytes are there), InvalidInput (no such
         label), NotFound (no such function) or CaptureBoundReached.
     """
-    with db.write() as connection:
+    with db.write({post.function_id for post in posts}) as connection:
         moment, ordered = now(), moment_of_change(connection)
         known = _Known(connection, posts)
         answers: list[str | DetectorError] = []

@@ -67,7 +67,7 @@ def write_predictions(db: Database, function_id: str, model_id: str, rows: Seque
             agrees=case((samples.c.label_id.is_(None), None), else_=samples.c.label_id == bindparam("label")),
         )
     )
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         alive = set(connection.scalars(select(labels.c.id).where(labels.c.id.in_({row.label_id for row in rows}))))
         rows = [row for row in rows if row.label_id in alive]
         if rows:
@@ -92,7 +92,7 @@ def write_predictions(db: Database, function_id: str, model_id: str, rows: Seque
 def write_review_scores(db: Database, function_id: str, rows: Sequence[ReviewScore]) -> None:
     """Store how well annotations fit, and how useful missing ones would be."""
     statement = update(samples).where(samples.c.id == bindparam("sample"))
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         if rows:
             revision = next_revision(connection, function_id)
             connection.execute(
@@ -103,7 +103,7 @@ def write_review_scores(db: Database, function_id: str, rows: Sequence[ReviewSco
 
 def clear_predictions(db: Database, function_id: str) -> None:
     """Take every prediction of a function away."""
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         connection.execute(
             update(samples)
             .where(samples.c.function_id == function_id)

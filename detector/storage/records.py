@@ -139,7 +139,7 @@ def add_record(
             f"The record has {size:,} bytes, more than the {MAX_EVIDENCE_BYTES:,} that are kept of one picture. "
             "Save the picture without what its file says of it, and keep that one."
         )
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
         alike = connection.execute(
@@ -255,7 +255,7 @@ def near_records(db: Database, function_id: str, sha256: str, perceptual_hash: s
 def delete_records(db: Database, function_id: str, record_ids: Sequence[str] | None) -> int:
     """Delete these records of a function, or all with None; returns how many there were."""
     gone = 0
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         mine = delete(records).where(records.c.function_id == function_id)
         if record_ids is None:
             return connection.execute(mine).rowcount
@@ -267,7 +267,7 @@ def delete_records(db: Database, function_id: str, record_ids: Sequence[str] | N
 
 def delete_older(db: Database, function_id: str, moment: float) -> int:
     """Delete what a function has kept before a moment; returns how many records."""
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         return connection.execute(
             delete(records).where(records.c.function_id == function_id, records.c.created_at < moment)
         ).rowcount
@@ -292,7 +292,7 @@ def age_limits(db: Database) -> list[tuple[str, int]]:
 
 def mark_disputed(db: Database, function_id: str, record_id: str, label_name: str) -> None:
     """Note which label somebody says is right. Raises NotFound."""
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         changed = connection.execute(
             update(records)
             .where(records.c.id == record_id, records.c.function_id == function_id)

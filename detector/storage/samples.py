@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from detector.errors import NotFound
 from detector.storage.database import Database
@@ -157,11 +171,12 @@ def samples_after(
     (samples, position)
         The position of the last sample; None when there are no more.
     """
-    statement = _where(_SELECT_SAMPLE, function_id, where)
-    if after is not None:
-        statement = statement.where(_behind(sort, after))
+    statement = _where(_SELECT_SAMPLE, function_id, where).order_by(*_order(sort))
     with db.read() as connection:
-        rows = connection.execute(statement.order_by(*_order(sort)).limit(limit + 1)).all()
+        rows: list[Row[Any]] = []
+        for part in [statement] if after is None else [statement.where(some) for some in _behind(sort, after)]:
+            if len(rows) <= limit:
+                rows += connection.execute(part.limit(limit + 1 - len(rows))).all()
     page = [Sample(**row._mapping) for row in rows[:limit]]
     if len(rows) <= limit:
         return page, None
@@ -288,7 +303,7 @@ def file_names(db: Database, sample_ids: Sequence[str]) -> dict[str, str]:
 def write_groups(db: Database, function_id: str, groups: Sequence[tuple[str, str]]) -> None:
     """Store each sample's near-duplicate group, given as (sample id, group), where it is another one than before."""
     statement = update(samples).where(samples.c.id == bindparam("sample"))
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         have = dict(
             connection.execute(
                 select(samples.c.id, samples.c.near_duplicate_group).where(samples.c.function_id == function_id)
@@ -324,7 +339,7 @@ def count_sources(db: Database, function_id: str) -> list[SourceCount]:
 
 def confirm_sources(db: Database, function_id: str, names: Sequence[str] | None = None) -> int:
     """Say that guessed sources are collections or generators, all or those named; returns how many samples changed."""
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         return int(
             connection.execute(
                 update(samples)
@@ -344,7 +359,7 @@ def set_source(db: Database, function_id: str, sample_ids: Sequence[str], source
     What a person gives is not guessed any more.
     """
     for start in range(0, len(sample_ids), _CHUNK):
-        with db.write() as connection:
+        with db.write([function_id]) as connection:
             connection.execute(
                 update(samples)
                 .where(
@@ -361,7 +376,7 @@ def _set(db: Database, function_id: str, sample_ids: Sequence[str], name: str, v
     """Give one column of samples a value where it has another; returns how many changed."""
     column = samples.c[name]
     changed = 0
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         revision = next_revision(connection, function_id)
         for start in range(0, len(sample_ids), _CHUNK):
             changed += connection.execute(
@@ -450,17 +465,21 @@ _SORTED_BY: dict[Sort, str | None] = {
 }
 
 
-def _behind(sort: Sort, after: Position) -> ColumnElement[bool]:
+def _behind(sort: Sort, after: Position) -> list[ColumnElement[bool]]:
+    """What follows a position, in one or two parts: those without the value come last.
+
+    Asked for with "or", an index would be read from its beginning on.
+    """
     name = _SORTED_BY[sort]
     if name is None:
         newest_first = sort is Sort.NEWEST
-        return samples.c.sequence < after.sequence if newest_first else samples.c.sequence > after.sequence
+        return [samples.c.sequence < after.sequence if newest_first else samples.c.sequence > after.sequence]
     column, older = samples.c[name], samples.c.sequence < after.sequence
     if after.value is None:
-        return and_(column.is_(None), older)
+        return [and_(column.is_(None), older)]
     descending = sort in (Sort.ANNOTATED_LAST, Sort.MOST_CONFIDENT)
-    further = column < after.value if descending else column > after.value
-    return or_(further, and_(column == after.value, older), column.is_(None))
+    from_there = column <= after.value if descending else column >= after.value
+    return [and_(from_there, or_(column != after.value, older)), column.is_(None)]
 
 
 _SELECT_SAMPLE = select(*(samples.c[name] for name in Sample.__dataclass_fields__))

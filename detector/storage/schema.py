@@ -125,6 +125,23 @@ import_rows = Table(
     Column("reason", Text, nullable=False, default=""),
 )
 
+
+def _order_on_a_server(name: str, *columns: str) -> Index:
+    where = text("deleted_at IS NULL")
+    return Index(name, "function_id", *map(text, columns), postgresql_where=where).ddl_if(dialect="postgresql")
+
+
+#: The same orders for PostgreSQL, which does not see that all rows "where deleted_at is null" come in the order of the
+#: next column, and in the other direction reads those without a value first.
+ORDERS_ON_A_SERVER = [
+    _order_on_a_server("ix_samples_newest", "sequence"),
+    _order_on_a_server("ix_samples_annotated_last", "annotated_at DESC NULLS LAST", "sequence DESC"),
+    _order_on_a_server("ix_samples_annotated_first", "annotated_at ASC NULLS LAST", "sequence DESC"),
+    _order_on_a_server("ix_samples_most_confident", "confidence DESC NULLS LAST", "sequence DESC"),
+    _order_on_a_server("ix_samples_least_confident", "confidence ASC NULLS LAST", "sequence DESC"),
+    _order_on_a_server("ix_samples_of_label", "label_id", "sequence"),
+]
+
 samples = Table(
     "samples",
     metadata,
@@ -169,11 +186,12 @@ samples = Table(
     Column("captured", String(16)),
     Column("revision", Integer, nullable=False, server_default="0"),
     UniqueConstraint("function_id", "image_hash"),
-    Index("ix_samples_created", "function_id", "deleted_at", "sequence"),
-    Index("ix_samples_annotated", "function_id", "deleted_at", "annotated_at", "sequence"),
-    Index("ix_samples_confidence", "function_id", "deleted_at", "confidence", "sequence"),
+    Index("ix_samples_created", "function_id", "deleted_at", "sequence").ddl_if(dialect="sqlite"),
+    Index("ix_samples_annotated", "function_id", "deleted_at", "annotated_at", "sequence").ddl_if(dialect="sqlite"),
+    Index("ix_samples_confidence", "function_id", "deleted_at", "confidence", "sequence").ddl_if(dialect="sqlite"),
     # None by prediction or agreement: each retraining would write it anew for all samples. Review filters in memory.
-    Index("ix_samples_label", "function_id", "deleted_at", "label_id", "sequence"),
+    Index("ix_samples_label", "function_id", "deleted_at", "label_id", "sequence").ddl_if(dialect="sqlite"),
+    *ORDERS_ON_A_SERVER,
     Index("ix_samples_revision", "function_id", "revision"),
     Index("ix_samples_batch", "import_batch_id"),
     Index("ix_samples_image", "image_hash"),

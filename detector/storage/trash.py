@@ -27,7 +27,7 @@ def restore_samples(db: Database, function_id: str, sample_ids: Sequence[str]) -
 def _move(db: Database, function_id: str, sample_ids: Sequence[str], deleted_at: float | None) -> int:
     moved = 0
     there = samples.c.deleted_at.is_(None) if deleted_at is not None else samples.c.deleted_at.is_not(None)
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         revision = next_revision(connection, function_id)
         for start in range(0, len(sample_ids), _CHUNK):
             moved += connection.execute(

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from sqlalchemy import text
 
 from detector.api.examples import Examples
 from detector.storage import calls, keys
@@ -467,8 +468,9 @@ def test_stored_twins_can_each_be_named_and_changed(server: Server, caller: Call
     path = caller.create_function("Twins", ("k\u00fcnstlich", "placeholder"))
     first, second = caller.get(f"{path}/labels").json()
     with server.workspace.db.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE labels SET name = ? WHERE id = ?", ("ku\u0308nstlich", second["id"].removeprefix("label_"))
+        connection.execute(
+            text("UPDATE labels SET name = :name WHERE id = :id"),
+            {"name": "ku\u0308nstlich", "id": second["id"].removeprefix("label_")},
         )
     names = {item["id"]: item["name"] for item in caller.get(f"{path}/labels").json()}
     for seed, (label_id, name) in enumerate(names.items()):

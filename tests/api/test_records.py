@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import text
 
 from tests.api.server import SETTINGS, Caller, Server
 from tests.factories import LABELS, make_image
@@ -31,7 +32,7 @@ def keep(caller: Caller, path: str, data: bytes = PICTURE, name: str = "seen.png
 def none_kept(server: Server, trained: str) -> str:
     function_id = trained.rsplit("_", 1)[1]
     with server.workspace.db.write() as connection:
-        connection.exec_driver_sql("DELETE FROM records WHERE function_id = ?", (function_id,))
+        connection.execute(text("DELETE FROM records WHERE function_id = :id"), {"id": function_id})
     return trained
 
 

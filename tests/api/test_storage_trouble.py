@@ -19,6 +19,7 @@ from detector.web.signing import export_token, picture_path
 from pages import _state
 from tests.api.server import Server
 from tests.app_server import CHECKOUT
+from tests.databases import sqlite_only
 from tests.factories import make_image
 from tests.stored import number
 
@@ -48,6 +49,7 @@ def says_only_what_strangers_may_know(text: str, server: Server) -> bool:
     return not any(part in text for part in (str(server.data), "/", "sqlite", "malformed", "SELECT", "Traceback"))
 
 
+@sqlite_only("it is damaged, or taken away")
 def test_a_damaged_table_is_503_in_the_api_and_a_sentence_for_pictures_exports_and_pages(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +86,7 @@ def test_a_damaged_table_is_503_in_the_api_and_a_sentence_for_pictures_exports_a
     assert number(server.data, "SELECT COUNT(*) FROM samples") == 1
 
 
+@sqlite_only("it is damaged, or taken away")
 def test_a_database_file_that_is_taken_away_under_the_server_is_503_and_not_made_anew(server: Server) -> None:
     """The kind: SQLite makes a file that is gone anew, empty, at the next connection."""
     caller = server.caller()
@@ -103,6 +106,7 @@ def test_a_database_file_that_is_taken_away_under_the_server_is_503_and_not_made
 
 
 @pytest.mark.long
+@sqlite_only("it is damaged, or taken away")
 def test_nothing_is_confirmed_that_goes_into_a_file_that_is_not_there_any_more(server: Server) -> None:
     """The kind: the database file is deleted or replaced while the server runs.
 

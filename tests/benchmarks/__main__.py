@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from tests import databases
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.growth import draw_growth
 from tests.benchmarks.machine import describe_machine
@@ -52,6 +54,7 @@ FIGURES = {
     "hardening_points": "hardening",
     "stability_s": "stability",
     "evidence_ratio": "invoking",
+    "many_writers": "many_writers",
 }
 
 
@@ -63,8 +66,15 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="write a table for people here, from the --json file")
     parser.add_argument("--growth", action="store_true", help="measure the growth from 1,000 to 100,000 samples too")
     parser.add_argument("--nothing", action="store_true", help="measure no figure, only what else is asked for")
+    parser.add_argument(
+        "--database",
+        choices=(databases.SQLITE, databases.POSTGRESQL),
+        default=databases.SQLITE,
+        help="what the data folders use; with postgresql a server is started, and figures have names of their own",
+    )
     parser.add_argument("--here", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    databases.choose(options.database)
     if options.here:
         print(json.dumps(_measure(options.here).to_json()))
         return 0
@@ -72,13 +82,16 @@ def main() -> int:
     known["machine"] = describe_machine()
     for name in [] if options.nothing else options.only or FIGURES:
         ran = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks", "--here", name], stdout=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "tests.benchmarks", "--here", name, "--database", options.database],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
         )
         if ran.returncode:
             print(f"{name:24} failed", flush=True)
             continue
         figure = Figure.from_json(json.loads(ran.stdout.strip().splitlines()[-1]))
-        known["figures"][name] = figure.to_json()
+        known["figures"][figure.name] = figure.to_json()
         sign = "at least" if figure.at_least else "at most"
         verdict = "met" if figure.met else "MISSED"
         print(f"{name:24} {figure.value:10.2f} {figure.unit:3} {sign} {figure.reach:g}: {verdict}", flush=True)
@@ -99,8 +112,13 @@ def main() -> int:
 def _measure(name: str) -> Figure:
     module = importlib.import_module(f"tests.benchmarks.{FIGURES[name]}")
     measure: Callable[[Path], Figure] = getattr(module, name)
-    with tempfile.TemporaryDirectory() as folder:
-        return measure(Path(folder))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            figure = measure(Path(folder))
+    finally:
+        databases.stop_server()
+    chosen = databases.chosen()
+    return figure if chosen == databases.SQLITE else replace(figure, name=f"{figure.name}_{chosen}")
 
 
 if __name__ == "__main__":

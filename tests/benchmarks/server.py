@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from tests.app_server import end, start_app, wait_until_it_answers
+from tests.databases import database_setting
 from tests.ports import free_port
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ _ALL_SHOWN = """
 def launch(folder: Path, **settings: str) -> tuple[str, subprocess.Popen[bytes]]:
     """Start the app on a data folder; returns its address at once, and the process."""
     port = free_port()
-    return f"http://localhost:{port}", start_app(port, {"DETECTOR_DATA_DIR": str(folder), **settings})
+    settings = {"DETECTOR_DATA_DIR": str(folder), **database_setting(folder), **settings}
+    return f"http://localhost:{port}", start_app(port, settings)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from detector.cli.explain import exit_code
 from detector.pipeline.build import build
@@ -136,7 +137,7 @@ def test_records_are_listed_exported_and_deleted(ws: Workspace, function_id: str
     old, young = kept(ws, function_id), kept(ws, function_id, model_id="f" * 32)
     records.mark_disputed(ws.db, function_id, old.id, "real")
     with ws.db.write() as connection:
-        connection.exec_driver_sql("UPDATE records SET created_at = created_at - 864000 WHERE id = ?", (old.id,))
+        connection.execute(text("UPDATE records SET created_at = created_at - 864000 WHERE id = :id"), {"id": old.id})
     listed = kept_ones(ws).out.splitlines()
     assert [line.split()[0] for line in listed] == [young.id, old.id]
     assert "synthetic (strong)  meadow.jpg  disputed: real" in listed[1]

@@ -24,6 +24,7 @@ import pytest
 from detector.backbones.hub import REACHABILITY_DEADLINE
 from detector.operations.sample_function import SAMPLE_FALSE_ACCUSATION_LIMIT
 from tests.command_line import OFFLINE, Ran, run, run_here, silent_hub, start
+from tests.databases import sqlite_only
 from tests.faulty_disk import small_disk
 from tests.made_folders import made_image, make_folder
 from tests.shared_data import require
@@ -382,6 +383,7 @@ def test_near_duplicates_as_the_only_samples_of_a_label_train_a_model_that_says_
     assert query(tmp_path / "data", "SELECT DISTINCT out_of_fold FROM samples") == [(0,)]
 
 
+@sqlite_only("it is none")
 @pytest.mark.parametrize("content", ["a file", "no database"])
 def test_a_data_folder_that_cannot_be_used_ends_in_a_sentence(content: str, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from detector.evaluation.results import STRESSES
 from tests.command_line import OFFLINE, run
 from tests.conftest import processor_seconds_of_commands
+from tests.databases import copy_data
 from tests.shared_data import require
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -32,7 +32,7 @@ def test_mixed2000_is_audited_whole_in_a_few_times_the_time_of_its_training(
     mixed2000_data: Path, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "data"
-    shutil.copytree(mixed2000_data, data_dir)
+    copy_data(mixed2000_data, data_dir)
     found, seconds = audited(data_dir, "mixed2000")
     trained = float((mixed2000_data.parent / "mixed2000-made").read_text(encoding="utf-8"))
     print(f"trained in {trained:.0f} s, audited in {seconds:.0f} s of processor time")

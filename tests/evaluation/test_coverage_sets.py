@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from detector.imaging.rescaling import estimate_rescaling
 from detector.training.coverage import SIZE, Coverage, LabelFiles
 from detector.training.thresholds import CANT_TELL, MODERATE
 from tests.command_line import run
+from tests.databases import copy_data
 from tests.shared_data import require
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -33,7 +33,7 @@ def test_full_size_photographs_get_cant_tell_of_a_function_of_small_pictures_and
     mixed2000_data: Path, tmp_path: Path
 ) -> None:
     data_dir, folder = tmp_path / "data", tmp_path / "photographs"
-    shutil.copytree(mixed2000_data, data_dir)
+    copy_data(mixed2000_data, data_dir)
     (folder / "real").mkdir(parents=True)
     for name in ("confounded_png_vs_jpeg", "confounded_size"):
         for source in (require(name) / "real").iterdir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from detector.evaluation.label_issues import label_quality
 from detector.pipeline.build import build
 from detector.storage import annotating, functions, samples
+from tests.databases import copy_data
 from tests.factories import (
     add_images,
     empty_function,
@@ -78,7 +78,7 @@ def test_of_near_duplicates_under_different_labels_the_wrong_one_is_found_and_th
 def test_of_100_labels_that_were_turned_over_most_are_among_the_first_200(mixed2000_data: Path, tmp_path: Path) -> None:
     """The product promises 60 of 100; measured were 91 on average, 85 at least."""
     data_dir = tmp_path / "data"
-    shutil.copytree(mixed2000_data, data_dir)
+    copy_data(mixed2000_data, data_dir)
     ws = workspace(data_dir, precision="auto")
     function = functions.find_function(ws.db, "mixed2000")
     ids = label_ids(ws, function)

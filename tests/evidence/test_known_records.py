@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqlalchemy import text
+
 from detector.evidence.known_records import known_records
 from detector.imaging import inspect_image, sha256_hex
 from detector.storage import records
@@ -20,7 +22,7 @@ def keep(ws: Workspace, function_id: str, data: bytes, **changes: str) -> str:
     evidence = evidence_json(sha256=found.sha256, **changes)
     record = kept(ws, function_id, evidence, perceptual_hash=found.perceptual_hash)
     with ws.db.write() as connection:
-        connection.exec_driver_sql("UPDATE records SET created_at = ? WHERE id = ?", (_MOMENT, record.id))
+        connection.execute(text("UPDATE records SET created_at = :at WHERE id = :id"), {"at": _MOMENT, "id": record.id})
     return record.id
 
 

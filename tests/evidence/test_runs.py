@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,6 +35,7 @@ from detector.storage.invoke_runs import RunPicture
 from detector.storage.schema import invoke_runs as table
 from detector.worker.running import BACKGROUND_LANES, LANES, run_job, run_pending
 from detector.workspace import Workspace
+from tests.databases import copy_data
 from tests.factories import LABELS, add_images, images, labelled_function, make_image, workspace, write_zip
 from tests.runs import PICTURES, claimed, given, worked_off
 
@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 @pytest.fixture
 def ws(made: tuple[Path, str], tmp_path: Path) -> Iterator[Workspace]:
-    shutil.copytree(made[0], tmp_path / "data")
+    copy_data(made[0], tmp_path / "data")
     opened = workspace(tmp_path / "data", import_root=str(tmp_path))
     yield opened
     opened.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -56,6 +55,7 @@ from detector.storage.models import ModelRow
 from detector.storage.records import PAGE, list_records
 from detector.storage.stored_names import TEST
 from detector.workspace import Workspace
+from tests.databases import copy_data
 from tests.factories import LABELS, labelled_function, make_image, workspace, write_zip
 
 #: Not the pause that the settings have by themselves, nor any other delay of the code.
@@ -464,7 +464,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture
 def scene(tmp_path: Path, trained: tuple[Path, str]) -> Iterator[Scene]:
     folder, function_id = trained
-    shutil.copytree(folder, tmp_path / "data")
+    copy_data(folder, tmp_path / "data")
     ws = workspace(tmp_path / "data", retrain_delay=PAUSE)
     function = stored.get_function(ws.db, function_id)
     assert function.live_model_id is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from detector.errors import InvalidInput, NotFound
 from detector.evidence.explain import explain
@@ -163,8 +164,9 @@ def test_another_file_another_functions_label_and_no_record_are_refused(scene: S
 
 def aged(ws: Workspace, record: Record, days: float) -> None:
     with ws.db.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE records SET created_at = ? WHERE id = ?", (now() - days * 24 * 3600, record.id)
+        connection.execute(
+            text("UPDATE records SET created_at = :at WHERE id = :id"),
+            {"at": now() - days * 24 * 3600, "id": record.id},
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from streamlit.testing.v1 import AppTest
 
 from detector.imaging import sha256_hex
@@ -140,8 +141,8 @@ def test_an_age_limit_says_what_it_will_delete_and_counts_only_once_it_is_applie
     records.mark_disputed(ws.db, function.id, ids[0], "real")
     with ws.db.write() as connection:
         for record_id in ids[:2]:
-            connection.exec_driver_sql(
-                "UPDATE records SET created_at = created_at - 40 * 86400 WHERE id = ?", (record_id,)
+            connection.execute(
+                text("UPDATE records SET created_at = created_at - 40 * 86400 WHERE id = :id"), {"id": record_id}
             )
     app = opened(function)
     app.selectbox[0].select("30 days").run()

@@ -55,7 +55,7 @@ def guess(ws: Workspace, function: Function, n: int) -> None:
     ids = [row.sample_id for row in samples.training_rows(ws.db, function.id)][:n]
     with ws.db.write() as connection:
         marks = ", ".join(f"'{item}'" for item in ids)
-        connection.exec_driver_sql(f"UPDATE samples SET source_guessed = 1 WHERE id IN ({marks})")
+        connection.exec_driver_sql(f"UPDATE samples SET source_guessed = true WHERE id IN ({marks})")
 
 
 def test_confirmed_sources_choose_and_another_source_asks_for_a_new_model(ws: Workspace) -> None:

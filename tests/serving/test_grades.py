@@ -122,7 +122,7 @@ def test_sources_that_are_only_guessed_promise_nothing_until_they_are_confirmed(
     ids = [row.sample_id for row in samples.training_rows(made.ws.db, made.function.id)][:3]
     with made.ws.db.write() as connection:
         marks = ", ".join(f"'{item}'" for item in ids)
-        connection.exec_driver_sql(f"UPDATE samples SET source_guessed = 1 WHERE id IN ({marks})")
+        connection.exec_driver_sql(f"UPDATE samples SET source_guessed = true WHERE id IN ({marks})")
     # The limit is a reason to look at the sources again.
     set_false_accusation_limit(made.ws, made.function.id, 0.21)
     set_false_accusation_limit(made.ws, made.function.id, LIMIT)

@@ -29,6 +29,7 @@ from detector.storage.functions import Function
 from detector.storage.invoke_days import read_invokes
 from detector.training.thresholds import CANT_TELL, MODERATE, STRONG
 from detector.workspace import Workspace
+from tests.databases import sqlite_only
 from tests.factories import empty_function, workspace
 
 NAME = "a private name.jpg"
@@ -145,6 +146,7 @@ def test_a_deleted_function_takes_its_counts_along_and_those_that_come_late_are_
     assert [item.count for item in read_invokes(ws.db, other.id)] == [1]
 
 
+@sqlite_only("it is moved away")
 def test_counts_that_cannot_be_written_are_a_line_in_the_log(
     ws: Workspace, function: Function, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

@@ -170,3 +170,23 @@ def test_batches_are_listed_newest_first_and_end_as_told(ws: Workspace, function
     assert (ended.state, ended.total, ended.note) == ("failed", 4, "The archive is damaged.")
     assert ended.finished_at is not None
     assert stored_batch(ws, second).state == "running"
+
+
+def test_what_no_database_holds_is_left_out_of_texts_that_come_from_files(ws: Workspace) -> None:
+    """Kind: a NUL, or half of a character, in the name of a file or in a column of a table, ended an import."""
+    function = empty_function(ws)
+    facts = {"source": "sd\ud800xl", "external_id": "1\x002", "group_key": "\x00g"}
+    new = new_sample(ws, make_image(1), "a\x00\udcffb.png", **facts)
+    batch_id = imports.create_batch(ws.db, function.id, "zip", "a\x00b.zip")
+    [added] = imports.add_samples(ws.db, function.id, batch_id, [new], [("c\ud800.png", "It is \x00.")])
+    again = imports.add_samples(ws.db, function.id, batch_id, [new])
+    imports.finish_batch(ws.db, batch_id, "done", 2, "It ended\x00.")
+    found = samples.get_sample(ws.db, added.sample_id)
+    assert (found.file_name, found.source, found.external_id) == ("ab.png", "sdxl", "12")
+    [batch] = imports.list_batches(ws.db, function.id)
+    assert (batch.title, batch.note) == ("ab.zip", "It ended.")
+    assert [(row.file, row.reason) for row in imports.batch_rows(ws.db, batch_id, ["rejected"])] == [
+        ("c.png", "It is .")
+    ]
+    # A killed import that runs again knows its own.
+    assert [item.outcome for item in again] == ["imported"]

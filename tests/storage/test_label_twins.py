@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from detector.errors import InvalidInput, NotFound
 from detector.gallery.detail import sample_detail
@@ -15,6 +16,8 @@ from detector.storage import annotating, functions, imports, jobs, models, predi
 from detector.storage.functions import Function, list_labels
 from detector.storage.label_twins import merge_labels, spelling_note, twins_among
 from detector.storage.predictions import PredictionRow
+from detector.storage.schema import functions as table
+from detector.storage.schema import labels
 from detector.worker.running import run_pending
 from detector.workspace import Workspace
 from tests.factories import add_images, empty_function, images, label_ids, labelled_function, make_image, workspace
@@ -31,8 +34,8 @@ def with_twins(ws: Workspace, per_label: int = 3, first: str = NFC, second: str 
     """A function as older versions left it: ``real``, and one name stored in two spellings."""
     function = labelled_function(ws, per_label, labels=["real", first, "placeholder"])
     with ws.db.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE labels SET name = ? WHERE id = ?", (second, label_ids(ws, function)["placeholder"])
+        connection.execute(
+            update(labels).where(labels.c.id == label_ids(ws, function)["placeholder"]).values(name=second)
         )
     return function
 
@@ -118,11 +121,7 @@ def test_a_merge_moves_every_sample_with_a_line_in_its_history(ws: Workspace) ->
 
 def functions_revision(ws: Workspace, function: Function) -> int:
     with ws.db.read() as connection:
-        return int(
-            connection.exec_driver_sql(
-                "SELECT sample_revision FROM functions WHERE id = ?", (function.id,)
-            ).scalar_one()
-        )
+        return int(connection.execute(select(table.c.sample_revision).where(table.c.id == function.id)).scalar_one())
 
 
 def test_a_merge_counts_as_newer_labels_and_is_no_change_that_undo_takes_back(ws: Workspace) -> None:

@@ -35,6 +35,7 @@ from detector.storage.models import ModelRow
 from detector.storage.samples import Sample
 from detector.training.thresholds import Thresholds
 from detector.workspace import Workspace
+from tests.databases import sqlite_only
 from tests.page_app import dashboard, opened_by_pages, words
 from tests.stored_data.folders import FOLDERS, figures, unpack
 
@@ -42,6 +43,8 @@ from tests.stored_data.folders import FOLDERS, figures, unpack
 STORED = 1e-3
 #: What the network makes of a new image differs a little from processor to processor.
 EMBEDDED = 2e-2
+
+pytestmark = sqlite_only("it was written by an earlier version")
 
 
 @dataclass(frozen=True)
