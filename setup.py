@@ -39,7 +39,5 @@ setup(
         f"{DASHBOARD}.pages": ["*.css", "*.html", "*.js", "*.svg"],
     },
     install_requires=app_requirements(),
-    # What nobody needs who keeps to one machine.
-    extras_require={"postgresql": ["psycopg[binary]>=3.2,<4"]},
     cmdclass={"build_py": BuildModules},
 )
