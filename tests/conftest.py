@@ -51,7 +51,8 @@ def mixed2000_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with mixed2000 as a trained function, for all workers of a run. Copy it before changing it."""
     folder = require("mixed2000")
     of_the_run = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each process of a run has a PostgreSQL server of its own.
+    if "PYTEST_XDIST_WORKER" in os.environ and databases.chosen() == databases.SQLITE:
         of_the_run = of_the_run.parent
     data_dir, made = of_the_run / "mixed2000", of_the_run / "mixed2000-made"
     with FileLock(of_the_run / "mixed2000.lock"):

@@ -82,9 +82,10 @@ def _for_labels_newer_than_a_model(connection: Connection) -> None:
 def _for_the_gallery_on_a_server(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         return
-    for name in ("created", "annotated", "confidence", "label"):
-        connection.exec_driver_sql(f"DROP INDEX IF EXISTS ix_samples_{name}")
-    _add_indexes(connection, {"samples": tuple(str(index.name) for index in ORDERS_ON_A_SERVER)})
+    ours = [str(index.name) for index in ORDERS_ON_A_SERVER]
+    for name in ("ix_samples_created", "ix_samples_annotated", "ix_samples_confidence", "ix_samples_label", *ours):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
+    _add_indexes(connection, {"samples": tuple(ours)})
 
 
 #: ``MIGRATIONS[n]`` takes a database of version n to n + 1. Tables that are only new need no step: they are made when

@@ -19,6 +19,7 @@ from detector.settings import Settings
 from detector.storage import embeddings, functions, samples, trash
 from detector.storage.functions import Function
 from detector.workspace import Workspace
+from tests.databases import database_url
 from tests.factories import add_images, labelled_function, make_image, near_duplicate, png, workspace
 
 
@@ -156,7 +157,7 @@ def test_many_numbers_are_kept_as_few(ws: Workspace) -> None:
 @pytest.mark.slow
 def test_on_2000_real_pictures_nearly_all_of_the_five_nearest_are_found(mixed2000_data: Path) -> None:
     """Measured: all of them. The compact index alone would find 85 %."""
-    ws = Workspace.open(Settings(data_dir=mixed2000_data))
+    ws = Workspace.open(Settings(data_dir=mixed2000_data, database_url=database_url(mixed2000_data)))
     function = functions.find_function(ws.db, "mixed2000")
     names, similarity = _exact(ws, function)
     np.fill_diagonal(similarity, -np.inf)
