@@ -9,41 +9,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from detector.backbones import fetch_weights, get_backbone
-from detector.errors import BackboneUnavailable
+from detector.errors import BackboneUnavailable, ClusterUnavailable, SharedWorkFailed
+from detector.serving.shared_task import At as At
+from detector.serving.shared_task import SharedWork as SharedWork
+from detector.serving.shared_task import identity, run_task
+from detector.settings import to_environment
+from detector.system.batches import map_batches
+from detector.system.dask_cluster import DaskCluster
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
     from detector.backbones import Backbone
 
-#: What is told of progress: so many items are done. May raise, which ends the work; what is stored stays.
-At: TypeAlias = Callable[[int], None]
-
 #: Items of one task. Fewer than the least of them all are not worth sending anywhere.
 MOST_ITEMS, LEAST_ITEMS = 1024, 64
 #: So many tasks come to each place, where there are enough items: then nobody waits long for the last one.
 _TASKS_EACH = 8
-
-
-@dataclass(frozen=True)
-class SharedWork:
-    """Something that can be done to many pictures piece by piece, wherever there is room.
-
-    Attributes
-    ----------
-    name : str
-        What it is called in the table of tasks; it must never change.
-    run : callable
-        (workspace, parameters, items, at) -> what came of them, as plain JSON. Parameters and items are plain JSON too.
-        ``"done"`` of the result counts the items that are through, whoever was the first to do them. A function of a
-        module: other processes find it by its name.
-    """
-
-    name: str
-    run: Callable[[Workspace, dict[str, Any], list[Any], At], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +66,42 @@ def share(
     here : callable
         Does all of it in this process, as ``work.run`` would, and tells ``at`` by itself.
     """
+    if ws.settings.dask and len(items) > LEAST_ITEMS:
+        return Answers(_on_dask(ws, work, parameters, items, at), here=False)
     return Answers([here()], here=True)
+
+
+def _on_dask(
+    ws: Workspace, work: SharedWork, parameters: dict[str, Any], items: Sequence[Any], at: At
+) -> list[dict[str, Any]]:
+    settings = ws.settings
+    pieces: list[dict[str, Any]] = []
+    done = 0
+    # A process that takes part hands nothing on: it does its piece itself.
+    environment = to_environment(replace(settings, dask=""))
+    with DaskCluster(settings.dask, settings.dask_resources, environment) as cluster:
+
+        def waiting() -> None:
+            cluster.require_workers()
+            at(done)
+
+        for answer in map_batches(
+            partial(run_task, work, parameters, identity(ws)),
+            items,
+            size=task_size(len(items), cluster.places),
+            workers=1,
+            ahead=cluster.ahead,
+            executor=cluster,
+            waiting=waiting,
+        ):
+            if "failed" in answer:
+                if answer["passes"]:
+                    raise ClusterUnavailable(settings.dask, answer["failed"])
+                raise SharedWorkFailed(f"Shared work stopped: {answer['failed']}.")
+            pieces.append(answer["piece"])
+            done += int(answer["piece"]["done"])
+            at(done)
+    return pieces
 
 
 def task_size(items: int, places: int) -> int:
