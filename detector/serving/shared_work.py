@@ -18,7 +18,10 @@ from detector.errors import BackboneUnavailable, ClusterUnavailable, SharedWorkF
 from detector.serving.shared_task import At as At
 from detector.serving.shared_task import SharedWork as SharedWork
 from detector.serving.shared_task import identity, run_task
+from detector.serving.worker_tasks import among_workers
 from detector.settings import to_environment
+from detector.storage.held import held_job
+from detector.storage.workers import TASKS, other_workers
 from detector.system.batches import map_batches
 from detector.system.dask_cluster import DaskCluster
 from detector.workspace import Workspace
@@ -68,6 +71,12 @@ def share(
     """
     if ws.settings.dask and len(items) > LEAST_ITEMS:
         return Answers(_on_dask(ws, work, parameters, items, at), here=False)
+    job = held_job(ws.db)
+    others = other_workers(ws.db, TASKS) if job is not None and len(items) > LEAST_ITEMS else 0
+    if job is not None and others:
+        size = task_size(len(items), others + 1)
+        batches = [list(items[start : start + size]) for start in range(0, len(items), size)]
+        return Answers(among_workers(ws, job.job_id, work, parameters, batches, others + 1, at), here=False)
     return Answers([here()], here=True)
 
 

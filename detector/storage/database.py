@@ -27,6 +27,7 @@ from detector.errors import (
     StorageTrouble,
     StorageUnavailable,
 )
+from detector.storage.held import require_held
 from detector.storage.schema import meta, metadata
 from detector.storage.trouble import storage_trouble
 
@@ -188,6 +189,8 @@ class Database:
             # Only when its turn has come: it may have waited for long.
             self._require_same_file()
             with self._writer.begin() as connection:
+                # Of a job's thread: a worker that was thought dead writes nothing any more.
+                require_held(self, connection)
                 yield connection
 
     @contextmanager
@@ -274,6 +277,8 @@ class Database:
                 MIGRATIONS[version](connection)
                 metadata.create_all(connection)
                 connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
+            if set(metadata.tables) - tables:
+                metadata.create_all(connection)
 
     def _version(self, connection: Connection) -> int:
         try:

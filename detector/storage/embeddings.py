@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete, exists, func, insert, or_, select
+from sqlalchemy import Connection, Table, delete, exists, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from detector.errors import StoredEmbeddingsDamaged
 from detector.storage.database import Database
@@ -121,7 +122,8 @@ def write_embeddings(
                     }
                 )
         if values:
-            connection.execute(insert(embeddings), values)
+            # PostgreSQL lets two write at once: the row that comes second is the same, and is passed over.
+            connection.execute(_insert_new(connection, embeddings), values)
         if failures:
             known = set(
                 connection.scalars(
@@ -134,7 +136,12 @@ def write_embeddings(
                 if image_hash not in known
             ]
             if fresh:
-                connection.execute(insert(embedding_failures), fresh)
+                connection.execute(_insert_new(connection, embedding_failures), fresh)
+
+
+def _insert_new(connection: Connection, table: Table) -> Any:
+    kind = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return kind(table).on_conflict_do_nothing()
 
 
 def read_embeddings(db: Database, backbone_key: str, hashes: Sequence[str]) -> dict[str, np.ndarray]:
