@@ -90,8 +90,9 @@ class Settings:
     threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.", most=_MOST_THREADS)
     worker: str = _setting(
         "process",
-        "Where imports, trainings and audits run: process (a process of their own), or inside (threads of the server).",
-        choices=("process", "inside"),
+        "Where imports, trainings and audits run: process (a process of their own), inside (threads of the server), "
+        "imports (a process for imports and runs of pictures alone; workers elsewhere do the rest), or none.",
+        choices=("process", "inside", "imports", "none"),
     )
     dask: str = _setting(
         "",

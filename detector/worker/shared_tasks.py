@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 
 from detector.errors import BackboneUnavailable, JobTakenOver
+from detector.evaluation.stress_copies import STRESS
 from detector.pipeline.copies import COPY
 from detector.pipeline.embedding import EMBED
 from detector.serving.shared_task import SharedWork
@@ -19,7 +20,7 @@ from detector.workspace import Workspace
 log = logging.getLogger(__name__)
 
 #: What workers can do for each other, by the names that stand in the table of tasks.
-WORKS: dict[str, SharedWork] = {work.name: work for work in (EMBED, COPY)}
+WORKS: dict[str, SharedWork] = {work.name: work for work in (EMBED, COPY, STRESS)}
 
 _KEEP_SECONDS = 5.0
 #: What this machine cannot do, such as for want of weights, others may: it asks again only later.

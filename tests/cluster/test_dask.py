@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from detector.errors import ClusterUnavailable, InvalidInput, SharedWorkFailed
+from detector.evaluation.stress_copies import embed_changed
 from detector.jobs import request_build
+from detector.pipeline.copies import embed_copies
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.storage import jobs
 from detector.system.dask_cluster import DaskCluster
@@ -86,6 +89,35 @@ def test_processes_of_this_machine_share_the_work_without_any_scheduler_of_ones_
         connection.exec_driver_sql("DELETE FROM embeddings")
     embed_missing(ws, function.id, backbone)
     assert stored_embeddings(ws) == before
+
+
+def test_copies_to_train_on_and_to_judge_come_out_as_on_one_machine(tmp_path: Path) -> None:
+    ws = workspace(tmp_path / "data", copies=1)
+    function = labelled_function(ws, 36)
+    here = replace(ws, settings=replace(ws.settings, dask="local:2"))
+    backbone = function_backbone(ws, function)
+    embed_missing(ws, function.id, backbone)
+    samples_alone = stored_embeddings(ws)
+    assert embed_copies(here, function.id, backbone) == 72
+    shared = stored_embeddings(ws)
+    assert len(shared) == 144
+    with ws.db.write() as connection:
+        connection.exec_driver_sql("DELETE FROM embeddings WHERE backbone_key LIKE 'copies-%'")
+    assert stored_embeddings(ws) == samples_alone
+    assert embed_copies(ws, function.id, backbone) == 72
+    assert stored_embeddings(ws) == shared
+
+    hashes = sorted(image_hash for image_hash, _, _ in samples_alone)
+    expected = embed_changed(ws, "jpeg-40", hashes, backbone, lambda _done: None)
+    told: list[int] = []
+    found = embed_changed(here, "jpeg-40", hashes, backbone, told.append)
+    assert told[-1] == 72
+    assert found.keys() == expected.keys() == set(range(72))
+    for place, views in expected.items():
+        assert found[place].keys() == views.keys()
+        assert all(np.array_equal(found[place][view], row) for view, row in views.items())
+    # Nothing of them is kept.
+    assert stored_embeddings(ws) == shared
 
 
 def test_a_worker_with_another_database_is_a_sentence_and_stores_nothing(tmp_path: Path, dask: DaskProcesses) -> None:

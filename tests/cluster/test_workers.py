@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from detector.jobs import request_build
+from detector.errors import JobTakenOver
+from detector.jobs import EVALUATE, request_build
 from detector.storage import jobs
-from detector.storage.schema import tasks
+from detector.storage.functions import get_function, set_training_note
+from detector.storage.held import holding
+from detector.storage.schema import functions, tasks
 from detector.storage.tasks import count_tasks
 from detector.storage.workers import live_workers
 from detector.workspace import Workspace
@@ -85,6 +89,44 @@ def test_three_workers_killed_at_three_moments_make_the_model_of_one(
     assert count_tasks(ws.db) == {}
     assert len(owners) > 1, "nobody took a piece of another's work"
     assert "Traceback" not in workers.log()
+
+
+def test_a_worker_that_is_stopped_gives_its_work_back_and_another_ends_it(
+    ws: Workspace, workers: WorkerProcesses
+) -> None:
+    function = labelled_function(ws, 60)
+    job_id = request_build(ws, function.id)
+    workers.start(1, "--kinds", "build")
+    until(lambda: embedded(ws) > 0, "the worker embeds")
+    assert workers.end(0, signal.SIGTERM) == 0
+    job = jobs.get_job(ws.db, job_id)
+    assert (job.state, job.lease, job.crashes) == ("queued", None, 0)
+    assert images_embedded(ws) > 0
+    assert live_workers(ws.db) == []
+    # Once: it ends when nothing is left, and leaves what is not its kind.
+    workers.start(1, "--kinds", "build", "--once")
+    assert workers.running.pop().wait(180) == 0
+    assert jobs.get_job(ws.db, job_id).state == "done"
+    assert {job.kind for job in jobs.list_jobs(ws.db, function.id)} == {EVALUATE}
+
+
+def test_a_job_cannot_be_taken_over_between_the_question_and_the_commit(ws: Workspace) -> None:
+    """On PostgreSQL two write at once: the row of the job is locked until what its holder writes is there."""
+    function = labelled_function(ws, 1)
+    request_build(ws, function.id)
+    job = jobs.claim(ws.db, ("build",), function.id)
+    assert job is not None
+    with ThreadPoolExecutor(1) as elsewhere:
+        with holding(ws.db, job.id, job.lease), ws.db.write() as connection:
+            taking = elsewhere.submit(jobs.requeue, ws.db, job.id)
+            with pytest.raises(TimeoutError):
+                taking.result(1.0)
+            connection.execute(update(functions).where(functions.c.id == function.id).values(training_note="in time"))
+        taking.result(30)
+    assert jobs.get_job(ws.db, job.id).state == "queued"
+    with holding(ws.db, job.id, job.lease), pytest.raises(JobTakenOver):
+        set_training_note(ws.db, function.id, "too late")
+    assert get_function(ws.db, function.id).training_note == "in time"
 
 
 def _owners_of_tasks(ws: Workspace) -> set[str]:
