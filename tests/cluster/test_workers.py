@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import create_engine, select, update
 
 from detector.errors import JobTakenOver
 from detector.jobs import EVALUATE, request_build
 from detector.storage import jobs
+from detector.storage.database import new_id
 from detector.storage.functions import get_function, set_training_note
 from detector.storage.held import holding
 from detector.storage.schema import functions, tasks
@@ -40,9 +42,20 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with postgres(tmp_path_factory.mktemp("workers")) as address:
         yield address
+
+
+@pytest.fixture
+def url(server: str) -> str:
+    """A database of each test's own: the same pictures are looked at again."""
+    name = f"workers_{new_id()}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.rpartition("/")[0] + f"/{name}"
 
 
 @pytest.fixture
