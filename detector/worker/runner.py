@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from detector.errors import DetectorError, StorageFull
 from detector.importing.run_files import sweep_runs
 from detector.importing.spool import sweep_spool, sweep_temporary
-from detector.jobs import Unwritten, keep_unwritten
+from detector.jobs import IN_THE_BACKGROUND, Unwritten, keep_unwritten
 from detector.operations.records import sweep_records
 from detector.storage import jobs, tasks, workers
 from detector.storage.database import now
@@ -131,24 +131,35 @@ class JobRunner:
             return threading.Thread(target=self._run_tasks, name="jobs-tasks", daemon=True)
         return threading.Thread(target=self._run, args=(lane,), name=f"jobs-{lane[0]}", daemon=True)
 
+    def _has_own_work(self) -> bool:
+        in_hand = list(self._in_hand.items())
+        return any(job.id in self._running for lane, job in in_hand if lane != IN_THE_BACKGROUND)
+
     def _run_tasks(self) -> None:
         lower_thread_priority()
         while not self._stop.wait(_POLL_SECONDS):
-            # Whoever has work of its own does that.
-            if self._running:
-                continue
             try:
-                taker = self._task_taker()
-                while not (self._stop.is_set() or self._running) and (task := taker.take(self._running)) is not None:
-                    self._task = task
-                    try:
-                        taker.do(task, self._interrupt)
-                    finally:
-                        self._task = None
+                while self._take_task():
+                    pass
             except _Stopping:
                 return
             except Exception as error:
                 self._complain(error)
+
+    def _take_task(self) -> bool:
+        """Do one piece of another process's job; False where there is none, or work of its own is to be done."""
+        # What nobody waits for is no such work: it gives way to the very work that is shared.
+        if self._stop.is_set() or self._has_own_work():
+            return False
+        taker = self._task_taker()
+        self._task = taker.take(self._running)
+        if self._task is None:
+            return False
+        try:
+            taker.do(self._task, self._interrupt)
+        finally:
+            self._task = None
+        return True
 
     def _task_taker(self) -> TaskTaker:
         if self._tasks is None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import create_engine, select, update
 
@@ -23,6 +24,7 @@ from detector.storage.schema import functions, tasks
 from detector.storage.tasks import count_tasks
 from detector.storage.workers import live_workers
 from detector.workspace import Workspace
+from tests.app_server import AppServer
 from tests.cluster.one_machine import (
     SETTINGS,
     embedded,
@@ -140,6 +142,23 @@ def test_a_job_cannot_be_taken_over_between_the_question_and_the_commit(ws: Work
     with holding(ws.db, job.id, job.lease), pytest.raises(JobTakenOver):
         set_training_note(ws.db, function.id, "too late")
     assert get_function(ws.db, function.id).training_note == "in time"
+
+
+def test_a_server_without_a_worker_leaves_the_work_to_those_that_are_started_by_hand(tmp_path: Path) -> None:
+    server = AppServer(tmp_path, {**SETTINGS, "DETECTOR_WORKER": "none", "DETECTOR_BACKBONE": "efficientnet-lite0"})
+    by_hand = WorkerProcesses(tmp_path / "logs", environment(server.workspace.settings.data_dir, **SETTINGS))
+    try:
+        ws = server.workspace
+        function = labelled_function(ws, 8)
+        job_id = request_build(ws, function.id)
+        time.sleep(5)
+        assert jobs.get_job(ws.db, job_id).state == "queued"
+        assert not psutil.Process(server.pid).children()
+        by_hand.start(1, "--kinds", "build", "--once")
+        until(lambda: jobs.get_job(ws.db, job_id).state == "done", "a worker started by hand does it")
+    finally:
+        by_hand.stop()
+        server.stop()
 
 
 def _owners_of_tasks(ws: Workspace) -> set[str]:
