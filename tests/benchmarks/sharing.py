@@ -3,7 +3,8 @@
 The same made images are imported twice: one process trains on the first set alone, and three Dask workers or three
 ``detector worker`` processes on PostgreSQL share the second while some of them, and the scheduler, are killed with -9
 at moments that a seed decides. It ends with an error where an image is embedded twice or not at all, or where the
-model's file is another one by a single byte. Whatever ``DETECTOR_...`` settings are given with ``--set`` hold for all of them.
+model's file is another one by a single byte. What is given with ``--set`` holds for all who share, such as the place
+of the pictures.
 """
 
 from __future__ import annotations
