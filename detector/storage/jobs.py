@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_,
 
 from detector.errors import JobTakenOver, NotFound
 from detector.storage.database import Database, new_id, now
-from detector.storage.held import lost
+from detector.storage.held import lost as _lost
 from detector.storage.schema import functions, jobs
 
 #: After this silence a job of another machine counts as orphaned; on this machine the process itself is asked.
@@ -183,7 +183,7 @@ def report(
             .values(phase=phase, done=done, total=total, message=message, rate=rate, heartbeat=now())
         ).rowcount
         if not changed:
-            raise lost(connection, job_id, lease)
+            raise _lost(connection, job_id, lease)
 
 
 def finish(db: Database, job_id: str, state: str, message: str = "", lease: str | None = None) -> None:
@@ -206,9 +206,9 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
             .where(*mine)
             .values(state=state, message=message, finished_at=now(), owner=None, lease=None, rate=None)
         ).rowcount
-        gone = lost(connection, job_id, lease) if not changed else None
-        if isinstance(gone, JobTakenOver):
-            raise gone
+        lost = _lost(connection, job_id, lease) if not changed else None
+        if isinstance(lost, JobTakenOver):
+            raise lost
 
 
 def requeue(db: Database, job_id: str, lease: str | None = None) -> None:
