@@ -33,7 +33,7 @@ _LOOK_SECONDS = 5.0
 _POLL_SECONDS = 1.0
 
 _LOCAL = re.compile(r"local:(\d{1,3})")
-_local_clusters: dict[int, LocalCluster] = {}
+_local_clusters: dict[tuple[int, frozenset[tuple[str, str]]], LocalCluster] = {}
 _local_lock = threading.Lock()
 
 
@@ -194,15 +194,17 @@ def _local_cluster(processes: int, environment: Mapping[str, str]) -> LocalClust
     from distributed import LocalCluster
     from distributed.core import Status
 
+    # Processes keep the settings that they were started with.
+    which = (processes, frozenset(environment.items()))
     with _local_lock:
-        found = _local_clusters.get(processes)
+        found = _local_clusters.get(which)
         if found is None or found.status != Status.running:
             if not 1 <= processes <= 8 * (os.cpu_count() or 1):
                 raise InvalidInput(
                     f"DETECTOR_DASK is local:{processes}; expected from 1 to 8 processes for each core of this "
                     "machine. Correct or unset it."
                 )
-            found = _local_clusters[processes] = LocalCluster(
+            found = _local_clusters[which] = LocalCluster(
                 n_workers=processes,
                 threads_per_worker=1,
                 # With None it would open a port all the same.
