@@ -136,4 +136,4 @@ def _array(kind: str, text: str) -> np.ndarray:
 
 
 #: Copies that an audit judges; items are pairs of a place and an image's hash. Nothing of it is stored.
-STRESS = SharedWork("stress", _embed_some)
+STRESS = SharedWork("stress", _embed_some, resumes=False)

@@ -37,10 +37,13 @@ class SharedWork:
         (workspace, parameters, items, at) -> what came of them, as plain JSON. Parameters and items are plain JSON too.
         ``"done"`` of the result counts the items that are through, whoever was the first to do them. A function of a
         module: other processes find it by its name.
+    resumes : bool
+        What is done of it is stored at once, so whoever begins it again goes on from there.
     """
 
     name: str
     run: Callable[[Workspace, dict[str, Any], list[Any], At], dict[str, Any]]
+    resumes: bool = True
 
 
 def identity(ws: Workspace) -> str:

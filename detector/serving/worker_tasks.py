@@ -110,13 +110,13 @@ class _Offer:
 
     def do(self, task: Task) -> None:
         """Work on one here, with an eye on the others."""
-        kept = time.monotonic()
+        kept = float("-inf")
 
         def at(done: int) -> None:
             nonlocal kept
             if time.monotonic() - kept >= _TAKE_BACK_SECONDS:
                 kept = time.monotonic()
-                tasks.keep_task(self._ws.db, task)
+                tasks.keep_task(self._ws.db, task, progressed=self._work.resumes)
             self.tend(done)
 
         tasks.finish_task(self._ws.db, task, self._work.run(self._ws, task.parameters, task.items, at))

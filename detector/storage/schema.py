@@ -327,7 +327,7 @@ tasks = Table(
     Column("owner", String(160)),
     Column("lease", String(16)),
     Column("heartbeat", Float),
-    # How often a worker ended with it in hand.
+    # How many workers in a row ended with it in hand and nothing of it done.
     Column("deaths", Integer, nullable=False, server_default="0"),
     Column("result", JSON(none_as_null=True)),
     Column("message", Text, nullable=False, server_default=""),

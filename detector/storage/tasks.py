@@ -14,7 +14,8 @@ from detector.storage.database import Database, new_id, now
 from detector.storage.jobs import owner_lives, this_process
 from detector.storage.schema import jobs, tasks
 
-#: So many workers may end with a task in hand; then it has failed.
+#: So many workers in a row may end with a task in hand and nothing of it done; then it has failed. Where something was
+#: done, it was the machines that ended: what lies in one picture meets every worker at the same place.
 MOST_DEATHS = 3
 
 
@@ -109,9 +110,15 @@ def take_task(db: Database, job_id: str | None = None, but_of: Sequence[str] = (
         return Task(**row._mapping) if row is not None else None
 
 
-def keep_task(db: Database, task: Task) -> None:
-    """Say that a task is still worked on. Raises JobTakenOver where it is not this process's any more."""
-    _change(db, task, heartbeat=now())
+def keep_task(db: Database, task: Task, progressed: bool = False) -> None:
+    """Say that a task is still worked on. Raises JobTakenOver where it is not this process's any more.
+
+    Parameters
+    ----------
+    progressed : bool
+        Something of it was done by this process, and is stored: no other worker has to do it again.
+    """
+    _change(db, task, heartbeat=now(), **({"deaths": 0} if progressed else {}))
 
 
 def finish_task(db: Database, task: Task, result: dict[str, Any]) -> None:

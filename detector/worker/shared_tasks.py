@@ -48,16 +48,17 @@ class TaskTaker:
         interrupt : callable
             Called again and again; what it raises ends the work, and another worker may have the task at once.
         """
-        kept = time.monotonic()
+        work = WORKS.get(task.work)
+        # The first word of progress is passed on at once: it says that the task itself is well.
+        kept = float("-inf")
 
         def at(_done: int) -> None:
             nonlocal kept
             interrupt()
             if time.monotonic() - kept >= _KEEP_SECONDS:
                 kept = time.monotonic()
-                tasks.keep_task(self._ws.db, task)
+                tasks.keep_task(self._ws.db, task, progressed=work is not None and work.resumes)
 
-        work = WORKS.get(task.work)
         if work is None:
             # A newer version of this program offered it.
             self._cannot(task, f"{task.work} is not known here")

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from detector.backbones import OFFLINE
@@ -119,7 +120,7 @@ def _on_dask(
     runner.start()
     job_id = request_build(ws, function.id)
     for kill, reached in enumerate(_places(options)):
-        until(lambda reached=reached: embedded(ws) >= reached, "the work goes on", PATIENCE)  # type: ignore[misc]
+        until(partial(_has, ws, job_id, reached), "the work goes on", PATIENCE)
         time.sleep(moments.uniform(0, 2))
         if kill % 2:
             cluster.kill_scheduler()
@@ -147,12 +148,18 @@ def _among_workers(
     workers.start(3)
     job_id = request_build(ws, function.id)
     for reached in _places(options):
-        until(lambda reached=reached: embedded(ws) >= reached, "the work goes on", PATIENCE)  # type: ignore[misc]
+        until(partial(_has, ws, job_id, reached), "the work goes on", PATIENCE)
         time.sleep(moments.uniform(0, 2))
         workers.end(moments.randrange(3))
         workers.start()
     until(lambda: jobs.get_job(ws.db, job_id).state in ("done", "failed"), "the job ends", PATIENCE)
     return job_id
+
+
+def _has(ws: Workspace, job_id: str, reached: int) -> bool:
+    job = jobs.get_job(ws.db, job_id)
+    assert job.state != "failed", job.message
+    return embedded(ws) >= reached
 
 
 def _places(options: argparse.Namespace) -> list[int]:

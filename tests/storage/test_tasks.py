@@ -123,6 +123,18 @@ def test_a_task_that_ends_its_workers_fails_with_a_sentence_and_one_given_back_d
     assert ended.message.startswith("One piece of the work ended 3 workers one after the other")
 
 
+def test_workers_that_end_after_some_progress_are_no_sign_against_the_task(ws: Workspace, job: Job) -> None:
+    """Machines that are killed again and again: with ten kills among three workers, one piece met three of them."""
+    _offer(ws, job)
+    for _ in range(3 * MOST_DEATHS):
+        task = _taken(ws)
+        tasks.keep_task(ws.db, task, progressed=True)
+        _set(ws, task, owner="elsewhere:1:x", heartbeat=0.0)
+        assert tasks.take_back_tasks(ws.db, job.id) == 1
+    assert tasks.collect_tasks(ws.db, job.id) == []
+    assert tasks.take_task(ws.db) is not None
+
+
 def test_nobody_takes_tasks_of_a_job_that_waits_or_has_ended_and_they_are_swept(ws: Workspace, job: Job) -> None:
     _offer(ws, job)
     assert tasks.take_task(ws.db, but_of=[job.id]) is None
