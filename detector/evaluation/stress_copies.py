@@ -98,7 +98,9 @@ def embed_changed(
 
 def _embed_some(ws: Workspace, parameters: dict[str, Any], items: list[Any], at: At) -> dict[str, Any]:
     hashes = [image_hash for _, image_hash in items]
-    found, done = _embed(ws, parameters["change"], hashes, backbone_from_json(ws, parameters), at)
+    backbone = backbone_from_json(ws, parameters)
+    at(0)
+    found, done = _embed(ws, parameters["change"], hashes, backbone, at)
     return {
         "done": done,
         "found": [

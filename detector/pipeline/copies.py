@@ -70,8 +70,9 @@ def _embed_some(ws: Workspace, parameters: dict[str, Any], items: list[Any], at:
         missing += [(image, number) for image in lacking]
     if not missing:
         return {"done": len(items)}
-    there = len(items) - len(missing)
-    new = _embed(ws, backbone_from_json(ws, parameters), sorted(missing), lambda done: at(there + done))
+    backbone, there = backbone_from_json(ws, parameters), len(items) - len(missing)
+    at(there)
+    new = _embed(ws, backbone, sorted(missing), lambda done: at(there + done))
     return {"done": there + int(new["done"])}
 
 

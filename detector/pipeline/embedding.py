@@ -87,6 +87,7 @@ def _embed_some(ws: Workspace, parameters: dict[str, Any], hashes: list[str], at
         return {"done": len(hashes)}
     backbone = backbone_from_json(ws, parameters)
     there = len(hashes) - len(missing)
+    at(there)
     new = _embed(ws, backbone, [item for item in hashes if item in missing], lambda done: at(there + done))
     return {"done": there + int(new["done"])}
 

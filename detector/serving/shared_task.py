@@ -35,6 +35,7 @@ class SharedWork:
         What it is called in the table of tasks; it must never change.
     run : callable
         (workspace, parameters, items, at) -> what came of them, as plain JSON. Parameters and items are plain JSON too.
+        It calls ``at`` once when it begins with the items, what it needs being loaded, then whenever some are done.
         ``"done"`` of the result counts the items that are through, whoever was the first to do them. A function of a
         module: other processes find it by its name.
     resumes : bool

@@ -18,6 +18,8 @@ _AHEAD = 3
 _TEND_SECONDS = 1.0
 _TAKE_BACK_SECONDS = 5.0
 _POLL_SECONDS = 0.2
+#: How often whoever works on a task says that it lives.
+KEEP_SECONDS = 5.0
 
 
 def among_workers(
@@ -58,6 +60,33 @@ def among_workers(
         # Where even this cannot be written, they are swept when the job has ended.
         with contextlib.suppress(Exception):
             tasks.clear_tasks(ws.db, job_id)
+
+
+class TaskSigns:
+    """What whoever works on a task says of it: begun, something done, still there.
+
+    Parameters
+    ----------
+    work : SharedWork
+        What is done of it counts only where it is stored at once.
+    """
+
+    def __init__(self, ws: Workspace, task: Task, work: SharedWork) -> None:
+        self._ws, self._task, self._resumes = ws, task, work.resumes
+        self._calls = 0
+        self._kept = 0.0
+
+    def at(self, _done: int) -> None:
+        """Called by the work: once when it begins with the items, then whenever some are done. Raises JobTakenOver."""
+        self._calls += 1
+        moment = time.monotonic()
+        if self._calls == 1:
+            tasks.begin_task(self._ws.db, self._task)
+        elif self._calls == 2 or moment - self._kept >= KEEP_SECONDS:
+            tasks.keep_task(self._ws.db, self._task, progressed=self._resumes)
+        else:
+            return
+        self._kept = moment
 
 
 class _Offer:
@@ -110,13 +139,10 @@ class _Offer:
 
     def do(self, task: Task) -> None:
         """Work on one here, with an eye on the others."""
-        kept = float("-inf")
+        signs = TaskSigns(self._ws, task, self._work)
 
         def at(done: int) -> None:
-            nonlocal kept
-            if time.monotonic() - kept >= _TAKE_BACK_SECONDS:
-                kept = time.monotonic()
-                tasks.keep_task(self._ws.db, task, progressed=self._work.resumes)
+            signs.at(done)
             self.tend(done)
 
         tasks.finish_task(self._ws.db, task, self._work.run(self._ws, task.parameters, task.items, at))

@@ -29,6 +29,7 @@ class Task:
     work : the name of what is to be done, see ``SharedWork``
     parameters, items : plain JSON
     lease : of whoever runs it; another one takes it under another lease
+    deaths : how many workers had ended with it before
     """
 
     id: str
@@ -38,6 +39,7 @@ class Task:
     parameters: dict[str, Any]
     items: list[Any]
     lease: str
+    deaths: int
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,15 @@ def take_task(db: Database, job_id: str | None = None, but_of: Sequence[str] = (
         return Task(**row._mapping) if row is not None else None
 
 
+def begin_task(db: Database, task: Task) -> None:
+    """Say that the items themselves are begun with. Raises JobTakenOver where it is not this process's any more.
+
+    A worker that ends before this, as while it loads the network, says nothing against them. From now on it counts as
+    one that ended with them, until something of them is done.
+    """
+    _change(db, task, heartbeat=now(), deaths=tasks.c.deaths + 1)
+
+
 def keep_task(db: Database, task: Task, progressed: bool = False) -> None:
     """Say that a task is still worked on. Raises JobTakenOver where it is not this process's any more.
 
@@ -135,10 +146,12 @@ def give_back_task(db: Database, task: Task, died: bool = False) -> None:
         It could not be done, for a reason that may lie in it: counted as if a worker had ended with it.
     """
     with db.write() as connection:
-        taken = connection.scalar(select(tasks.c.deaths).where(tasks.c.id == task.id, tasks.c.lease == task.lease))
-        if taken is None:
+        deaths = connection.scalar(select(tasks.c.deaths).where(tasks.c.id == task.id, tasks.c.lease == task.lease))
+        if deaths is None:
             raise _lost()
-        connection.execute(_given_back(task.id, task.lease, int(taken) + 1 if died else int(taken)))
+        connection.execute(
+            _given_back(task.id, task.lease, max(deaths, task.deaths + 1) if died else min(deaths, task.deaths))
+        )
 
 
 def take_back_tasks(db: Database, job_id: str) -> int:
@@ -152,7 +165,7 @@ def take_back_tasks(db: Database, job_id: str) -> int:
     if not silent:
         return 0
     with db.write() as connection:
-        return sum(connection.execute(_given_back(row.id, row.lease, row.deaths + 1)).rowcount for row in silent)
+        return sum(connection.execute(_given_back(row.id, row.lease, row.deaths)).rowcount for row in silent)
 
 
 def collect_tasks(db: Database, job_id: str) -> list[EndedTask]:

@@ -11,6 +11,7 @@ from detector.evaluation.stress_copies import STRESS
 from detector.pipeline.copies import COPY
 from detector.pipeline.embedding import EMBED
 from detector.serving.shared_task import SharedWork
+from detector.serving.worker_tasks import KEEP_SECONDS, TaskSigns
 from detector.storage import tasks
 from detector.storage.folder import missing_pictures
 from detector.storage.tasks import Task
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 #: What workers can do for each other, by the names that stand in the table of tasks.
 WORKS: dict[str, SharedWork] = {work.name: work for work in (EMBED, COPY, STRESS)}
 
-_KEEP_SECONDS = 5.0
 #: What this machine cannot do, such as for want of weights, others may: it asks again only later.
 _UNABLE_SECONDS = 60.0
 
@@ -49,20 +49,16 @@ class TaskTaker:
             Called again and again; what it raises ends the work, and another worker may have the task at once.
         """
         work = WORKS.get(task.work)
-        # The first word of progress is passed on at once: it says that the task itself is well.
-        kept = float("-inf")
-
-        def at(_done: int) -> None:
-            nonlocal kept
-            interrupt()
-            if time.monotonic() - kept >= _KEEP_SECONDS:
-                kept = time.monotonic()
-                tasks.keep_task(self._ws.db, task, progressed=work is not None and work.resumes)
-
         if work is None:
             # A newer version of this program offered it.
             self._cannot(task, f"{task.work} is not known here")
             return
+        signs = TaskSigns(self._ws, task, work)
+
+        def at(done: int) -> None:
+            interrupt()
+            signs.at(done)
+
         try:
             piece = work.run(self._ws, task.parameters, task.items, at)
             if not piece["done"] and (why := missing_pictures(self._ws.db, self._ws.blobs)):
@@ -79,7 +75,7 @@ class TaskTaker:
                 log.warning("a piece of shared work waits: %s", error)
             else:
                 log.exception("a piece of shared work failed")
-            self._not_before = time.monotonic() + _KEEP_SECONDS
+            self._not_before = time.monotonic() + KEEP_SECONDS
             tasks.give_back_task(self._ws.db, task, died=not passes)
         except BaseException:
             tasks.give_back_task(self._ws.db, task)
