@@ -424,6 +424,24 @@ class StorageDamaged(StorageTrouble):
         self.why = why
 
 
+class ClusterUnavailable(StorageTrouble):
+    """The Dask cluster that shares the work cannot be reached, or was lost in the middle: what is stored is kept.
+
+    No trouble of storage, but one that passes in the same way: the work waits, and goes on by itself.
+    """
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(
+            f"The Dask cluster at {address} cannot be used just now ({why}). See that its scheduler and workers run, "
+            "or unset DETECTOR_DASK to work on this machine; what is done already is kept."
+        )
+        self.address, self.why = address, why
+
+
+class SharedWorkFailed(DetectorError):
+    """A part of shared work could not be done by whoever took it; the sentence says where and why."""
+
+
 class DataFolderUnusable(DetectorError):
     """The data folder, or the database that belongs to it, cannot be opened; the sentence says why and what to do."""
 

@@ -100,8 +100,17 @@ class Settings:
     threads: int = _setting(0, "CPU threads for decoding and torch; 0: all cores.", most=_MOST_THREADS)
     worker: str = _setting(
         "process",
-        "Where imports, trainings and audits run: process (a process of their own), or inside (threads of the server).",
-        choices=("process", "inside"),
+        "Where imports, trainings and audits run: process (a process of their own), inside (threads of the server), "
+        "imports (a process for imports and runs of pictures alone; workers elsewhere do the rest), or none.",
+        choices=("process", "inside", "imports", "none"),
+    )
+    dask: str = _setting(
+        "",
+        "Dask cluster that shares the work on pictures: tcp://SCHEDULER:8786, or local:N for N processes on this "
+        "machine; empty: none.",
+    )
+    dask_resources: str = _setting(
+        "", "What a Dask worker must have to be given such work, as GPU=1; several are separated by commas."
     )
     precision: str = _setting(
         "auto",
@@ -167,6 +176,15 @@ class Settings:
     @property
     def max_zip_bytes(self) -> int:
         return int(self.max_zip_gb * 1e9)
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The variables from which `load_settings` reads these settings again, for a process of its own."""
+    return {
+        f"DETECTOR_{item.name.upper()}": str(value).lower() if isinstance(value, bool) else str(value)
+        for item in fields(Settings)
+        if (value := getattr(settings, item.name)) != item.default or item.name == "data_dir"
+    }
 
 
 _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -17,7 +17,7 @@ from tests.made_folders import make_folder
 
 COMMANDS = {
     "serve": {"--address", "--port"},
-    "worker": {"--for-server"},
+    "worker": {"--for-server", "--kinds", "--once"},
     "train": {
         *("PATH", "--function", "--label-level", "--source-level", "--map", "--at-most", "--splits", "--labels"),
         *("--columns", "--names", "--relabel", "--strict", "--backbone", "--json"),

@@ -70,7 +70,9 @@ def test_what_is_no_number_is_refused_by_name(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["threads", "Process", "7"])
 def test_what_is_none_of_the_choices_is_refused_by_name(value: str) -> None:
-    with pytest.raises(InvalidInput, match=f"^DETECTOR_WORKER is '{value}'; expected process or inside. "):
+    with pytest.raises(
+        InvalidInput, match=f"^DETECTOR_WORKER is '{value}'; expected process or inside or imports or none. "
+    ):
         load_settings({"DETECTOR_WORKER": value})
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageFilter
 
 from detector.arrays import Ints
 from detector.backbones import Backbone
-from detector.backbones.pipeline import embed_files
-from detector.errors import ImageError
 from detector.evaluation.audit_data import AuditData
 from detector.evaluation.results import STRESSES, StressScore
-from detector.imaging.degraded_copies import encoded, noisy
+from detector.evaluation.stress_copies import BLUR as BLUR
+from detector.evaluation.stress_copies import CHANGES as CHANGES
+from detector.evaluation.stress_copies import CROP as CROP
+from detector.evaluation.stress_copies import NOISE as NOISE
+from detector.evaluation.stress_copies import SCALE as SCALE
+from detector.evaluation.stress_copies import embed_changed
 from detector.progress import Pace, Report, silent
-from detector.serving.changed_files import changed_files
-from detector.storage.embeddings import as_stored
 from detector.storage.evaluations import Flip
 from detector.storage.stored_names import WHOLE
 from detector.training.metrics import wilson_interval
@@ -26,45 +26,6 @@ from detector.workspace import Workspace
 
 #: Copies are made of this many samples at most: embedding them is the slow part of an audit.
 MOST_SAMPLES = 500
-MESSENGER_SIDE, MESSENGER_QUALITY = 1280, 70
-#: Share of each side that remains of a shrunk picture, and that the crop keeps.
-SCALE, CROP = 0.35, 0.65
-#: Deviations: in pixels of the blur, in grey levels of the noise.
-BLUR, NOISE = 2.0, 8.0
-
-
-def _shrunk(image: Image.Image) -> bytes:
-    small = (max(1, round(SCALE * image.width)), max(1, round(SCALE * image.height)))
-    return encoded(image.resize(small, Image.Resampling.BICUBIC), _LOSSLESS)
-
-
-def _centre_crop(image: Image.Image) -> bytes:
-    width, height = max(1, round(CROP * image.width)), max(1, round(CROP * image.height))
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return encoded(image.crop((left, top, left + width, top + height)), _LOSSLESS)
-
-
-def _messenger(image: Image.Image) -> bytes:
-    scale = MESSENGER_SIDE / max(image.size)
-    if scale < 1:
-        size = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    return encoded(image, "JPEG", quality=MESSENGER_QUALITY)
-
-
-_LOSSLESS = "BMP"
-
-CHANGES: dict[str, Callable[[Image.Image], bytes]] = {
-    "jpeg-95": lambda image: encoded(image, "JPEG", quality=95),
-    "jpeg-40": lambda image: encoded(image, "JPEG", quality=40),
-    "blur-2": lambda image: encoded(image.filter(ImageFilter.GaussianBlur(BLUR)), _LOSSLESS),
-    "scale-35": _shrunk,
-    "crop-65": _centre_crop,
-    "noise-8": lambda image: encoded(noisy(image, NOISE, seed=0), _LOSSLESS),
-    "webp-60": lambda image: encoded(image, "WEBP", quality=60, method=2),
-    "messenger": _messenger,
-}
-assert list(CHANGES) == list(STRESSES)
 
 
 class StressTest:
@@ -141,23 +102,13 @@ class StressTest:
     def _embed_copies(self, name: str, report: Report) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Embeddings of the copies, and which of the chosen samples they are of: all whose copy could be made."""
         pace = Pace(report, "evaluate", len(self.chosen), f"Testing copies: {STRESSES[name]}")
-        found: dict[int, dict[str, np.ndarray]] = {}
-        failed = 0
-
-        def store(rows: list[tuple[int, dict[str, np.ndarray]]], failures: list[tuple[int, ImageError]]) -> None:
-            nonlocal failed
-            found.update(rows)
-            failed += len(failures)
-            pace.at(len(found) + failed)
-
         hashes = [self._audit_data.rows[index].image_hash for index in self.chosen.tolist()]
-        copies = changed_files(self._ws, enumerate(hashes), lambda _place, picture: CHANGES[name](picture))
-        embed_files(copies, self._backbone, self._ws.limits, self._ws.settings.threads, store)
+        found = embed_changed(self._ws, name, hashes, self._backbone, pace.at)
         there = np.array(sorted(found), dtype=np.int64)
         names = self._audit_data.hyperparameters.view_names
         views = {}
         for view in names:
-            rows = [as_stored(found[place].get(view, found[place][WHOLE])) for place in there.tolist()]
+            rows = [found[place].get(view, found[place][WHOLE]) for place in there.tolist()]
             width = self._audit_data.views[view].shape[1]
             views[view] = np.stack(rows).astype(np.float32) if rows else np.zeros((0, width), np.float32)
         return views, there

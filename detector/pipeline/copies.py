@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from detector.formatting import count
 from detector.imaging.degraded_copies import degraded_copy
 from detector.progress import Pace, Report, silent
 from detector.serving.changed_files import changed_files
+from detector.serving.shared_work import At, SharedWork, backbone_from_json, backbone_to_json, share
 from detector.serving.stored_copies import copies_key, made_copies, wanted_copies
 from detector.storage import embeddings, functions, samples
 from detector.storage.models import ModelRow
@@ -51,13 +53,33 @@ def embed_copies(ws: Workspace, function_id: str, backbone: Backbone, report: Re
     Every batch is committed by itself, so a killed run loses at most one batch. A copy that cannot be made is noted and
     not tried again.
     """
-    # Here, not above: it brings torch, which the server needs only once it looks at images.
-    from detector.backbones.pipeline import embed_files
-
     missing = missing_copies(ws, function_id, backbone.key)
     if not missing:
         return 0
     pace = Pace(report, "embed", len(missing), f"Looking at {count(len(missing), 'degraded copy', 'degraded copies')}")
+    return share(
+        ws, COPY, backbone_to_json(backbone), missing, pace.at, lambda: _embed(ws, backbone, missing, pace.at)
+    ).done
+
+
+def _embed_some(ws: Workspace, parameters: dict[str, Any], items: list[Any], at: At) -> dict[str, Any]:
+    missing: list[tuple[str, int]] = []
+    for number in sorted({int(number) for _, number in items}):
+        key = copies_key(parameters["key"], number)
+        lacking = embeddings.without_embedding(ws.db, [image for image, its in items if its == number], key)
+        missing += [(image, number) for image in lacking]
+    if not missing:
+        return {"done": len(items)}
+    backbone, there = backbone_from_json(ws, parameters), len(items) - len(missing)
+    at(there)
+    new = _embed(ws, backbone, sorted(missing), lambda done: at(there + done))
+    return {"done": there + int(new["done"])}
+
+
+def _embed(ws: Workspace, backbone: Backbone, missing: Sequence[tuple[str, int]], at: At) -> dict[str, Any]:
+    # Here, not above: it brings torch, which the server needs only once it looks at images.
+    from detector.backbones.pipeline import embed_files
+
     done = 0
 
     def store(
@@ -72,7 +94,7 @@ def embed_copies(ws: Workspace, function_id: str, backbone: Backbone, report: Re
                 [(image, str(error)) for (image, its), error in failures if its == number],
             )
         done += len(rows) + len(failures)
-        pace.at(done)
+        at(done)
 
     copies = changed_files(
         ws,
@@ -80,7 +102,11 @@ def embed_copies(ws: Workspace, function_id: str, backbone: Backbone, report: Re
         lambda key, picture: degraded_copy(picture, *key),
     )
     embed_files(copies, backbone, ws.limits, ws.settings.threads, store)
-    return done
+    return {"done": done}
+
+
+#: Degraded copies as embeddings; items are pairs of an image's hash and the number of its copy.
+COPY = SharedWork("copies", _embed_some)
 
 
 def _labelled(ws: Workspace, function_id: str, backbone_key: str) -> list[str]:

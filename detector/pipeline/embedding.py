@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from detector.errors import ImageError, StoredFileDamaged, StoredFileMissing
 from detector.formatting import count
 from detector.pipeline.speed import LEAST_IMAGES, note_rate
 from detector.progress import Pace, Report, silent
+from detector.serving.shared_work import At, SharedWork, backbone_from_json, backbone_to_json, share
 from detector.storage import embeddings, functions, models
 from detector.storage.functions import Function
 from detector.workspace import Workspace
@@ -67,13 +68,34 @@ def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: R
     Every batch is committed by itself, so a killed run loses at most one batch. An image that fails is noted with its
     reason and not tried again under this backbone.
     """
-    # Here, not above: it brings torch, which the server needs only once it looks at images.
-    from detector.backbones.pipeline import embed_files
-
     hashes = embeddings.missing_images(ws.db, function_id, backbone.key)
     if not hashes:
         return 0
     pace = Pace(report, "embed", len(hashes), f"Looking at {count(len(hashes), 'image')}")
+    start = time.monotonic()
+    answers = share(
+        ws, EMBED, backbone_to_json(backbone), hashes, pace.at, lambda: _embed(ws, backbone, hashes, pace.at)
+    )
+    if answers.here and answers.done >= LEAST_IMAGES:
+        note_rate(ws, backbone.spec.id, answers.done / (time.monotonic() - start), "build")
+    return answers.done
+
+
+def _embed_some(ws: Workspace, parameters: dict[str, Any], hashes: list[str], at: At) -> dict[str, Any]:
+    missing = set(embeddings.without_embedding(ws.db, hashes, parameters["key"]))
+    if not missing:
+        return {"done": len(hashes)}
+    backbone = backbone_from_json(ws, parameters)
+    there = len(hashes) - len(missing)
+    at(there)
+    new = _embed(ws, backbone, [item for item in hashes if item in missing], lambda done: at(there + done))
+    return {"done": there + int(new["done"])}
+
+
+def _embed(ws: Workspace, backbone: Backbone, hashes: Sequence[str], at: At) -> dict[str, Any]:
+    # Here, not above: it brings torch, which the server needs only once it looks at images.
+    from detector.backbones.pipeline import embed_files
+
     done = 0
 
     def read() -> Iterator[tuple[str, bytes, str]]:
@@ -88,10 +110,11 @@ def embed_missing(ws: Workspace, function_id: str, backbone: Backbone, report: R
         nonlocal done
         embeddings.write_embeddings(ws.db, backbone.key, rows, [(key, str(error)) for key, error in failures])
         done += len(rows) + len(failures)
-        pace.at(done)
+        at(done)
 
-    start = time.monotonic()
     embed_files(read(), backbone, ws.limits, ws.settings.threads, store)
-    if done >= LEAST_IMAGES:
-        note_rate(ws, backbone.spec.id, done / (time.monotonic() - start), "build")
-    return done
+    return {"done": done}
+
+
+#: A function's images as embeddings, some hundreds at a time; items are hashes.
+EMBED = SharedWork("embed", _embed_some)

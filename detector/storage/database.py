@@ -28,6 +28,7 @@ from detector.errors import (
     StorageTrouble,
     StorageUnavailable,
 )
+from detector.storage.held import require_held
 from detector.storage.schema import ORDERS_ON_A_SERVER, meta, metadata
 from detector.storage.trouble import storage_trouble
 
@@ -233,6 +234,8 @@ class Database:
                     from detector.storage.server_database import take_turn
 
                     take_turn(connection, lanes, BUSY_TIMEOUT_SECONDS)
+                # Of a job's thread: a worker that was thought dead writes nothing any more.
+                require_held(self, connection)
                 yield connection
 
     @contextmanager
@@ -319,6 +322,8 @@ class Database:
                 MIGRATIONS[version](connection)
                 metadata.create_all(connection)
                 connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
+            if set(metadata.tables) - tables:
+                metadata.create_all(connection)
 
     def _is_of_this_version(self) -> bool:
         with self.read() as connection:

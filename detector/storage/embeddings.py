@@ -54,6 +54,31 @@ def missing_images(db: Database, function_id: str, backbone_key: str) -> list[st
         )
 
 
+def without_embedding(db: Database, hashes: Sequence[str], backbone_key: str) -> list[str]:
+    """Those of some images that have no embedding under a key and have not failed under it, in the order given."""
+    there: set[str] = set()
+    with db.read() as connection:
+        for start in range(0, len(hashes), _CHUNK):
+            some = hashes[start : start + _CHUNK]
+            there.update(
+                connection.scalars(
+                    select(embeddings.c.image_hash).where(
+                        embeddings.c.backbone_key == backbone_key,
+                        embeddings.c.view == WHOLE,
+                        embeddings.c.image_hash.in_(some),
+                    )
+                )
+            )
+            there.update(
+                connection.scalars(
+                    select(embedding_failures.c.image_hash).where(
+                        embedding_failures.c.backbone_key == backbone_key, embedding_failures.c.image_hash.in_(some)
+                    )
+                )
+            )
+    return [image_hash for image_hash in hashes if image_hash not in there]
+
+
 def write_embeddings(
     db: Database,
     backbone_key: str,

@@ -14,8 +14,9 @@ from typing import Any
 import psutil
 from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, or_, select, update
 
-from detector.errors import JobCancelled, JobTakenOver, NotFound
+from detector.errors import JobTakenOver, NotFound
 from detector.storage.database import JOBS, Database, holdable, new_id, now
+from detector.storage.held import lost as _lost
 from detector.storage.schema import functions, jobs
 
 #: After this silence a job of another machine counts as orphaned; on this machine the process itself is asked.
@@ -283,11 +284,12 @@ def requeue_orphans(db: Database, running: Collection[str] | None = None) -> int
         orphans = [
             row.id
             for row in rows
-            if not _alive(row.id, row.owner, row.heartbeat)
+            if not owner_lives(row.id, row.owner, row.heartbeat)
             or (running is not None and row.owner == this_process() and row.id not in running)
         ]
         for job_id in _last_signs.keys() - {row.id for row in rows}:
-            _last_signs.pop(job_id, None)
+            if ":" not in job_id:
+                _last_signs.pop(job_id, None)
         if orphans:
             connection.execute(
                 update(jobs).where(jobs.c.id.in_(orphans)).values(state="queued", owner=None, lease=None, run_after=0.0)
@@ -345,7 +347,18 @@ def _born(pid: int) -> str | None:
         return None
 
 
-def _alive(job_id: str, owner: str | None, heartbeat: float | None) -> bool:
+def owner_lives(what: str, owner: str | None, heartbeat: float | None) -> bool:
+    """Whether a process still works on something.
+
+    Parameters
+    ----------
+    what : str
+        The id of the job; whatever else it is has a colon in its name.
+    owner : str
+        What the process calls itself, see `this_process`. On this machine it is looked for.
+    heartbeat : float
+        Its last sign: what counts for processes of other machines.
+    """
     if owner is None:
         return False
     host, pid, born = owner.rsplit(":", 2)
@@ -353,11 +366,9 @@ def _alive(job_id: str, owner: str | None, heartbeat: float | None) -> bool:
         return _born(int(pid)) == born
     # Its clock or ours may have been set back since, and then its last sign looks new for as long as that.
     moment = time.monotonic()
-    if _last_signs.get(job_id, (None, 0.0))[0] != heartbeat or job_id not in _last_signs:
-        _last_signs[job_id] = (heartbeat, moment)
-    return (
-        heartbeat is not None and now() - heartbeat < STALE_SECONDS and moment - _last_signs[job_id][1] < STALE_SECONDS
-    )
+    if _last_signs.get(what, (None, 0.0))[0] != heartbeat or what not in _last_signs:
+        _last_signs[what] = (heartbeat, moment)
+    return heartbeat is not None and now() - heartbeat < STALE_SECONDS and moment - _last_signs[what][1] < STALE_SECONDS
 
 
 def _held(job_id: str, lease: str | None) -> tuple[ColumnElement[bool], ...]:
@@ -369,13 +380,6 @@ def _held(job_id: str, lease: str | None) -> tuple[ColumnElement[bool], ...]:
 def _not_taken_over(lease: str) -> ColumnElement[bool]:
     """It runs under this lease, or nobody runs it: a job that was cancelled meanwhile may be ended once more."""
     return or_(jobs.c.lease == lease, and_(jobs.c.lease.is_(None), jobs.c.state != "queued"))
-
-
-def _lost(connection: Connection, job_id: str, lease: str | None) -> JobCancelled:
-    row = connection.execute(select(jobs.c.state, jobs.c.lease).where(jobs.c.id == job_id)).one_or_none()
-    if row is not None and lease is not None and row.state in ("queued", "running") and row.lease != lease:
-        return JobTakenOver("This process was taken for dead, and its job was given to another one.")
-    return JobCancelled("The job was cancelled.")
 
 
 def _follow_the_clock(connection: Connection) -> None:

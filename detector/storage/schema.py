@@ -331,6 +331,39 @@ jobs = Table(
     Index("ix_jobs_function", "function_id", "created_at"),
 )
 
+#: Pieces of a running job's work that other workers may take; gone when the job ends.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("work", String(32), nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("items", JSON, nullable=False),
+    Column("state", String(16), nullable=False),  # queued, running, done, failed
+    Column("owner", String(160)),
+    Column("lease", String(16)),
+    Column("heartbeat", Float),
+    # How many workers in a row ended with it in hand and nothing of it done.
+    Column("deaths", Integer, nullable=False, server_default="0"),
+    Column("result", JSON(none_as_null=True)),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("created_at", Float, nullable=False),
+    Index("ix_tasks_state", "state", "created_at"),
+    Index("ix_tasks_job", "job_id", "state"),
+)
+
+#: Workers that take part in each other's work.
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(160), primary_key=True),
+    Column("kinds", JSON, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("heartbeat", Float, nullable=False),
+)
+
 #: Who may use the HTTP API. Only a hash of the secret is kept; a revoked key stays as a row, so that calls keep a name.
 api_keys = Table(
     "api_keys",

@@ -10,19 +10,21 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Given = TypeVar("_Given")
+Given = TypeVar("Given")
+
+_WAITING_SECONDS = 1.0
 
 
 class Executor(Protocol):
     """Where batches are worked on. ``concurrent.futures`` has those of this machine."""
 
-    def submit(self, work: Callable[[_Given], Result], given: _Given, /) -> Future[Result]:
+    def submit(self, work: Callable[[Given], Result], given: Given, /) -> Future[Result]:
         """Begin ``work(given)`` as soon as there is room."""
 
 
@@ -55,6 +57,7 @@ def map_batches(
     weigh: Callable[[list[Item]], int] | None = None,
     most_weight: int = 0,
     executor: Executor | None = None,
+    waiting: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
     """Work on items in batches, several at once; the results come in the order of the items.
 
@@ -82,6 +85,8 @@ def map_batches(
     executor : Executor, optional
         Of whoever keeps one, see `threads`: it is not shut down here, and what runs at the end may still run. Otherwise
         threads are started, and all have ended when the iterator does.
+    waiting : callable, optional
+        Called in the calling thread about once a second while a result is waited for. May raise, which ends the work.
 
     Yields
     ------
@@ -90,7 +95,7 @@ def map_batches(
     if size < 1 or (ahead is not None and ahead < 1):
         raise ValueError(f"A batch of {size} items, {ahead} ahead: both must be 1 at least.")
     # A function of its own, so that the question above is asked at once.
-    return _results(work, iter(items), size, workers, name, ahead, weigh, most_weight, executor)
+    return _results(work, iter(items), size, workers, name, ahead, weigh, most_weight, executor, waiting)
 
 
 def _results(
@@ -103,6 +108,7 @@ def _results(
     weigh: Callable[[list[Item]], int] | None,
     most_weight: int,
     executor: Executor | None,
+    waiting: Callable[[], None] | None,
 ) -> Iterator[Result]:
     own = threads(workers, name) if executor is None else None
     place: Executor = executor if executor is not None else own  # type: ignore[assignment]
@@ -118,15 +124,15 @@ def _results(
                 break
             weight = weigh(batch) if weigh is not None else 0
             while running and weigh is not None and _unfinished_weight(running) + weight > most_weight:
-                yield running.popleft()[1].result()
+                yield _result(running.popleft()[1], waiting)
             future = place.submit(work, batch)
             future.add_done_callback(lambda done: failed.set() if _has_failed(done) else None)
             running.append((weight, future))
             del batch, future
             while len(running) >= most:
-                yield running.popleft()[1].result()
+                yield _result(running.popleft()[1], waiting)
         while running:
-            yield running.popleft()[1].result()
+            yield _result(running.popleft()[1], waiting)
         if error is not None:
             raise error
     finally:
@@ -134,6 +140,12 @@ def _results(
             future.cancel()
         if own is not None:
             own.shutdown()
+
+
+def _result(future: Future[Result], waiting: Callable[[], None] | None) -> Result:
+    while waiting is not None and not wait([future], _WAITING_SECONDS).done:
+        waiting()
+    return future.result()
 
 
 def _next_batch(items: Iterator[Item], size: int) -> tuple[list[Item], Exception | None]:

@@ -8,20 +8,27 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import IO, NoReturn
 
+from detector.storage.folder import sqlite_file
 from detector.storage.jobs import this_process
 from detector.worker.runner import JobRunner
+from detector.worker.running import KINDS
 from detector.worker.supervisor import STOP
 from detector.workspace import Workspace
 
 #: How often it says that it lives.
 SIGN_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
+_IDLE_SECONDS = 2.0
+#: In an orderly end: what a server's worker has in hand ends at its next word of progress, or is resumed; a worker by
+#: itself has the time to end its batch.
+_STOP_SECONDS, _PATIENCE_SECONDS = 5.0, 60.0
 
 
-def run_worker(ws: Workspace, for_server: bool) -> NoReturn:
+def run_worker(ws: Workspace, for_server: bool, kinds: Sequence[str] = tuple(KINDS), once: bool = False) -> NoReturn:
     """Run jobs until told to stop, then end the process.
 
     Parameters
@@ -29,23 +36,35 @@ def run_worker(ws: Workspace, for_server: bool) -> NoReturn:
     for_server : bool
         Standard input ends with the server that started it, and so does this process: at once where the server is
         gone, since nobody would end it later, and jobs go on from what the tables say. Standard output takes what the
-        server shows: one line of JSON for each sign of life. Otherwise a person started it and ends it with a signal.
+        server shows: one line of JSON for each sign of life. Otherwise a person started it and ends it with a signal;
+        a second one ends it at once.
+    kinds : sequence of str
+        Of `KINDS`: what it does.
+    once : bool
+        End when nothing is left to do.
     """
     stop = threading.Event()
 
     def asked(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() and not for_server:
+            # Twice: what is in hand is resumed from what the tables say.
+            _end_now()
         stop.set()
 
     signal.signal(signal.SIGTERM, asked)
     # Ctrl-C in a terminal reaches both: the server then says what to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN if for_server else asked)
-    runner = JobRunner(ws)
+    # A row every some seconds is nothing for a server's database, and wears a laptop's disk for nobody's sake.
+    signs = not for_server or sqlite_file(ws.settings.url) is None
+    runner = JobRunner(ws, kinds, signs, _STOP_SECONDS if for_server else _PATIENCE_SECONDS)
     if for_server:
         said = _own_channel()
         threading.Thread(target=_listen, args=(stop,), name="listen", daemon=True).start()
         threading.Thread(target=_say, args=(said, runner, stop), name="say", daemon=True).start()
     runner.start()
-    stop.wait()
+    while not stop.wait(_IDLE_SECONDS if once else None):
+        if not runner.is_busy:
+            break
     runner.stop()
     # Not by way of the interpreter's end: that waits for a thread in the middle of an hour's work.
     sys.stderr.flush()

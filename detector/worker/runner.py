@@ -6,19 +6,27 @@ import contextlib
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from detector.errors import DetectorError, StorageFull
 from detector.importing.run_files import sweep_runs
 from detector.importing.spool import sweep_spool, sweep_temporary
-from detector.jobs import Unwritten, keep_unwritten
+from detector.jobs import IN_THE_BACKGROUND, Unwritten, keep_unwritten
 from detector.operations.records import sweep_records
-from detector.storage import jobs
+from detector.storage import jobs, tasks, workers
+from detector.storage.database import now
 from detector.storage.jobs import Job
+from detector.storage.tasks import Task
 from detector.storage.trouble import may_pass
+from detector.storage.workers import TASKS
 from detector.system.priority import lower_thread_priority
-from detector.worker.running import BACKGROUND_LANES, run_job
+from detector.worker.running import KINDS, run_job
 from detector.workspace import Workspace
+
+if TYPE_CHECKING:
+    from detector.worker.shared_tasks import TaskTaker
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +36,8 @@ _ORPHAN_SECONDS = 15.0
 _ALIVE_SECONDS = 10.0
 _SWEEP_SECONDS = 3600.0
 _STOP_SECONDS = 5.0
+#: A job that may begin so soon is waited for by whoever ends when nothing is left.
+_SOON_SECONDS = 60.0
 
 #: Pauses of a job that the machine could not carry out, as on a full disk, one after the other; the last one stays.
 PAUSES = (2.0, 5.0, 10.0, 20.0)
@@ -44,14 +54,25 @@ class _Waiting:
 class JobRunner:
     """Threads that run queued jobs until they are told to stop. One per process.
 
+    Parameters
+    ----------
+    kinds : sequence of str
+        Of `KINDS`: what it does.
+    signs : bool
+        Say in the table of workers that this process is there, so that others offer it pieces of their work.
+    patience : float
+        Seconds in which the threads may come to the end of what they have in hand when they are told to stop.
+
     Attributes
     ----------
     unwritten : Unwritten
         What it knows of the queue and could not write into it.
     """
 
-    def __init__(self, ws: Workspace) -> None:
-        self._ws = ws
+    def __init__(
+        self, ws: Workspace, kinds: Sequence[str] = tuple(KINDS), signs: bool = False, patience: float = _STOP_SECONDS
+    ) -> None:
+        self._ws, self._kinds, self._signs, self._patience = ws, tuple(kinds), signs, patience
         self._stop = threading.Event()
         # Held while a job is taken or taken back, so that nobody takes for an orphan what was taken just now.
         self._taking = threading.Lock()
@@ -60,9 +81,12 @@ class JobRunner:
         self._attempts: dict[str, int] = {}
         self.unwritten = Unwritten()
         self._complained = ""
+        #: What it has in hand of other processes' jobs.
+        self._task: Task | None = None
         #: What each lane has in hand.
         self._in_hand: dict[tuple[str, ...], Job] = {}
-        self._lanes = {lane: self._thread(lane) for lane in BACKGROUND_LANES}
+        self._tasks: TaskTaker | None = None
+        self._lanes = {KINDS[kind]: self._thread(KINDS[kind]) for kind in kinds}
         self._watcher = threading.Thread(target=self._watch, name="jobs-watch", daemon=True)
 
     def start(self) -> None:
@@ -72,6 +96,8 @@ class JobRunner:
             sweep_spool(self._ws)
             sweep_records(self._ws)
             sweep_runs(self._ws)
+            if self._signs:
+                workers.sign_worker(self._ws.db, self._kinds)
         except Exception as error:
             # A full disk must not keep the pages from being shown; it is done again later.
             self._complain(error)
@@ -82,13 +108,66 @@ class JobRunner:
     def stop(self) -> None:
         """Ask the threads to end and wait a little; a job in the middle is resumed at the next start."""
         self._stop.set()
-        deadline = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + self._patience
         for thread in (self._watcher, *self._lanes.values()):
             thread.join(max(deadline - time.monotonic(), 0.0))
         keep_unwritten(self._ws, None)
+        if self._signs:
+            with contextlib.suppress(Exception):
+                workers.remove_worker(self._ws.db)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has anything in hand, or could take something at once."""
+        if self._running or self._task is not None:
+            return True
+        kinds = [kind for name in self._kinds for kind in KINDS[name]]
+        soon = now() + _SOON_SECONDS
+        waiting = (job for job in jobs.list_jobs(self._ws.db, limit=1000) if job.state == "queued")
+        return any(job.kind in kinds and job.run_after <= soon for job in waiting)
 
     def _thread(self, lane: tuple[str, ...]) -> threading.Thread:
+        if lane == KINDS[TASKS]:
+            return threading.Thread(target=self._run_tasks, name="jobs-tasks", daemon=True)
         return threading.Thread(target=self._run, args=(lane,), name=f"jobs-{lane[0]}", daemon=True)
+
+    def _has_own_work(self) -> bool:
+        in_hand = list(self._in_hand.items())
+        return any(job.id in self._running for lane, job in in_hand if lane != IN_THE_BACKGROUND)
+
+    def _run_tasks(self) -> None:
+        lower_thread_priority()
+        while not self._stop.wait(_POLL_SECONDS):
+            try:
+                while self._take_task():
+                    pass
+            except _Stopping:
+                return
+            except Exception as error:
+                self._complain(error)
+
+    def _take_task(self) -> bool:
+        """Do one piece of another process's job; False where there is none, or work of its own is to be done."""
+        # What nobody waits for is no such work: it gives way to the very work that is shared.
+        if self._stop.is_set() or self._has_own_work():
+            return False
+        taker = self._task_taker()
+        self._task = taker.take(self._running)
+        if self._task is None:
+            return False
+        try:
+            taker.do(self._task, self._interrupt)
+        finally:
+            self._task = None
+        return True
+
+    def _task_taker(self) -> TaskTaker:
+        if self._tasks is None:
+            # Here, not above: it brings the network's libraries, and most workers never take a task.
+            from detector.worker.shared_tasks import TaskTaker
+
+            self._tasks = TaskTaker(self._ws)
+        return self._tasks
 
     def _run(self, lane: tuple[str, ...]) -> None:
         lower_thread_priority()
@@ -158,7 +237,7 @@ class JobRunner:
     def _watch(self) -> None:
         """What must be done even while every lane has work for hours."""
         lower_thread_priority()
-        last = dict.fromkeys(("orphans", "alive", "sweep"), time.monotonic())
+        last = dict.fromkeys(("orphans", "alive", "sweep", "sign"), time.monotonic())
         last["sweep"] -= _SWEEP_SECONDS
 
         def is_time(what: str, seconds: float) -> bool:
@@ -175,7 +254,10 @@ class JobRunner:
                 self.unwritten.ask_again(self._ws)
                 if is_time("alive", _ALIVE_SECONDS) and self._running:
                     jobs.say_alive(self._ws.db)
+                if self._signs and is_time("sign", _ALIVE_SECONDS):
+                    workers.sign_worker(self._ws.db, self._kinds)
                 if is_time("orphans", _ORPHAN_SECONDS):
+                    tasks.sweep_tasks(self._ws.db)
                     with self._taking:
                         jobs.requeue_orphans(self._ws.db, self._running)
                 if is_time("sweep", _SWEEP_SECONDS):
@@ -183,6 +265,7 @@ class JobRunner:
                     sweep_runs(self._ws)
                     sweep_temporary(self._ws)
                     sweep_records(self._ws)
+                    workers.sweep_workers(self._ws.db)
             except Exception as error:
                 self._complain(error)
 

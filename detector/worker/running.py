@@ -28,8 +28,10 @@ from detector.jobs import (
 from detector.progress import Report, silent
 from detector.storage import functions, imports, invoke_runs, jobs
 from detector.storage.database import now
+from detector.storage.held import holding
 from detector.storage.jobs import Job
 from detector.storage.trouble import may_pass, once_more, storage_trouble
+from detector.storage.workers import TASKS
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ LANES = ((IMPORT,), (BUILD,))
 #: Many pictures to be judged wait for no training and keep no upload waiting. What nobody waits for has a lane of its
 #: own, in which it waits whenever there is something else to do.
 BACKGROUND_LANES = (*LANES, (INVOKE,), IN_THE_BACKGROUND)
+
+#: What a worker can be told to do, by the words of the command line; each a lane of its own.
+KINDS = {"import": (IMPORT,), "build": (BUILD,), "invoke": (INVOKE,), "audit": IN_THE_BACKGROUND, TASKS: (TASKS,)}
 
 #: So often a job is tried again whose process died or hung with it; then it has failed.
 MOST_CRASHES = 3
@@ -83,7 +88,8 @@ def run_job(ws: Workspace, job: Job, report: Report = silent, patient: bool = Fa
         report(phase, done, total, message, rate)
 
     try:
-        result = once_more(lambda: _work(ws, job, both), _MOMENTS)
+        with holding(ws.db, job.id, job.lease):
+            result = once_more(lambda: _work(ws, job, both), _MOMENTS)
     except JobTakenOver:
         raise
     except JobCancelled as error:
@@ -147,10 +153,15 @@ def _end_badly(ws: Workspace, job: Job, error: Exception) -> None:
         sentence = "The function was deleted while the job ran."
         _end(ws, job, "cancelled", sentence)
         raise JobCancelled(sentence) from error
-    if isinstance(error, MadeAgain) and job.kind == EVALUATE:
-        request_build(ws, job.function_id)
     sentence = str(error) if isinstance(error, DetectorError) else _UNEXPECTED
-    _note_failure(ws, job, sentence)
+    try:
+        with holding(ws.db, job.id, job.lease):
+            _note_failure(ws, job, sentence, isinstance(error, MadeAgain))
+    except JobTakenOver:
+        raise
+    except JobCancelled as cancelled:
+        _end(ws, job, "cancelled", str(cancelled))
+        raise
     _end(ws, job, "failed", sentence)
 
 
@@ -237,7 +248,9 @@ def _something_else_to_do(ws: Workspace) -> bool:
     )
 
 
-def _note_failure(ws: Workspace, job: Job, sentence: str) -> None:
+def _note_failure(ws: Workspace, job: Job, sentence: str, made_again: bool = False) -> None:
+    if made_again and job.kind == EVALUATE:
+        request_build(ws, job.function_id)
     if job.kind == IMPORT:
         imports.finish_batch(ws.db, job.payload["batch"], "failed", 0, sentence)
         # What came in before the failure is there to be used.

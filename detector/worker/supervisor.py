@@ -32,6 +32,9 @@ _LONG_LIFE = 300.0
 #: An orderly end: what is in hand stops at its next word of progress.
 _STOP_SECONDS = 8.0
 _LOOK_SECONDS = 0.5
+_ASK_SECONDS = 1.0
+#: What needs the files that came to this very machine, by the words of the command line.
+_WITH_FILES = ("--kinds", "import,invoke")
 
 
 class Background(Protocol):
@@ -54,7 +57,39 @@ def background(ws: Workspace) -> Background:
         from detector.worker.runner import JobRunner
 
         return JobRunner(ws)
+    if ws.settings.worker == "none":
+        return Elsewhere(ws)
     return Supervisor(ws)
+
+
+class Elsewhere:
+    """No worker of this server's own: others, started by hand, do what it asks for.
+
+    Only what could not be put into the queue is kept here, and put there later.
+    """
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._unwritten = Unwritten()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask, name="ask-again", daemon=True)
+
+    def start(self) -> None:
+        keep_unwritten(self._ws, self._unwritten)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(5)
+        keep_unwritten(self._ws, None)
+
+    def _ask(self) -> None:
+        while not self._stop.wait(_ASK_SECONDS):
+            try:
+                self._unwritten.ask_again(self._ws)
+            except Exception as error:
+                if may_pass(error) is None:
+                    log.exception("a build could not be asked for")
 
 
 class Supervisor:
@@ -111,8 +146,9 @@ class Supervisor:
     def _live(self) -> str:
         """One process from its start to its end; returns how it ended."""
         self._name, self._sign = "", time.monotonic()
+        kinds = _WITH_FILES if self._ws.settings.worker == "imports" else ()
         process = self._process = subprocess.Popen(
-            [sys.executable, "-m", "detector", "worker", "--for-server"],
+            [sys.executable, "-m", "detector", "worker", "--for-server", *kinds],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ

@@ -58,6 +58,23 @@ def numbers(count: int, read: list[int] | None = None) -> Iterator[int]:
         yield number
 
 
+def test_whoever_waits_for_a_result_is_asked_again_and_again_and_may_end_the_work() -> None:
+    """Kind: a cancelled job that hears of it only when a piece of some minutes is done."""
+    release = threading.Event()
+    asked: list[int] = []
+
+    def waiting() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            release.set()
+            raise KeyError("enough")
+
+    results = map_batches(lambda batch: release.wait(PATIENCE), range(4), size=1, workers=1, waiting=waiting)
+    with pytest.raises(KeyError):
+        next(results)
+    assert len(asked) == 2
+
+
 def test_results_come_in_the_items_order_whichever_batch_is_done_first() -> None:
     first_may_end = threading.Event()
 
