@@ -99,9 +99,9 @@ def _embed(ws: Workspace, backbone: Backbone, hashes: Sequence[str], at: At) -> 
     done = 0
 
     def read() -> Iterator[tuple[str, bytes, str]]:
-        for image_hash in hashes:
+        for image_hash, bytes_of_it in ws.blobs.readers(hashes):
             try:
-                yield image_hash, ws.blobs.image(image_hash), image_hash
+                yield image_hash, bytes_of_it(), image_hash
             except (StoredFileMissing, StoredFileDamaged) as error:
                 # Not noted as a failure: importing the picture again brings the bytes back, and then it must be tried.
                 log.warning("image %s was not looked at: %s", image_hash, error)
