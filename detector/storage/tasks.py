@@ -55,7 +55,7 @@ def put_task(
     db: Database, job_id: str, position: int, work: str, parameters: dict[str, Any], items: Sequence[Any]
 ) -> None:
     """Offer a piece of a job's work to whoever has time."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(
             insert(tasks).values(
                 id=new_id(),
@@ -93,7 +93,7 @@ def take_task(db: Database, job_id: str | None = None, but_of: Sequence[str] = (
         # Workers that have nothing to do ask twice a second: no transaction that writes for that.
         if connection.scalar(offered) is None:
             return None
-    with db.write() as connection:
+    with db.write([]) as connection:
         # The row alone: its job's row stays free for those who write progress.
         found = connection.scalar(offered.with_for_update(of=tasks, skip_locked=True))
         if found is None:
@@ -145,7 +145,7 @@ def give_back_task(db: Database, task: Task, died: bool = False) -> None:
     died : bool
         It could not be done, for a reason that may lie in it: counted as if a worker had ended with it.
     """
-    with db.write() as connection:
+    with db.write([]) as connection:
         deaths = connection.scalar(select(tasks.c.deaths).where(tasks.c.id == task.id, tasks.c.lease == task.lease))
         if deaths is None:
             raise _lost()
@@ -164,7 +164,7 @@ def take_back_tasks(db: Database, job_id: str) -> int:
     silent = [row for row in rows if not owner_lives(f"task:{row.id}", row.owner, row.heartbeat)]
     if not silent:
         return 0
-    with db.write() as connection:
+    with db.write([]) as connection:
         return sum(connection.execute(_given_back(row.id, row.lease, row.deaths)).rowcount for row in silent)
 
 
@@ -175,7 +175,7 @@ def collect_tasks(db: Database, job_id: str) -> list[EndedTask]:
     with db.read() as connection:
         rows = connection.execute(statement).all()
     if rows:
-        with db.write() as connection:
+        with db.write([]) as connection:
             connection.execute(delete(tasks).where(tasks.c.id.in_([row.id for row in rows])))
     return [EndedTask(row.position, row.result, row.message) for row in rows]
 
@@ -191,7 +191,7 @@ def count_tasks(db: Database, job_id: str | None = None) -> dict[str, int]:
 
 def clear_tasks(db: Database, job_id: str) -> None:
     """Remove a job's tasks, those too that somebody works on: what they stored stays, and nobody waits for more."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(delete(tasks).where(tasks.c.job_id == job_id))
 
 
@@ -201,7 +201,7 @@ def sweep_tasks(db: Database) -> int:
     with db.read() as connection:
         if connection.scalar(select(tasks.c.id).where(ended).limit(1)) is None:
             return 0
-    with db.write() as connection:
+    with db.write([]) as connection:
         return connection.execute(delete(tasks).where(ended)).rowcount
 
 
@@ -218,7 +218,7 @@ def _given_back(task_id: str, lease: str | None, deaths: int) -> Any:
 
 def _change(db: Database, task: Task, **values: Any) -> None:
     mine = and_(tasks.c.id == task.id, tasks.c.state == "running", tasks.c.lease == task.lease)
-    with db.write() as connection:
+    with db.write([]) as connection:
         if not connection.execute(update(tasks).where(mine).values(**values)).rowcount:
             raise _lost()
 

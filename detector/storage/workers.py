@@ -34,7 +34,7 @@ class WorkerRow:
 
 def sign_worker(db: Database, kinds: Sequence[str]) -> None:
     """Say that this process is there; again every some seconds."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         mine = workers.c.name == this_process()
         if not connection.execute(update(workers).where(mine).values(heartbeat=now(), kinds=list(kinds))).rowcount:
             connection.execute(
@@ -44,7 +44,7 @@ def sign_worker(db: Database, kinds: Sequence[str]) -> None:
 
 def remove_worker(db: Database) -> None:
     """Say that this process ends."""
-    with db.write() as connection:
+    with db.write([]) as connection:
         connection.execute(delete(workers).where(workers.c.name == this_process()))
 
 
@@ -69,5 +69,5 @@ def sweep_workers(db: Database) -> None:
     with db.read() as connection:
         gone = [name for name in connection.scalars(select(workers.c.name)) if name not in alive]
     if gone:
-        with db.write() as connection:
+        with db.write([]) as connection:
             connection.execute(delete(workers).where(workers.c.name.in_(gone)))
