@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from detector import __version__
-from detector.errors import ImageError, InvalidInput, NotFound, ScoredOtherwise
+from detector.errors import ImageError, InvalidInput, NotFound, ScoredOtherwise, SharedWorkFailed
 from detector.formatting import count, limit
 from detector.imaging import DecodedImage, sha256_hex
 from detector.pipeline.score_parts import (
@@ -36,6 +36,7 @@ from detector.progress import Report, silent
 from detector.serving.invoke import Verdict
 from detector.serving.many_pictures import answer_many
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
+from detector.serving.shared_work import At, SharedWork, share
 from detector.storage import functions, models
 from detector.storage.functions import Function
 from detector.system.batches import map_batches
@@ -158,26 +159,101 @@ def score(
     left = begun.pictures - sum(there)
     if before is not None:
         notes = (*notes, f"{count(sum(there), 'picture')} of {begun.pictures:,} were scored before.")
-    made, counts = 0, _Counts()
-    if left:
-        report("score", 0, left, "Loading the backbone", None)
-        backbone = serving_backbone(ws, serving)
-        start = time.monotonic()
-
-        def judged(rows: list[dict[str, Any]]) -> None:
-            nonlocal made
-            made += len(rows)
-            counts.add(rows)
-            elapsed = time.monotonic() - start
-            report("score", made, left, "Scoring pictures", made / elapsed if elapsed > 0 else None)
-
-        report("score", 0, left, "Scoring pictures", None)
-        for part, places in results.parts_of_list(begun.rows):
-            if stop.is_set():
-                break
-            if there[part] < len(places):
-                score_part(ws, serving, backbone, begun, results, part, places, fetch, stop, judged)
+    if not left:
+        return Scored(begun, sum(there), 0, {}, 0, notes)
+    if ws.settings.dask and fetch is None:
+        made, counts = _on_a_cluster(ws, begun, settings.out, there, report, stop)
+    else:
+        made, counts = _here(ws, serving, begun, results, there, report, fetch, stop)
     return Scored(begun, sum(there), made, dict(counts.verdicts), counts.errors, notes, made < left)
+
+
+def _here(
+    ws: Workspace,
+    serving: ServingModel,
+    begun: Begun,
+    results: Results,
+    there: list[int],
+    report: Report,
+    fetch: Fetch,
+    stop: threading.Event,
+) -> tuple[int, _Counts]:
+    """Score what is missing in this process; how many rows are new, and what they say."""
+    left = begun.pictures - sum(there)
+    report("score", 0, left, "Loading the backbone", None)
+    backbone = serving_backbone(ws, serving)
+    start = time.monotonic()
+    made, counts = 0, _Counts()
+
+    def judged(rows: list[dict[str, Any]]) -> None:
+        nonlocal made
+        made += len(rows)
+        counts.add(rows)
+        elapsed = time.monotonic() - start
+        report("score", made, left, "Scoring pictures", made / elapsed if elapsed > 0 else None)
+
+    report("score", 0, left, "Scoring pictures", None)
+    for part, places in results.parts_of_list(begun.rows):
+        if stop.is_set():
+            break
+        if there[part] < len(places):
+            score_part(ws, serving, backbone, begun, results, part, places, fetch, stop, judged)
+    return made, counts
+
+
+class _Stopped(Exception):
+    """By hand; parts that are on their way are written by whoever has them."""
+
+
+def _on_a_cluster(
+    ws: Workspace, begun: Begun, out: Path, there: list[int], report: Report, stop: threading.Event
+) -> tuple[int, _Counts]:
+    """As `_here`, with the parts handed out to a Dask cluster, whose workers reach the pictures and the results."""
+    missing = [part for part, rows in enumerate(there) if rows < begun.rows_of(part)]
+    left = begun.pictures - sum(there)
+    start = time.monotonic()
+    report("score", 0, left, "Scoring pictures", None)
+
+    def at(parts: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+        rows = sum(begun.rows_of(part) - there[part] for part in missing[:parts])
+        elapsed = time.monotonic() - start
+        report("score", rows, left, "Scoring pictures", rows / elapsed if rows else None)
+
+    made, counts = 0, _Counts()
+    parameters = {"function": begun.function, "out": str(out.resolve())}
+    try:
+        answers = share(ws, SCORE, parameters, missing, at, lambda: _score_parts(ws, parameters, missing, at))
+    except _Stopped:
+        return 0, counts
+    for piece in answers.pieces:
+        made += piece["rows"]
+        counts.verdicts.update(piece["verdicts"])
+        counts.errors += piece["errors"]
+    return made, counts
+
+
+def _score_parts(ws: Workspace, parameters: dict[str, Any], parts: list[int], at: At) -> dict[str, Any]:
+    results = Results(Path(parameters["out"]))
+    begun = results.begun()
+    if begun is None:
+        raise SharedWorkFailed(
+            f"the results {shown(parameters['out'])} are not there. Give all workers the same folder"
+        )
+    serving = load_serving_model(ws, begun.function, begun.model_id)
+    backbone = serving_backbone(ws, serving)
+    at(0)
+    made, counts = 0, _Counts()
+    for done, part in enumerate(parts, start=1):
+        places = results.part_of_list(begun.rows, part)
+        made += score_part(ws, serving, backbone, begun, results, part, places, judged=counts.add)
+        at(done)
+    return {"done": len(parts), "rows": made, "verdicts": dict(counts.verdicts), "errors": counts.errors}
+
+
+#: Parts of a list of pictures, one at a time: each is some thousand of them.
+SCORE = SharedWork("score", _score_parts, size=1)
 
 
 def score_part(

@@ -178,6 +178,11 @@ class Results:
                 yield number, [json.loads(line) for line in lines]
                 number += 1
 
+    def part_of_list(self, rows: int, number: int) -> list[str]:
+        """The places of one part of the list."""
+        with (self.folder / _LIST).open("rb") as file:
+            return [json.loads(line) for line in islice(file, number * rows, (number + 1) * rows)]
+
     def part_file(self, number: int) -> Path:
         return self.folder / f"{_PART}{number:06d}.parquet"
 

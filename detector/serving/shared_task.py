@@ -40,11 +40,14 @@ class SharedWork:
         module: other processes find it by its name.
     resumes : bool
         What is done of it is stored at once, so whoever begins it again goes on from there.
+    size : int, optional
+        Items of a task, for work of which a single item is much already. If not given, by how many there are.
     """
 
     name: str
     run: Callable[[Workspace, dict[str, Any], list[Any], At], dict[str, Any]]
     resumes: bool = True
+    size: int | None = None
 
 
 def identity(ws: Workspace) -> str:

@@ -69,12 +69,13 @@ def share(
     here : callable
         Does all of it in this process, as ``work.run`` would, and tells ``at`` by itself.
     """
-    if ws.settings.dask and len(items) > LEAST_ITEMS:
+    least = LEAST_ITEMS if work.size is None else 0
+    if ws.settings.dask and len(items) > least:
         return Answers(_on_dask(ws, work, parameters, items, at), here=False)
     job = held_job(ws.db)
-    others = other_workers(ws.db, TASKS) if job is not None and len(items) > LEAST_ITEMS else 0
+    others = other_workers(ws.db, TASKS) if job is not None and len(items) > least else 0
     if job is not None and others:
-        size = task_size(len(items), others + 1)
+        size = work.size or task_size(len(items), others + 1)
         batches = [list(items[start : start + size]) for start in range(0, len(items), size)]
         return Answers(among_workers(ws, job.job_id, work, parameters, batches, others + 1, at), here=False)
     return Answers([here()], here=True)
@@ -97,7 +98,7 @@ def _on_dask(
         for answer in map_batches(
             partial(run_task, work, parameters, identity(ws)),
             items,
-            size=task_size(len(items), cluster.places),
+            size=work.size or task_size(len(items), cluster.places),
             workers=1,
             ahead=cluster.ahead,
             executor=cluster,

@@ -7,13 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from detector.errors import ClusterUnavailable, InvalidInput, SharedWorkFailed
 from detector.evaluation.stress_copies import embed_changed
 from detector.jobs import request_build
+from detector.pipeline.build import build
 from detector.pipeline.copies import embed_copies
 from detector.pipeline.embedding import embed_missing, function_backbone
+from detector.pipeline.score import ScoreSettings, score
+from detector.pipeline.score_parts import Results
 from detector.storage import jobs
 from detector.system.dask_cluster import DaskCluster
 from tests.cluster.dask_processes import DaskProcesses
@@ -29,7 +33,7 @@ from tests.cluster.one_machine import (
     until,
 )
 from tests.command_line import environment, start
-from tests.factories import labelled_function, workspace
+from tests.factories import labelled_function, make_image, workspace
 
 pytestmark = pytest.mark.cluster
 
@@ -169,3 +173,29 @@ def _places(address: str, resources: str) -> int:
             return cluster.places
     except ClusterUnavailable:
         return 0
+
+
+def test_parts_of_a_list_are_scored_by_workers_as_one_machine_scores_them(tmp_path: Path, dask: DaskProcesses) -> None:
+    ws = workspace(tmp_path / "shared")
+    function = labelled_function(ws, 30)
+    assert build(ws, function.id).trained
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(40):
+        (pictures / f"{number:02d}.png").write_bytes(make_image(500 + number, ("real", "synthetic")[number % 2]))
+    (pictures / "none.png").write_bytes(b"no picture")
+    asked = ScoreSettings(function.id, str(pictures), tmp_path / "here.parquet", rows=5)
+    alone = score(ws, asked)
+    dask.start_scheduler()
+    dask.start_workers(2)
+    sharing = replace(ws, settings=replace(ws.settings, dask=dask.address))
+    shared = score(sharing, replace(asked, out=tmp_path / "shared.parquet"))
+    assert (shared.made, shared.verdicts, shared.errors) == (alone.made, alone.verdicts, alone.errors)
+    assert (shared.made, shared.errors) == (41, 1)
+    here, there = (pq.read_table(tmp_path / name).to_pylist() for name in ("here.parquet", "shared.parquet"))
+    assert here == there
+    # A part that a killed worker left behind is scored, and nothing else.
+    Results(tmp_path / "shared.parquet").part_file(3).unlink()
+    again = score(sharing, replace(asked, out=tmp_path / "shared.parquet"))
+    assert (again.there, again.made) == (36, 5)
+    assert pq.read_table(tmp_path / "shared.parquet").to_pylist() == here
