@@ -41,6 +41,7 @@ from tests.cluster.worker_processes import WorkerProcesses
 from tests.command_line import environment
 from tests.factories import add_images, images
 from tests.postgres import postgres
+from tests.s3_server import BUCKET, S3Server
 
 PATIENCE = 3600.0
 
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--s3", action="store_true", help="those who share have pictures and models in an S3 server")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="DETECTOR_NAME is VALUE")
     options = parser.parse_args()
     given = {f"DETECTOR_{name}": value for name, _, value in (each.partition("=") for each in options.set)}
@@ -62,6 +64,8 @@ def main() -> int:
         alone_seconds = time.monotonic() - start
 
         settings = {**SETTINGS, **given}
+        if options.s3:
+            settings |= _s3(stack, folder)
         if options.how == "workers":
             settings["DETECTOR_DATABASE_URL"] = stack.enter_context(postgres(folder))
         shared_environment = environment(folder / "shared", **settings)
@@ -85,7 +89,13 @@ def main() -> int:
         print(
             json.dumps(
                 {
-                    **{"how": options.how, "images": n, "kills": options.kills, "cores": os.cpu_count()},
+                    **{
+                        "how": options.how,
+                        "s3": options.s3,
+                        "images": n,
+                        "kills": options.kills,
+                        "cores": os.cpu_count(),
+                    },
                     **{"alone_s": round(alone_seconds, 1), "shared_with_kills_s": round(shared_seconds, 1)},
                     **right,
                 },
@@ -93,6 +103,15 @@ def main() -> int:
             )
         )
         return 0 if all(right.values()) else 1
+
+
+def _s3(stack: ExitStack, folder: Path) -> dict[str, str]:
+    server = S3Server(folder)
+    stack.callback(server.stop)
+    server.client().create_bucket(Bucket=BUCKET)
+    # This process looks into the store as well.
+    os.environ.update(server.environment())
+    return {"DETECTOR_STORE": f"s3://{BUCKET}/shared", **server.environment()}
 
 
 def _imported(variables: dict[str, str], number: int) -> tuple[Workspace, functions.Function]:
