@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-import imagehash
 import numpy as np
 from PIL import Image
 
 from detector.errors import InvalidInput
+from detector.imaging.perceptual import both_hashes
 from detector.imaging.thumbnail import shrink
 
 HASH_BITS = 64
@@ -44,8 +44,7 @@ def perceptual_hash(image: Image.Image) -> str:
     str
         16 and 16 hexadecimal digits, as written by `ImageHash <https://github.com/JohannesBuchner/imagehash>`_.
     """
-    grey = shrink(image).convert("L")
-    return f"{imagehash.phash(grey)}{imagehash.dhash(grey)}"
+    return both_hashes(shrink(image).convert("L"))
 
 
 def near_duplicate_groups(
