@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from detector.imaging.decode import ImageFacts, ImageLimits, decode_reduced
 from detector.imaging.fingerprint import perceptual_hash, sha256_hex
-from detector.imaging.thumbnail import THUMBNAIL_SIDE, make_thumbnail, shrink
+from detector.imaging.thumbnail import THUMBNAIL_SIDE, is_thumbnail, make_thumbnail, shrink
 
 # Twice the thumbnail, so that what the JPEG decoder leaves out is not visible in the thumbnail.
 _DECODED_SIDE = 2 * THUMBNAIL_SIDE
@@ -33,10 +33,11 @@ def inspect_image(data: bytes, name: str, limits: ImageLimits) -> Inspected:
     Inspected
     """
     decoded = decode_reduced(data, name, limits, _DECODED_SIDE)
-    small = shrink(decoded.pixels)
+    small, facts = shrink(decoded.pixels), decoded.facts
+    own = is_thumbnail(data, facts.format, facts.width, facts.height)
     return Inspected(
         sha256=sha256_hex(data),
-        facts=decoded.facts,
+        facts=facts,
         perceptual_hash=perceptual_hash(small),
-        thumbnail=make_thumbnail(small),
+        thumbnail=data if own else make_thumbnail(small),
     )

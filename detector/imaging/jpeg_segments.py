@@ -18,6 +18,9 @@ _SCAN, _END, _COMMENT = 0xDA, 0xD9, 0xFE
 _APPLICATIONS = range(0xE0, 0xF0)
 _LOSSLESS_JPEG_LS = 0xF7
 _FRAMES = {*range(0xC0, 0xD0), _LOSSLESS_JPEG_LS} - {0xC4, 0xC8, 0xCC}
+# What a picture needs: frames of the two common kinds, tables, scans. Everything else lies beside it.
+_NEEDED = {0xC0, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD}
+_JFIF_LENGTH = 16
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 # Inside a scan, zeros behind 0xFF and restart marks belong to the data, and any number of 0xFF may lead a mark.
 _NEXT_MARK = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
@@ -87,6 +90,29 @@ def _header(data: bytes) -> Iterator[_Segment]:
 def header_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Second byte of the marker, and content, of each segment up to the picture's own data."""
     return ((segment.marker, segment.body(data)) for segment in _header(data))
+
+
+def is_bare(data: bytes) -> bool:
+    """Whether a file that was decoded is a picture in colour and nothing else: no texts, no profile, no small copy.
+
+    Whoever is shown such a file learns no more from it than from its pixels saved anew.
+    """
+    last, components, has_jfif, in_scans = 2, 0, False, False
+    for segment in _segments(data):
+        if not in_scans and segment.start != last:
+            # Bytes that belong to nothing; decoders pass over them.
+            return False
+        last, in_scans = segment.end, in_scans or segment.marker == _SCAN
+        if segment.holds(data, _JFIF) and segment.end - segment.start == _JFIF_LENGTH + 2:
+            has_jfif = True
+        elif segment.marker in _FRAMES and segment.marker in _NEEDED and not components:
+            components = segment.body(data)[5]
+        elif segment.marker == _END:
+            break
+        elif segment.marker in _FRAMES or segment.marker not in _NEEDED:
+            return False
+    # Without JFIF's mark the decoder guesses whether these are colours of their own.
+    return has_jfif and components == 3 and last == len(data)
 
 
 def why_not_supported(data: bytes) -> str | None:

@@ -4,8 +4,9 @@ import io
 import json
 import time
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from detector.errors import ImageDamaged
 from detector.imaging import ImageLimits, decode_image, inspect_image, make_thumbnail, perceptual_hash, sha256_hex
@@ -21,7 +22,35 @@ def test_inspection_agrees_with_the_single_steps(file_format: str) -> None:
     assert inspected.sha256 == sha256_hex(data)
     assert inspected.facts == decoded.facts
     assert inspected.perceptual_hash == perceptual_hash(decoded.pixels)
-    assert inspected.thumbnail == make_thumbnail(decoded.pixels)
+    # A small JPEG without anything beside the picture need not be saved anew.
+    assert inspected.thumbnail == (data if file_format == "JPEG" else make_thumbnail(decoded.pixels))
+
+
+def test_only_small_and_bare_jpegs_are_their_own_thumbnails() -> None:
+    small, orientation = picture(90, 60), with_orientation(1)
+    bare = encode(small, "JPEG", quality=85)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # Pictures of noise: few pixels, many bytes.
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8))
+    assert inspect_image(bare, "bare", LIMITS).thumbnail == bare
+    progressive = encode(small, "JPEG", progressive=True)
+    assert inspect_image(progressive, "progressive", LIMITS).thumbnail == progressive
+    others = {
+        "EXIF": encode(small, "JPEG", exif=orientation),
+        "comment": encode(small, "JPEG", comment=b"<script>alert(1)</script>"),
+        "profile": encode(small, "JPEG", icc_profile=profile),
+        "text before the picture": bare[:20] + b"\xff\xe5\x00\x06text" + bare[20:],
+        "bytes between two segments": bare[:20] + b"text" + bare[20:],
+        "appended": bare + b"PK\x03\x04",
+        "without JFIF": bare[:2] + bare[20:],
+        "grey": encode(small.convert("L"), "JPEG"),
+        "CMYK": encode(small.convert("CMYK"), "JPEG"),
+        "large": encode(picture(257, 60), "JPEG"),
+        "heavy": encode(noise, "JPEG", quality=95),
+    }
+    for name, data in others.items():
+        made = inspect_image(data, name, LIMITS).thumbnail
+        assert made == make_thumbnail(decode_image(data, name, LIMITS).pixels), name
 
 
 def test_large_jpegs_are_reduced_while_decoding_without_a_visible_difference() -> None:
