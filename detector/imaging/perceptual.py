@@ -1,9 +1,9 @@
-"""Perceptual hashes as ImageHash writes them, bit for bit, at a quarter of its time: an import takes one of each file.
+"""Perceptual hashes as ImageHash writes them, bit for bit, in half of its time: an import takes them of each file.
 
-Two thirds of the time of the original are two resizes of the whole picture, the rest is a hundred and twenty-eight bits
-that go through a text one by one. Pillow resizes 8-bit pictures in whole numbers: weights of 22 bits, each pass rounded.
-Products and sums of such numbers are exact in double precision, in whatever order they are added: so both resizes can be
-one product of matrices, and its result is Pillow's to the last bit.
+Two thirds of the time of the original are two resizes of the whole picture, the rest is 128 bits that go through a text
+one by one. Pillow resizes 8-bit pictures in whole numbers: weights of 22 bits, each pass rounded. Products and sums of
+such numbers are exact in double precision, in whatever order they are added: so both resizes can be one product of
+matrices, and its result is Pillow's to the last bit.
 """
 
 from __future__ import annotations

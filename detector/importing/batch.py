@@ -26,7 +26,7 @@ from detector.importing.entries import Source, printable
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
 from detector.importing.opening import KINDS, ReadyMade, rows_of
-from detector.importing.storing import describe_image, store_bytes
+from detector.importing.storing import describe_image, store_each
 from detector.progress import Pace, Report, silent
 from detector.storage import functions, imports
 from detector.storage.imports import ImageRow, NewSample
@@ -38,8 +38,16 @@ from detector.workspace import Workspace
 if TYPE_CHECKING:
     from detector.importing.parquet_layout import ParquetColumns
 
-#: Files inspected between two commits: a kill costs at most this much work.
+#: Files inspected between the first two commits, and between any two where they are large or nobody knows how large: a
+#: kill costs at most this much work.
 CHUNK = 64
+# Small files cost less than a commit does. Their chunks grow to this many, one to two seconds of work.
+_LARGEST_CHUNK = 256
+_CHUNK_BYTES = 16_000_000
+
+# Small files go through the threads several at a time: handing one over costs as much as a tenth of its inspection.
+_TOGETHER = 8
+_TOGETHER_BYTES = 256_000
 
 # Files passed over while a chunk is filled: without a bound, one open place among thousands of bad files means going
 # through all of them for each.
@@ -48,7 +56,7 @@ _LOOK_AHEAD = 16 * CHUNK
 
 @dataclass(frozen=True)
 class Incoming:
-    """One file on its way in; ``read`` fetches its bytes when its turn comes."""
+    """One file on its way in; ``read`` fetches its bytes when its turn comes. ``size``: about how many, where known."""
 
     file_name: str
     read: Callable[[], bytes]
@@ -58,6 +66,7 @@ class Incoming:
     group: str | None = None
     split: str = TRAIN
     source_guessed: bool = False
+    size: int | None = None
 
 
 def zip_payload(path: Path, plan: LabelPlan, title: str, encoding: str | None = None) -> dict[str, Any]:
@@ -203,8 +212,17 @@ def import_items(
     return looked
 
 
-# What is known of a file, and its bytes on their way to the disk; or what is wrong with it.
-_Inspected = tuple[ImageRow, Future[None]] | ImageError | OSError | StoreUnavailable
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What is known of a file, and its bytes on their way to the disk, at a place among several."""
+
+    image: ImageRow
+    written: Future[list[Exception | None]]
+    place: int
+
+
+# Or what is wrong with the file.
+_Inspected = _Taken | ImageError | OSError | StoreUnavailable
 
 
 class _Inspection:
@@ -229,33 +247,42 @@ class _Inspection:
         """Begin with files; what came of them is in their order and for :meth:`image`."""
         pending = map_batches(
             self._inspect,
-            chunk,
+            _together(chunk),
             size=1,
             workers=self._ws.settings.threads,
-            ahead=CHUNK,
+            ahead=_LARGEST_CHUNK,
             executor=self._decoding,
         )
-        # The first is waited for, so that the others are on their way when this returns.
-        return chain(list(islice(pending, 1)), pending)
+        # The first are waited for, so that the others are on their way when this returns.
+        return chain.from_iterable(chain(list(islice(pending, 1)), pending))
 
     @staticmethod
     def image(inspected: _Inspected) -> ImageRow:
         """What is known of a file once its bytes are on disk. Raises what is wrong with it."""
         if isinstance(inspected, Exception):
             raise inspected
-        image, written = inspected
-        written.result()
-        return image
+        error = inspected.written.result()[inspected.place]
+        if error is not None:
+            raise error
+        return inspected.image
 
-    def _inspect(self, batch: list[Incoming]) -> _Inspected:
-        [item] = batch
-        try:
-            return self._described(item)
-        except (ImageError, OSError, StoreUnavailable) as error:
-            # Of this file, not of the import: those behind it come in all the same.
-            return error
+    def _inspect(self, batch: list[list[Incoming]]) -> list[_Inspected]:
+        [items] = batch
+        described: list[tuple[ImageRow, bytes] | ImageError | OSError | StoreUnavailable] = []
+        for item in items:
+            try:
+                described.append(self._described(item))
+            except (ImageError, OSError, StoreUnavailable) as error:
+                # Of this file, not of the import: those behind it come in all the same.
+                described.append(error)
+        taken = [found for found in described if isinstance(found, tuple)]
+        # A disk has the files of one hand one after the other; each trip over a network is a wait of its own.
+        size = len(taken) if self._ws.blobs.is_near else 1
+        hands = (self._write(taken[start : start + size]) for start in range(0, len(taken), max(size, 1)))
+        places = chain.from_iterable(hands)
+        return [next(places) if isinstance(found, tuple) else found for found in described]
 
-    def _described(self, item: Incoming) -> tuple[ImageRow, Future[None]]:
+    def _described(self, item: Incoming) -> tuple[ImageRow, bytes]:
         data = item.read()
         image = describe_image(self._ws, data, item.file_name)
         # Before its bytes are stored, or they would be nobody's.
@@ -264,11 +291,30 @@ class _Inspection:
                 functions.clean_label_name(item.label)
             except InvalidInput as error:
                 raise LabelUnusable(item.file_name, str(error)) from error
+        return image, data
+
+    def _write(self, files: Sequence[tuple[ImageRow, bytes]]) -> Iterator[_Taken]:
         # Else files would gather in memory where the disk is slower than the decoding.
         self._on_the_way.acquire()
-        written = self._writing.submit(store_bytes, self._ws, image.image_hash, data)
+        named = [(image.image_hash, data) for image, data in files]
+        written = self._writing.submit(store_each, self._ws, named)
         written.add_done_callback(lambda _: self._on_the_way.release())
-        return image, written
+        return (_Taken(image, written, place) for place, (image, _) in enumerate(files))
+
+
+def _together(chunk: Sequence[Incoming]) -> Iterator[list[Incoming]]:
+    """The files of a chunk in their order, small ones several at a time; one of unknown size goes alone."""
+    several: list[Incoming] = []
+    room = _TOGETHER_BYTES
+    for item in chunk:
+        size = _TOGETHER_BYTES if item.size is None else item.size
+        if several and (len(several) == _TOGETHER or size > room):
+            yield several
+            several, room = [], _TOGETHER_BYTES
+        several.append(item)
+        room -= size
+    if several:
+        yield several
 
 
 def _end_of_storing(refused: Sequence[Exception], ever: bool, now: bool) -> StorageFull | StorageUnavailable | None:
@@ -319,10 +365,36 @@ def _import_entries(
         )
 
 
+class _Room:
+    """Of the next chunk: it has `CHUNK` files, and more of small ones, twice as many as the one before."""
+
+    def __init__(self) -> None:
+        self._most, self._files, self._bytes = CHUNK, 0, 0
+
+    def is_left(self) -> bool:
+        return self._files < CHUNK or (self._files < self._most and self._bytes <= _CHUNK_BYTES)
+
+    def take(self, item: Incoming) -> None:
+        self._files += 1
+        self._bytes += _CHUNK_BYTES + 1 if item.size is None else item.size
+
+    def clear(self) -> None:
+        self._most, self._files, self._bytes = min(2 * self._most, _LARGEST_CHUNK), 0, 0
+
+
 def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[list[Incoming]]:
     iterator = iter(items)
+    room = _Room()
     if quota is None:
-        while chunk := list(islice(iterator, CHUNK)):
+        chunk: list[Incoming] = []
+        for item in iterator:
+            chunk.append(item)
+            room.take(item)
+            if not room.is_left():
+                yield chunk
+                room.clear()
+                chunk = []
+        if chunk:
             yield chunk
         return
     # A chunk never holds more of one label than may still be accepted, so that the limit is met exactly; files that
@@ -331,16 +403,18 @@ def _chunks(items: Iterable[Incoming], quota: LabelQuota | None) -> Iterator[lis
     while True:
         planned = copy.deepcopy(quota)
         chunk = []
+        room.clear()
         later: list[Incoming] = []
-        while len(chunk) < CHUNK and len(later) < _LOOK_AHEAD:
-            item = waiting.popleft() if waiting else next(iterator, None)
-            if item is None:
+        while room.is_left() and len(later) < _LOOK_AHEAD:
+            found = waiting.popleft() if waiting else next(iterator, None)
+            if found is None:
                 break
-            if planned.wants(item.label):
-                planned.accept(item.label)
-                chunk.append(item)
-            elif quota.wants(item.label):
-                later.append(item)
+            if planned.wants(found.label):
+                planned.accept(found.label)
+                chunk.append(found)
+                room.take(found)
+            elif quota.wants(found.label):
+                later.append(found)
         waiting.extendleft(reversed(later))
         if not chunk:
             return
@@ -354,11 +428,26 @@ def _expected(chosen: Sequence[Chosen], plan: LabelPlan) -> int:
 
 def _from_entry(item: Chosen, source_guessed: bool) -> Incoming:
     guessed = source_guessed and item.source is not None
-    return Incoming(item.entry.path, item.entry.read, item.label, item.source, split=item.split, source_guessed=guessed)
+    return Incoming(
+        item.entry.path,
+        item.entry.read,
+        item.label,
+        item.source,
+        split=item.split,
+        source_guessed=guessed,
+        size=item.entry.size,
+    )
 
 
 def _from_sample(image: SampleImage) -> Incoming:
-    return Incoming(image.file_name, lambda: image.data, image.label, image.source, group=image.group or None)
+    return Incoming(
+        image.file_name,
+        lambda: image.data,
+        image.label,
+        image.source,
+        group=image.group or None,
+        size=len(image.data),
+    )
 
 
 def _new_sample(item: Incoming, image: ImageRow, label_ids: dict[str, str]) -> NewSample:

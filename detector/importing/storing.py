@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from detector.imaging import inspect_image, sha256_hex
@@ -32,6 +33,19 @@ def store_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
 def store_bytes(ws: Workspace, image_hash: str, data: bytes) -> None:
     """Put an image's bytes into the blob store, several times if need be. Raises what the last time raised."""
     once_more(partial(ws.blobs.put_image, image_hash, data), _MOMENTS)
+
+
+def store_each(ws: Workspace, files: Sequence[tuple[str, bytes]]) -> list[Exception | None]:
+    """`store_bytes` for several (image_hash, data); what it raised for each, so that none costs the others."""
+    outcomes: list[Exception | None] = []
+    for image_hash, data in files:
+        try:
+            store_bytes(ws, image_hash, data)
+        except Exception as error:  # raised again for its own file, by whoever asks for that
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+    return outcomes
 
 
 def describe_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
