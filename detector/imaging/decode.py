@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import ExifTags, Image, ImageFile
@@ -82,7 +82,8 @@ class ImageFacts:
 
     def to_json(self) -> dict[str, Any]:
         """The facts as plain JSON types."""
-        return asdict(self)
+        # Not `asdict`, which looks into every value again: an import asks this of each file.
+        return {**vars(self), "extra": dict(self.extra)}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from PIL import JpegImagePlugin
@@ -47,18 +49,27 @@ def facts_of_header(image: ImageFile, file_format: str) -> dict[str, Any]:
 
 
 def _jpeg_facts(image: JpegImagePlugin.JpegImageFile) -> dict[str, Any]:
-    tables = image.quantization
-    numbers = ";".join(f"{key}:{','.join(map(str, tables[key]))}" for key in sorted(tables))
+    quality, digest = _facts_of_tables(tuple((key, tuple(table)) for key, table in sorted(image.quantization.items())))
     return {
-        "jpeg_quality": _estimated_quality(tables[0]) if 0 in tables else None,
-        "jpeg_tables": hashlib.sha256(numbers.encode()).hexdigest()[:12],
+        "jpeg_quality": quality,
+        "jpeg_tables": digest,
         "subsampling": "grey" if image.layers == 1 else _SUBSAMPLING.get(JpegImagePlugin.get_sampling(image), "other"),
         "progressive": bool(image.info.get("progressive")),
         "multi_picture": "mpoffset" in image.info,
     }
 
 
-def _estimated_quality(luminance: list[int]) -> int:
+# The files of a collection share a few.
+@lru_cache(maxsize=64)
+def _facts_of_tables(tables: tuple[tuple[int, tuple[int, ...]], ...]) -> tuple[int | None, str]:
+    """Quality and a short digest of quantization tables, given with their numbers."""
+    numbers = ";".join(f"{key}:{','.join(map(str, table))}" for key, table in tables)
+    luminance = dict(tables).get(0)
+    quality = _estimated_quality(luminance) if luminance is not None else None
+    return quality, hashlib.sha256(numbers.encode()).hexdigest()[:12]
+
+
+def _estimated_quality(luminance: Sequence[int]) -> int:
     """libjpeg's quality (1..100) whose luminance table is nearest in sum; exact for files written by libjpeg."""
     total = sum(luminance)
     at = bisect_left(_SUMS, total)
