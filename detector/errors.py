@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import ceil
 
+#: Of a file's place, in a sentence.
+_LONGEST_PLACE = 300
+
 
 class DetectorError(Exception):
     """Base of everything that the detector raises on purpose."""
@@ -156,6 +159,36 @@ class StoredFileMissing(NotFound):
     def __init__(self, image_hash: str) -> None:
         super().__init__("image", image_hash)
         self.args = ("The stored file of this picture is missing from the data folder. Import the same picture again.",)
+
+
+class PlacedFileUnusable(StoredFileDamaged):
+    """A picture that was imported in place is not what it was; ``why``: "has changed since it was imported" or so."""
+
+    def __init__(self, image_hash: str, place: str, why: str) -> None:
+        super().__init__(image_hash, why)
+        self.place, self.why = place, why
+        self.args = (
+            f"The file {shown_place(place)} {why}. It was imported in place, so there is no copy of it. Put the old "
+            "file back, or import the folder again with --in-place to take what is there now as a new picture.",
+        )
+
+
+class PlacedFileMissing(StoredFileMissing):
+    """A picture that was imported in place does not lie there any more."""
+
+    def __init__(self, image_hash: str, place: str) -> None:
+        super().__init__(image_hash)
+        self.place = place
+        self.args = (
+            f"The file {shown_place(place)} is not there any more. It was imported in place, so there is no copy of "
+            "it. Put it back or connect its disk, or import it again with --in-place from where it lies now.",
+        )
+
+
+def shown_place(place: str) -> str:
+    """A path of a file as a part of a sentence: printable, and not longer than is read."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in place)
+    return shown if len(shown) <= _LONGEST_PLACE else f"{shown[:100]}...{shown[103 - _LONGEST_PLACE :]}"
 
 
 class Conflict(DetectorError):

@@ -24,6 +24,7 @@ from detector.settings import Settings, load_settings
 from detector.storage.blobs import Blobs
 from detector.storage.database import BUSY_TIMEOUT_SECONDS, Database
 from detector.storage.folder import missing_pictures, require_database, require_no_leftovers, sqlite_file
+from detector.storage.places import PlacedBlobs
 from detector.storage.stores import open_blobs
 from detector.storage.trouble import storage_trouble
 
@@ -67,7 +68,7 @@ class Workspace:
             require_database(folder, settings.url, blobs)
             db = Database(settings.url, lambda: require_no_leftovers(folder, settings.url, blobs))
             try:
-                return cls(settings, db, blobs, missing_pictures(db, blobs))
+                return cls(settings, db, PlacedBlobs(blobs, db), missing_pictures(db, blobs))
             except BaseException:
                 db.close()
                 raise

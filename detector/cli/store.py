@@ -31,9 +31,10 @@ def _copy(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.operations.store_copy import copy_to_store
     from detector.storage.folder import BLOBS
     from detector.storage.folder_blobs import FolderBlobs
+    from detector.storage.places import count_places
     from detector.storage.stores import open_blobs
 
-    if not isinstance(ws.blobs, FolderBlobs):
+    if not isinstance(ws.blobs.stored, FolderBlobs):
         raise InvalidInput(
             "DETECTOR_STORE is set, so pictures are stored there already. Unset it to copy those of the data folder."
         )
@@ -43,6 +44,8 @@ def _copy(ws: Workspace, options: argparse.Namespace) -> int:
     target.check()
     with progress_bar() as report:
         copied = copy_to_store(ws.settings.data_dir / BLOBS, target, report)
+    if in_place := count_places(ws.db):
+        say(f"{count(in_place, 'picture')} imported in place stay where they are, and are read from there.")
     for name in copied.damaged:
         say(f"{printable(name)} is damaged in the data folder and was not copied.")
     if options.json:

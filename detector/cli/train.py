@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ def add_train_command(commands: Any) -> None:
     train.add_argument(
         "--relabel", action="store_true", help="images that are there under another label get the new one"
     )
+    train.add_argument(
+        "--in-place", action="store_true", help="leave the files of a folder where they are, and store only their "
+        "places and small copies to look at: for sets too large to copy"
+    )  # fmt: skip
     train.add_argument("--strict", action="store_true", help="exit code 1 when any file or folder could not be used")
     backbone_option(train)
     json_option(train, "print the result as JSON")
@@ -69,6 +74,7 @@ def add_train_command(commands: Any) -> None:
 def _train(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.cli.train_plan import parquet_columns, plan_of
     from detector.importing.archive_names import ENCODINGS
+    from detector.importing.in_place import in_place_payload
     from detector.importing.pending import pending_path
     from detector.importing.plan_sentences import plan_sentences
 
@@ -76,6 +82,8 @@ def _train(ws: Workspace, options: argparse.Namespace) -> int:
         raise InvalidInput(f"There is no encoding {options.names!r} to choose. Choose one of {', '.join(ENCODINGS)}.")
     path = options.path.resolve()
     pending = pending_path(ws, path, options.names, parquet_columns(path, options))
+    if options.in_place:
+        pending = replace(pending, source=in_place_payload(pending.source))
     name = options.function or (pending.title if path.is_dir() else path.stem.encode("utf-8", "replace").decode())
     try:
         function: Function | None = functions.find_function(ws.db, name)

@@ -23,6 +23,7 @@ from detector.errors import (
     StoreUnavailable,
 )
 from detector.importing.entries import Source, printable
+from detector.importing.in_place import place_of, require_noted
 from detector.importing.label_tables import read_rows
 from detector.importing.labelling import Chosen, LabelPlan, LabelQuota, choose
 from detector.importing.opening import KINDS, ReadyMade, rows_of
@@ -56,7 +57,10 @@ _LOOK_AHEAD = 16 * CHUNK
 
 @dataclass(frozen=True)
 class Incoming:
-    """One file on its way in; ``read`` fetches its bytes when its turn comes. ``size``: about how many, where known."""
+    """One file on its way in; ``read`` fetches its bytes when its turn comes. ``size``: about how many, where known.
+
+    With a ``place`` the file stays where it is, and only its place is stored.
+    """
 
     file_name: str
     read: Callable[[], bytes]
@@ -67,6 +71,7 @@ class Incoming:
     split: str = TRAIN
     source_guessed: bool = False
     size: int | None = None
+    place: Path | None = None
 
 
 def zip_payload(path: Path, plan: LabelPlan, title: str, encoding: str | None = None) -> dict[str, Any]:
@@ -214,11 +219,11 @@ def import_items(
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What is known of a file, and its bytes on their way to the disk, at a place among several."""
+    """What is known of a file; its bytes on their way to the disk, one of several; None: they stay where they lie."""
 
     image: ImageRow
-    written: Future[list[Exception | None]]
-    place: int
+    written: Future[list[Exception | None]] | None = None
+    number: int = 0
 
 
 # Or what is wrong with the file.
@@ -261,14 +266,13 @@ class _Inspection:
         """What is known of a file once its bytes are on disk. Raises what is wrong with it."""
         if isinstance(inspected, Exception):
             raise inspected
-        error = inspected.written.result()[inspected.place]
-        if error is not None:
+        if inspected.written is not None and (error := inspected.written.result()[inspected.number]) is not None:
             raise error
         return inspected.image
 
     def _inspect(self, batch: list[list[Incoming]]) -> list[_Inspected]:
         [items] = batch
-        described: list[tuple[ImageRow, bytes] | ImageError | OSError | StoreUnavailable] = []
+        described: list[tuple[ImageRow, bytes] | _Inspected] = []
         for item in items:
             try:
                 described.append(self._described(item))
@@ -279,19 +283,21 @@ class _Inspection:
         # A disk has the files of one hand one after the other; each trip over a network is a wait of its own.
         size = len(taken) if self._ws.blobs.is_near else 1
         hands = (self._write(taken[start : start + size]) for start in range(0, len(taken), max(size, 1)))
-        places = chain.from_iterable(hands)
-        return [next(places) if isinstance(found, tuple) else found for found in described]
+        written = chain.from_iterable(hands)
+        return [next(written) if isinstance(found, tuple) else found for found in described]
 
-    def _described(self, item: Incoming) -> tuple[ImageRow, bytes]:
+    def _described(self, item: Incoming) -> tuple[ImageRow, bytes] | _Taken:
+        if item.place is not None:
+            require_noted(item.place, item.file_name)
         data = item.read()
-        image = describe_image(self._ws, data, item.file_name)
+        image = describe_image(self._ws, data, item.file_name, item.place is not None)
         # Before its bytes are stored, or they would be nobody's.
         if item.label is not None and item.label not in self._known_labels:
             try:
                 functions.clean_label_name(item.label)
             except InvalidInput as error:
                 raise LabelUnusable(item.file_name, str(error)) from error
-        return image, data
+        return (image, data) if item.place is None else _Taken(image)
 
     def _write(self, files: Sequence[tuple[ImageRow, bytes]]) -> Iterator[_Taken]:
         # Else files would gather in memory where the disk is slower than the decoding.
@@ -299,7 +305,7 @@ class _Inspection:
         named = [(image.image_hash, data) for image, data in files]
         written = self._writing.submit(store_each, self._ws, named)
         written.add_done_callback(lambda _: self._on_the_way.release())
-        return (_Taken(image, written, place) for place, (image, _) in enumerate(files))
+        return (_Taken(image, written, number) for number, (image, _) in enumerate(files))
 
 
 def _together(chunk: Sequence[Incoming]) -> Iterator[list[Incoming]]:
@@ -357,7 +363,7 @@ def _import_entries(
             ws,
             function_id,
             batch_id,
-            (_from_entry(item, plan.source_guessed) for item in chosen),
+            (_from_entry(item, plan.source_guessed, bool(payload.get("in_place"))) for item in chosen),
             _expected(chosen, plan),
             LabelQuota(plan),
             report,
@@ -426,7 +432,7 @@ def _expected(chosen: Sequence[Chosen], plan: LabelPlan) -> int:
     return sum(min(n, plan.per_label or n) for n in per.values())
 
 
-def _from_entry(item: Chosen, source_guessed: bool) -> Incoming:
+def _from_entry(item: Chosen, source_guessed: bool, in_place: bool) -> Incoming:
     guessed = source_guessed and item.source is not None
     return Incoming(
         item.entry.path,
@@ -436,6 +442,7 @@ def _from_entry(item: Chosen, source_guessed: bool) -> Incoming:
         split=item.split,
         source_guessed=guessed,
         size=item.entry.size,
+        place=item.entry.place if in_place else None,
     )
 
 
@@ -460,4 +467,5 @@ def _new_sample(item: Incoming, image: ImageRow, label_ids: dict[str, str]) -> N
         group_key=item.group,
         split=item.split,
         source_guessed=item.source_guessed,
+        place=place_of(item.place, image.byte_count) if item.place is not None else None,
     )

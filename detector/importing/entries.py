@@ -47,6 +47,7 @@ _ZIP_DAMAGE = (
 @dataclass(frozen=True)
 class Entry:
     """One file to import. ``path`` is relative, with "/", as shown to people; ``size`` is what the source claims.
+    ``place`` is the file itself, links followed, where it is one of this machine that stays.
 
     ``read`` returns the whole file; it raises an ``ImageError`` when this file cannot be read, an ``ArchiveError`` when
     the archive turns out to be unusable as a whole. It may be called from any thread while the source is open.
@@ -55,6 +56,7 @@ class Entry:
     path: str
     size: int | None
     read: Callable[[], bytes]
+    place: Path | None = None
 
 
 class Source(Protocol):
@@ -185,7 +187,7 @@ class FolderSource(_Closing):
                     continue
                 yield from self._walk(target, f"{path}/", (*ancestors, target))
             elif stat.S_ISREG(mode):
-                yield Entry(path, size, partial(self._read, path, target))
+                yield Entry(path, size, partial(self._read, path, target), target)
             else:
                 yield Entry(path, None, partial(_unreadable, path, "it is a pipe, socket or device and not a file"))
 

@@ -8,6 +8,7 @@ from functools import partial
 from detector.imaging import inspect_image, sha256_hex
 from detector.storage import imports
 from detector.storage.imports import ImageRow
+from detector.storage.places import find_places
 from detector.storage.trouble import once_more
 from detector.workspace import Workspace
 
@@ -48,11 +49,13 @@ def store_each(ws: Workspace, files: Sequence[tuple[str, bytes]]) -> list[Except
     return outcomes
 
 
-def describe_image(ws: Workspace, data: bytes, name: str) -> ImageRow:
+def describe_image(ws: Workspace, data: bytes, name: str, in_place: bool = False) -> ImageRow:
     """Check an image, without storing anything. Raises ImageError."""
     image_hash = sha256_hex(data)
     # The same bytes were decoded to their end before: nothing new can come of doing it again.
     image = _known(ws, image_hash, len(data))
+    if image is None and in_place and find_places(ws.db, [image_hash]):
+        image = imports.find_image(ws.db, image_hash)
     if image is not None:
         return image
     inspected = inspect_image(data, name, ws.limits)

@@ -37,6 +37,11 @@ class Blobs(ABC):
     discarded_together = 200
     together = 4
 
+    @property
+    def stored(self) -> Blobs:
+        """The store itself, without pictures that lie elsewhere."""
+        return self
+
     @abstractmethod
     def has_image(self, image_hash: str, byte_count: int) -> bool:
         """Whether an image's bytes are there, all of them."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.engine import make_url
 
 from detector.errors import DatabaseMissing, StorageTrouble
 from detector.storage.blobs import Blobs
 from detector.storage.database import Database
 from detector.storage.folder_blobs import FolderBlobs
-from detector.storage.schema import images, samples
+from detector.storage.schema import images, places, samples
 
 #: Where the files lie that only the database knows the meaning of.
 BLOBS = "blobs"
@@ -69,7 +69,7 @@ def require_no_leftovers(data_dir: Path, url: str, blobs: Blobs) -> None:
         own = ""
     empty = (
         "an empty data folder in DETECTOR_DATA_DIR"
-        if isinstance(blobs, FolderBlobs)
+        if isinstance(blobs.stored, FolderBlobs)
         else "another prefix in DETECTOR_STORE"
     )
     raise DatabaseMissing(
@@ -86,6 +86,8 @@ def missing_pictures(db: Database, blobs: Blobs) -> str:
     statement = (
         select(images.c.hash, images.c.byte_count)
         .join(samples, samples.c.image_hash == images.c.hash)
+        # Those that were imported in place need no file here.
+        .where(~exists().where(places.c.image_hash == images.c.hash))
         .order_by(samples.c.sequence.desc())
         .limit(_LOOKED_FOR)
     )
@@ -97,7 +99,7 @@ def missing_pictures(db: Database, blobs: Blobs) -> str:
         return ""
     if not newest or any(blobs.has_image(row.hash, row.byte_count) for row in newest):
         return ""
-    if not isinstance(blobs, FolderBlobs):
+    if not isinstance(blobs.stored, FolderBlobs):
         return (
             f"None of the newest pictures that the database knows is in {blobs.place}: the database may belong to "
             "another store or to a data folder. Correct DETECTOR_STORE, or copy the folder there with python -m "
@@ -111,7 +113,7 @@ def missing_pictures(db: Database, blobs: Blobs) -> str:
 
 
 def _start_over(data_dir: Path, blobs: Blobs) -> str:
-    if isinstance(blobs, FolderBlobs):
+    if isinstance(blobs.stored, FolderBlobs):
         return f"move the folder {data_dir} away"
     return "name another prefix in DETECTOR_STORE"
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from detector.errors import NotFound
 from detector.storage.annotating import moment_of_change
 from detector.storage.database import Database, holdable, insert_missing, new_id, now
+from detector.storage.places import Place, write_places
 from detector.storage.revisions import next_revision
 from detector.storage.schema import (
     annotation_history,
@@ -85,7 +86,7 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class NewSample:
-    """One inspected file, ready to become a sample."""
+    """One inspected file, ready to become a sample. ``place``: where it stays, of one that is imported in place."""
 
     file_name: str
     image: ImageRow
@@ -95,6 +96,7 @@ class NewSample:
     group_key: str | None = None
     split: str = TRAIN
     source_guessed: bool = False
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -260,10 +262,10 @@ def add_samples(
 ) -> list[AddedSample]:
     """Write inspected files as samples, in one transaction.
 
-    The image bytes must lie in the blob store already: a crash in between leaves bytes without a row, never a row
-    without bytes. A file whose content the function already has stays one sample; its first annotation is kept and a
-    differing label reported as a conflict. An image that has no annotation yet takes the new one. A deleted sample
-    comes back: importing a picture again is the plainest way to say that one wants it.
+    The image bytes must lie in the blob store already, or stay at their place: a crash in between leaves bytes without
+    a row, never a row without bytes. A file whose content the function already has stays one sample; its first
+    annotation is kept and a differing label reported as a conflict. An image that has no annotation yet takes the new
+    one. A deleted sample comes back: importing a picture again is the plainest way to say that one wants it.
 
     Parameters
     ----------
@@ -388,6 +390,7 @@ def add_samples(
         ordered = moment_of_change(connection) if history else moment
         report += [{"file": file, "outcome": "rejected", "reason": reason} for file, reason in rejected]
         insert_images(connection, new_images, moment)
+        write_places(connection, {item.image.image_hash: item.place for item in found if item.place is not None})
         if new_samples:
             connection.execute(insert(samples), new_samples)
         if history:

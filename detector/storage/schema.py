@@ -99,6 +99,17 @@ thumbnails = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+#: Of pictures that were imported in place: their bytes are read where they lie, and compared with the hash. A picture
+#: may be in the store as well; then that copy is read.
+places = Table(
+    "places",
+    metadata,
+    Column("image_hash", ForeignKey("images.hash", ondelete="CASCADE"), primary_key=True),
+    Column("place", Text, nullable=False),
+    Column("byte_count", Integer, nullable=False),
+    Column("modified", Float, nullable=False),
+)
+
 import_batches = Table(
     "import_batches",
     metadata,

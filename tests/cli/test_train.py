@@ -492,3 +492,14 @@ def test_what_was_found_is_what_was_imported_and_what_was_refused(tmp_path: Path
     assert empty_bin(ws.db, item.function.id) == 4
     assert imports.batch_counts(ws.db, batch.id) == before
     ws.close()
+
+
+def test_a_folder_is_trained_on_in_place_and_an_archive_is_not(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "large", {"real": 6, "synthetic": 6})
+    train(tmp_path / "data", folder, "--in-place", "--function", "placed")
+    assert query(tmp_path / "data", "SELECT COUNT(*) FROM places") == [(12,)]
+    assert not list((tmp_path / "data" / "blobs" / "images").rglob("*"))
+    archive = write_zip(tmp_path / "large.zip", {"real/a.png": png("real", 0), "synthetic/b.png": png("synthetic", 1)})
+    other = tmp_path / "other"
+    refused(run_here(other, "train", archive, "--in-place", *OFFLINE), "large.zip", "cannot be imported in place")
+    assert query(other, "SELECT COUNT(*) FROM functions") == [(0,)]
