@@ -34,6 +34,7 @@ from detector.storage.imports import ImageRow, NewSample
 from detector.storage.stored_names import TRAIN
 from detector.storage.trouble import storage_trouble
 from detector.system.batches import map_batches, threads
+from detector.system.memory import seldom_collected
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -121,11 +122,12 @@ def run_import(ws: Workspace, function_id: str, batch_id: str, payload: dict[str
     """
     # All files are looked at again, and those that could not be read or stored then may be so now.
     imports.forget_rejected(ws.db, batch_id)
-    opened = KINDS[payload["from"]].open(ws, payload, report)
-    if isinstance(opened, ReadyMade):
-        items = map(_from_sample, opened.images)
-        return import_items(ws, function_id, batch_id, items, opened.total, None, report)
-    return _import_entries(ws, function_id, batch_id, opened, payload, report)
+    with seldom_collected():
+        opened = KINDS[payload["from"]].open(ws, payload, report)
+        if isinstance(opened, ReadyMade):
+            items = map(_from_sample, opened.images)
+            return import_items(ws, function_id, batch_id, items, opened.total, None, report)
+        return _import_entries(ws, function_id, batch_id, opened, payload, report)
 
 
 def import_items(

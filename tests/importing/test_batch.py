@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 import zipfile
@@ -258,6 +259,48 @@ def test_samples_are_in_the_order_of_the_files_and_no_more_are_read_at_once_than
     assert looked == len(names)
     assert list(_names(ws, function)) == names
     assert most == 2
+
+
+@pytest.mark.parametrize(("size", "fewest", "most"), [(None, 0, 2 * CHUNK), (1_000_000, 0, 2 * CHUNK), (400, 200, 400)])
+def test_a_kill_costs_two_chunks_at_most_and_chunks_of_small_files_grow(
+    ws: Workspace, function: Function, size: int | None, fewest: int, most: int
+) -> None:
+    uncommitted: list[int] = []
+
+    def read(number: int) -> bytes:
+        if number % 20 == 19:
+            uncommitted.append(number - samples.count_samples(ws.db, function.id))
+        return make_image(number, size=8)
+
+    files = [Incoming(f"{number:03d}.png", partial(read, number), size=size) for number in range(400)]
+    batch = imports.create_batch(ws.db, function.id, "upload", "Many")
+    assert import_items(ws, function.id, batch, files, len(files)) == 400
+    assert fewest <= max(uncommitted) <= most
+    assert samples.count_samples(ws.db, function.id) == 400
+
+
+def test_small_files_that_go_together_keep_their_order_and_each_its_own_line(ws: Workspace, function: Function) -> None:
+    datas = [make_image(number, size=8) for number in range(40)]
+    datas[3] = b""
+    datas[9] = datas[8]
+    datas[12] = b"no picture"
+
+    def broken() -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    files = [
+        Incoming(f"{number:03d}.png", broken if number == 20 else partial(bytes, data), size=len(data))
+        for number, data in enumerate(datas)
+    ]
+    batch = imports.create_batch(ws.db, function.id, "upload", "Together")
+    import_items(ws, function.id, batch, files, len(files))
+    good = [f"{number:03d}.png" for number in range(40) if number not in (3, 9, 12, 20)]
+    assert list(_names(ws, function)) == good
+    reasons = {row.file: row.reason for row in imports.batch_rows(ws.db, batch, ["rejected", "present"])}
+    assert set(reasons) == {"003.png", "009.png", "012.png", "020.png"}
+    assert "008.png" in reasons["009.png"]
+    for sample in samples.find_samples(ws.db, function.id):
+        assert ws.blobs.image(sample.image_hash) == datas[int(sample.file_name[:3])]
 
 
 def test_a_zip_of_too_many_files_is_refused(tmp_path: Path) -> None:
