@@ -80,7 +80,7 @@ def test_it_needs_what_requirements_txt_lists_for_the_app_without_a_second_list(
     listed = {Requirement(line) for line in lines if line and not line.startswith("#")}
     only_tests = {requirement.name for requirement in listed - needs}
     assert needs <= listed
-    assert only_tests == {"pytest", "pytest-xdist", "hypothesis", "httpx"}
+    assert only_tests == {"pytest", "pytest-xdist", "hypothesis", "httpx", "imagehash"}
 
 
 def test_the_object_store_needs_an_extra_that_nobody_gets_unasked(wheel: Path) -> None:
