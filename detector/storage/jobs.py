@@ -201,7 +201,7 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
     Raises
     ------
     JobTakenOver
-        Somebody else runs it meanwhile, or is about to.
+        Somebody else runs it meanwhile, is about to, or has ended it another way.
     """
     with db.write([]) as connection:
         mine = (jobs.c.id == job_id,) if lease is None else (jobs.c.id == job_id, _not_taken_over(lease))
@@ -210,8 +210,12 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
             .where(*mine)
             .values(state=state, message=holdable(message), finished_at=now(), owner=None, lease=None, rate=None)
         ).rowcount
-        lost = _lost(connection, job_id, lease) if not changed else None
-        if isinstance(lost, JobTakenOver):
+        if changed:
+            return
+        lost = _lost(connection, job_id, lease)
+        # What was written before the connection broke is asked for once more: it has ended just so.
+        ended = connection.scalar(select(jobs.c.state).where(jobs.c.id == job_id))
+        if isinstance(lost, JobTakenOver) and ended != state:
             raise lost
 
 
@@ -378,8 +382,8 @@ def _held(job_id: str, lease: str | None) -> tuple[ColumnElement[bool], ...]:
 
 
 def _not_taken_over(lease: str) -> ColumnElement[bool]:
-    """It runs under this lease, or nobody runs it: a job that was cancelled meanwhile may be ended once more."""
-    return or_(jobs.c.lease == lease, and_(jobs.c.lease.is_(None), jobs.c.state != "queued"))
+    """It runs under this lease, or it was cancelled meanwhile: such a job may be ended once more."""
+    return or_(jobs.c.lease == lease, and_(jobs.c.lease.is_(None), jobs.c.state == "cancelled"))
 
 
 def _follow_the_clock(connection: Connection) -> None:
