@@ -148,6 +148,8 @@ class JobRunner:
 
     def _take_task(self) -> bool:
         """Do one piece of another process's job; False where there is none, or work of its own is to be done."""
+        if self._tasks is not None:
+            self._tasks.give_back_kept()
         # What nobody waits for is no such work: it gives way to the very work that is shared.
         if self._stop.is_set() or self._has_own_work():
             return False
