@@ -328,7 +328,21 @@ def this_process() -> str:
 
 @cache
 def _name_of_process(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{_born(pid)}"
+    return f"{_place()}:{pid}:{_born(pid)}"
+
+
+@cache
+def _place() -> str:
+    """Within what a number means one process: this machine, or one container of it.
+
+    Containers may have one host name, and each counts its processes from 1. Names of before had the host name only.
+    """
+    host = socket.gethostname()
+    try:
+        # As "pid:[4026531836]".
+        return f"{host}/{os.readlink('/proc/self/ns/pid').rpartition('[')[2].rstrip(']')}"
+    except OSError:
+        return host
 
 
 def _born(pid: int) -> str | None:
@@ -351,6 +365,11 @@ def _born(pid: int) -> str | None:
         return None
 
 
+def _boot(born: str | None) -> str:
+    """Which start of a machine a process belongs to; empty where that is not known."""
+    return (born or "").rpartition("-")[0]
+
+
 def owner_lives(what: str, owner: str | None, heartbeat: float | None) -> bool:
     """Whether a process still works on something.
 
@@ -359,14 +378,15 @@ def owner_lives(what: str, owner: str | None, heartbeat: float | None) -> bool:
     what : str
         The id of the job; whatever else it is has a colon in its name.
     owner : str
-        What the process calls itself, see `this_process`. On this machine it is looked for.
+        What the process calls itself, see `this_process`. On this machine, or in this container, it is looked for.
     heartbeat : float
-        Its last sign: what counts for processes of other machines.
+        Its last sign: what counts for processes of other machines and containers, and of before the last start of this
+        machine: another one of the same name looks just like that.
     """
     if owner is None:
         return False
-    host, pid, born = owner.rsplit(":", 2)
-    if host == socket.gethostname():
+    place, pid, born = owner.rsplit(":", 2)
+    if place in (_place(), socket.gethostname()) and _boot(born) in ("", _boot(_born(os.getpid()))):
         return _born(int(pid)) == born
     # Its clock or ours may have been set back since, and then its last sign looks new for as long as that.
     moment = time.monotonic()

@@ -12,9 +12,11 @@ from detector.storage import jobs, tasks
 from detector.storage.folder import sqlite_file
 from detector.worker.shared_tasks import WORKS, TaskTaker
 from detector.workspace import Workspace
+from tests.databases import sqlite_only
 from tests.factories import empty_function, workspace
 
 
+@sqlite_only("it is taken away")
 def test_a_task_that_cannot_be_given_back_while_the_database_is_away_is_given_back_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

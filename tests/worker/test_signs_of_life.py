@@ -16,6 +16,7 @@ from detector.worker import running
 from detector.worker.process import has_more
 from detector.worker.runner import JobRunner
 from detector.worker.running import run_pending
+from tests.databases import sqlite_only
 from tests.factories import labelled_function, workspace
 
 
@@ -44,6 +45,7 @@ def test_a_command_that_makes_no_progress_for_long_still_says_that_it_lives(
     assert signs[0] != 1.0
 
 
+@sqlite_only("it is taken away")
 def test_a_worker_that_ends_when_nothing_is_left_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     runner = JobRunner(ws)
