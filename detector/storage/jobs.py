@@ -340,7 +340,7 @@ def _place() -> str:
     host = socket.gethostname()
     try:
         # As "pid:[4026531836]".
-        return f"{host}/{os.readlink('/proc/self/ns/pid').rpartition('[')[2].rstrip(']')}"
+        return f"{host}/{str(Path('/proc/self/ns/pid').readlink()).rpartition('[')[2].rstrip(']')}"
     except OSError:
         return host
 

@@ -196,8 +196,8 @@ def _private_security() -> Any:
         return Security.temporary()
     except ImportError as error:
         raise InvalidInput(
-            'DETECTOR_DASK=local:N needs a package that is not installed. Run pip install "ai-image-detector[dask]", or '
-            "unset the variable."
+            'DETECTOR_DASK=local:N needs a package that is not installed. Run pip install "ai-image-detector[dask]", '
+            "or unset the variable."
         ) from error
 
 
