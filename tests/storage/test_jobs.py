@@ -176,6 +176,8 @@ def test_a_container_of_the_same_host_name_counts_by_its_heartbeat(ws: Workspace
     jobs.claim(ws.db, BUILD)
     place, pid, born = jobs.this_process().rsplit(":", 2)
     boot, _, ticks = born.partition("-")
+    if os.path.lexists("/proc/self/ns/pid"):
+        assert place.startswith(f"{socket.gethostname()}/")
     names = [
         # Another container of this machine, and one that happens to count like this on another machine.
         f"{socket.gethostname()}/1:4194304:{born}",
