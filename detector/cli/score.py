@@ -44,7 +44,7 @@ def _score(ws: Workspace, options: argparse.Namespace) -> int:
     )
     # Under the same setting and the same guard as the addresses that are pasted on the Invoke page.
     fetch = partial(_fetched, max_bytes=ws.settings.max_image_bytes) if ws.settings.allow_url_import else None
-    with stopped_by_hand() as stop, progress_bar() as report:
+    with stopped_by_hand(bool(ws.settings.dask) and fetch is None) as stop, progress_bar() as report:
         done = score(ws, settings, report, fetch, stop)
     for note in done.notes:
         say(note)
@@ -65,14 +65,19 @@ def _fetched(address: str, max_bytes: int) -> bytes:
 
 
 @contextmanager
-def stopped_by_hand() -> Iterator[threading.Event]:
-    """Ctrl-C sets this: what is on its way is finished. A second one ends everything at once."""
+def stopped_by_hand(on_a_cluster: bool = False) -> Iterator[threading.Event]:
+    """Ctrl-C sets this: what is on its way here is finished. A second one ends everything at once."""
     stop = threading.Event()
 
     def once(_number: int, _frame: FrameType | None) -> None:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        say("Stopping: the pictures that are on their way are finished first. Press Ctrl-C again to end at once.")
+        first = (
+            "what the Dask workers are in the middle of is not waited for; what they do not finish is made next time."
+            if on_a_cluster
+            else "the pictures that are on their way are finished first."
+        )
+        say(f"Stopping: {first} Press Ctrl-C again to end at once.")
 
     before = signal.getsignal(signal.SIGINT)
     # Python lets only the main thread ask; elsewhere nobody can press Ctrl-C.

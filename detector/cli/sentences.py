@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from detector.errors import DetectorError, StorageDamaged, StorageTrouble, StoreUnavailable
+from detector.errors import ClusterUnavailable, DetectorError, StorageDamaged, StorageTrouble, StoreUnavailable
 from detector.importing.entries import printable
 from detector.storage.trouble import storage_trouble
 from detector.workspace import Workspace
@@ -117,7 +117,8 @@ def _sentence(error: BaseException, ws: Workspace | None) -> str | None:
         what = printable(os.fsdecode(error.filename))
         return f"{what} cannot be used ({error.strerror or error}). See that it is there and may be read or written."
     trouble = error if isinstance(error, DetectorError) else storage_trouble(error)
-    if isinstance(trouble, StorageTrouble) and not isinstance(trouble, StoreUnavailable) and ws is not None:
+    elsewhere = isinstance(trouble, StoreUnavailable | ClusterUnavailable)
+    if isinstance(trouble, StorageTrouble) and not elsewhere and ws is not None:
         return f"{trouble} The data folder is {ws.settings.data_dir}."
     if trouble is not None:
         return str(trouble)

@@ -26,7 +26,7 @@ class Blobs(ABC):
     is_near : bool
         Whether asking for a file costs less than asking a database.
     discarded_together : int
-        So many images are discarded in one transaction of the database: other writers get their turn in between.
+        So many images are discarded between two questions to the database: whether they are still no sample.
     together : int
         So many images are on their way there at the same time in an import: several share one flush of a disk, and each
         waits for a network.

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, distinct, func, insert, select
 
 from detector.storage.database import Database, now
-from detector.storage.schema import evaluations, sample_flips
+from detector.storage.schema import evaluations, models, sample_flips
 
 #: Parts of an audit by the names under which they are stored.
 SHORTCUT, DUPLICATES, SOURCES, LEARNING_CURVE = "shortcut", "duplicates", "sources", "learning_curve"
@@ -32,7 +32,7 @@ def write_part(
     db: Database, model_id: str, part: str, result: dict[str, Any], seconds: float, flips: Sequence[Flip] = ()
 ) -> None:
     """Store one part of a model's audit together with the flips that it found; a part that is there is replaced."""
-    with db.write() as connection:
+    with db.write(_lanes(db, model_id)) as connection:
         connection.execute(delete(evaluations).where(evaluations.c.model_id == model_id, evaluations.c.part == part))
         connection.execute(
             insert(evaluations).values(model_id=model_id, part=part, result=result, seconds=seconds, created_at=now())
@@ -58,7 +58,7 @@ def write_part(
 
 def delete_part(db: Database, model_id: str, part: str) -> None:
     """Forget one part of a model's audit: what it looked at has changed."""
-    with db.write() as connection:
+    with db.write(_lanes(db, model_id)) as connection:
         connection.execute(delete(evaluations).where(evaluations.c.model_id == model_id, evaluations.c.part == part))
 
 
@@ -94,3 +94,9 @@ def flips_of(db: Database, model_id: str, sample_id: str) -> list[Flip]:
     )
     with db.read() as connection:
         return [Flip(**row._mapping) for row in connection.execute(statement)]
+
+
+def _lanes(db: Database, model_id: str) -> list[str]:
+    """The model's function: flips name its samples, which others may be about to remove."""
+    with db.read() as connection:
+        return [connection.scalar(select(models.c.function_id).where(models.c.id == model_id)) or model_id]

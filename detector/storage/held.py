@@ -60,6 +60,7 @@ def require_held(database: Any, connection: Connection) -> None:
 def lost(connection: Connection, job_id: str, lease: str | None) -> JobCancelled:
     """Why a job is not run any more by whoever had it under a lease."""
     row = connection.execute(select(jobs.c.state, jobs.c.lease).where(jobs.c.id == job_id)).one_or_none()
-    if row is not None and lease is not None and row.state in ("queued", "running") and row.lease != lease:
+    # One that has ended any other way was ended by whoever took it over: its end is not to be written over.
+    if row is not None and lease is not None and row.state != "cancelled":
         return JobTakenOver("This process was taken for dead, and its job was given to another one.")
     return JobCancelled("The job was cancelled.")

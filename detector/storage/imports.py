@@ -138,7 +138,7 @@ def finish_batch(db: Database, batch_id: str, state: str, total: int, note: str 
 
 def forget_rejected(db: Database, batch_id: str) -> None:
     """Remove the lines of rejected files from a batch's report: its files are about to be looked at again."""
-    with db.write() as connection:
+    with db.write([batch_id]) as connection:
         connection.execute(
             delete(import_rows).where(import_rows.c.batch_id == batch_id, import_rows.c.outcome == "rejected")
         )

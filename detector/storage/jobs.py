@@ -201,7 +201,7 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
     Raises
     ------
     JobTakenOver
-        Somebody else runs it meanwhile, or is about to.
+        Somebody else runs it meanwhile, is about to, or has ended it another way.
     """
     with db.write([]) as connection:
         mine = (jobs.c.id == job_id,) if lease is None else (jobs.c.id == job_id, _not_taken_over(lease))
@@ -210,8 +210,12 @@ def finish(db: Database, job_id: str, state: str, message: str = "", lease: str 
             .where(*mine)
             .values(state=state, message=holdable(message), finished_at=now(), owner=None, lease=None, rate=None)
         ).rowcount
-        lost = _lost(connection, job_id, lease) if not changed else None
-        if isinstance(lost, JobTakenOver):
+        if changed:
+            return
+        lost = _lost(connection, job_id, lease)
+        # What was written before the connection broke is asked for once more: it has ended just so.
+        ended = connection.scalar(select(jobs.c.state).where(jobs.c.id == job_id))
+        if isinstance(lost, JobTakenOver) and ended != state:
             raise lost
 
 
@@ -324,7 +328,21 @@ def this_process() -> str:
 
 @cache
 def _name_of_process(pid: int) -> str:
-    return f"{socket.gethostname()}:{pid}:{_born(pid)}"
+    return f"{_place()}:{pid}:{_born(pid)}"
+
+
+@cache
+def _place() -> str:
+    """Within what a number means one process: this machine, or one container of it.
+
+    Containers may have one host name, and each counts its processes from 1. Names of before had the host name only.
+    """
+    host = socket.gethostname()
+    try:
+        # As "pid:[4026531836]".
+        return f"{host}/{str(Path('/proc/self/ns/pid').readlink()).rpartition('[')[2].rstrip(']')}"
+    except OSError:
+        return host
 
 
 def _born(pid: int) -> str | None:
@@ -347,6 +365,11 @@ def _born(pid: int) -> str | None:
         return None
 
 
+def _boot(born: str | None) -> str:
+    """Which start of a machine a process belongs to; empty where that is not known."""
+    return (born or "").rpartition("-")[0]
+
+
 def owner_lives(what: str, owner: str | None, heartbeat: float | None) -> bool:
     """Whether a process still works on something.
 
@@ -355,14 +378,15 @@ def owner_lives(what: str, owner: str | None, heartbeat: float | None) -> bool:
     what : str
         The id of the job; whatever else it is has a colon in its name.
     owner : str
-        What the process calls itself, see `this_process`. On this machine it is looked for.
+        What the process calls itself, see `this_process`. On this machine, or in this container, it is looked for.
     heartbeat : float
-        Its last sign: what counts for processes of other machines.
+        Its last sign: what counts for processes of other machines and containers, and of before the last start of this
+        machine: another one of the same name looks just like that.
     """
     if owner is None:
         return False
-    host, pid, born = owner.rsplit(":", 2)
-    if host == socket.gethostname():
+    place, pid, born = owner.rsplit(":", 2)
+    if place in (_place(), socket.gethostname()) and _boot(born) in ("", _boot(_born(os.getpid()))):
         return _born(int(pid)) == born
     # Its clock or ours may have been set back since, and then its last sign looks new for as long as that.
     moment = time.monotonic()
@@ -378,8 +402,8 @@ def _held(job_id: str, lease: str | None) -> tuple[ColumnElement[bool], ...]:
 
 
 def _not_taken_over(lease: str) -> ColumnElement[bool]:
-    """It runs under this lease, or nobody runs it: a job that was cancelled meanwhile may be ended once more."""
-    return or_(jobs.c.lease == lease, and_(jobs.c.lease.is_(None), jobs.c.state != "queued"))
+    """It runs under this lease, or it was cancelled meanwhile: such a job may be ended once more."""
+    return or_(jobs.c.lease == lease, and_(jobs.c.lease.is_(None), jobs.c.state == "cancelled"))
 
 
 def _follow_the_clock(connection: Connection) -> None:

@@ -69,7 +69,8 @@ def remove_unused(db: Database, blobs: Blobs, hashes: Sequence[str], used: Mappi
     """Remove those of some images that are no sample any more: bytes, thumbnail, embeddings; returns how many.
 
     Bytes go before rows: after a crash in between, the row is still there to be found, and a new import of the picture
-    writes its bytes again.
+    writes its bytes again. They go while others write, since a store may take its time: whoever imports the picture at
+    this moment says so to the store before anything else, and its sample is seen before the row goes.
 
     Parameters
     ----------
@@ -79,17 +80,16 @@ def remove_unused(db: Database, blobs: Blobs, hashes: Sequence[str], used: Mappi
     removed = 0
     chunk = blobs.discarded_together
     for start in range(0, len(hashes), chunk):
-        with db.write() as connection:
-            # Locked, where the database has more than one writer: no sample of it can come before the end.
-            rows = connection.execute(
-                select(images.c.hash, images.c.created_at)
-                .where(images.c.hash.in_(hashes[start : start + chunk]), _UNUSED)
-                .with_for_update()
-            ).all()
-            gone = blobs.discard_images({row.hash: max(row.created_at, used.get(row.hash, 0.0)) for row in rows})
-            if gone:
-                connection.execute(delete(images).where(images.c.hash.in_(gone)))
-        removed += len(gone)
+        asked = images.c.hash.in_(hashes[start : start + chunk])
+        with db.read() as connection:
+            rows = connection.execute(select(images.c.hash, images.c.created_at).where(asked, _UNUSED)).all()
+        if not rows:
+            continue
+        gone = blobs.discard_images({row.hash: max(row.created_at, used.get(row.hash, 0.0)) for row in rows})
+        if gone:
+            # Alone, for a moment: no sample of them can be on its way between this question and its answer.
+            with db.write() as connection:
+                removed += connection.execute(delete(images).where(images.c.hash.in_(gone), _UNUSED)).rowcount
     return removed
 
 

@@ -402,7 +402,7 @@ def thumbnail(db: Database, image_hash: str) -> bytes:
 
 def set_thumbnail(db: Database, image_hash: str, data: bytes) -> None:
     """Store the WebP thumbnail of an image in the place of the one it had or had not. Raises NotFound."""
-    with db.write() as connection:
+    with db.write([image_hash]) as connection:
         if connection.scalar(select(images.c.hash).where(images.c.hash == image_hash)) is None:
             raise NotFound("image", image_hash)
         connection.execute(delete(thumbnails).where(thumbnails.c.image_hash == image_hash))

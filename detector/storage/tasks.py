@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,14 @@ from detector.storage.schema import jobs, tasks
 #: So many workers in a row may end with a task in hand and nothing of it done; then it has failed. Where something was
 #: done, it was the machines that ended: what lies in one picture meets every worker at the same place.
 MOST_DEATHS = 3
+
+#: After this silence somebody else gets a task even where its worker lives: it may hang in a network drive, or have
+#: meant to give the task back at a moment when the database was away. Longer than the loading of a network takes.
+SILENT_SECONDS = 300.0
+
+#: Of running tasks by job: lease, last sign, and when that was first seen here, by a clock that nobody sets. Their
+#: workers' clocks may differ from this one.
+_signs: dict[str, dict[str, tuple[str | None, float | None, float]]] = {}
 
 
 @dataclass(frozen=True)
@@ -154,14 +163,32 @@ def give_back_task(db: Database, task: Task, died: bool = False) -> None:
         )
 
 
-def take_back_tasks(db: Database, job_id: str) -> int:
-    """Offer those tasks of a job again whose worker is dead or silent; returns how many."""
+def take_back_tasks(db: Database, job_id: str, silence: float = SILENT_SECONDS) -> int:
+    """Offer those tasks of a job again whose worker is dead or silent; returns how many.
+
+    Parameters
+    ----------
+    silence : float
+        Seconds without a new sign, as seen from this process, after which it does not matter whether the worker lives.
+    """
     statement = select(tasks.c.id, tasks.c.owner, tasks.c.lease, tasks.c.heartbeat, tasks.c.deaths).where(
         tasks.c.job_id == job_id, tasks.c.state == "running"
     )
     with db.read() as connection:
         rows = connection.execute(statement).all()
-    silent = [row for row in rows if not owner_lives(f"task:{row.id}", row.owner, row.heartbeat)]
+    moment = time.monotonic()
+    before = _signs.get(job_id, {})
+    signs = {}
+    for row in rows:
+        lease, heartbeat, since = before.get(row.id, (None, None, moment))
+        same = (lease, heartbeat) == (row.lease, row.heartbeat)
+        signs[row.id] = (row.lease, row.heartbeat, since if same else moment)
+    _signs[job_id] = signs
+    silent = [
+        row
+        for row in rows
+        if moment - signs[row.id][2] > silence or not owner_lives(f"task:{row.id}", row.owner, row.heartbeat)
+    ]
     if not silent:
         return 0
     with db.write([]) as connection:
@@ -191,6 +218,7 @@ def count_tasks(db: Database, job_id: str | None = None) -> dict[str, int]:
 
 def clear_tasks(db: Database, job_id: str) -> None:
     """Remove a job's tasks, those too that somebody works on: what they stored stays, and nobody waits for more."""
+    _signs.pop(job_id, None)
     with db.write([]) as connection:
         connection.execute(delete(tasks).where(tasks.c.job_id == job_id))
 

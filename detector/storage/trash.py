@@ -45,7 +45,7 @@ def empty_bin(db: Database, function_id: str) -> int:
 
     Images that no other sample uses go with `detector.operations.deletion`.
     """
-    with db.write() as connection:
+    with db.write([function_id]) as connection:
         revision = next_revision(connection, function_id)
         connection.execute(update(functions).where(functions.c.id == function_id).values(purge_revision=revision))
         return connection.execute(

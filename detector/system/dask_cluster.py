@@ -127,7 +127,7 @@ class DaskCluster:
         self.close()
 
     def _count_places(self) -> int:
-        workers = self._client.scheduler_info()["workers"].values()
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         return sum(
             worker["nthreads"]
             for worker in workers
@@ -189,6 +189,18 @@ def _parsed_resources(text: str) -> dict[str, float]:
     return found
 
 
+def _private_security() -> Any:
+    from distributed import Security
+
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        raise InvalidInput(
+            'DETECTOR_DASK=local:N needs a package that is not installed. Run pip install "ai-image-detector[dask]", '
+            "or unset the variable."
+        ) from error
+
+
 def _local_cluster(processes: int, environment: Mapping[str, str]) -> LocalCluster:
     """The processes of this machine, started at first use: each takes seconds to import the network's libraries."""
     from distributed import LocalCluster
@@ -207,6 +219,10 @@ def _local_cluster(processes: int, environment: Mapping[str, str]) -> LocalClust
             found = _local_clusters[which] = LocalCluster(
                 n_workers=processes,
                 threads_per_worker=1,
+                # Whoever reaches a scheduler may run code in its processes, and other people of this machine reach
+                # its ports: all that is said between them needs a certificate that lies in their memory only.
+                security=_private_security(),
+                protocol="tls://",
                 # With None it would open a port all the same.
                 dashboard_address="127.0.0.1:0",
                 host="127.0.0.1",

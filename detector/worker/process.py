@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -14,10 +15,13 @@ from typing import IO, NoReturn
 
 from detector.storage.folder import sqlite_file
 from detector.storage.jobs import this_process
+from detector.storage.trouble import may_pass
 from detector.worker.runner import JobRunner
 from detector.worker.running import KINDS
 from detector.worker.supervisor import STOP
 from detector.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 #: How often it says that it lives.
 SIGN_SECONDS = 5.0
@@ -63,12 +67,23 @@ def run_worker(ws: Workspace, for_server: bool, kinds: Sequence[str] = tuple(KIN
         threading.Thread(target=_say, args=(said, runner, stop), name="say", daemon=True).start()
     runner.start()
     while not stop.wait(_IDLE_SECONDS if once else None):
-        if not runner.is_busy:
+        if not has_more(runner):
             break
     runner.stop()
     # Not by way of the interpreter's end: that waits for a thread in the middle of an hour's work.
     sys.stderr.flush()
     os._exit(0)
+
+
+def has_more(runner: JobRunner) -> bool:
+    """Whether something is in hand or could be taken at once; so it is where the database cannot say it just now."""
+    try:
+        return runner.is_busy
+    except Exception as error:
+        if may_pass(error) is None:
+            raise
+        log.warning("whether anything is left to do cannot be read: %s", error)
+        return True
 
 
 def _own_channel() -> IO[str]:

@@ -22,7 +22,7 @@ from detector.storage.tasks import Task
 from detector.storage.trouble import may_pass
 from detector.storage.workers import TASKS
 from detector.system.priority import lower_thread_priority
-from detector.worker.running import KINDS, run_job
+from detector.worker.running import ALIVE_SECONDS, KINDS, run_job
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 1.0
 _ORPHAN_SECONDS = 15.0
-_ALIVE_SECONDS = 10.0
 _SWEEP_SECONDS = 3600.0
 _STOP_SECONDS = 5.0
 #: A job that may begin so soon is waited for by whoever ends when nothing is left.
@@ -148,6 +147,8 @@ class JobRunner:
 
     def _take_task(self) -> bool:
         """Do one piece of another process's job; False where there is none, or work of its own is to be done."""
+        if self._tasks is not None:
+            self._tasks.give_back_kept()
         # What nobody waits for is no such work: it gives way to the very work that is shared.
         if self._stop.is_set() or self._has_own_work():
             return False
@@ -252,9 +253,9 @@ class JobRunner:
                 self._restart_lanes()
                 self._write_what_waits()
                 self.unwritten.ask_again(self._ws)
-                if is_time("alive", _ALIVE_SECONDS) and self._running:
+                if is_time("alive", ALIVE_SECONDS) and self._running:
                     jobs.say_alive(self._ws.db)
-                if self._signs and is_time("sign", _ALIVE_SECONDS):
+                if self._signs and is_time("sign", ALIVE_SECONDS):
                     workers.sign_worker(self._ws.db, self._kinds)
                 if is_time("orphans", _ORPHAN_SECONDS):
                     tasks.sweep_tasks(self._ws.db)

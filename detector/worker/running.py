@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,9 @@ KINDS = {"import": (IMPORT,), "build": (BUILD,), "invoke": (INVOKE,), "audit": I
 
 #: So often a job is tried again whose process died or hung with it; then it has failed.
 MOST_CRASHES = 3
+
+#: How often jobs get a sign of life; see `jobs.STALE_SECONDS`.
+ALIVE_SECONDS = 10.0
 
 _GIVE_WAY_SECONDS = 1.0
 
@@ -122,10 +126,35 @@ def run_pending(ws: Workspace, function_id: str, report: Report = silent) -> Bui
     Audits stay in the queue for a server, or for ``audit``: whoever waits for a model does not wait for them.
     """
     result = None
-    for lane in LANES:
-        while job := once_more(partial(jobs.claim, ws.db, lane, function_id, ignore_delay=True), _MOMENTS):
-            result = run_job(ws, job, report) or result
+    with _saying_alive(ws):
+        for lane in LANES:
+            while job := once_more(partial(jobs.claim, ws.db, lane, function_id, ignore_delay=True), _MOMENTS):
+                result = run_job(ws, job, report) or result
     return result
+
+
+@contextlib.contextmanager
+def _saying_alive(ws: Workspace) -> Iterator[None]:
+    """Give the jobs of this process a sign of life in between, as the watch of a `JobRunner` does.
+
+    A worker of another machine would else take this process for dead while it loads a network or trains.
+    """
+    ended = threading.Event()
+
+    def say() -> None:
+        while not ended.wait(ALIVE_SECONDS):
+            try:
+                jobs.say_alive(ws.db)
+            except Exception as error:
+                log.warning("no sign of life could be written: %s", error)
+
+    thread = threading.Thread(target=say, name="jobs-alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _work(ws: Workspace, job: Job, report: Report) -> BuildResult | None:

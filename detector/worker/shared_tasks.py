@@ -33,6 +33,14 @@ class TaskTaker:
     def __init__(self, ws: Workspace) -> None:
         self._ws = ws
         self._not_before = 0.0
+        #: Tasks that are still this process's only because the database was away when they were to be given back.
+        self._kept: list[tuple[Task, bool]] = []
+
+    def give_back_kept(self) -> None:
+        """Try again to give back what could not be given back: without that, nobody else would get it for minutes."""
+        kept, self._kept = self._kept, []
+        for task, died in kept:
+            self._give_back(task, died)
 
     def take(self, running: Collection[str]) -> Task | None:
         """One task, or None where there is none for this process; ``running``: the jobs that it runs itself."""
@@ -76,12 +84,21 @@ class TaskTaker:
             else:
                 log.exception("a piece of shared work failed")
             self._not_before = time.monotonic() + KEEP_SECONDS
-            tasks.give_back_task(self._ws.db, task, died=not passes)
+            self._give_back(task, died=not passes)
         except BaseException:
-            tasks.give_back_task(self._ws.db, task)
+            self._give_back(task)
             raise
 
     def _cannot(self, task: Task, why: str) -> None:
         log.warning("this worker cannot do a piece of shared work, and leaves it to others: %s", why)
         self._not_before = time.monotonic() + _UNABLE_SECONDS
-        tasks.give_back_task(self._ws.db, task)
+        self._give_back(task)
+
+    def _give_back(self, task: Task, died: bool = False) -> None:
+        try:
+            tasks.give_back_task(self._ws.db, task, died)
+        except JobTakenOver as error:
+            log.info("a piece of shared work: %s", error)
+        except Exception as error:
+            log.warning("a piece of shared work is given back as soon as that can be written: %s", error)
+            self._kept.append((task, died))

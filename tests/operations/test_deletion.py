@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ from detector.importing.storing import store_image
 from detector.operations.deletion import delete_function, empty_bin, sweep_leavings
 from detector.pipeline.build import build
 from detector.storage import functions, imports, models, samples, trash
+from detector.storage.folder_blobs import FolderBlobs
 from detector.storage.imports import NewSample
+from detector.storage.leavings import remove_unused, unused_images
 from detector.workspace import Workspace
-from tests.factories import add_images, empty_function, images, labelled_function, make_image, workspace
+from tests.factories import add_images, empty_function, images, labelled_function, make_image, new_sample, workspace
 from tests.stored import query, row_counts
 
 
@@ -114,3 +118,67 @@ def test_bytes_that_were_brought_long_ago_without_a_row_go_with_the_next_sweep(w
     os.utime(path, (long_ago, long_ago))
     assert sweep_leavings(ws) == 1
     assert not path.exists()
+
+
+class _Watched(FolderBlobs):
+    """The folder itself, with something that happens while pictures are removed from it."""
+
+    def __init__(self, ws: Workspace, meanwhile: Callable[[], None]) -> None:
+        super().__init__(ws.settings.data_dir / "blobs")
+        self._meanwhile = meanwhile
+
+    def discard_images(self, used_until: Mapping[str, float]) -> set[str]:
+        gone = super().discard_images(used_until)
+        self._meanwhile()
+        return gone
+
+
+def test_others_write_while_a_store_takes_its_time_to_delete(ws: Workspace) -> None:
+    """The kind: everybody waited for a store that removes some hundred pictures, or does not answer."""
+    gone, stays = labelled_function(ws, 2, "Gone"), empty_function(ws, "Stays")
+    functions.delete_function(ws.db, gone.id)
+    wrote: list[bool] = []
+
+    def meanwhile() -> None:
+        writer = threading.Thread(
+            target=lambda: functions.set_training_note(ws.db, stays.id, "written meanwhile"), daemon=True
+        )
+        writer.start()
+        writer.join(5)
+        wrote.append(not writer.is_alive())
+
+    assert remove_unused(ws.db, _Watched(ws, meanwhile), unused_images(ws.db), {}) == 4
+    assert wrote == [True]
+
+
+def test_a_picture_that_comes_anew_while_it_is_removed_stays(ws: Workspace) -> None:
+    gone, stays = empty_function(ws, "Gone"), empty_function(ws, "Stays")
+    picture = make_image(7)
+    imports.add_samples(ws.db, gone.id, None, [new_sample(ws, make_image(8)), new_sample(ws, picture)])
+    functions.delete_function(ws.db, gone.id)
+
+    def meanwhile() -> None:
+        imports.add_samples(ws.db, stays.id, None, [new_sample(ws, picture)])
+
+    assert remove_unused(ws.db, _Watched(ws, meanwhile), unused_images(ws.db), {}) == 1
+    [kept] = hashes(ws, stays.id)
+    assert files(ws, "images") == {kept}
+    assert ws.blobs.image(kept) == picture
+    assert samples.thumbnail(ws.db, kept)
+
+
+def test_a_kill_between_bytes_and_rows_leaves_nothing_wrong(ws: Workspace) -> None:
+    gone = labelled_function(ws, 2, "Gone")
+    functions.delete_function(ws.db, gone.id)
+
+    def killed() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        remove_unused(ws.db, _Watched(ws, killed), unused_images(ws.db), {})
+    assert files(ws, "images") == set()
+    again = empty_function(ws, "Again")
+    imports.add_samples(ws.db, again.id, None, [new_sample(ws, make_image(0))])
+    sweep_leavings(ws)
+    assert files(ws, "images") == hashes(ws, again.id)
+    assert unused_images(ws.db) == []

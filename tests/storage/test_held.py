@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from detector.errors import DetectorError, JobCancelled, JobTakenOver
+from detector.importing.batch import sample_payload
+from detector.jobs import request_import
 from detector.storage import embeddings, evaluations, functions, imports, jobs, models
 from detector.storage.functions import Function
 from detector.storage.held import held_job, holding
@@ -137,3 +139,36 @@ def test_what_failed_after_another_worker_took_the_job_leaves_no_note(ws: Worksp
     assert functions.get_function(ws.db, function.id).training_note == ""
     row = jobs.get_job(ws.db, job.id)
     assert (row.state, row.lease) == ("running", other[0].lease)
+
+
+def test_who_wakes_after_another_worker_has_finished_its_job_changes_nothing_of_that(
+    ws: Workspace, function: Function
+) -> None:
+    batch, job_id = request_import(ws, function.id, sample_payload(), "sample")
+    job = jobs.claim(ws.db, ("import",))
+    assert job is not None
+
+    def another_finishes_it() -> None:
+        jobs.requeue(ws.db, job_id)
+        other = jobs.claim(ws.db, ("import",))
+        assert other is not None
+        imports.finish_batch(ws.db, batch, "done", 1)
+        jobs.finish(ws.db, job_id, "done", "one picture", other.lease)
+
+    def report(_phase: str, _done: int, _total: int, _message: str, _rate: float | None) -> None:
+        with ThreadPoolExecutor(1) as elsewhere:
+            elsewhere.submit(another_finishes_it).result()
+        with ws.db.write([]):
+            pass
+
+    with pytest.raises(JobTakenOver):
+        run_job(ws, job, report)
+    row = jobs.get_job(ws.db, job_id)
+    assert (row.state, row.message) == ("done", "one picture")
+    assert [found.state for found in imports.list_batches(ws.db, function.id) if found.id == batch] == ["done"]
+    with pytest.raises(JobTakenOver):
+        jobs.finish(ws.db, job_id, "cancelled", "late", job.lease)
+    assert jobs.get_job(ws.db, job_id).state == "done"
+    # As after a connection that broke when the end was written already.
+    jobs.finish(ws.db, job_id, "done", "late", job.lease)
+    assert jobs.get_job(ws.db, job_id).message == "one picture"

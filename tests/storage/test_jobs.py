@@ -170,6 +170,32 @@ def test_a_job_of_another_machine_counts_by_its_heartbeat(ws: Workspace, functio
     assert jobs.requeue_orphans(ws.db) == 1
 
 
+def test_a_container_of_the_same_host_name_counts_by_its_heartbeat(ws: Workspace, function: Function) -> None:
+    """The kind: its processes have numbers of their own, so each took the other's for dead."""
+    job_id = jobs.enqueue(ws.db, function.id, "build")
+    jobs.claim(ws.db, BUILD)
+    place, pid, born = jobs.this_process().rsplit(":", 2)
+    boot, _, ticks = born.partition("-")
+    if os.path.lexists("/proc/self/ns/pid"):
+        assert place.startswith(f"{socket.gethostname()}/")
+    names = [
+        # Another container of this machine, and one that happens to count like this on another machine.
+        f"{socket.gethostname()}/1:4194304:{born}",
+        f"{place}:4194304:00000000-{ticks}",
+    ]
+    for name in names:
+        _set(ws, job_id, owner=name, heartbeat=now())
+        assert jobs.requeue_orphans(ws.db) == 0, name
+        _set(ws, job_id, heartbeat=now() - jobs.STALE_SECONDS - 1)
+        assert jobs.requeue_orphans(ws.db) == 1, name
+        jobs.claim(ws.db, BUILD)
+    # Written before containers were told apart: the process is looked for here.
+    _set(ws, job_id, owner=f"{socket.gethostname()}:{pid}:{boot}-{ticks}", heartbeat=0.0)
+    assert jobs.requeue_orphans(ws.db) == 0
+    _set(ws, job_id, owner=f"{socket.gethostname()}:4194304:{boot}-{ticks}", heartbeat=now())
+    assert jobs.requeue_orphans(ws.db) == 1
+
+
 def test_who_lost_a_job_meanwhile_writes_nothing_of_it(ws: Workspace, function: Function) -> None:
     """Kind: a process that was taken for dead and goes on. Nothing of its job may end up in the other one's row."""
     job_id = jobs.enqueue(ws.db, function.id, "build")

@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from detector.errors import InvalidInput, StorageUnavailable
 from detector.jobs import BUILD
-from detector.storage import database, functions, imports, jobs, models, samples
+from detector.storage import database, evaluations, functions, imports, jobs, models, samples, trash
 from detector.storage.database import Database
 from detector.storage.schema import embeddings, labels, meta, metadata
 from detector.storage.schema import samples as table
@@ -219,3 +219,31 @@ def test_a_number_that_no_database_holds_is_refused_with_a_sentence(ws: Workspac
     function = empty_function(ws)
     with pytest.raises(InvalidInput, match="larger than any"):
         samples.find_samples(ws.db, function.id, offset=number)
+
+
+def test_what_belongs_to_one_function_does_not_wait_for_another_one(ws: Workspace) -> None:
+    """Kind: writers who did not say what they change, and so waited for everybody and kept everybody waiting."""
+    function, other = empty_function(ws, "One"), empty_function(ws, "Other")
+    add_images(ws, function, images(1))
+    [first, second] = samples.find_samples(ws.db, function.id)
+    trash.delete_samples(ws.db, function.id, [second.id])
+    batch = imports.create_batch(ws.db, function.id, "files", "some files")
+    facts = {
+        **{"backbone_id": "b", "backbone_key": "k", "precision": "float32", "label_ids": [], "label_names": []},
+        **{"sample_count": 0, "training_fingerprint": "f", "hyperparameters": {}, "sweep": [], "note": ""},
+        **{"seconds": 0.0, "labels_read_at": 0.0},
+    }
+    model = models.add_model(ws.db, ws.blobs, function.id, b"model", None, **facts)
+
+    def write() -> int:
+        flip = evaluations.Flip("webp", first.id, "label")
+        evaluations.write_part(ws.db, model.id, "webp", {}, 1.0, [flip])
+        evaluations.delete_part(ws.db, model.id, "webp")
+        imports.forget_rejected(ws.db, batch)
+        samples.set_thumbnail(ws.db, first.image_hash, b"smaller")
+        return trash.empty_bin(ws.db, function.id)
+
+    with ThreadPoolExecutor(1) as elsewhere, ws.db.write([other.id]):
+        # Within the time that a lock is waited for.
+        assert elsewhere.submit(write).result(timeout=20) == 1
+    assert samples.thumbnail(ws.db, first.image_hash) == b"smaller"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,21 @@ def test_workers_are_known_as_long_as_they_live(ws: Workspace) -> None:
     sweep_workers(ws.db)
     remove_worker(ws.db)
     assert sorted(row.name for row in live_workers(ws.db)) == ["elsewhere:1:x", "elsewhere:2:y"]
+
+
+def test_a_task_of_a_worker_that_lives_but_is_silent_goes_to_another(ws: Workspace, job: Job) -> None:
+    """It may hang in a network drive for ever, and the job would wait for it for ever."""
+    _offer(ws, job)
+    task = _taken(ws)
+    # Its clock may say anything: what counts is that no new sign comes.
+    _set(ws, task, heartbeat=0.0)
+    assert tasks.take_back_tasks(ws.db, job.id, silence=0.01) == 0
+    time.sleep(0.02)
+    tasks.keep_task(ws.db, task)
+    assert tasks.take_back_tasks(ws.db, job.id, silence=0.01) == 0
+    time.sleep(0.02)
+    assert tasks.take_back_tasks(ws.db, job.id) == 0
+    assert tasks.take_back_tasks(ws.db, job.id, silence=0.01) == 1
+    with pytest.raises(JobTakenOver):
+        tasks.finish_task(ws.db, task, {"done": 1})
+    assert _taken(ws).lease != task.lease
