@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sqlalchemy import Connection, Table, inspect, text, update
+from sqlalchemy import Connection, Index, Table, inspect, text, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateIndex
@@ -157,12 +157,11 @@ _SAMPLE_COLUMNS = (
 def _fill_sqlite(ws: Workspace, tables: Sequence[Table], rows: _Rows) -> None:
     path = str(make_url(ws.settings.url).database)
     with ws.db.read() as connection:
-        names = {table.name: {index["name"] for index in inspect(connection).get_indexes(table.name)} for table in tables}
+        indexes = _indexes(connection, tables)
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         # Whoever pulls the plug here starts again.
         for pragma in ("synchronous=OFF", "foreign_keys=OFF", "cache_size=-400000"):
             database.execute(f"PRAGMA {pragma}")
-        indexes = [index for table in tables for index in table.indexes if index.name in names[table.name]]
         for index in indexes:
             database.execute(f"DROP INDEX {index.name}")
         for chunk in rows.chunks():
@@ -178,8 +177,7 @@ def _fill_sqlite(ws: Workspace, tables: Sequence[Table], rows: _Rows) -> None:
 
 def _fill_server(ws: Workspace, tables: Sequence[Table], rows: _Rows) -> None:
     with ws.db.engine.connect() as connection:
-        names = {table.name: {index["name"] for index in inspect(connection).get_indexes(table.name)} for table in tables}
-        indexes = [index for table in tables for index in table.indexes if index.name in names[table.name]]
+        indexes = _indexes(connection, tables)
         for index in indexes:
             index.drop(connection)
         for chunk in rows.chunks():
@@ -187,11 +185,19 @@ def _fill_server(ws: Workspace, tables: Sequence[Table], rows: _Rows) -> None:
                 _copy(connection, name, columns, found)
         for index in indexes:
             index.create(connection)
-        connection.execute(text("SELECT setval(pg_get_serial_sequence('samples', 'sequence'), max(sequence)) FROM samples"))
+        connection.execute(
+            text("SELECT setval(pg_get_serial_sequence('samples', 'sequence'), max(sequence)) FROM samples")
+        )
         connection.commit()
     with ws.db.engine.connect() as connection:
         # As the server does by itself, within a minute.
         connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("ANALYZE")
+
+
+def _indexes(connection: Connection, tables: Sequence[Table]) -> list[Index]:
+    """Those that are there: some tables have other ones on a server."""
+    there = {index["name"] for table in tables for index in inspect(connection).get_indexes(table.name)}
+    return [index for table in tables for index in table.indexes if index.name in there]
 
 
 def _copy(connection: Connection, name: str, columns: Sequence[str], found: list[tuple[Any, ...]]) -> None:
