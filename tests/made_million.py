@@ -7,9 +7,11 @@ orders of Review, captures, a bin, a locked test set, thumbnails of a few hundre
 from __future__ import annotations
 
 import io
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,14 +21,23 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.schema import CreateIndex
 
+from detector.serving.coverage import coverage_of
 from detector.storage.captured import REASONS
 from detector.storage.functions import Function
+from detector.storage.models import get_model
 from detector.storage.schema import annotation_history, functions, images, models, sample_flips, samples, thumbnails
+from detector.training.metrics import cross_validation_metrics
+from detector.training.model_file import write_model
+from detector.training.out_of_fold import OutOfFold
+from detector.training.thresholds import find_thresholds
+from detector.training.train import train
 from detector.workspace import Workspace
-from tests.made_samples import SOURCES, made_function
+from tests.made_samples import LABELS, SOURCES, made_function
+from tests.training.factories import training_data
 
 _CHUNK = 20_000
 _THUMBNAILS = 200
+_FACTS = json.dumps({"format": "JPEG", "mode": "RGB", "width": 256, "height": 256, "extra": {"jpeg_quality": 90}})
 #: When the live model's labels were read: what was labelled later is not in it.
 _READ_AT = 1e9
 
@@ -51,7 +62,36 @@ def made_many(ws: Workspace, n: int, seed: int = 0) -> Function:
         _fill_server(ws, tables, rows)
     with ws.db.write() as connection:
         connection.execute(update(functions).values(sample_revision=2))
+    _validate(ws, rows)
     return function
+
+
+def _validate(ws: Workspace, rows: _Rows) -> None:
+    """Give the model its file of out-of-fold probabilities, its figures and its thresholds, as a training does."""
+    hashes, p, says, given, groups = (np.concatenate(part) for part in zip(*rows.labelled, strict=True))
+    probabilities = np.where(says[:, None] == np.arange(2), p[:, None], 1 - p[:, None])
+    # Which settings were tried, and the file of the model: of a small training.
+    small = train(training_data())
+    whole = OutOfFold(hashes.tolist(), probabilities, given, groups)
+    validation = cross_validation_metrics(probabilities, given, LABELS, 5, groups=groups.tolist())
+    thresholds = find_thresholds(probabilities, given, LABELS, groups=groups.tolist())
+    ws.blobs.put(f"models/{rows.model_id}.safetensors", write_model(small.model))
+    with ws.db.write() as connection:
+        connection.execute(
+            update(models).values(
+                cross_validation=validation.to_json(),
+                thresholds=thresholds.to_json(),
+                hyperparameters=small.hyperparameters,
+                sweep=[asdict(item) for item in small.sweep_results],
+                sample_count=len(given),
+            )
+        )
+    # What the files are like is told by a few of them here: they are all alike.
+    path, few = f"models/{rows.model_id}.out-of-fold.safetensors", slice(0, 1000)
+    some = OutOfFold(whole.hashes[few], whole.probabilities[few], whole.labels[few], whole.groups[few])
+    ws.blobs.put(path, some.to_bytes())
+    coverage_of(ws, get_model(ws.db, rows.model_id))
+    ws.blobs.put(path, whole.to_bytes())
 
 
 class _Rows:
@@ -67,8 +107,10 @@ class _Rows:
         n: int,
         rng: np.random.Generator,
     ) -> None:
-        self._function_id, self._model_id, self._labels, self._batches = function_id, model_id, labels, batches
+        self._function_id, self.model_id, self._labels, self._batches = function_id, model_id, labels, batches
         self._first, self._n, self._rng = first, n, rng
+        #: By chunk: hash, confidence, what the model says, label, group, of those that it was trained on.
+        self.labelled: list[tuple[Any, ...]] = []
         self._pictures = [_thumbnail(rng) for _ in range(_THUMBNAILS)]
 
     def chunks(self) -> Iterator[dict[str, tuple[Sequence[str], list[tuple[Any, ...]]]]]:
@@ -112,7 +154,7 @@ class _Rows:
                         2 * score - 1,
                         a == b if annotated else None,
                         True,
-                        self._model_id,
+                        self.model_id,
                         probabilities[i].tobytes(),
                         (score if a == b else 1 - score) if annotated else None,
                         None if annotated else 2 - 2 * score,
@@ -124,14 +166,15 @@ class _Rows:
                     at = _READ_AT + number if number % 1000 == 0 else 2000.0 + number
                     history.append((ids[i], self._labels[b], None, at, "person", None))
                 if number % 30 == 0:
-                    flips.append((self._model_id, ("webp", "messenger")[number % 2], ids[i], self._labels[1 - a]))
+                    flips.append((self.model_id, ("webp", "messenger")[number % 2], ids[i], self._labels[1 - a]))
+            trained = np.flatnonzero((chance[:, 1] < 0.8) & (chance[:, 5] >= 0.1))
+            alone = np.maximum.accumulate(np.where(chance[:, 2] < 0.05, 0, start + np.arange(size)))
+            names = np.array(hashes)[trained]
+            self.labelled.append((names, p[trained], says[trained], given[trained], alone[trained]))
             yield {
                 images.name: (
                     ("hash", "byte_count", "format", "width", "height", "facts", "perceptual_hash", "created_at"),
-                    [
-                        (key, 20_000 + i, "JPEG", 256, 256, '{"format": "JPEG"}', key[:16], 1000.0)
-                        for i, key in enumerate(hashes)
-                    ],
+                    [(key, 20_000 + i, "JPEG", 256, 256, _FACTS, key[:16], 1000.0) for i, key in enumerate(hashes)],
                 ),
                 thumbnails.name: (
                     ("image_hash", "data"),
