@@ -14,7 +14,7 @@ from sqlalchemy import Row, select, update
 
 from detector.gallery import columns as columns_module
 from detector.gallery.columns import columns_of
-from detector.gallery.counts import BINS
+from detector.gallery.counts import BINS, by_confidence
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.names import Names
 from detector.gallery.selection import Facets, Gallery
@@ -291,6 +291,18 @@ def test_samples_are_read_in_parts_and_each_part_goes_on_with_the_codes_of_those
     for name, column in whole.coded.items():
         assert parts.coded[name].values == column.values
         assert parts.coded[name].codes.tolist() == column.codes.tolist()
+
+
+def test_the_bars_of_confidence_begin_and_end_where_numpy_has_them() -> None:
+    edges = np.linspace(0.0, 1.0, BINS + 1)
+    around = [edges, np.nextafter(edges, -1), np.nextafter(edges, 2), np.arange(BINS + 1) * (1 / BINS), [np.nan, -1, 2]]
+    values = np.concatenate([*around, np.random.default_rng(0).random(5000)])
+    found = by_confidence(values)
+    there = values[~np.isnan(values)]
+    counts = np.bincount(found.places, minlength=found.size)[:BINS]
+    assert counts.tolist() == np.histogram(there, bins=BINS, range=(0.0, 1.0))[0].tolist()
+    one_by_one = [np.histogram([value], bins=BINS, range=(0.0, 1.0))[0].argmax() for value in edges]
+    assert found.places[: BINS + 1].tolist() == one_by_one
 
 
 @pytest.mark.parametrize("part", ["", "a", "é", "ab", "b\n", "na", "ananas", "x" * 50, "\U0001f5bc", "\ud800", "\xff"])
