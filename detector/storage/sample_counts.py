@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select
+from sqlalchemy import Connection, case, func, select
 
 from detector.storage.database import Database
-from detector.storage.schema import functions, samples
+from detector.storage.schema import functions, import_batches, samples
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,24 @@ def sample_counts(db: Database, function_id: str) -> tuple[SampleCount, ...]:
         counts = tuple(SampleCount(row[0], row[1], row[2], row[3], row[4], int(row[5])) for row in rows)
     _counted[key] = (revision, counts)
     return counts
+
+
+#: By database and batch: (revision, samples).
+_imported: dict[tuple[str, str], tuple[int, int]] = {}
+
+
+def count_of_batch(connection: Connection, batch_id: str) -> int:
+    """The samples that came with an import and are there still, in the bin or outside."""
+    key = (str(connection.engine.url), batch_id)
+    revision = connection.scalar(
+        select(functions.c.sample_revision)
+        .join(import_batches, import_batches.c.function_id == functions.c.id)
+        .where(import_batches.c.id == batch_id)
+    )
+    known = _imported.get(key)
+    if known is not None and known[0] == revision:
+        return known[1]
+    n = connection.scalar(select(func.count()).select_from(samples).where(samples.c.import_batch_id == batch_id)) or 0
+    if revision is not None:
+        _imported[key] = (revision, n)
+    return n

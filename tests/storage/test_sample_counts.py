@@ -13,8 +13,8 @@ from sqlalchemy import event, select, update
 from detector.storage import annotating, functions, models
 from detector.storage import samples as stored
 from detector.storage.functions import Function
-from detector.storage.sample_counts import sample_counts
-from detector.storage.schema import samples
+from detector.storage.sample_counts import count_of_batch, sample_counts
+from detector.storage.schema import import_batches, samples
 from detector.storage.trash import delete_samples, empty_bin, restore_samples
 from detector.workspace import Workspace
 from tests.factories import add_images, label_ids, make_image, workspace
@@ -70,6 +70,14 @@ def test_whoever_changes_samples_the_counts_follow(tmp_path: Path) -> None:
     for place, change in enumerate(changes):
         change()
         assert counted(ws, function) == one_by_one(ws, function), place
+        with ws.db.read() as connection:
+            in_batches = Counter(
+                connection.scalars(select(samples.c.import_batch_id).where(samples.c.function_id == function.id))
+            )
+            batches = list(connection.scalars(select(import_batches.c.id)))
+            assert {batch: count_of_batch(connection, batch) for batch in batches} == {
+                batch: in_batches[batch] for batch in batches
+            }, place
 
 
 def test_what_has_not_changed_is_not_counted_again(tmp_path: Path) -> None:
