@@ -21,6 +21,7 @@ from detector.operations.holdout import (
 from detector.storage import samples
 from detector.storage.functions import number_names
 from detector.storage.models import ModelRow
+from detector.storage.sample_counts import sample_counts
 from detector.storage.samples import SampleFilter
 from detector.storage.stored_names import TRAIN
 from pages._state import escape, function_labels, workspace
@@ -78,8 +79,7 @@ def _ways(function_id: str, n: int) -> None:
     move: Callable[[], int] | None = None
     if st.button("Put this share aside and retrain", key=f"put-share-{function_id}"):
         move = partial(put_aside_share, ws, function_id, wanted / 100)
-    rows = samples.training_rows(ws.db, function_id)
-    sources = sorted({row.source for row in rows if row.source and row.split == TRAIN})
+    sources = sorted({item.source for item in sample_counts(ws.db, function_id) if item.source and item.split == TRAIN})
     if sources:
         source = st.selectbox("A whole source", sources, key=f"aside-source-{function_id}")
         if st.button("Put this source aside and retrain", key=f"put-source-{function_id}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.arrays import Ints
+from detector.gallery import counts, orders
 from detector.gallery.columns import Bools, Columns, columns_of
+from detector.gallery.counts import BINS, Division, Tables
 from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
+from detector.gallery.orders import Rows
 from detector.storage import annotating, gallery_rows
 from detector.storage.samples import Sample
 from detector.storage.stored_names import TEST, TRAIN
 from detector.workspace import Workspace
 
-#: Bars of the confidence histogram, over 0 to 1.
-BINS = 40
+__all__ = ["BINS", "Facets", "Gallery", "Page", "Verdicts", "matching_ids"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,13 @@ class Gallery:
     @property
     def total(self) -> int:
         """All samples outside the bin."""
-        return int(len(self.columns) - self.columns.derive("deleted", lambda: int(self.columns.deleted.sum())))
+        return int(len(self.columns) - self._binned)
+
+    @property
+    def _binned(self) -> int:
+        deleted = self.columns.deleted
+        found: int = self.columns.derive("binned", lambda: int(deleted.sum()), deleted)
+        return found
 
     @property
     def changed_since(self) -> int:
@@ -142,84 +151,117 @@ class Gallery:
         return found
 
     def _count(self, where: GalleryFilter) -> Facets:
-        columns = self.columns
-        masks = self._masks(where)
+        columns, masks, tables = self.columns, self._masks(where), self._tables()
         base = self._base(where)
+        every = base
+        for mask in masks.values():
+            every = every & mask
+        together = tables.count(every)
 
         def others(*names: str) -> Bools:
+            if not any(name in masks for name in names):
+                return every
             result = base
             for name, mask in masks.items():
                 if name not in names:
                     result = result & mask
             return result
 
+        def counted(name: str, *also: str) -> list[int]:
+            # Most filters are not set: their choices were counted together.
+            among = others(name, *also)
+            found: list[int] = (together[name] if among is every else tables.count_one(name, among)).tolist()
+            return found
+
         def by_code(name: str, column: str) -> dict[str, int]:
-            coded = columns.coded[column]
-            counts = np.bincount(coded.codes[others(name)] + 1, minlength=len(coded.values) + 1)
-            found = {value: int(n) for value, n in zip(coded.values, counts[1:], strict=True) if n}
-            return found | ({NONE: int(counts[0])} if counts[0] else {})
+            none, *each = counted(name)
+            found = {value: n for value, n in zip(columns.coded[column].values, each, strict=True) if n}
+            return found | ({NONE: none} if none else {})
 
         label, captured = by_code("label", "label_id"), by_code("captured", "captured")
         for found in (label, captured):
             found[ANY] = sum(n for value, n in found.items() if value != NONE)
-        agrees = columns.agrees[others("agreement")]
-        test = columns.test[others("split")]
+        _, differs, agrees = counted("agreement")
+        train, test = counted("split")
+        _, unsure, *says = counted("verdict")
+        verdict = {value: n for value, n in zip(columns.coded["predicted_label_id"].values, says, strict=True) if n} | {
+            UNSURE: unsure
+        }
         flipped = others("flips")
-        confidence = columns.numbers["confidence"][others("confidence")]
         return Facets(
             says=by_code("says", "predicted_label_id"),
             label=label,
-            agreement={"differs": int((agrees == 0).sum()), "agrees": int((agrees == 1).sum())},
+            agreement={"differs": differs, "agrees": agrees},
             source=by_code("source", "source"),
-            verdict=self._count_verdicts(others("verdict")),
+            verdict=verdict,
             flips={name: int(flipped[rows].sum()) for name, rows in self.verdicts.flips.items()}
-            | {ANY: int(flipped[self._flipped(ANY)].sum())},
-            split={TEST: int(test.sum()), TRAIN: int((~test).sum())},
+            | {ANY: int((flipped & self._flipped(ANY)).sum())},
+            split={TEST: test, TRAIN: train},
             batch=by_code("batch", "import_batch_id"),
-            duplicates=int((others("duplicates", "group") & self._has_twin()).sum()),
+            duplicates=counted("duplicates", "group")[1],
             captured=captured,
-            confidence=tuple(np.histogram(confidence[~np.isnan(confidence)], bins=BINS, range=(0.0, 1.0))[0].tolist()),
-            binned=int(columns.deleted.sum()),
+            confidence=tuple(counted("confidence")[:BINS]),
+            binned=self._binned,
         )
 
-    def _tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Ints, Ints, int]:
-        """(rows, members of each tile, matching)."""
-        key = ("tiles", self._key, where, order, stacked)
-        found: tuple[Ints, Ints, int] = self.columns.cached(key, lambda: self._make_tiles(where, order, stacked))
+    def _tables(self) -> Tables:
+        """All ways to divide the samples that are counted."""
+        columns = self.columns
+        coded, confidence = columns.coded, columns.numbers["confidence"]
+        predicted = coded["predicted_label_id"]
+
+        def division(name: str, make: Callable[[], Division], *of: Any) -> Division:
+            found: Division = columns.derive(("division", name), make, *of)
+            return found
+
+        def of_codes(name: str, column: str) -> Division:
+            return division(name, lambda: counts.by_code(coded[column]), coded[column])
+
+        divisions = {
+            "says": of_codes("says", "predicted_label_id"),
+            "label": of_codes("label", "label_id"),
+            "source": of_codes("source", "source"),
+            "batch": of_codes("batch", "import_batch_id"),
+            "captured": of_codes("captured", "captured"),
+            "agreement": division("agreement", lambda: counts.by_agreement(columns.agrees), columns.agrees),
+            "split": division("split", lambda: counts.by_flag(columns.test), columns.test),
+            "duplicates": division("duplicates", lambda: counts.by_flag(twins), (twins := self._has_twin())),
+            "verdict": columns.derive(
+                ("verdicts", self._key[1]), lambda: counts.by_verdict(predicted, self._sure()), predicted, confidence
+            ),
+            "confidence": division("confidence", lambda: counts.by_confidence(confidence), confidence),
+        }
+        found: Tables = columns.derive("tables", lambda: Tables(divisions), *divisions.values())
         return found
 
-    def _make_tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Ints, Ints, int]:
+    def _tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Rows, Rows, int]:
+        """(rows, members of each tile, matching)."""
+        key = ("tiles", self._key, where, order, stacked)
+        found: tuple[Rows, Rows, int] = self.columns.cached(key, lambda: self._make_tiles(where, order, stacked))
+        return found
+
+    def _make_tiles(self, where: GalleryFilter, order: Order, stacked: bool) -> tuple[Rows, Rows, int]:
         rows = self._arranged(where, order)
         if not stacked or where.group is not None:
-            return rows, np.ones(len(rows), np.int64), len(rows)
-        groups = self.columns.coded["near_duplicate_group"].codes[rows].astype(np.int64)
-        # Samples that no build has looked at yet belong to no group: each is one of its own.
-        groups = np.where(groups < 0, -1 - np.arange(len(rows)), groups)
-        _, first, counts = np.unique(groups, return_index=True, return_counts=True)
-        in_order = np.argsort(first)
-        return rows[first[in_order]], counts[in_order], len(rows)
+            return rows, np.broadcast_to(np.int64(1), len(rows)), len(rows)
+        # Samples that no build has looked at yet belong to no group: each is one of its own, as is whoever is alone.
+        places = np.flatnonzero(self._may_stack()[rows])
+        groups = self.columns.coded["near_duplicate_group"].codes[rows[places]]
+        _, first, sizes = np.unique(groups, return_index=True, return_counts=True)
+        shown = np.ones(len(rows), bool)
+        shown[places] = False
+        shown[places[first]] = True
+        members = np.ones(len(rows), np.int32)
+        members[places[first]] = sizes
+        return rows[shown], members[shown], len(rows)
 
-    def _arranged(self, where: GalleryFilter, order: Order) -> Ints:
-        arranged = self._order(order)
-        return arranged[self._mask(where)[arranged]]
-
-    def _order(self, order: Order) -> Ints:
-        """All rows in order."""
-        columns = self.columns
-
-        def make() -> Ints:
-            newest = np.arange(len(columns) - 1, -1, -1, dtype=np.int64)
-            if order is Order.NEWEST:
-                return newest
-            if order is Order.OLDEST:
-                return newest[::-1]
-            name, descending = _SORTED_BY[order]
-            values = columns.numbers[name][newest]
-            # A stable sort of the newest first; NaN goes to the end in both directions.
-            return newest[np.argsort(-values if descending else values, kind="stable")]
-
-        result: Ints = columns.derive(("order", order), make)
-        return result
+    def _arranged(self, where: GalleryFilter, order: Order) -> Rows:
+        mask = self._mask(where)
+        if order in (Order.NEWEST, Order.OLDEST):
+            rows = np.flatnonzero(mask)
+            return rows[::-1] if order is Order.NEWEST else rows
+        arranged = orders.all_rows(self.columns, order)
+        return arranged[mask[arranged]]
 
     def _base(self, where: GalleryFilter) -> Bools:
         return self.columns.deleted if where.bin else ~self.columns.deleted
@@ -258,7 +300,7 @@ class Gallery:
         if where.duplicates:
             masks["duplicates"] = self._has_twin()
         if where.text:
-            masks["text"] = np.strings.find(columns.names, where.text.lower()) >= 0
+            masks["text"] = columns.names.holding(where.text.lower())
         return masks
 
     def _sure(self) -> Bools:
@@ -272,13 +314,6 @@ class Gallery:
             return ~self._sure() & (predicted.codes >= 0)
         return self._sure() & (predicted.codes == predicted.code(verdict))
 
-    def _count_verdicts(self, among: Bools) -> dict[str, int]:
-        predicted = self.columns.coded["predicted_label_id"]
-        sure = self._sure() & among
-        counts = np.bincount(predicted.codes[sure] + 1, minlength=len(predicted.values) + 1)
-        found = {value: int(n) for value, n in zip(predicted.values, counts[1:], strict=True) if n}
-        return found | {UNSURE: int((among & (predicted.codes >= 0)).sum() - sure.sum())}
-
     def _flipped(self, change: str) -> Bools:
         result = np.zeros(len(self.columns), bool)
         for name, rows in self.verdicts.flips.items():
@@ -288,33 +323,33 @@ class Gallery:
 
     def _has_twin(self) -> Bools:
         """Whether another sample outside the bin belongs to the same near-duplicate group."""
-        columns = self.columns
+        codes, deleted = self.columns.coded["near_duplicate_group"].codes, self.columns.deleted
 
         def make() -> Bools:
-            codes = columns.coded["near_duplicate_group"].codes
-            counts = np.bincount(codes[~columns.deleted & (codes >= 0)], minlength=1)
+            counts = np.bincount(codes[~deleted & (codes >= 0)], minlength=1)
             twins: Bools = (codes >= 0) & (counts[np.minimum(codes, len(counts) - 1)] > 1)
             return twins
 
-        result: Bools = columns.derive("twins", make)
+        result: Bools = self.columns.derive("twins", make, codes, deleted)
+        return result
+
+    def _may_stack(self) -> Bools:
+        """Whether any other sample, in the bin or outside, belongs to the same near-duplicate group."""
+        codes = self.columns.coded["near_duplicate_group"].codes
+
+        def make() -> Bools:
+            counts = np.bincount(codes + 1, minlength=2)
+            counts[0] = 0
+            several: Bools = counts[codes + 1] > 1
+            return several
+
+        result: Bools = self.columns.derive("may stack", make, codes)
         return result
 
 
 def matching_ids(ws: Workspace, function_id: str, where: GalleryFilter, order: Order = Order.NEWEST) -> list[str]:
     """The ids of all samples that match, in order."""
     return Gallery(ws, function_id).ids(where, order)
-
-
-#: The column that an order goes by, and whether the largest come first.
-_SORTED_BY: dict[Order, tuple[str, bool]] = {
-    Order.LEAST_CONFIDENT: ("confidence", False),
-    Order.MOST_CONFIDENT: ("confidence", True),
-    Order.SMALLEST_MARGIN: ("margin", False),
-    Order.MISLABELLED: ("label_quality", False),
-    Order.USEFUL: ("usefulness", True),
-    Order.ANNOTATED_LAST: ("annotated_at", True),
-    Order.ANNOTATED_FIRST: ("annotated_at", False),
-}
 
 
 def _is(codes: NDArray[Any], code: int, wanted: str) -> Bools:
@@ -336,5 +371,6 @@ def _verdicts(ws: Workspace, function_id: str, columns: Columns) -> Verdicts:
         lambda: {
             name: columns.rows_of(found) for name, found in gallery_rows.flipped_sequences(ws.db, model_id).items()
         },
+        columns.sequence,
     )
     return Verdicts(model_id, version, limits, flips, key)

@@ -22,6 +22,7 @@ from detector.jobs import request_build
 from detector.serving.stored_models import stored_model
 from detector.storage import embeddings, functions, models, samples
 from detector.storage.models import ModelRow
+from detector.storage.sample_counts import sample_counts
 from detector.storage.samples import TrainingRow
 from detector.storage.stored_names import TEST, TRAIN, WHOLE
 from detector.training.calibration import expected_calibration_error
@@ -176,15 +177,20 @@ def give_back(ws: Workspace, function_id: str, sample_ids: Sequence[str] | None 
 def read_holdout(ws: Workspace, function_id: str) -> Holdout:
     """What is in the set, and how often it was looked at."""
     names = {label.id: label.name for label in functions.list_labels(ws.db, function_id)}
-    rows = [row for row in samples.training_rows(ws.db, function_id) if row.split == TEST]
-    by_label = Counter(names[row.label_id] for row in rows if row.label_id is not None)
-    looked = list(samples.holdout_uses(ws.db, function_id).values())
+    aside = [item for item in sample_counts(ws.db, function_id) if item.split == TEST]
+    total = sum(item.samples for item in aside)
+    by_label = Counter(dict.fromkeys(names.values(), 0))
+    for item in aside:
+        if item.label_id is not None:
+            by_label[names[item.label_id]] += item.samples
+    by_label = +by_label
+    looked = np.repeat([item.holdout_uses for item in aside], [item.samples for item in aside])
     # Typical of the set, not the largest: a few old samples among many new ones have not used them up.
-    uses = int(np.median(looked)) if looked else 0
+    uses = int(np.median(looked)) if total else 0
     return Holdout(
-        n=len(rows),
+        n=total,
         by_label=dict(by_label),
-        unlabelled=len(rows) - by_label.total(),
+        unlabelled=total - by_label.total(),
         uses=uses,
         warning=_warning(uses, by_label.total()),
     )

@@ -32,7 +32,7 @@ from detector.storage.held import require_held
 from detector.storage.schema import ORDERS_ON_A_SERVER, meta, metadata
 from detector.storage.trouble import storage_trouble
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 
 def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) -> None:
@@ -47,7 +47,9 @@ def _add_columns(connection: Connection, columns: dict[str, tuple[str, ...]]) ->
 def _add_indexes(connection: Connection, indexes: dict[str, tuple[str, ...]]) -> None:
     for table, names in indexes.items():
         for name in names:
-            next(index for index in metadata.tables[table].indexes if index.name == name).create(connection)
+            next(index for index in metadata.tables[table].indexes if index.name == name).create(
+                connection, checkfirst=True
+            )
 
 
 def _for_the_gallery(connection: Connection) -> None:
@@ -117,6 +119,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
         columns={"functions": ("keep_records", "keep_days", "capture"), "samples": ("captured",)},
     ),
     9: _for_the_gallery_on_a_server,
+    10: partial(_add_indexes, indexes={"samples": ("ix_samples_counts",)}),
 }
 
 #: How long a writer waits for another one before it gives up.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Row, func, select
@@ -13,6 +13,9 @@ from detector.storage.schema import evaluations, functions, models, sample_flips
 
 #: How many ids one statement may name; SQLite's own limit is 32,766.
 _CHUNK = 5000
+
+#: Rows that are read at once where all are read.
+_PART = 20_000
 
 #: The columns of `changed_rows`, in this order.
 FIELDS = (
@@ -70,6 +73,26 @@ def changed_rows(db: Database, function_id: str, after: int | None) -> tuple[int
             return 0, 0, []
         found = connection.execute(statement.order_by(samples.c.sequence)).all()
     return row.sample_revision, row.purge_revision, found
+
+
+def read_all(db: Database, function_id: str, take: Callable[[Sequence[Row[Any]]], None]) -> tuple[int, int]:
+    """All rows of a function's samples, as `changed_rows` has them, given to ``take`` in parts. One consistent state.
+
+    Returns
+    -------
+    (revision, purge revision)
+    """
+    statement = select(*(samples.c[name] for name in FIELDS)).where(samples.c.function_id == function_id)
+    with db.read() as connection:
+        row = connection.execute(
+            select(functions.c.sample_revision, functions.c.purge_revision).where(functions.c.id == function_id)
+        ).one_or_none()
+        if row is None:
+            return 0, 0
+        found = connection.execute(statement.order_by(samples.c.sequence), execution_options={"yield_per": _PART})
+        for part in found.partitions():
+            take(part)
+    return row.sample_revision, row.purge_revision
 
 
 def samples_by_sequence(db: Database, sequences: Sequence[int]) -> list[Sample]:

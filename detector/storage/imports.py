@@ -14,6 +14,7 @@ from detector.storage.annotating import moment_of_change
 from detector.storage.database import Database, holdable, insert_missing, new_id, now
 from detector.storage.places import Place, write_places
 from detector.storage.revisions import next_revision
+from detector.storage.sample_counts import count_of_batch
 from detector.storage.schema import (
     annotation_history,
     functions,
@@ -158,9 +159,7 @@ def list_batches(db: Database, function_id: str, limit: int = 20) -> list[Import
 def batch_counts(db: Database, batch_id: str) -> ImportCounts:
     """How many files of a batch ended how."""
     with db.read() as connection:
-        imported = connection.scalar(
-            select(func.count()).select_from(samples).where(samples.c.import_batch_id == batch_id)
-        )
+        imported = count_of_batch(connection, batch_id)
         ended = connection.execute(
             select(import_rows.c.outcome, func.count().label("files"))
             .where(import_rows.c.batch_id == batch_id)
@@ -173,8 +172,8 @@ def batch_counts(db: Database, batch_id: str) -> ImportCounts:
     if batch is not None and batch.state == "done":
         # What was imported stays imported, whatever was deleted, or taken over by a later import, since.
         # A batch of posts grows without a total.
-        return ImportCounts(max(batch.total - sum(others.values()), imported or 0), **others)
-    return ImportCounts(imported or 0, **others)
+        return ImportCounts(max(batch.total - sum(others.values()), imported), **others)
+    return ImportCounts(imported, **others)
 
 
 def batch_rows(db: Database, batch_id: str, outcomes: Sequence[str], limit: int | None = 1000) -> list[ImportRow]:

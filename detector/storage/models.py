@@ -12,6 +12,7 @@ from sqlalchemy import func, insert, select, update
 from detector.errors import NotFound
 from detector.storage.blobs import Blobs
 from detector.storage.database import Database, new_id, now
+from detector.storage.revisions import next_revision
 from detector.storage.schema import functions, models, samples
 
 #: How many ids one statement may name; SQLite's own limit is 32,766.
@@ -172,6 +173,10 @@ def set_holdout_score(db: Database, model_id: str, score: dict[str, Any], sample
                 .where(samples.c.id.in_(sample_ids[start : start + _CHUNK]))
                 .values(holdout_uses=samples.c.holdout_uses + 1)
             )
+        function_id = connection.scalar(select(models.c.function_id).where(models.c.id == model_id))
+        if function_id is not None:
+            # No row is stamped with it: only counts of them change.
+            next_revision(connection, function_id)
 
 
 def model_file(blobs: Blobs, model_id: str) -> bytes:

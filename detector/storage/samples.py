@@ -13,7 +13,6 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    case,
     delete,
     func,
     insert,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 from detector.errors import NotFound
 from detector.storage.database import Database
 from detector.storage.revisions import next_revision
+from detector.storage.sample_counts import sample_counts
 from detector.storage.schema import images, samples, thumbnails
 from detector.storage.stored_names import TEST
 
@@ -326,31 +326,29 @@ class SourceCount:
 
 def count_sources(db: Database, function_id: str) -> list[SourceCount]:
     """How many samples each source of a function has, by name; those without one last."""
-    guessed = func.sum(case((samples.c.source_guessed, 1), else_=0))
-    statement = (
-        select(samples.c.source, func.count(), guessed)
-        .where(samples.c.function_id == function_id, samples.c.deleted_at.is_(None))
-        .group_by(samples.c.source)
-    )
-    with db.read() as connection:
-        found = [SourceCount(source, n, int(few)) for source, n, few in connection.execute(statement)]
+    totals: dict[str | None, tuple[int, int]] = {}
+    for item in sample_counts(db, function_id):
+        n, few = totals.get(item.source, (0, 0))
+        totals[item.source] = (n + item.samples, few + item.guessed)
+    found = [SourceCount(source, n, few) for source, (n, few) in totals.items()]
     return sorted(found, key=lambda item: (item.source is None, item.source or ""))
 
 
 def confirm_sources(db: Database, function_id: str, names: Sequence[str] | None = None) -> int:
     """Say that guessed sources are collections or generators, all or those named; returns how many samples changed."""
     with db.write([function_id]) as connection:
-        return int(
-            connection.execute(
-                update(samples)
-                .where(
-                    samples.c.function_id == function_id,
-                    samples.c.source_guessed,
-                    samples.c.source.in_(names) if names is not None else true(),
-                )
-                .values(source_guessed=False)
-            ).rowcount
+        confirmed = connection.execute(
+            update(samples)
+            .where(
+                samples.c.function_id == function_id,
+                samples.c.source_guessed,
+                samples.c.source.in_(names) if names is not None else true(),
+            )
+            .values(source_guessed=False)
         )
+        # No row is stamped with it: only counts of them change.
+        next_revision(connection, function_id)
+        return int(confirmed.rowcount)
 
 
 def set_source(db: Database, function_id: str, sample_ids: Sequence[str], source: str | None) -> int:

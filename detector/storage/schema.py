@@ -203,6 +203,11 @@ samples = Table(
     # None by prediction or agreement: each retraining would write it anew for all samples. Review filters in memory.
     Index("ix_samples_label", "function_id", "deleted_at", "label_id", "sequence").ddl_if(dialect="sqlite"),
     *ORDERS_ON_A_SERVER,
+    # All that is counted for Metrics, so that no row is read for it: see `detector.storage.sample_counts`.
+    Index(
+        "ix_samples_counts",
+        *("function_id", "deleted_at", "split", "source", "label_id", "holdout_uses", "source_guessed"),
+    ),
     Index("ix_samples_revision", "function_id", "revision"),
     Index("ix_samples_batch", "import_batch_id"),
     Index("ix_samples_image", "image_hash"),

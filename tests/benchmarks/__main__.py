@@ -45,6 +45,7 @@ FIGURES = {
     "page_busy_ms": "pages",
     "worker_modes_ratio": "worker_modes",
     "gallery_query_ms": "gallery",
+    "gallery_million_ms": "million",
     "gallery_page_s": "gallery",
     "gallery_growth_mb": "gallery",
     "mislabelled_ready_s": "gallery",

@@ -23,6 +23,7 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
         connection.execute(insert(models).values(function_id=function.id, version=1, created_at=500.0, id="m", **FACTS))
         for index in (
             "ix_samples_revision",
+            "ix_samples_counts",
             "ix_annotation_history_operation",
             "ix_annotation_history_by",
             "ix_annotation_history_at",
@@ -74,6 +75,7 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
     assert [row.labels_read_at for row in list_models(database, function.id)] == [498.5]
     indexes = inspect(database.engine).get_indexes("annotation_history")
     assert {index["name"] for index in indexes} == {index.name for index in annotation_history.indexes}
+    assert "ix_samples_counts" in {index["name"] for index in inspect(database.engine).get_indexes("samples")}
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM api_keys").scalar() == 0
         version = connection.exec_driver_sql("SELECT value FROM meta WHERE key = 'schema_version'").scalar()
