@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,9 +151,8 @@ def score(
     stop = stop or threading.Event()
     function = functions.find_function(ws.db, settings.function)
     results = Results(settings.out)
-    if settings.start_over:
-        results.clear()
-    before = results.begun()
+    # What is there goes only once there is something to begin with: see `_begin`.
+    before = None if settings.start_over else results.begun()
     serving = _serving(ws, function, settings, before)
     begun, notes = _begin(ws, function, serving, results, settings, before, report)
     there = [results.rows_there(begun, part) for part in range(begun.parts)]
@@ -427,7 +427,12 @@ def _begin(
             return before, notes
     listed = _said(places_of(settings.place), report)
     if before is None:
-        number, digest = results.write_list(listed)
+        first = next(listed, None)
+        if first is None:
+            raise InvalidInput(f"There are no pictures in {shown(settings.place)}. Give another place.")
+        if settings.start_over:
+            results.clear()
+        number, digest = results.write_list(chain([first], listed))
     else:
         number, digest = digest_of(listed)
         if digest != before.list_digest:
@@ -437,8 +442,6 @@ def _begin(
                 f"Give --first-list to keep to the list of then. {START_OVER}",
             )
         return before, notes
-    if not number:
-        raise InvalidInput(f"There are no pictures in {shown(settings.place)}. Give another place.")
     begun = replace(begun, pictures=number, list_digest=digest)
     results.begin(begun)
     return begun, notes

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from detector.errors import InvalidInput, NotFound, PlaceUnusable, ScoredOtherwise
+from detector.errors import DetectorError, InvalidInput, NotFound, PlaceUnusable, ScoredOtherwise
 from detector.imaging import sha256_hex
 from detector.pipeline.build import build
 from detector.pipeline.score import Scored, ScoreSettings, score
@@ -185,6 +185,26 @@ def test_a_list_that_has_changed_is_said_and_kept_only_when_asked(ready: Ready, 
     assert _score(ready, pictures, out, first_list=True).made == 0
     assert _score(ready, pictures, out, start_over=True).made == 9
     assert len(_table(out)) == 9
+
+
+def test_starting_over_removes_nothing_before_there_is_something_to_begin_with(ready: Ready, tmp_path: Path) -> None:
+    """A mistyped place beside ``--start-over`` once took the results of days with it."""
+    out = tmp_path / "out"
+    _score(ready, ready.pictures, out)
+    before = _table(out)
+    (tmp_path / "empty").mkdir()
+    untrained = empty_function(ready.ws, "untrained")
+    wrong = (
+        ScoreSettings(ready.function.name, str(tmp_path / "mistyped"), out, start_over=True),
+        ScoreSettings(ready.function.name, str(tmp_path / "empty"), out, start_over=True),
+        ScoreSettings(ready.function.name, str(ready.pictures), out, version=77, start_over=True),
+        ScoreSettings(untrained.name, str(ready.pictures), out, start_over=True),
+    )
+    for settings in wrong:
+        with pytest.raises(DetectorError):
+            score(ready.ws, settings)
+        assert _table(out) == before
+    assert _score(ready, ready.pictures, out).there == 8
 
 
 def test_other_thresholds_and_another_model_are_noticed(tmp_path: Path) -> None:
