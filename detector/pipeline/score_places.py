@@ -14,22 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from detector.errors import AddressRefused, DetectorError, EntryUnreadable, ImageError, ImageTooManyBytes, PlaceUnusable
+from detector.errors import AddressRefused, DetectorError, EntryUnreadable, ImageError, PlaceUnusable
 from detector.importing.clutter import is_clutter
 from detector.importing.entries import printable, read_file
+from detector.pipeline.score_stores import LONGEST, open_store, read_from_store, scheme_of, why_of
+from detector.pipeline.score_stores import shown as shown
 
-#: Stores that an address may name. Everything else that fsspec knows (archives in archives, web sites, other machines)
-#: stays closed: a list may come from anybody.
-STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 #: What a list of pictures is called.
 _TABLES, _TEXTS, _PARQUET = (".csv", ".tsv"), (".txt", ".list", ".lst"), (".parquet",)
 LIST_ENDINGS = (*_TABLES, *_TEXTS, *_PARQUET)
 #: The column of a table that names the pictures.
 _COLUMNS = ("path", "file", "file_name", "filename", "image", "url", "address", "uri", "key")
-#: A longer name is none: the systems' own limits lie far below.
-LONGEST = 4096
 _MAGIC = re.compile(r"[*?\[]")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:::[^:]+)*://")
 #: Folders in folders, links followed.
 _DEEPEST = 64
 _ROWS_AT_A_TIME = 65_536
@@ -78,18 +74,6 @@ def places_of(given: str) -> Iterator[str]:
     return iter([str(path.absolute())])
 
 
-def scheme_of(place: str) -> str:
-    """``s3`` of an address of an object store; empty for a path of this machine."""
-    found = _SCHEME.match(place)
-    return found[1].lower() if found else ""
-
-
-def shown(place: str) -> str:
-    """A place as text to show and to store: bytes that are no text, and control characters, become a sign for it."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in printable(place))
-    return text[:LONGEST]
-
-
 def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
     """The bytes of one picture.
 
@@ -105,7 +89,9 @@ def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
     Raises
     ------
     ImageError
-        With what stands in the way.
+        With what stands in the way of this picture.
+    PicturesUnreachable
+        No picture of its store can be read.
     """
     name, scheme = shown(place), scheme_of(place)
     if scheme in ("http", "https"):
@@ -120,18 +106,7 @@ def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
             return read_file(Path(place.partition("://")[2] if scheme else place), name, max_bytes)
         except ValueError as error:
             raise EntryUnreadable(name, "that is no name of a file") from error
-    try:
-        store, inside = _store(place, scheme)
-        with store.open(inside, "rb", block_size=2**20, cache_type="readahead") as file:
-            size = getattr(file, "size", None) or 0
-            data = b"" if size > max_bytes else file.read(max_bytes + 1)
-    except PlaceUnusable as error:
-        raise EntryUnreadable(name, error.why) from error
-    except Exception as error:  # each store has errors of its own, and one picture must not end a million
-        raise EntryUnreadable(name, _why(error)) from error
-    if max(size, len(data)) > max_bytes:
-        raise ImageTooManyBytes(name, max(size, len(data)), max_bytes)
-    return bytes(data)
+    return read_from_store(place, scheme, max_bytes)
 
 
 def _walk(folder: Path, deepest: int = _DEEPEST, ancestors: tuple[Path, ...] = ()) -> Iterator[str]:
@@ -185,7 +160,7 @@ def _pattern(pattern: str) -> Callable[[str], bool]:
 
 def _in_store(given: str, scheme: str) -> Iterator[str]:
     try:
-        store, inside = _store(given, scheme)
+        store, inside = open_store(given, scheme)
         if _MAGIC.search(inside):
             fixed = inside[: _MAGIC.search(inside).start()].rpartition("/")[0]  # type: ignore[union-attr]
             matches = _pattern(inside)
@@ -197,7 +172,7 @@ def _in_store(given: str, scheme: str) -> Iterator[str]:
     except DetectorError:
         raise
     except Exception as error:  # each store has errors of its own
-        raise PlaceUnusable(shown(given), _why(error)) from error
+        raise PlaceUnusable(shown(given), why_of(error, scheme_of(given))) from error
     return (f"{scheme}://{key}" for key in _keys(store, inside, given))
 
 
@@ -208,7 +183,7 @@ def _keys(store: Any, folder: str, given: str, deepest: int = _DEEPEST, depth: i
     try:
         found = store.ls(folder, detail=True)
     except Exception as error:  # each store has errors of its own
-        raise PlaceUnusable(shown(given), _why(error)) from error
+        raise PlaceUnusable(shown(given), why_of(error, scheme_of(given))) from error
     # Of each only its name and whether it is a folder: the rest takes ten times as much.
     children = sorted((str(item["name"]), item["type"] == "directory") for item in found)
     del found
@@ -221,32 +196,6 @@ def _keys(store: Any, folder: str, given: str, deepest: int = _DEEPEST, depth: i
             yield from _keys(store, key, given, deepest, depth + 1)
         elif not key.endswith("/"):
             yield key
-
-
-def _store(place: str, scheme: str) -> tuple[Any, str]:
-    """The store that an address names, and the key in it."""
-    if "::" in place.partition("://")[0] or scheme not in STORES:
-        raise PlaceUnusable(
-            shown(place), f"addresses of this kind are not read; those of {', '.join(STORES[:-1])} and https are"
-        )
-    import fsspec
-
-    try:
-        # Without a memory of what it has listed: that would grow with every folder.
-        store = fsspec.filesystem(scheme, **({} if scheme == "memory" else {"use_listings_cache": False}))
-    except ImportError as error:
-        extra = 'pip install "ai-image-detector[s3]"' if scheme in ("s3", "s3a") else str(error)
-        raise PlaceUnusable(shown(place), f"a package for it is not installed. Install it: {extra}") from error
-    return store, str(store._strip_protocol(place))
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, PermissionError):
-        return "it may not be read"
-    text = " ".join(str(error).split())
-    return f"the store reports {text[:200] or type(error).__name__}"
 
 
 def _listed(opened: Callable[[], IO[bytes]], name: str, folder: str) -> Iterator[str]:
@@ -270,8 +219,16 @@ def _listed(opened: Callable[[], IO[bytes]], name: str, folder: str) -> Iterator
         raise
     except csv.Error as error:
         raise PlaceUnusable(shown_name, f"it is not a table that can be read ({error})") from error
-    except OSError as error:
-        raise PlaceUnusable(shown_name, error.strerror or str(error)) from error
+    except Exception as error:  # each store has errors of its own
+        if not scheme_of(folder) and not isinstance(error, OSError):
+            raise
+        raise PlaceUnusable(shown_name, _why_unread(error, folder)) from error
+
+
+def _why_unread(error: Exception, folder: str) -> str:
+    if scheme_of(folder):
+        return why_of(error, scheme_of(folder))
+    return (isinstance(error, OSError) and error.strerror) or "it cannot be read"
 
 
 def _joined(folder: str, place: str) -> str:

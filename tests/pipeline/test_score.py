@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from detector.errors import DetectorError, InvalidInput, NotFound, PlaceUnusable, ScoredOtherwise
+from detector.errors import DetectorError, InvalidInput, NotFound, PicturesUnreachable, PlaceUnusable, ScoredOtherwise
 from detector.imaging import sha256_hex
+from detector.pipeline import score_stores
 from detector.pipeline.build import build
 from detector.pipeline.score import Scored, ScoreSettings, score
 from detector.pipeline.score_parts import Results
@@ -36,6 +37,7 @@ from detector.workspace import Workspace
 from tests.command_line import run_here, start
 from tests.factories import add_images, empty_function, images, make_image, workspace
 from tests.ports import free_port
+from tests.s3_answers import s3_answers
 
 
 @dataclass(frozen=True)
@@ -423,3 +425,31 @@ def test_pictures_of_an_s3_server_are_scored_as_those_of_a_folder(ready: Ready, 
     assert "there is no such file" in str(errors[1])
     with pytest.raises(PlaceUnusable):
         list(places_of("s3://no-such-bucket/*.jpg"))
+
+
+@pytest.mark.cluster
+def test_an_outage_of_the_store_leaves_no_rows_and_the_same_command_resumes(
+    ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a store that is away for a minute, thousands of pictures once stood as unreadable in the results for good."""
+    monkeypatch.setattr(score_stores, "PAUSES", [0.01])
+    out, near = tmp_path / "out", tmp_path / "near"
+    (tmp_path / "list.txt").write_text("".join(f"s3://bucket/{number}.png\n" for number in range(8)))
+    with s3_answers(monkeypatch) as store:
+        for number in range(8):
+            store.objects[f"/bucket/{number}.png"] = make_image(60 + number)
+        # Two requests for each picture: the first parts are whole.
+        store.good_for = 9
+        with pytest.raises(PicturesUnreachable):
+            _score(ready, tmp_path / "list.txt", out, rows=2)
+        parts = sorted(out.glob("part-*.parquet"))
+        assert 1 <= len(parts) <= 3
+        assert [row["error"] for part in parts for row in pq.read_table(part).to_pylist()] == [None] * 2 * len(parts)
+        data = ready.ws.settings.data_dir
+        ran = run_here(data, "score", ready.function.name, tmp_path / "list.txt", "--out", out)
+        assert (ran.code, "the same command resumes" in ran.err) == (1, True)
+        store.good_for = None
+        done = _score(ready, tmp_path / "list.txt", out)
+        assert (done.errors, done.stopped) == (0, False)
+        _score(ready, tmp_path / "list.txt", near)
+    assert _table(out) == _table(near)
