@@ -36,7 +36,7 @@ Fetch = Callable[[str], bytes] | None
 ADDRESSES_ARE_OFF = "pictures are not fetched by their address here. Set DETECTOR_ALLOW_URL_IMPORT=true to allow it"
 
 
-def places_of(given: str) -> Iterator[str]:
+def places_of(given: str, without: Path | None = None) -> Iterator[str]:
     """The pictures that a place stands for: paths of this machine, or addresses.
 
     Parameters
@@ -45,6 +45,8 @@ def places_of(given: str) -> Iterator[str]:
         A folder, with all below it; a pattern such as ``/photos/**/*.jpg``; a list of paths or addresses (text with one
         a line, CSV or parquet with a column ``path``), those that are relative counted from the list's own folder; a
         picture; or any of these in an object store, such as ``s3://bucket/prefix/*.jpg``.
+    without : Path, optional
+        A folder that is none of the place's, such as that of the results: it need not be there yet.
 
     Yields
     ------
@@ -63,12 +65,13 @@ def places_of(given: str) -> Iterator[str]:
     if scheme:
         return _in_store(given, scheme)
     path = Path(given).expanduser()
+    left_out = without.resolve() if without is not None else None
     if path.is_dir():
-        return _walk(path.absolute())
+        return _walk(path.absolute(), left_out)
     if path.name.lower().endswith(LIST_ENDINGS) and path.is_file():
         return _listed(lambda: path.open("rb"), path.name, str(path.absolute().parent))
     if not os.path.lexists(path) and _MAGIC.search(given):
-        return _matching(str(path.absolute()))
+        return _matching(str(path.absolute()), left_out)
     if not os.path.lexists(path):
         raise PlaceUnusable(printable(given), "there is no such file or folder")
     return iter([str(path.absolute())])
@@ -109,10 +112,12 @@ def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
     return read_from_store(place, scheme, max_bytes)
 
 
-def _walk(folder: Path, deepest: int = _DEEPEST, ancestors: tuple[Path, ...] = ()) -> Iterator[str]:
+def _walk(
+    folder: Path, without: Path | None = None, deepest: int = _DEEPEST, ancestors: tuple[Path, ...] = ()
+) -> Iterator[str]:
     """All files below a folder, links followed, as ``invoke`` takes them."""
     real = folder.resolve()
-    if real in ancestors or len(ancestors) >= deepest:
+    if real == without or real in ancestors or len(ancestors) >= deepest:
         return
     try:
         # Names only: of a folder with a million files, what else the system says of each takes a gigabyte.
@@ -128,18 +133,18 @@ def _walk(folder: Path, deepest: int = _DEEPEST, ancestors: tuple[Path, ...] = (
             continue
         path = folder / name
         if path.is_dir():
-            yield from _walk(path, deepest, (*ancestors, real))
+            yield from _walk(path, without, deepest, (*ancestors, real))
         else:
             yield str(path)
 
 
-def _matching(pattern: str) -> Iterator[str]:
+def _matching(pattern: str, without: Path | None) -> Iterator[str]:
     """The files of this machine that a pattern names."""
     fixed = Path(pattern[: _MAGIC.search(pattern).start()] + "x").parent  # type: ignore[union-attr]
     if not fixed.is_dir():
         raise PlaceUnusable(printable(pattern), f"there is no folder {printable(str(fixed))}")
     matches = _pattern(pattern)
-    return (path for path in _walk(fixed, _depth(pattern, str(fixed))) if matches(path))
+    return (path for path in _walk(fixed, without, _depth(pattern, str(fixed))) if matches(path))
 
 
 def _depth(pattern: str, fixed: str) -> int:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from detector.cli.score import _sentences
 from detector.errors import DetectorError, InvalidInput, NotFound, PicturesUnreachable, PlaceUnusable, ScoredOtherwise
 from detector.imaging import sha256_hex
 from detector.pipeline import score_stores
@@ -207,6 +208,85 @@ def test_starting_over_removes_nothing_before_there_is_something_to_begin_with(r
             score(ready.ws, settings)
         assert _table(out) == before
     assert _score(ready, ready.pictures, out).there == 8
+
+
+def test_a_part_that_somebody_else_has_written_counts_as_done(ready: Ready, tmp_path: Path) -> None:
+    """As of a worker of a cluster that is killed between its part and its answer: the run was called stopped."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    alone = _score(ready, ready.pictures, whole, rows=3)
+
+    def written_by_another(phase: str, done: int, _total: int, _message: str, _rate: float | None) -> None:
+        if phase == "score" and done >= 1:
+            shutil.copy(whole / "part-000002.parquet", out)
+
+    done = score(ready.ws, ScoreSettings(ready.function.name, str(ready.pictures), out, rows=3), written_by_another)
+    assert (done.made, done.verdicts, done.errors, done.stopped) == (8, alone.verdicts, alone.errors, False)
+
+
+def test_a_stop_before_the_first_picture_does_not_say_that_all_is_done(ready: Ready, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    done = _score(ready, ready.pictures, tmp_path / "out", stop=stop)
+    assert (done.made, done.stopped) == (0, True)
+    [said] = _sentences(done, tmp_path / "out")
+    assert said.startswith("No picture was scored this time: 0 of 8 pictures")
+    _score(ready, ready.pictures, tmp_path / "out")
+    [said] = _sentences(_score(ready, ready.pictures, tmp_path / "out"), tmp_path / "out")
+    assert said.startswith("Nothing was left to do: 8 pictures")
+
+
+def test_results_inside_the_scored_folder_are_none_of_its_pictures(
+    ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(ready.pictures, pictures)
+    monkeypatch.chdir(pictures)
+    assert _score(ready, ".", Path("results.parquet"), rows=3).made == 8
+    again = _score(ready, ".", Path("results.parquet"))
+    assert (again.there, again.made) == (8, 0)
+    assert _score(ready, f"{pictures}/**", Path("real/other.parquet")).made == 8 + 3 + 2
+    assert _score(ready, f"{pictures}/**", Path("real/other.parquet")).made == 0
+
+
+def test_what_a_system_leaves_in_the_results_does_not_end_resuming(ready: Ready, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _score(ready, ready.pictures, out)
+    (out / ".DS_Store").write_bytes(b"left behind")
+    assert _score(ready, ready.pictures, out).there == 8
+    assert _score(ready, ready.pictures, out, start_over=True).made == 8
+    assert (out / ".DS_Store").read_bytes() == b"left behind"
+
+
+def test_a_kill_while_results_are_removed_leaves_what_the_same_command_goes_on_from(
+    ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    _score(ready, ready.pictures, out, rows=3)
+    whole, files = _table(out), len(list(out.iterdir()))
+    removed = Path.unlink
+    for kept in range(files):
+        left = kept
+
+        def until_killed(path: Path, missing_ok: bool = False) -> None:
+            nonlocal left
+            if path.parent == out and left == 0:
+                raise KeyboardInterrupt
+            left -= path.parent == out
+            removed(path, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", until_killed)
+            with pytest.raises(KeyboardInterrupt):
+                Results(out).clear()
+        assert _score(ready, ready.pictures, out, rows=3).stopped is False
+        assert _table(out) == whole
+    # As an earlier version left it, which removed the list first.
+    (out / "_list.jsonl").unlink()
+    (out / "part-000001.parquet").unlink()
+    with pytest.raises(ScoredOtherwise, match="list of pictures in it is gone"):
+        _score(ready, ready.pictures, out, first_list=True)
+    assert _score(ready, ready.pictures, out).made == 3
+    assert _table(out) == whole
 
 
 def test_other_thresholds_and_another_model_are_noticed(tmp_path: Path) -> None:
