@@ -6,29 +6,24 @@ each time, so that a scoring that was stopped can be resumed.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from detector.errors import AddressRefused, DetectorError, EntryUnreadable, ImageError, PlaceUnusable
 from detector.importing.clutter import is_clutter
 from detector.importing.entries import printable, read_file
+from detector.pipeline.score_lists import LIST_ENDINGS as LIST_ENDINGS
+from detector.pipeline.score_lists import listed
 from detector.pipeline.score_stores import LONGEST, open_store, read_from_store, scheme_of, why_of
 from detector.pipeline.score_stores import shown as shown
 
-#: What a list of pictures is called.
-_TABLES, _TEXTS, _PARQUET = (".csv", ".tsv"), (".txt", ".list", ".lst"), (".parquet",)
-LIST_ENDINGS = (*_TABLES, *_TEXTS, *_PARQUET)
-#: The column of a table that names the pictures.
-_COLUMNS = ("path", "file", "file_name", "filename", "image", "url", "address", "uri", "key")
 _MAGIC = re.compile(r"[*?\[]")
 #: Folders in folders, links followed.
 _DEEPEST = 64
-_ROWS_AT_A_TIME = 65_536
 
 #: Address -> bytes; raises AddressRefused. None where addresses are not fetched.
 Fetch = Callable[[str], bytes] | None
@@ -69,7 +64,7 @@ def places_of(given: str, without: Path | None = None) -> Iterator[str]:
     if path.is_dir():
         return _walk(path.absolute(), left_out)
     if path.name.lower().endswith(LIST_ENDINGS) and path.is_file():
-        return _listed(lambda: path.open("rb"), path.name, str(path.absolute().parent))
+        return listed(lambda: path.open("rb"), path.name, str(path.absolute().parent))
     if not os.path.lexists(path) and _MAGIC.search(given):
         return _matching(str(path.absolute()), left_out)
     if not os.path.lexists(path):
@@ -96,6 +91,8 @@ def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
     PicturesUnreachable
         No picture of its store can be read.
     """
+    if len(place) > LONGEST:
+        raise EntryUnreadable(shown(place)[:100] + "...", f"no name of a file has more than {LONGEST:,} characters")
     name, scheme = shown(place), scheme_of(place)
     if scheme in ("http", "https"):
         if fetch is None:
@@ -171,7 +168,7 @@ def _in_store(given: str, scheme: str) -> Iterator[str]:
             matches = _pattern(inside)
             return (f"{scheme}://{key}" for key in _keys(store, fixed, given, _depth(inside, fixed)) if matches(key))
         if inside.lower().endswith(LIST_ENDINGS):
-            return _listed(partial(store.open, inside, "rb"), shown(given), f"{scheme}://{inside.rpartition('/')[0]}")
+            return listed(partial(store.open, inside, "rb"), shown(given), f"{scheme}://{inside.rpartition('/')[0]}")
         if store.isfile(inside):
             return iter([f"{scheme}://{inside}"])
     except DetectorError:
@@ -201,85 +198,3 @@ def _keys(store: Any, folder: str, given: str, deepest: int = _DEEPEST, depth: i
             yield from _keys(store, key, given, deepest, depth + 1)
         elif not key.endswith("/"):
             yield key
-
-
-def _listed(opened: Callable[[], IO[bytes]], name: str, folder: str) -> Iterator[str]:
-    """The places that a list names."""
-    lowered, shown_name = name.lower(), shown(name)
-    try:
-        with opened() as file:
-            if lowered.endswith(_PARQUET):
-                found = _rows_of_parquet(file, shown_name)
-            elif lowered.endswith(_TABLES):
-                found = _rows_of_table(file, shown_name, "\t" if lowered.endswith(".tsv") else ",")
-            else:
-                found = _lines(file)
-            for place in found:
-                place = place.strip("\r\n")
-                if len(place) > LONGEST:
-                    raise PlaceUnusable(shown_name, f"one of its names has more than {LONGEST:,} characters")
-                if place:
-                    yield place if scheme_of(place) or place.startswith("/") else _joined(folder, place)
-    except DetectorError:
-        raise
-    except csv.Error as error:
-        raise PlaceUnusable(shown_name, f"it is not a table that can be read ({error})") from error
-    except Exception as error:  # each store has errors of its own
-        if not scheme_of(folder) and not isinstance(error, OSError):
-            raise
-        raise PlaceUnusable(shown_name, _why_unread(error, folder)) from error
-
-
-def _why_unread(error: Exception, folder: str) -> str:
-    if scheme_of(folder):
-        return why_of(error, scheme_of(folder))
-    return (isinstance(error, OSError) and error.strerror) or "it cannot be read"
-
-
-def _joined(folder: str, place: str) -> str:
-    return f"{folder}/{place}" if scheme_of(folder) else os.path.join(folder, place)  # noqa: PTH118 - text, of millions
-
-
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    first = True
-    # A file without line breaks must not be read as one line of gigabytes.
-    while line := file.readline(4 * LONGEST + 4):
-        text = line.decode("utf-8", "surrogateescape")
-        yield text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}") if first else text
-        first = False
-
-
-def _rows_of_table(file: IO[bytes], name: str, delimiter: str) -> Iterator[str]:
-    rows = csv.reader(_lines(file), delimiter=delimiter)
-    header = next(rows, None)
-    if header is None:
-        return
-    column = _column(header)
-    if column is None and len(header) > 1:
-        raise PlaceUnusable(name, f"none of its columns is called {' or '.join(_COLUMNS[:3])}")
-    if column is None:
-        # One column without a name: a list.
-        yield header[0] if header else ""
-    for row in rows:
-        yield row[column or 0] if len(row) > (column or 0) else ""
-
-
-def _column(names: Iterable[str]) -> int | None:
-    lowered = [name.strip().lower() for name in names]
-    return next((lowered.index(name) for name in _COLUMNS if name in lowered), None)
-
-
-def _rows_of_parquet(file: IO[bytes], name: str) -> Iterator[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(file)
-        names = table.schema_arrow.names
-        column = _column(names)
-        if column is None or not pa.types.is_string(table.schema_arrow.field(column).type):
-            raise PlaceUnusable(name, f"none of its columns of text is called {' or '.join(_COLUMNS[:3])}")
-        for batch in table.iter_batches(_ROWS_AT_A_TIME, columns=[names[column]]):
-            yield from (value or "" for value in batch.column(0).to_pylist())
-    except pa.ArrowException as error:
-        raise PlaceUnusable(name, "it is damaged, or no parquet file") from error
