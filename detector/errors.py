@@ -117,6 +117,17 @@ class PlaceUnusable(DetectorError):
         self.place, self.why = place, why
 
 
+class PicturesUnreachable(DetectorError):
+    """Pictures to score cannot be had just now, none of their store; ``why`` says what stands in the way."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(
+            f"The store of {place} cannot be read just now: {why}. Nothing is noted of the pictures that were on their "
+            "way. Once the store answers, the same command resumes."
+        )
+        self.place, self.why = place, why
+
+
 class ScoredOtherwise(DetectorError):
     """The results that are there belong to another model, other thresholds or another list; ``what`` says which."""
 

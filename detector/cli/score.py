@@ -109,6 +109,10 @@ def _as_json(done: Scored, out: Path) -> dict[str, Any]:
 
 def _sentences(done: Scored, out: Path) -> Iterator[str]:
     name = printable(str(out))
+    if not done.made and done.stopped:
+        all_of_them = count(done.begun.pictures, "picture")
+        yield f"No picture was scored this time: {done.there:,} of {all_of_them} are in {name}."
+        return
     if not done.made:
         yield f"Nothing was left to do: {count(done.begun.pictures, 'picture')} in {name}."
         return

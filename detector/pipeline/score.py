@@ -10,9 +10,10 @@ import hashlib
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,16 +114,6 @@ class Scored:
     stopped: bool = False
 
 
-@dataclass
-class _Counts:
-    verdicts: Counter[str] = field(default_factory=Counter)
-    errors: int = 0
-
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        self.errors += sum(row["error"] is not None for row in rows)
-        self.verdicts.update(row["verdict"] for row in rows if row["error"] is None)
-
-
 def score(
     ws: Workspace,
     settings: ScoreSettings,
@@ -150,9 +141,8 @@ def score(
     stop = stop or threading.Event()
     function = functions.find_function(ws.db, settings.function)
     results = Results(settings.out)
-    if settings.start_over:
-        results.clear()
-    before = results.begun()
+    # What is there goes only once there is something to begin with: see `_begin`.
+    before = None if settings.start_over else results.begun()
     serving = _serving(ws, function, settings, before)
     begun, notes = _begin(ws, function, serving, results, settings, before, report)
     there = [results.rows_there(begun, part) for part in range(begun.parts)]
@@ -162,10 +152,12 @@ def score(
     if not left:
         return Scored(begun, sum(there), 0, {}, 0, notes)
     if ws.settings.dask and fetch is None:
-        made, counts = _on_a_cluster(ws, begun, settings.out, there, report, stop)
+        _on_a_cluster(ws, begun, settings.out, there, report, stop)
     else:
-        made, counts = _here(ws, serving, begun, results, there, report, fetch, stop)
-    return Scored(begun, sum(there), made, dict(counts.verdicts), counts.errors, notes, made < left)
+        _here(ws, serving, begun, results, there, report, fetch, stop)
+    # What lies there counts, not what was answered: a worker may have written its part and died before it said so.
+    new = results.new_rows(begun, there)
+    return Scored(begun, sum(there), new.rows, new.verdicts, new.errors, notes, new.rows < left)
 
 
 def _here(
@@ -177,18 +169,17 @@ def _here(
     report: Report,
     fetch: Fetch,
     stop: threading.Event,
-) -> tuple[int, _Counts]:
-    """Score what is missing in this process; how many rows are new, and what they say."""
+) -> None:
+    """Score what is missing in this process."""
     left = begun.pictures - sum(there)
     report("score", 0, left, "Loading the backbone", None)
     backbone = serving_backbone(ws, serving)
     start = time.monotonic()
-    made, counts = 0, _Counts()
+    made = 0
 
     def judged(rows: list[dict[str, Any]]) -> None:
         nonlocal made
         made += len(rows)
-        counts.add(rows)
         elapsed = time.monotonic() - start
         report("score", made, left, "Scoring pictures", made / elapsed if elapsed > 0 else None)
 
@@ -198,7 +189,6 @@ def _here(
             break
         if there[part] < len(places):
             score_part(ws, serving, backbone, begun, results, part, places, fetch, stop, judged)
-    return made, counts
 
 
 class _Stopped(Exception):
@@ -207,7 +197,7 @@ class _Stopped(Exception):
 
 def _on_a_cluster(
     ws: Workspace, begun: Begun, out: Path, there: list[int], report: Report, stop: threading.Event
-) -> tuple[int, _Counts]:
+) -> None:
     """As `_here`, with the parts handed out to a Dask cluster, whose workers reach the pictures and the results."""
     missing = [part for part, rows in enumerate(there) if rows < begun.rows_of(part)]
     left = begun.pictures - sum(there)
@@ -221,17 +211,9 @@ def _on_a_cluster(
         elapsed = time.monotonic() - start
         report("score", rows, left, "Scoring pictures", rows / elapsed if rows else None)
 
-    made, counts = 0, _Counts()
     parameters = {"function": begun.function, "out": str(out.resolve())}
-    try:
-        answers = share(ws, SCORE, parameters, missing, at, lambda: _score_parts(ws, parameters, missing, at))
-    except _Stopped:
-        return 0, counts
-    for piece in answers.pieces:
-        made += piece["rows"]
-        counts.verdicts.update(piece["verdicts"])
-        counts.errors += piece["errors"]
-    return made, counts
+    with suppress(_Stopped):
+        share(ws, SCORE, parameters, missing, at, lambda: _score_parts(ws, parameters, missing, at))
 
 
 def _score_parts(ws: Workspace, parameters: dict[str, Any], parts: list[int], at: At) -> dict[str, Any]:
@@ -244,12 +226,10 @@ def _score_parts(ws: Workspace, parameters: dict[str, Any], parts: list[int], at
     serving = load_serving_model(ws, begun.function, begun.model_id)
     backbone = serving_backbone(ws, serving)
     at(0)
-    made, counts = 0, _Counts()
     for done, part in enumerate(parts, start=1):
-        places = results.part_of_list(begun.rows, part)
-        made += score_part(ws, serving, backbone, begun, results, part, places, judged=counts.add)
+        score_part(ws, serving, backbone, begun, results, part, results.part_of_list(begun.rows, part))
         at(done)
-    return {"done": len(parts), "rows": made, "verdicts": dict(counts.verdicts), "errors": counts.errors}
+    return {"done": len(parts)}
 
 
 #: Parts of a list of pictures, one at a time: each is some thousand of them.
@@ -424,10 +404,17 @@ def _begin(
         if before.program_version != __version__:
             notes = (*notes, f"The first part was written by version {before.program_version} of this program.")
         if settings.first_list:
+            if not results.has_list():
+                raise ScoredOtherwise(results.name, "the list of pictures in it is gone", START_OVER)
             return before, notes
-    listed = _said(places_of(settings.place), report)
+    listed = _said(places_of(settings.place, settings.out), report)
     if before is None:
-        number, digest = results.write_list(listed)
+        first = next(listed, None)
+        if first is None:
+            raise InvalidInput(f"There are no pictures in {shown(settings.place)}. Give another place.")
+        if settings.start_over:
+            results.clear()
+        number, digest = results.write_list(chain([first], listed))
     else:
         number, digest = digest_of(listed)
         if digest != before.list_digest:
@@ -436,9 +423,10 @@ def _begin(
                 f"the list of pictures has changed since ({count(before.pictures, 'picture')} then, {number:,} now)",
                 f"Give --first-list to keep to the list of then. {START_OVER}",
             )
+        if not results.has_list():
+            # Somebody was stopped while they removed it; the places are the same, so it can be had again.
+            results.write_list(_said(places_of(settings.place, settings.out), report))
         return before, notes
-    if not number:
-        raise InvalidInput(f"There are no pictures in {shown(settings.place)}. Give another place.")
     begun = replace(begun, pictures=number, list_digest=digest)
     results.begin(begun)
     return begun, notes

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from detector.errors import InvalidInput, ScoredOtherwise
+from detector.importing.clutter import is_clutter
 from detector.importing.entries import printable
 
 #: Rows of a part: what a ``kill -9`` costs at most.
@@ -95,6 +97,15 @@ class Begun:
         return pa.schema(columns, {name: _text(value) for name, value in facts.items()})
 
 
+@dataclass(frozen=True)
+class NewRows:
+    """How many rows, how often each verdict among them, and how many of files that could not be used."""
+
+    rows: int
+    verdicts: dict[str, int]
+    errors: int
+
+
 def probability_column(label: str) -> str:
     """The column of one label's probability."""
     return f"probability_{label}"
@@ -122,13 +133,13 @@ class Results:
         self.name = printable(str(folder))
         if folder.exists() and not folder.is_dir():
             raise InvalidInput(f"{self.name} is a file; results are written as a folder. Give another name with --out.")
-        strange = next((item.name for item in self._entries() if not _is_ours(item.name)), None)
+        strange = next((item.name for item in self._entries() if not _may_lie_there(item.name)), None)
         if strange is not None:
             raise InvalidInput(
                 f"{self.name} holds something else ({printable(strange)}), and nothing of it is touched. Give another "
                 "name with --out."
             )
-        if self._entries() and not (folder / _BEGUN).exists() and any(folder.glob(f"{_PART}*.parquet")):
+        if not (folder / _BEGUN).exists() and any(folder.glob(f"{_PART}*.parquet")):
             # What is begun says so before its first part is written, and until its last one is removed.
             raise InvalidInput(
                 f"{self.name} holds parquet files of something else, and nothing of it is touched. Give another name "
@@ -147,9 +158,11 @@ class Results:
 
     def clear(self) -> None:
         """Remove what an earlier scoring wrote."""
-        # Last what says whose they are: a kill in between must not leave parts that belong to nothing.
-        for item in sorted(self._entries(), key=lambda item: item.name == _BEGUN):
-            item.unlink(missing_ok=True)
+        # What says whose they are goes after the parts: a kill in between must not leave some that belong to nothing.
+        # The list goes last of all: as long as something is begun, there is a list of it.
+        for item in sorted(self._entries(), key=lambda item: (item.name == _LIST, item.name == _BEGUN)):
+            if _is_ours(item.name):
+                item.unlink(missing_ok=True)
 
     def begin(self, begun: Begun) -> None:
         """Note what all parts belong to; the list must be there."""
@@ -169,6 +182,9 @@ class Results:
         finally:
             temporary.unlink(missing_ok=True)
         return number, digest
+
+    def has_list(self) -> bool:
+        return (self.folder / _LIST).is_file()
 
     def parts_of_list(self, rows: int) -> Iterator[tuple[int, list[str]]]:
         """The list, part by part: (number, places)."""
@@ -199,6 +215,20 @@ class Results:
             for name, value in (("judged_by", begun.judged_by), ("list_digest", begun.list_digest))
         )
         return there if same and there <= begun.rows_of(number) else 0
+
+    def new_rows(self, begun: Begun, before: Sequence[int]) -> NewRows:
+        """What has come since there were so many rows of each part."""
+        rows, errors, verdicts = 0, 0, Counter[str]()
+        for number, there in enumerate(before):
+            now = self.rows_there(begun, number)
+            if now <= there:
+                continue
+            with pq.ParquetFile(self.part_file(number)) as part:
+                new = part.read(["verdict", "error"]).slice(there)
+            rows += len(new)
+            errors += len(new) - new["error"].null_count
+            verdicts.update(verdict for verdict in new["verdict"].to_pylist() if verdict is not None)
+        return NewRows(rows, dict(verdicts), errors)
 
     def read_part(self, number: int) -> pa.Table:
         """The rows of a part."""
@@ -252,6 +282,11 @@ def _digested(places: Iterable[str], write: Any) -> tuple[int, str]:
         write(line)
         number += 1
     return number, digest.hexdigest()
+
+
+def _may_lie_there(name: str) -> bool:
+    """Ours, or what a system leaves in every folder that somebody looks at."""
+    return _is_ours(name) or is_clutter(printable(name))
 
 
 def _is_ours(name: str) -> bool:

@@ -6,33 +6,24 @@ each time, so that a scoring that was stopped can be resumed.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from detector.errors import AddressRefused, DetectorError, EntryUnreadable, ImageError, ImageTooManyBytes, PlaceUnusable
+from detector.errors import AddressRefused, DetectorError, EntryUnreadable, ImageError, PlaceUnusable
 from detector.importing.clutter import is_clutter
 from detector.importing.entries import printable, read_file
+from detector.pipeline.score_lists import LIST_ENDINGS as LIST_ENDINGS
+from detector.pipeline.score_lists import listed
+from detector.pipeline.score_stores import LONGEST, open_store, read_from_store, scheme_of, why_of
+from detector.pipeline.score_stores import shown as shown
 
-#: Stores that an address may name. Everything else that fsspec knows (archives in archives, web sites, other machines)
-#: stays closed: a list may come from anybody.
-STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
-#: What a list of pictures is called.
-_TABLES, _TEXTS, _PARQUET = (".csv", ".tsv"), (".txt", ".list", ".lst"), (".parquet",)
-LIST_ENDINGS = (*_TABLES, *_TEXTS, *_PARQUET)
-#: The column of a table that names the pictures.
-_COLUMNS = ("path", "file", "file_name", "filename", "image", "url", "address", "uri", "key")
-#: A longer name is none: the systems' own limits lie far below.
-LONGEST = 4096
 _MAGIC = re.compile(r"[*?\[]")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:::[^:]+)*://")
 #: Folders in folders, links followed.
 _DEEPEST = 64
-_ROWS_AT_A_TIME = 65_536
 
 #: Address -> bytes; raises AddressRefused. None where addresses are not fetched.
 Fetch = Callable[[str], bytes] | None
@@ -40,7 +31,7 @@ Fetch = Callable[[str], bytes] | None
 ADDRESSES_ARE_OFF = "pictures are not fetched by their address here. Set DETECTOR_ALLOW_URL_IMPORT=true to allow it"
 
 
-def places_of(given: str) -> Iterator[str]:
+def places_of(given: str, without: Path | None = None) -> Iterator[str]:
     """The pictures that a place stands for: paths of this machine, or addresses.
 
     Parameters
@@ -49,6 +40,8 @@ def places_of(given: str) -> Iterator[str]:
         A folder, with all below it; a pattern such as ``/photos/**/*.jpg``; a list of paths or addresses (text with one
         a line, CSV or parquet with a column ``path``), those that are relative counted from the list's own folder; a
         picture; or any of these in an object store, such as ``s3://bucket/prefix/*.jpg``.
+    without : Path, optional
+        A folder that is none of the place's, such as that of the results: it need not be there yet.
 
     Yields
     ------
@@ -67,27 +60,16 @@ def places_of(given: str) -> Iterator[str]:
     if scheme:
         return _in_store(given, scheme)
     path = Path(given).expanduser()
+    left_out = without.resolve() if without is not None else None
     if path.is_dir():
-        return _walk(path.absolute())
+        return _walk(path.absolute(), left_out)
     if path.name.lower().endswith(LIST_ENDINGS) and path.is_file():
-        return _listed(lambda: path.open("rb"), path.name, str(path.absolute().parent))
+        return listed(lambda: path.open("rb"), path.name, str(path.absolute().parent))
     if not os.path.lexists(path) and _MAGIC.search(given):
-        return _matching(str(path.absolute()))
+        return _matching(str(path.absolute()), left_out)
     if not os.path.lexists(path):
         raise PlaceUnusable(printable(given), "there is no such file or folder")
     return iter([str(path.absolute())])
-
-
-def scheme_of(place: str) -> str:
-    """``s3`` of an address of an object store; empty for a path of this machine."""
-    found = _SCHEME.match(place)
-    return found[1].lower() if found else ""
-
-
-def shown(place: str) -> str:
-    """A place as text to show and to store: bytes that are no text, and control characters, become a sign for it."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in printable(place))
-    return text[:LONGEST]
 
 
 def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
@@ -105,8 +87,12 @@ def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
     Raises
     ------
     ImageError
-        With what stands in the way.
+        With what stands in the way of this picture.
+    PicturesUnreachable
+        No picture of its store can be read.
     """
+    if len(place) > LONGEST:
+        raise EntryUnreadable(shown(place)[:100] + "...", f"no name of a file has more than {LONGEST:,} characters")
     name, scheme = shown(place), scheme_of(place)
     if scheme in ("http", "https"):
         if fetch is None:
@@ -120,24 +106,15 @@ def read_place(place: str, max_bytes: int, fetch: Fetch = None) -> bytes:
             return read_file(Path(place.partition("://")[2] if scheme else place), name, max_bytes)
         except ValueError as error:
             raise EntryUnreadable(name, "that is no name of a file") from error
-    try:
-        store, inside = _store(place, scheme)
-        with store.open(inside, "rb", block_size=2**20, cache_type="readahead") as file:
-            size = getattr(file, "size", None) or 0
-            data = b"" if size > max_bytes else file.read(max_bytes + 1)
-    except PlaceUnusable as error:
-        raise EntryUnreadable(name, error.why) from error
-    except Exception as error:  # each store has errors of its own, and one picture must not end a million
-        raise EntryUnreadable(name, _why(error)) from error
-    if max(size, len(data)) > max_bytes:
-        raise ImageTooManyBytes(name, max(size, len(data)), max_bytes)
-    return bytes(data)
+    return read_from_store(place, scheme, max_bytes)
 
 
-def _walk(folder: Path, deepest: int = _DEEPEST, ancestors: tuple[Path, ...] = ()) -> Iterator[str]:
+def _walk(
+    folder: Path, without: Path | None = None, deepest: int = _DEEPEST, ancestors: tuple[Path, ...] = ()
+) -> Iterator[str]:
     """All files below a folder, links followed, as ``invoke`` takes them."""
     real = folder.resolve()
-    if real in ancestors or len(ancestors) >= deepest:
+    if real == without or real in ancestors or len(ancestors) >= deepest:
         return
     try:
         # Names only: of a folder with a million files, what else the system says of each takes a gigabyte.
@@ -153,18 +130,18 @@ def _walk(folder: Path, deepest: int = _DEEPEST, ancestors: tuple[Path, ...] = (
             continue
         path = folder / name
         if path.is_dir():
-            yield from _walk(path, deepest, (*ancestors, real))
+            yield from _walk(path, without, deepest, (*ancestors, real))
         else:
             yield str(path)
 
 
-def _matching(pattern: str) -> Iterator[str]:
+def _matching(pattern: str, without: Path | None) -> Iterator[str]:
     """The files of this machine that a pattern names."""
     fixed = Path(pattern[: _MAGIC.search(pattern).start()] + "x").parent  # type: ignore[union-attr]
     if not fixed.is_dir():
         raise PlaceUnusable(printable(pattern), f"there is no folder {printable(str(fixed))}")
     matches = _pattern(pattern)
-    return (path for path in _walk(fixed, _depth(pattern, str(fixed))) if matches(path))
+    return (path for path in _walk(fixed, without, _depth(pattern, str(fixed))) if matches(path))
 
 
 def _depth(pattern: str, fixed: str) -> int:
@@ -185,19 +162,19 @@ def _pattern(pattern: str) -> Callable[[str], bool]:
 
 def _in_store(given: str, scheme: str) -> Iterator[str]:
     try:
-        store, inside = _store(given, scheme)
+        store, inside = open_store(given, scheme)
         if _MAGIC.search(inside):
             fixed = inside[: _MAGIC.search(inside).start()].rpartition("/")[0]  # type: ignore[union-attr]
             matches = _pattern(inside)
             return (f"{scheme}://{key}" for key in _keys(store, fixed, given, _depth(inside, fixed)) if matches(key))
         if inside.lower().endswith(LIST_ENDINGS):
-            return _listed(partial(store.open, inside, "rb"), shown(given), f"{scheme}://{inside.rpartition('/')[0]}")
+            return listed(partial(store.open, inside, "rb"), shown(given), f"{scheme}://{inside.rpartition('/')[0]}")
         if store.isfile(inside):
             return iter([f"{scheme}://{inside}"])
     except DetectorError:
         raise
     except Exception as error:  # each store has errors of its own
-        raise PlaceUnusable(shown(given), _why(error)) from error
+        raise PlaceUnusable(shown(given), why_of(error, scheme_of(given))) from error
     return (f"{scheme}://{key}" for key in _keys(store, inside, given))
 
 
@@ -208,7 +185,7 @@ def _keys(store: Any, folder: str, given: str, deepest: int = _DEEPEST, depth: i
     try:
         found = store.ls(folder, detail=True)
     except Exception as error:  # each store has errors of its own
-        raise PlaceUnusable(shown(given), _why(error)) from error
+        raise PlaceUnusable(shown(given), why_of(error, scheme_of(given))) from error
     # Of each only its name and whether it is a folder: the rest takes ten times as much.
     children = sorted((str(item["name"]), item["type"] == "directory") for item in found)
     del found
@@ -221,103 +198,3 @@ def _keys(store: Any, folder: str, given: str, deepest: int = _DEEPEST, depth: i
             yield from _keys(store, key, given, deepest, depth + 1)
         elif not key.endswith("/"):
             yield key
-
-
-def _store(place: str, scheme: str) -> tuple[Any, str]:
-    """The store that an address names, and the key in it."""
-    if "::" in place.partition("://")[0] or scheme not in STORES:
-        raise PlaceUnusable(
-            shown(place), f"addresses of this kind are not read; those of {', '.join(STORES[:-1])} and https are"
-        )
-    import fsspec
-
-    try:
-        # Without a memory of what it has listed: that would grow with every folder.
-        store = fsspec.filesystem(scheme, **({} if scheme == "memory" else {"use_listings_cache": False}))
-    except ImportError as error:
-        extra = 'pip install "ai-image-detector[s3]"' if scheme in ("s3", "s3a") else str(error)
-        raise PlaceUnusable(shown(place), f"a package for it is not installed. Install it: {extra}") from error
-    return store, str(store._strip_protocol(place))
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, PermissionError):
-        return "it may not be read"
-    text = " ".join(str(error).split())
-    return f"the store reports {text[:200] or type(error).__name__}"
-
-
-def _listed(opened: Callable[[], IO[bytes]], name: str, folder: str) -> Iterator[str]:
-    """The places that a list names."""
-    lowered, shown_name = name.lower(), shown(name)
-    try:
-        with opened() as file:
-            if lowered.endswith(_PARQUET):
-                found = _rows_of_parquet(file, shown_name)
-            elif lowered.endswith(_TABLES):
-                found = _rows_of_table(file, shown_name, "\t" if lowered.endswith(".tsv") else ",")
-            else:
-                found = _lines(file)
-            for place in found:
-                place = place.strip("\r\n")
-                if len(place) > LONGEST:
-                    raise PlaceUnusable(shown_name, f"one of its names has more than {LONGEST:,} characters")
-                if place:
-                    yield place if scheme_of(place) or place.startswith("/") else _joined(folder, place)
-    except DetectorError:
-        raise
-    except csv.Error as error:
-        raise PlaceUnusable(shown_name, f"it is not a table that can be read ({error})") from error
-    except OSError as error:
-        raise PlaceUnusable(shown_name, error.strerror or str(error)) from error
-
-
-def _joined(folder: str, place: str) -> str:
-    return f"{folder}/{place}" if scheme_of(folder) else os.path.join(folder, place)  # noqa: PTH118 - text, of millions
-
-
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    first = True
-    # A file without line breaks must not be read as one line of gigabytes.
-    while line := file.readline(4 * LONGEST + 4):
-        text = line.decode("utf-8", "surrogateescape")
-        yield text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}") if first else text
-        first = False
-
-
-def _rows_of_table(file: IO[bytes], name: str, delimiter: str) -> Iterator[str]:
-    rows = csv.reader(_lines(file), delimiter=delimiter)
-    header = next(rows, None)
-    if header is None:
-        return
-    column = _column(header)
-    if column is None and len(header) > 1:
-        raise PlaceUnusable(name, f"none of its columns is called {' or '.join(_COLUMNS[:3])}")
-    if column is None:
-        # One column without a name: a list.
-        yield header[0] if header else ""
-    for row in rows:
-        yield row[column or 0] if len(row) > (column or 0) else ""
-
-
-def _column(names: Iterable[str]) -> int | None:
-    lowered = [name.strip().lower() for name in names]
-    return next((lowered.index(name) for name in _COLUMNS if name in lowered), None)
-
-
-def _rows_of_parquet(file: IO[bytes], name: str) -> Iterator[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(file)
-        names = table.schema_arrow.names
-        column = _column(names)
-        if column is None or not pa.types.is_string(table.schema_arrow.field(column).type):
-            raise PlaceUnusable(name, f"none of its columns of text is called {' or '.join(_COLUMNS[:3])}")
-        for batch in table.iter_batches(_ROWS_AT_A_TIME, columns=[names[column]]):
-            yield from (value or "" for value in batch.column(0).to_pylist())
-    except pa.ArrowException as error:
-        raise PlaceUnusable(name, "it is damaged, or no parquet file") from error

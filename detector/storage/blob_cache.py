@@ -20,11 +20,12 @@ except ImportError:  # Windows
 
 log = logging.getLogger(__name__)
 
-#: Each process looks at the whole folder after it has added this share of the bound.
-_LOOK_AFTER = 0.02
+#: Each process looks at the whole folder after it has added this share of the bound at least, and where there is room
+#: this share of it: so many processes together stay within it.
+_LOOK_AFTER, _OF_THE_ROOM = 0.01, 1 / 8
 #: Above the first share of the bound the files that were longest not read go, down to the second. What is left up to
 #: the bound is for what several processes add between two looks.
-_HIGH, _LOW = 0.9, 0.8
+_HIGH, _LOW = 0.9, 0.75
 #: A file larger than this share of the bound would push out too many others.
 _LARGEST = 0.1
 #: The time of a file says when it was read last, as exactly as this.
@@ -39,9 +40,17 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class _Kept:
-    path: Path
+    path: str
     byte_count: int
     read_at: float
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:
+        return []
 
 
 class BlobCache:
@@ -61,7 +70,8 @@ class BlobCache:
         self._folder, self._limit = folder, limit_bytes
         self._lock = threading.Lock()
         # The first file leads to a look: another process, or the one before, may have filled the folder.
-        self._added = float(limit_bytes)
+        self._added, self._may_add = 0.0, 0.0
+        self._looking: threading.Thread | None = None
 
     def get(self, key: str) -> bytes | None:
         """What is kept under a key; None where nothing is, or where it is damaged.
@@ -88,9 +98,13 @@ class BlobCache:
         return data
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep a copy, whole or not at all."""
+        """Keep a copy, whole or not at all.
+
+        Who puts does not wait for a look at the folder, which may take seconds. A copy that does not fit into what may
+        be added until then is not kept.
+        """
         size = len(data) + _DIGEST_BYTES
-        if size > self._limit * _LARGEST:
+        if size > self._limit * _LARGEST or not self._take_room(size):
             return
         path = self._path(key)
         partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
@@ -106,12 +120,35 @@ class BlobCache:
             with contextlib.suppress(OSError):
                 partial.unlink()
         with self._lock:
+            if self._added > self._may_add and self._looking is None:
+                self._looking = threading.Thread(target=self._look, name="cache-look", daemon=True)
+                self._looking.start()
+
+    def wait(self) -> None:
+        """Until the look at the folder that is on its way has ended."""
+        looking = self._looking
+        if looking is not None:
+            looking.join()
+
+    def _take_room(self, size: int) -> bool:
+        with self._lock:
+            # Beyond what leads to a look, so that something is kept while it lasts; one file always.
+            room = max(self._may_add, self._limit * _LOOK_AFTER) + self._limit * _LOOK_AFTER
+            if self._added and self._added + size > room:
+                return False
             self._added += size
-            look = self._added > self._limit * _LOOK_AFTER
-            if look:
-                self._added = 0.0
-        if look:
+            return True
+
+    def _look(self) -> None:
+        with self._lock:
+            before = self._added
+        try:
             self.trim()
+        finally:
+            with self._lock:
+                # What came meanwhile may not have been seen.
+                self._added -= before
+                self._looking = None
 
     def forget(self, key: str) -> None:
         """Remove the copy of a key; nothing happens without."""
@@ -130,7 +167,7 @@ class BlobCache:
             kept: list[_Kept] = []
             gone: list[_Kept] = []
             for item in self._files():
-                half = item.path.name.endswith(".tmp") and item.read_at < moment - _LEFT_SECONDS
+                half = item.path.endswith(".tmp") and item.read_at < moment - _LEFT_SECONDS
                 (gone if half or item.read_at < moment - KEPT_SECONDS else kept).append(item)
             total = sum(item.byte_count for item in kept)
             if total > self._limit * _HIGH:
@@ -139,20 +176,22 @@ class BlobCache:
                         break
                     gone.append(item)
                     total -= item.byte_count
+            with self._lock:
+                self._may_add = max(_LOOK_AFTER * self._limit, _OF_THE_ROOM * (_HIGH * self._limit - total))
             for item in gone:
                 with contextlib.suppress(OSError):
-                    item.path.unlink()
+                    os.unlink(item.path)  # noqa: PTH108 - as text: making paths of 100,000 takes longer than the rest
             return len(gone)
 
     def _files(self) -> Iterator[_Kept]:
-        for folder, _, names in os.walk(self._folder):
-            for name in names:
-                path = Path(folder, name)
-                if path.parent == self._folder:
-                    continue
+        for folder in _entries(str(self._folder)):
+            if not folder.is_dir(follow_symlinks=False):
+                continue
+            for file in _entries(folder.path):
                 with contextlib.suppress(OSError):
-                    status = path.stat()
-                    yield _Kept(path, status.st_size, status.st_mtime)
+                    if file.is_file(follow_symlinks=False):
+                        status = file.stat(follow_symlinks=False)
+                        yield _Kept(file.path, status.st_size, status.st_mtime)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[bool]:

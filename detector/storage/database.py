@@ -91,8 +91,8 @@ def _for_the_gallery_on_a_server(connection: Connection) -> None:
     _add_indexes(connection, {"samples": tuple(ours)})
 
 
-#: ``MIGRATIONS[n]`` takes a database of version n to n + 1. Tables that are only new need no step: they are made when
-#: they are missing.
+#: ``MIGRATIONS[n]`` takes a database of version n to n + 1, and makes the tables that are new. A table that is missing
+#: without a step is damage.
 MIGRATIONS: dict[int, Callable[[Connection], None]] = {
     1: partial(_add_columns, columns={"samples": ("sample_sets",)}),
     2: partial(
@@ -325,13 +325,11 @@ class Database:
                 MIGRATIONS[version](connection)
                 metadata.create_all(connection)
                 connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
-            if set(metadata.tables) - tables:
-                metadata.create_all(connection)
 
     def _is_of_this_version(self) -> bool:
         with self.read() as connection:
-            missing = set(metadata.tables) - set(inspect(connection).get_table_names())
-            return not missing and self._version(connection) == SCHEMA_VERSION
+            there = meta.name in inspect(connection).get_table_names()
+            return there and self._version(connection) == SCHEMA_VERSION
 
     def _version(self, connection: Connection) -> int:
         try:

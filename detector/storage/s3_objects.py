@@ -25,9 +25,12 @@ _PAGE = 1000
 
 _BROUGHT, _SHA256 = "detector-brought", "detector-sha256"
 
+#: Of the bucket of this program.
+_OUR_BUCKET = "the bucket that DETECTOR_STORE names"
+
 _WHY = {
-    "NoSuchBucket": "the bucket that DETECTOR_STORE names does not exist",
-    "InvalidBucketName": "the bucket that DETECTOR_STORE names has no name that a bucket can have",
+    "NoSuchBucket": "{bucket} does not exist",
+    "InvalidBucketName": "{bucket} has no name that a bucket can have",
     "AccessDenied": "it refuses access to the bucket",
     "403": "it refuses access to the bucket",
     "AllAccessDisabled": "it refuses access to the bucket",
@@ -47,7 +50,7 @@ _WHY_WITHOUT_ANSWER = {
     "PartialCredentialsError": "only one of the two keys for it is there (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
     "CredentialRetrievalError": "the keys for it could not be read",
     "ProfileNotFound": "the profile that AWS_PROFILE names does not exist",
-    "ParamValidationError": "the bucket that DETECTOR_STORE names has no name that a bucket can have",
+    "ParamValidationError": "{bucket} has no name that a bucket can have",
     "InvalidRegionError": "AWS_DEFAULT_REGION is no name of a region",
     "SSLError": "the certificate of its address is not accepted",
     "ValueError": "AWS_ENDPOINT_URL is no address",
@@ -102,7 +105,7 @@ class S3Objects(Objects):
     def head(self, key: str) -> Found | None:
         try:
             return _found(self._call("head_object", Key=self._prefix + key))
-        except _Refused as refused:
+        except Refused as refused:
             if refused.code in _MISSING:
                 return None
             raise StoreUnavailable(refused.why) from None
@@ -110,7 +113,7 @@ class S3Objects(Objects):
     def read(self, key: str) -> tuple[bytes, Found] | None:
         try:
             answer = self._call("get_object", Key=self._prefix + key)
-        except _Refused as refused:
+        except Refused as refused:
             if refused.code in _MISSING:
                 return None
             raise StoreUnavailable(refused.why) from None
@@ -123,7 +126,7 @@ class S3Objects(Objects):
             try:
                 self._put(key, data, IfNoneMatch="*")
                 return True
-            except _Refused as refused:
+            except Refused as refused:
                 if refused.code in ("PreconditionFailed", "412"):
                     return False
                 if refused.code in ("ConditionalRequestConflict", "409"):
@@ -142,14 +145,14 @@ class S3Objects(Objects):
     def write(self, key: str, data: bytes) -> Found:
         try:
             return self._put(key, data)
-        except _Refused as refused:
+        except Refused as refused:
             raise StoreUnavailable(refused.why) from None
 
     def copy(self, key: str, other: str) -> bool:
         source = {"Bucket": self._bucket, "Key": self._prefix + key}
         try:
             self._call("copy_object", Key=self._prefix + other, CopySource=source)
-        except _Refused as refused:
+        except Refused as refused:
             if refused.code in _MISSING:
                 return False
             raise StoreUnavailable(refused.why) from None
@@ -158,7 +161,7 @@ class S3Objects(Objects):
     def delete(self, key: str) -> None:
         try:
             self._call("delete_object", Key=self._prefix + key)
-        except _Refused as refused:
+        except Refused as refused:
             if refused.code not in _MISSING:
                 raise StoreUnavailable(refused.why) from None
 
@@ -168,7 +171,7 @@ class S3Objects(Objects):
         while True:
             try:
                 answer = self._call("list_objects_v2", Prefix=self._prefix + prefix, MaxKeys=count, **more)
-            except _Refused as refused:
+            except Refused as refused:
                 raise StoreUnavailable(refused.why) from None
             for item in answer.get("Contents", ()):
                 yield item["Key"][len(self._prefix) :], item["LastModified"].timestamp()
@@ -185,7 +188,7 @@ class S3Objects(Objects):
         try:
             return str(sync(self._fs.loop, self._fs._url, path, expires=seconds, **told))
         except Exception as error:
-            raise StoreUnavailable(_refusal(error).why) from None
+            raise StoreUnavailable(refusal(error).why) from None
 
     def _put(self, key: str, data: bytes, **condition: str) -> Found:
         brought, digest = time.time(), hashlib.sha256(data).hexdigest()
@@ -194,7 +197,7 @@ class S3Objects(Objects):
         return Found(len(data), _etag(answer), round(brought, 6), digest)
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """One request, from whatever thread; the answer's body is read. Raises _Refused."""
+        """One request, from whatever thread; the answer's body is read. Raises Refused."""
         from fsspec.asyn import sync
 
         async def ask() -> dict[str, Any]:
@@ -208,7 +211,7 @@ class S3Objects(Objects):
             try:
                 return dict(sync(self._fs.loop, ask))
             except Exception as error:
-                refused = _refusal(error)
+                refused = refusal(error)
                 # Cut off in the middle of a body: the library's own attempts end with the head of the answer.
                 if not refused.cut_off or attempt + 1 == _ATTEMPTS:
                     raise refused from None
@@ -222,7 +225,7 @@ def _drop_cut_connections(loop: Any, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """``code`` is the store's own, empty where it has not answered; ``why`` is a part of a sentence."""
 
     def __init__(self, code: str, why: str, cut_off: bool = False) -> None:
@@ -230,7 +233,19 @@ class _Refused(Exception):
         self.code, self.why, self.cut_off = code, why, cut_off
 
 
-def _refusal(error: BaseException) -> _Refused:
+def refusal(error: BaseException, bucket: str = _OUR_BUCKET) -> Refused:
+    """What an error of s3fs, or below it, says, without an address or a key.
+
+    Parameters
+    ----------
+    bucket : str
+        What a sentence calls it.
+
+    Raises
+    ------
+    BaseException
+        The error itself, where it is a fault of the program.
+    """
     answer: dict[str, Any] | None = None
     current: BaseException | None = error
     while current is not None and answer is None:
@@ -240,15 +255,14 @@ def _refusal(error: BaseException) -> _Refused:
     if answer is not None:
         code = str(answer.get("Error", {}).get("Code") or answer.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
         shown = re.sub(r"[^A-Za-z0-9]", "", code)[:40]
-        return _Refused(code, _WHY.get(code) or f"it answers with the error {shown}")
+        return Refused(code, _WHY.get(code, f"it answers with the error {shown}").format(bucket=bucket))
     kinds = [kind.__name__ for kind in type(error).__mro__]
     if not _OF_THE_WAY & {*kinds} and "endpoint" not in str(error):
         # A fault of the program is no matter of the store.
         raise error
     why = next((_WHY_WITHOUT_ANSWER[kind] for kind in kinds if kind in _WHY_WITHOUT_ANSWER), "it does not answer")
-    return _Refused(
-        "", why, cut_off=bool({"ClientPayloadError", "IncompleteRead", "ResponseStreamingError"} & {*kinds})
-    )
+    cut_off = bool({"ClientPayloadError", "IncompleteRead", "ResponseStreamingError"} & {*kinds})
+    return Refused("", why.format(bucket=bucket), cut_off)
 
 
 def _found(answer: dict[str, Any]) -> Found:

@@ -390,7 +390,7 @@ def _set(db: Database, function_id: str, sample_ids: Sequence[str], name: str, v
 
 
 def thumbnail(db: Database, image_hash: str) -> bytes:
-    """The WebP thumbnail of an image. Raises NotFound."""
+    """The thumbnail of an image, JPEG or, from earlier versions, WebP. Raises NotFound."""
     with db.read() as connection:
         data = connection.scalar(select(thumbnails.c.data).where(thumbnails.c.image_hash == image_hash))
     if data is None:
@@ -399,7 +399,7 @@ def thumbnail(db: Database, image_hash: str) -> bytes:
 
 
 def set_thumbnail(db: Database, image_hash: str, data: bytes) -> None:
-    """Store the WebP thumbnail of an image in the place of the one it had or had not. Raises NotFound."""
+    """Store the thumbnail of an image in the place of the one it had or had not. Raises NotFound."""
     with db.write([image_hash]) as connection:
         if connection.scalar(select(images.c.hash).where(images.c.hash == image_hash)) is None:
             raise NotFound("image", image_hash)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 
 from detector.errors import JobTakenOver
 from detector.formatting import count
@@ -205,15 +205,6 @@ def collect_tasks(db: Database, job_id: str) -> list[EndedTask]:
         with db.write([]) as connection:
             connection.execute(delete(tasks).where(tasks.c.id.in_([row.id for row in rows])))
     return [EndedTask(row.position, row.result, row.message) for row in rows]
-
-
-def count_tasks(db: Database, job_id: str | None = None) -> dict[str, int]:
-    """How many there are by state, of a job or of all."""
-    statement = select(tasks.c.state, func.count()).group_by(tasks.c.state)
-    if job_id is not None:
-        statement = statement.where(tasks.c.job_id == job_id)
-    with db.read() as connection:
-        return dict(connection.execute(statement).all())
 
 
 def clear_tasks(db: Database, job_id: str) -> None:

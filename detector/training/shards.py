@@ -13,8 +13,6 @@ coordinates, found from some of the rows, spare most of them.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,8 +33,6 @@ _MOST_EVALUATIONS = 500
 #: First roughly, and once more in the coordinates of that place. Of the gradient in those coordinates, where a number
 #: is an error of the coefficients of at most that size.
 _ROUGH, _EXACT = 1e-3, 1e-8
-#: What is kept of shards that were loaded, in each process.
-MOST_LOADED_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,26 +52,12 @@ class ShardRows:
     weights: Floats
     folds: Ints
 
-    @property
-    def nbytes(self) -> int:
-        return self.features.nbytes + self.y.nbytes + self.weights.nbytes + self.folds.nbytes
-
 
 class Shard(Protocol):
     """A piece of the samples. Whoever works in other processes gives one that can be pickled and is small."""
 
     def rows(self) -> ShardRows:
         """Its rows; asked for at each evaluation."""
-
-
-@dataclass(frozen=True, eq=False)
-class ArrayShard:
-    """Rows of this process."""
-
-    held: ShardRows
-
-    def rows(self) -> ShardRows:
-        return self.held
 
 
 @dataclass(frozen=True)
@@ -108,38 +90,6 @@ class FileShard:
 def table_rows(features: np.ndarray, y: Ints, folds: Ints) -> np.ndarray:
     """Rows of a `FileShard`: features, then label and fold; float32, which holds small whole numbers exactly."""
     return np.column_stack([features, y, folds]).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class LoadedShard:
-    """Rows that are loaded where they are worked on, and kept there for the next evaluation while there is room.
-
-    Attributes
-    ----------
-    key : str
-        The same for the same rows.
-    load : callable
-        Can be pickled; is called in each process that works on this shard, again once its rows had to make room.
-    """
-
-    key: str
-    load: Callable[[], ShardRows]
-
-    def rows(self) -> ShardRows:
-        with _lock:
-            if self.key in _loaded:
-                _loaded.move_to_end(self.key)
-                return _loaded[self.key]
-        found = self.load()
-        with _lock:
-            _loaded[self.key] = found
-            while len(_loaded) > 1 and sum(each.nbytes for each in _loaded.values()) > MOST_LOADED_BYTES:
-                _loaded.popitem(last=False)
-        return found
-
-
-_loaded: OrderedDict[str, ShardRows] = OrderedDict()
-_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)

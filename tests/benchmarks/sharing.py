@@ -24,7 +24,6 @@ from detector.backbones import OFFLINE
 from detector.jobs import request_build
 from detector.settings import load_settings
 from detector.storage import functions, jobs
-from detector.storage.tasks import count_tasks
 from detector.workspace import Workspace
 from tests.cluster.dask_processes import DaskProcesses
 from tests.cluster.one_machine import (
@@ -42,6 +41,7 @@ from tests.command_line import environment
 from tests.factories import add_images, images
 from tests.postgres import postgres
 from tests.s3_server import BUCKET, S3Server
+from tests.task_counts import count_tasks
 
 PATIENCE = 3600.0
 

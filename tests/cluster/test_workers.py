@@ -21,7 +21,6 @@ from detector.storage.database import new_id
 from detector.storage.functions import get_function, set_training_note
 from detector.storage.held import holding
 from detector.storage.schema import functions, tasks
-from detector.storage.tasks import count_tasks
 from detector.storage.workers import live_workers
 from detector.workspace import Workspace
 from tests.app_server import AppServer
@@ -39,6 +38,7 @@ from tests.cluster.worker_processes import WorkerProcesses
 from tests.command_line import environment
 from tests.factories import labelled_function, workspace
 from tests.postgres import postgres
+from tests.task_counts import count_tasks
 
 pytestmark = pytest.mark.cluster
 

@@ -52,6 +52,7 @@ def test_what_was_longest_not_read_goes_first(tmp_path: Path) -> None:
     cache = BlobCache(tmp_path, LIMIT)
     for number in range(80):
         cache.put(_key(number), DATA)
+        cache.wait()
         # As if each had been put an hour before the next, and the first read a moment ago.
         path = tmp_path / _key(number)[:2] / _key(number)[2:]
         moment = time.time() - 3600.0 * (100 - number)
@@ -59,6 +60,7 @@ def test_what_was_longest_not_read_goes_first(tmp_path: Path) -> None:
     assert cache.get(_key(0)) == DATA
     for number in range(80, 95):
         cache.put(_key(number), DATA)
+        cache.wait()
     assert cache.get(_key(0)) == DATA
     assert cache.get(_key(1)) is None
     assert cache.get(_key(94)) == DATA
@@ -71,13 +73,11 @@ def test_the_bound_holds_with_several_threads_and_processes(tmp_path: Path) -> N
         f"cache = BlobCache(pathlib.Path(sys.argv[1]), {LIMIT})\n"
         "for number in range(300):\n"
         "    cache.put(hashlib.sha256(f'{sys.argv[2]}-{number}'.encode()).hexdigest(), bytes(10_000))\n"
+        "    cache.wait()\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(number)]) for number in range(2)]
     cache = BlobCache(tmp_path, LIMIT)
-    threads = [
-        threading.Thread(target=lambda part=part: [cache.put(_key(1000 * part + n), DATA) for n in range(100)])
-        for part in range(2)
-    ]
+    threads = [threading.Thread(target=_put_a_hundred, args=(cache, 1000 * part)) for part in range(2)]
     for thread in threads:
         thread.start()
     sizes = [_seen_size(tmp_path)]
@@ -86,6 +86,12 @@ def test_the_bound_holds_with_several_threads_and_processes(tmp_path: Path) -> N
         time.sleep(0.02)
     assert [process.returncode for process in processes] == [0, 0]
     assert LIMIT / 2 < max(sizes) <= LIMIT
+
+
+def _put_a_hundred(cache: BlobCache, first: int) -> None:
+    for number in range(first, first + 100):
+        cache.put(_key(number), DATA)
+        cache.wait()
 
 
 def _seen_size(folder: Path) -> int:
@@ -113,6 +119,7 @@ def test_halves_of_killed_processes_and_what_nobody_reads_any_more_go(tmp_path: 
     cache = BlobCache(tmp_path, LIMIT)
     for number in range(3):
         cache.put(_key(number), DATA)
+        cache.wait()
     old = tmp_path / _key(0)[:2] / _key(0)[2:]
     os.utime(old, (time.time() - KEPT_SECONDS - 60,) * 2)
     half = old.with_name(f"{old.name}.0123abcd.tmp")
@@ -124,6 +131,24 @@ def test_halves_of_killed_processes_and_what_nobody_reads_any_more_go(tmp_path: 
     assert not half.exists()
     assert fresh.exists()
     assert [cache.get(_key(number)) for number in range(3)] == [None, DATA, DATA]
+
+
+def test_nobody_who_puts_waits_for_a_look_at_the_folder(tmp_path: Path) -> None:
+    """Of a folder with 133,000 files it takes seconds. Another process is looking, and does not come to an end."""
+    fcntl = pytest.importorskip("fcntl")
+    cache = BlobCache(tmp_path, LIMIT)
+    with (tmp_path / "trimming").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        putting = threading.Thread(target=lambda: [cache.put(_key(n), DATA) for n in range(200)], daemon=True)
+        putting.start()
+        putting.join(60)
+        assert not putting.is_alive()
+        # Nor is the bound broken meanwhile: what there is no room for is not kept.
+        assert 0 < _size(tmp_path) < LIMIT / 10
+        assert cache.get(_key(0)) == DATA
+    cache.wait()
+    cache.put(_key(500), DATA)
+    assert cache.get(_key(500)) == DATA
 
 
 def test_a_disk_that_takes_nothing_is_no_trouble(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from detector.storage.workers import live_workers, other_workers, remove_worker,
 from detector.workspace import Workspace
 from tests.command_line import CHECKOUT
 from tests.factories import empty_function, workspace
+from tests.task_counts import count_tasks
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_what_came_of_tasks_is_collected_once(ws: Workspace, job: Job) -> None:
     [ended] = tasks.collect_tasks(ws.db, job.id)
     assert (ended.position, ended.result, ended.message) == (0, {"done": 1}, "")
     assert tasks.collect_tasks(ws.db, job.id) == []
-    assert tasks.count_tasks(ws.db, job.id) == {"queued": 1}
+    assert count_tasks(ws.db, job.id) == {"queued": 1}
 
 
 @pytest.mark.parametrize("silent", ["dead on this machine", "silent on another one"])
@@ -104,7 +105,7 @@ def test_a_task_of_a_worker_that_is_gone_is_offered_again_and_the_worker_cannot_
     ):
         with pytest.raises(JobTakenOver):
             late()
-    assert tasks.count_tasks(ws.db) == {"running": 1}
+    assert count_tasks(ws.db) == {"running": 1}
     tasks.finish_task(ws.db, again, {"done": 1})
 
 
@@ -154,13 +155,13 @@ def test_nobody_takes_tasks_of_a_job_that_waits_or_has_ended_and_they_are_swept(
     assert tasks.sweep_tasks(ws.db) == 0
     jobs.finish(ws.db, job.id, "cancelled")
     assert tasks.sweep_tasks(ws.db) == 1
-    assert tasks.count_tasks(ws.db) == {}
+    assert count_tasks(ws.db) == {}
 
 
 def test_a_deleted_function_takes_its_tasks_along(ws: Workspace, job: Job) -> None:
     _offer(ws, job)
     functions.delete_function(ws.db, job.function_id)
-    assert tasks.count_tasks(ws.db) == {}
+    assert count_tasks(ws.db) == {}
 
 
 def test_workers_are_known_as_long_as_they_live(ws: Workspace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
@@ -12,8 +12,6 @@ import torch
 
 from detector.training.design import Design
 from detector.training.shards import (
-    ArrayShard,
-    LoadedShard,
     ShardedProblem,
     ShardRows,
     fit_shards,
@@ -33,6 +31,18 @@ def _made(k: int, n: int = 900, p: int = 24) -> ShardRows:
 def _piece(k: int, start: int, stop: int) -> ShardRows:
     rows = _made(k)
     return ShardRows(rows.features[start:stop], rows.y[start:stop], rows.weights[start:stop], rows.folds[start:stop])
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """Made where it is worked on: it travels as numbers of rows."""
+
+    k: int
+    start: int
+    stop: int
+
+    def rows(self) -> ShardRows:
+        return _piece(self.k, self.start, self.stop)
 
 
 #: Uneven, and since rows lie by label, each piece lacks some.
@@ -60,7 +70,7 @@ def _local(rows: ShardRows, problem: ShardedProblem) -> tuple[np.ndarray, np.nda
 def test_three_uneven_shards_give_the_local_coefficients(k: int, c: float) -> None:
     rows = _made(k)
     problem = ShardedProblem(k, c, np.linspace(0.5, 2.0, k))
-    shards = [ArrayShard(_piece(k, *cut)) for cut in CUTS]
+    shards = [_Shard(k, *cut) for cut in CUTS]
     assert {len(np.unique(shard.rows().y)) for shard in shards} != {k}
     found = fit_shards(problem, shards, workers=2)
     coefficients, intercept = _local(rows, problem)
@@ -72,7 +82,7 @@ def test_three_uneven_shards_give_the_local_coefficients(k: int, c: float) -> No
 @pytest.mark.parametrize("k", [2, 3])
 def test_a_fold_that_is_held_out_and_softened_labels_are_those_of_the_local_problem(k: int) -> None:
     rows = _made(k)
-    shards = [ArrayShard(_piece(k, *cut)) for cut in CUTS]
+    shards = [_Shard(k, *cut) for cut in CUTS]
     every = fit_shards(ShardedProblem(k, 2.0, np.ones(k)), shards, workers=1)
     problem = ShardedProblem(k, 2.0, np.ones(k), held_out=1, softened=0.03)
     found = fit_shards(problem, shards, start=every, workers=1)
@@ -83,12 +93,11 @@ def test_a_fold_that_is_held_out_and_softened_labels_are_those_of_the_local_prob
 
 
 def test_processes_give_what_threads_give_to_the_last_digit() -> None:
-    """A shard that is loaded where it is worked on travels as a name, not as numbers."""
     problem = ShardedProblem(3, 1.0, np.ones(3))
-    shards = [LoadedShard(f"rows {cut}", partial(_piece, 3, *cut)) for cut in CUTS]
+    shards = [_Shard(3, *cut) for cut in CUTS]
     with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
         far = fit_shards(problem, shards, executor=executor, workers=2)
-    near = fit_shards(problem, [ArrayShard(_piece(3, *cut)) for cut in CUTS], workers=1)
+    near = fit_shards(problem, shards, workers=1)
     assert np.array_equal(far.coefficients, near.coefficients)
     assert np.array_equal(far.intercept, near.intercept)
 
@@ -102,5 +111,5 @@ def test_a_training_on_shards_can_be_given_up() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_shards(ShardedProblem(2, 1.0, np.ones(2)), [ArrayShard(_made(2))], workers=1, passed=passed)
+        fit_shards(ShardedProblem(2, 1.0, np.ones(2)), [_Shard(2, 0, 900)], workers=1, passed=passed)
     assert len(passes) == 3
