@@ -72,7 +72,9 @@ def stopped_by_hand() -> Iterator[threading.Event]:
     def once(_number: int, _frame: FrameType | None) -> None:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        say("Stopping: the pictures that are on their way are finished first. Press Ctrl-C again to end at once.")
+        # By another thread: this one may be in the middle of writing its bar, and cannot begin a second time.
+        sentence = "Stopping: the pictures that are on their way are finished first. Press Ctrl-C again to end at once."
+        threading.Thread(target=say, args=(sentence,), daemon=True).start()
 
     before = signal.getsignal(signal.SIGINT)
     # Python lets only the main thread ask; elsewhere nobody can press Ctrl-C.
