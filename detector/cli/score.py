@@ -77,7 +77,9 @@ def stopped_by_hand(on_a_cluster: bool = False) -> Iterator[threading.Event]:
             if on_a_cluster
             else "the pictures that are on their way are finished first."
         )
-        say(f"Stopping: {first} Press Ctrl-C again to end at once.")
+        sentence = f"Stopping: {first} Press Ctrl-C again to end at once."
+        # By another thread: this one may be in the middle of writing its bar, and cannot begin a second time.
+        threading.Thread(target=say, args=(sentence,), daemon=True).start()
 
     before = signal.getsignal(signal.SIGINT)
     # Python lets only the main thread ask; elsewhere nobody can press Ctrl-C.
