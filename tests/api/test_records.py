@@ -118,7 +118,7 @@ def test_the_report_is_a_file_that_no_browser_runs_anything_of(caller: Caller, n
     assert "sandbox" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "<script" not in answer.text
-    assert "data:image/webp;base64," in answer.text
+    assert "data:image/jpeg;base64," in answer.text
 
 
 @pytest.mark.parametrize("path", ["", "/record_ab", "/record_ab/report"])

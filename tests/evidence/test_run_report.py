@@ -88,7 +88,7 @@ def test_the_report_is_one_file_that_asks_for_nothing_and_runs_nothing(made: tup
     assert policy["content"] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     images = [attributes for tag, attributes in read.tags if tag == "img"]
     assert len(images) == len(PICTURES) + 2
-    assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in images)
+    assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in images)
     assert not re.search(r"https?://|@import|url\(", text)
 
 
