@@ -16,6 +16,7 @@ from detector.pipeline.build import build
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import evaluations, functions, models, samples
 from detector.storage.functions import Function
+from detector.storage.revisions import next_revision
 from detector.training.thresholds import CANT_TELL, MODERATE, NOT_MEASURED, STRONG, Thresholds
 from detector.workspace import Workspace
 from tests.command_line import run_here
@@ -123,6 +124,7 @@ def test_sources_that_are_only_guessed_promise_nothing_until_they_are_confirmed(
     with made.ws.db.write() as connection:
         marks = ", ".join(f"'{item}'" for item in ids)
         connection.exec_driver_sql(f"UPDATE samples SET source_guessed = true WHERE id IN ({marks})")
+        next_revision(connection, made.function.id)
     # The limit is a reason to look at the sources again.
     set_false_accusation_limit(made.ws, made.function.id, 0.21)
     set_false_accusation_limit(made.ws, made.function.id, LIMIT)
