@@ -109,6 +109,7 @@ def said(app: AppTest) -> str:
     return " ".join(parts).replace("\\", "")
 
 
+@pytest.mark.long
 def test_pages_and_commands_say_counts_of_a_function_of_few_images(ws: Workspace, tmp_path: Path) -> None:
     """Kind: a rate on fewer than 30 images, and can't tell without the number of images that it takes.
 

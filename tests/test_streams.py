@@ -99,6 +99,7 @@ def test_a_working_directory_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [0.3, 1.5, 4.0])
 def test_a_command_that_is_stopped_says_nothing_of_its_own_code(tmp_path: Path, seconds: float) -> None:
     """The kind: Ctrl+C while the program is being loaded, while it works, and a second time while it ends."""

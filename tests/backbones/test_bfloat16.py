@@ -125,6 +125,7 @@ def test_a_machine_without_bfloat16_gives_the_numbers_of_one_that_has_it(
     assert distance(other.rows[name], rows) < 1.2 * distance(rows, exact)
 
 
+@pytest.mark.long
 def test_bfloat16_asked_for_where_it_cannot_be_had_is_float32_and_a_sentence(tmp_path: Path) -> None:
     """Kind: a setting that this machine cannot follow. Said on the command line, and kept where the backbone's reason
     is shown; what is stored is what was calculated."""

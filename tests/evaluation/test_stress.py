@@ -47,6 +47,7 @@ def test_the_models_are_those_of_the_training(stressed: tuple[Workspace, StressT
     assert says.tolist() == audit_data.out_of_fold.argmax(axis=1).tolist()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["jpeg-40", "scale-35"])
 def test_verdicts_on_copies_are_those_of_a_run_made_by_hand(stressed: tuple[Workspace, StressTest], name: str) -> None:
     ws, test = stressed

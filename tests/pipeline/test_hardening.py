@@ -134,6 +134,7 @@ def test_unlabelled_and_locked_samples_have_no_copies(ws: Workspace, function: F
     assert {image for image, _ in missing_copies(ws, function.id, key)} == labelled
 
 
+@pytest.mark.long
 def test_a_changed_label_trains_both_in_one_job_and_adds_one_version(ws: Workspace, function: Function) -> None:
     while run_next(ws):
         pass
@@ -195,6 +196,7 @@ def test_an_image_whose_file_is_lost_keeps_nobody_waiting(ws: Workspace, functio
     assert {image for image, _ in missing_copies(ws, function.id, live(ws, function).backbone_key)} == {lost}
 
 
+@pytest.mark.long
 def test_the_audit_and_an_invoke_work_with_a_model_that_learned_from_copies(ws: Workspace, function: Function) -> None:
     while run_next(ws):
         pass

@@ -430,6 +430,7 @@ def test_the_command_answers_with_counts_and_resumes(ready: Ready, tmp_path: Pat
     assert again.out == ""
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ctrl_c_ends_after_what_is_on_its_way_and_the_same_command_resumes(ready: Ready, tmp_path: Path) -> None:
     picture = tmp_path / "in" / "picture.png"

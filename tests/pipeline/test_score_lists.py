@@ -32,6 +32,7 @@ def test_a_parquet_list_without_text_says_so(tmp_path: Path) -> None:
         list(places_of(str(tmp_path / "list.parquet")))
 
 
+@pytest.mark.long
 def test_a_long_name_that_is_said_again_and_again_takes_no_memory(tmp_path: Path) -> None:
     """656 bytes that were 70,000 names of a million letters each."""
     names = pa.DictionaryArray.from_arrays(pa.array([0] * 70_000, pa.int32()), pa.array(["x" * 1_000_000]))

@@ -138,6 +138,7 @@ def test_sources_that_are_only_guessed_promise_nothing_until_they_are_confirmed(
     assert live_thresholds(made) == before
 
 
+@pytest.mark.long
 def test_other_sources_forget_what_was_measured_until_it_is_measured_again(made: Made) -> None:
     audit(made.ws, made.function.id)
     before = live_thresholds(made)
@@ -173,6 +174,7 @@ def test_a_damaged_file_of_the_scores_promises_nothing_and_ends_nothing(made: Ma
     assert STRONG in {item.grade for item in answers(made)}
 
 
+@pytest.mark.long
 def test_a_deleted_label_leaves_moderate_verdicts_only(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     names = (*LABELS, "drawing")
