@@ -1,8 +1,9 @@
-"""What tests of several folders share: a set that is imported, embedded and trained once."""
+"""What tests of several folders share: the database, a set that is trained once, and a main module that stays."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +63,11 @@ def mixed2000_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert trained.code == 0, trained.err
             made.write_text(str(processor_seconds_of_commands() - before), encoding="utf-8")
     return data_dir
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Streamlit's AppTest puts the page in the place of the main module, which new processes then run again."""
+    kept = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = kept
