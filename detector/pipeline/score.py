@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from detector.pipeline.score_parts import (
     table_of,
 )
 from detector.pipeline.score_places import Fetch, places_of, read_place, shown
-from detector.progress import Report, silent
+from detector.progress import Pace, Report, silent
 from detector.serving.invoke import Verdict
 from detector.serving.many_pictures import answer_many
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
@@ -174,16 +173,14 @@ def _here(
     left = begun.pictures - sum(there)
     report("score", 0, left, "Loading the backbone", None)
     backbone = serving_backbone(ws, serving)
-    start = time.monotonic()
+    pace = Pace(report, "score", left, "Scoring pictures", every=0)
     made = 0
 
     def judged(rows: list[dict[str, Any]]) -> None:
         nonlocal made
         made += len(rows)
-        elapsed = time.monotonic() - start
-        report("score", made, left, "Scoring pictures", made / elapsed if elapsed > 0 else None)
+        pace.at(made)
 
-    report("score", 0, left, "Scoring pictures", None)
     for part, places in results.parts_of_list(begun.rows):
         if stop.is_set():
             break
@@ -200,18 +197,14 @@ def _on_a_cluster(
 ) -> None:
     """As `_here`, with the parts handed out to a Dask cluster, whose workers reach the pictures and the results."""
     missing = [part for part, rows in enumerate(there) if rows < begun.rows_of(part)]
-    left = begun.pictures - sum(there)
-    start = time.monotonic()
-    report("score", 0, left, "Scoring pictures", None)
+    pace = Pace(report, "score", begun.pictures - sum(there), "Scoring pictures", every=0)
 
     def at(parts: int) -> None:
         if stop.is_set():
             raise _Stopped
-        rows = sum(begun.rows_of(part) - there[part] for part in missing[:parts])
-        elapsed = time.monotonic() - start
-        report("score", rows, left, "Scoring pictures", rows / elapsed if rows else None)
+        pace.at(sum(begun.rows_of(part) - there[part] for part in missing[:parts]))
 
-    parameters = {"function": begun.function, "out": str(out.resolve())}
+    parameters = {"out": str(out.resolve())}
     with suppress(_Stopped):
         share(ws, SCORE, parameters, missing, at, lambda: _score_parts(ws, parameters, missing, at))
 
@@ -269,9 +262,7 @@ def score_part(
         The model judges by other thresholds than those of ``begun``: they have changed since.
     """
     if judged_by(serving) != begun.judged_by:
-        raise ScoredOtherwise(
-            results.name, "the thresholds of its model, or its labels, have changed since", START_OVER
-        )
+        raise ScoredOtherwise(results.name, _CHANGED, START_OVER)
     there = results.rows_there(begun, part)
     if there >= len(places):
         return 0

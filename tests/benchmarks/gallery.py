@@ -30,13 +30,9 @@ _PICTURES = 400
 _PAGES, _LONG = 40, 500
 
 
-def gallery_query_ms(folder: Path) -> Figure:
-    """Any filter, order and page, stacks on and off, with the counts of every choice."""
-    ws = workspace(folder)
-    function = made_function(ws, N)
-    ids = label_ids(ws, function)
-    columns_of(ws, function.id)
-    wheres = [
+def filters(ids: dict[str, str]) -> list[GalleryFilter]:
+    """One of each kind that people choose; ``ids``: of the labels, by name."""
+    return [
         GalleryFilter(),
         GalleryFilter(says=ids["real"]),
         GalleryFilter(label=NONE),
@@ -47,6 +43,15 @@ def gallery_query_ms(folder: Path) -> Figure:
         GalleryFilter(duplicates=True),
         GalleryFilter(split="train", source=NONE),
     ]
+
+
+def gallery_query_ms(folder: Path) -> Figure:
+    """Any filter, order and page, stacks on and off, with the counts of every choice."""
+    ws = workspace(folder)
+    function = made_function(ws, N)
+    ids = label_ids(ws, function)
+    columns_of(ws, function.id)
+    wheres = filters(ids)
     took = []
     for where, order, stacked in itertools.product(wheres, Order, (True, False)):
         for number in (1, 2, 90):

@@ -16,13 +16,14 @@ import psutil
 from sqlalchemy import Engine, event
 
 from detector.gallery.columns import columns_of
-from detector.gallery.filters import ANY, NONE, UNSURE, GalleryFilter, Order
+from detector.gallery.filters import ANY, NONE, GalleryFilter, Order
 from detector.gallery.selection import Gallery
 from detector.settings import Settings
 from detector.storage import annotating, functions
 from detector.workspace import Workspace
 from tests import databases
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.gallery import filters
 from tests.benchmarks.machine import peak_bytes
 from tests.factories import label_ids
 
@@ -124,15 +125,7 @@ def _look(ws: Workspace) -> dict[str, Any]:
 
 def _wheres(ids: dict[str, str]) -> list[GalleryFilter]:
     return [
-        GalleryFilter(),
-        GalleryFilter(says=ids["real"]),
-        GalleryFilter(label=NONE),
-        GalleryFilter(label=ANY, low=0.5, high=0.8),
-        GalleryFilter(agreement="differs", source="sdxl"),
-        GalleryFilter(verdict=UNSURE, text="7"),
-        GalleryFilter(text="img_0"),
-        GalleryFilter(duplicates=True),
-        GalleryFilter(split="train", source=NONE),
+        *filters(ids),
         GalleryFilter(flips=ANY),
         GalleryFilter(captured=ANY, label=NONE),
         GalleryFilter(bin=True),

@@ -16,6 +16,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -137,11 +138,9 @@ def _on_dask(
     runner = WorkerProcesses(folder / "logs", {**variables, "DETECTOR_DASK": cluster.address})
     stack.callback(runner.stop)
     runner.start()
-    job_id = request_build(ws, function.id)
-    for kill, reached in enumerate(_places(options)):
-        until(partial(_has, ws, job_id, reached), "the work goes on", PATIENCE)
-        time.sleep(moments.uniform(0, 2))
-        if kill % 2:
+
+    def kill(number: int) -> None:
+        if number % 2:
             cluster.kill_scheduler()
             cluster.stop()
             cluster.start_scheduler()
@@ -149,8 +148,8 @@ def _on_dask(
         else:
             cluster.kill_worker()
             cluster.start_workers(1)
-    until(lambda: jobs.get_job(ws.db, job_id).state in ("done", "failed"), "the job ends", PATIENCE)
-    return job_id
+
+    return _built_with_kills(ws, function, options, moments, kill)
 
 
 def _among_workers(
@@ -165,12 +164,27 @@ def _among_workers(
     workers = WorkerProcesses(folder / "logs", variables)
     stack.callback(workers.stop)
     workers.start(3)
-    job_id = request_build(ws, function.id)
-    for reached in _places(options):
-        until(partial(_has, ws, job_id, reached), "the work goes on", PATIENCE)
-        time.sleep(moments.uniform(0, 2))
+
+    def kill(_number: int) -> None:
         workers.end(moments.randrange(3))
         workers.start()
+
+    return _built_with_kills(ws, function, options, moments, kill)
+
+
+def _built_with_kills(
+    ws: Workspace,
+    function: functions.Function,
+    options: argparse.Namespace,
+    moments: random.Random,
+    kill: Callable[[int], None],
+) -> str:
+    """Ask for a build, kill somebody a moment after each of the places that it reaches; returns the ended job's id."""
+    job_id = request_build(ws, function.id)
+    for number, reached in enumerate(_places(options)):
+        until(partial(_has, ws, job_id, reached), "the work goes on", PATIENCE)
+        time.sleep(moments.uniform(0, 2))
+        kill(number)
     until(lambda: jobs.get_job(ws.db, job_id).state in ("done", "failed"), "the job ends", PATIENCE)
     return job_id
 
