@@ -20,7 +20,7 @@ COMMANDS = {
     "worker": {"--for-server", "--kinds", "--once"},
     "train": {
         *("PATH", "--function", "--label-level", "--source-level", "--map", "--at-most", "--splits", "--labels"),
-        *("--columns", "--names", "--relabel", "--strict", "--backbone", "--json"),
+        *("--columns", "--names", "--relabel", "--strict", "--in-place", "--backbone", "--json"),
     },
     "invoke": {"function", "PATH", "--json"},
     "score": {"function", "PLACE", "--out", "--model", "--start-over", "--first-list", "--json"},

@@ -102,6 +102,8 @@ class Dashboard:
         self.settled()
 
     def type_number(self, widget: str, number: int) -> None:
+        # A field whose value was just changed is about to be drawn anew.
+        self.settled()
         # By its role: the question mark beside a field has its name, too.
         field = self.page.get_by_role("spinbutton", name=widget)
         field.fill(str(number))

@@ -42,6 +42,7 @@ from detector.operations import (
     sample_function,
     samples,
     sources,
+    store_copy,
     unlike_pictures,
 )
 from detector.pipeline.build import build
@@ -49,6 +50,7 @@ from detector.storage import annotating, evaluations, imports, invoke_runs, jobs
 from detector.storage import functions as stored
 from detector.storage import samples as stored_samples
 from detector.storage.database import now
+from detector.storage.folder_blobs import FolderBlobs
 from detector.storage.functions import Function, Label
 from detector.storage.jobs import Job
 from detector.storage.models import ModelRow
@@ -332,6 +334,15 @@ EVERY: dict[str, list[Case]] = {
     "deletion.sweep_leavings": [Case(lambda s: deletion.sweep_leavings(s.ws), nothing, leave_something)],
     "deletion.sweep_in_background": [
         Case(lambda s: deletion.sweep_in_background(s.ws).join(), nothing, leave_something)
+    ],
+    # --- the same files in another place
+    "store_copy.copy_to_store": [
+        Case(
+            lambda s: store_copy.copy_to_store(
+                s.ws.settings.data_dir / "blobs", FolderBlobs(s.ws.settings.data_dir / "copy")
+            ),
+            nothing,
+        ),
     ],
     # --- records: kept beside the samples; a dispute makes one of them
     "records.keep_record": [Case(keep, nothing), Case(keep, nothing, keep)],

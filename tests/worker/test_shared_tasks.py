@@ -14,6 +14,7 @@ from detector.worker.shared_tasks import WORKS, TaskTaker
 from detector.workspace import Workspace
 from tests.databases import sqlite_only
 from tests.factories import empty_function, workspace
+from tests.task_counts import count_tasks
 
 
 @sqlite_only("it is taken away")
@@ -41,9 +42,9 @@ def test_a_task_that_cannot_be_given_back_while_the_database_is_away_is_given_ba
     taker.do(task, lambda: None)
     taker.give_back_kept()
     away.rename(file)
-    assert tasks.count_tasks(ws.db) == {"running": 1}
+    assert count_tasks(ws.db) == {"running": 1}
     taker.give_back_kept()
-    assert tasks.count_tasks(ws.db) == {"queued": 1}
+    assert count_tasks(ws.db) == {"queued": 1}
     again = tasks.take_task(ws.db)
     assert again is not None
     # The task is not to blame.
