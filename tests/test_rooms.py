@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 #: Entries of the package beside ``__init__`` and ``__main__``. A new room is added here and to docs/architecture.md.
-MOST_ENTRIES = 25
+MOST_ENTRIES = 26
 
 
 def _rows() -> list[list[str]]:

@@ -223,6 +223,8 @@ annotation_history = Table(
     Column("previous_label_id", String(32)),
     Column("at", Float, nullable=False),
     Column("by", String(16), nullable=False),
+    # The user or the key in whose name it was; NULL where nobody signs in.
+    Column("who", Text),
     # What was done together is undone together. NULL in rows from before there was an undo.
     Column("operation", String(32)),
     # When and by whom the previous label was given: undoing restores these too.
@@ -387,7 +389,10 @@ api_keys = Table(
     Column("id", String(32), primary_key=True),
     Column("name", Text, nullable=False),
     Column("secret_hash", String(64), nullable=False),
+    Column("role", String(8), nullable=False, server_default="manage"),  # look, label, manage
     Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),  # NULL: never
+    Column("calls_per_minute", Integer),  # NULL: as many as come
     Column("revoked_at", Float),
 )
 
@@ -422,6 +427,8 @@ records = Table(
     Column("evidence", JSON, nullable=False),
     Column("thumbnail", LargeBinary),
     Column("door", String(16), nullable=False),  # page, api, command line
+    # The user or the key that asked for it; NULL where nobody signs in.
+    Column("kept_by", Text),
     Column("disputed_label", Text),
     Column("disputed_at", Float),
     Column("created_at", Float, nullable=False),

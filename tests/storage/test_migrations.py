@@ -61,10 +61,15 @@ def test_version_1_gains_the_columns_and_tables_that_came_later(tmp_path: Path) 
             ("functions", "keep_days"),
             ("functions", "capture"),
             ("samples", "captured"),
+            ("annotation_history", "who"),
         ):
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
-        newer = ("invoke_run_pictures", "invoke_runs", "invoke_days", "records")
-        for table in ("api_calls", "api_keys", "evaluations", "sample_flips", *newer):
+        newer = (
+            *("api_calls", "api_keys", "evaluations", "sample_flips"),
+            *("invoke_run_pictures", "invoke_runs", "invoke_days", "records"),
+            *("users", "audit_log", "upkeep_runs"),
+        )
+        for table in newer:
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.execute(meta.update().where(meta.c.key == "schema_version").values(value="1"))
     ws.close()
