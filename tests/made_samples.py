@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from sqlalchemy import insert, update
 
+from detector.imaging.decode import ImageFacts
 from detector.storage import functions
 from detector.storage.database import new_id
 from detector.storage.functions import Function
@@ -99,7 +100,7 @@ def made_function(
                         "format": "JPEG",
                         "width": 256,
                         "height": 256,
-                        "facts": {},
+                        "facts": ImageFacts("JPEG", 256, 256, "RGB", 20_000 + i).to_json(),
                         "perceptual_hash": key[:16],
                         "created_at": 1000.0,
                     }

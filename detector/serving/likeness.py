@@ -137,7 +137,8 @@ def find_likeness(
     }
     if at_hand is not None:
         place = {image: row_ for row_, image in enumerate(at_hand[0])}
-        whole = at_hand[1][np.array([place[image] for image in group_of], dtype=np.int64)]
+        # All of a large training's lie in a file: these few are read from it.
+        whole = at_hand[1][np.array([place[image] for image in group_of], dtype=np.int64)][:]
     else:
         there = embeddings.embedded_hashes(ws.db, row.function_id, row.backbone_key)
         # Some were deleted since, embeddings and all.
