@@ -490,6 +490,34 @@ class DataFolderUnusable(DetectorError):
     """The data folder, or the database that belongs to it, cannot be opened; the sentence says why and what to do."""
 
 
+class NoRoomForUpgrade(DataFolderUnusable):
+    """A database is copied before its tables are changed, and the disk has no room for that."""
+
+    def __init__(self, needed: int, free: int) -> None:
+        super().__init__(
+            "The database was made by an older version of this program. Before it is changed it is copied beside "
+            f"itself, which takes {needed / 1e6:,.0f} MB, and the disk has room for {free / 1e6:,.0f} MB. Nothing was "
+            "changed. Make room, then start again."
+        )
+        self.needed, self.free = needed, free
+
+
+class UpgradeLostRows(DataFolderUnusable):
+    """Rows are missing after an upgrade, or in the copy that is made before it; nothing was changed.
+
+    ``lost``: by table, how many there were and are. ``found``: the version of before; None: it is the copy.
+    """
+
+    def __init__(self, found: int | None, wanted: int, lost: Mapping[str, tuple[int, int]]) -> None:
+        which = ", ".join(f"{name}: {there:,} instead of {were:,}" for name, (were, there) in lost.items())
+        where = "in the copy that is made before" if found is None else "after"
+        super().__init__(
+            f"The database was left as it was, because rows were missing {where} the upgrade to schema {wanted} "
+            f"({which}). Go on with the version of the program that was used before, and report this."
+        )
+        self.found, self.wanted, self.lost = found, wanted, dict(lost)
+
+
 class DatabaseMissing(DataFolderUnusable):
     """There is no database where one was: a new one beside the old pictures would look as if all of it were gone."""
 
