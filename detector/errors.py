@@ -432,6 +432,19 @@ class StorageFull(StorageTrouble):
         )
 
 
+class TooLittleRoom(StorageFull):
+    """There is room, but less than the settings keep free: nothing that adds pictures begins."""
+
+    def __init__(self, free: int, kept: int) -> None:
+        super().__init__()
+        self.free, self.kept = free, kept
+        self.args = (
+            f"The disk of the data folder has {free / 1e6:,.0f} MB left, and {kept / 1e6:,.0f} MB are kept free for "
+            "labels and all else (DETECTOR_MIN_FREE_MB is the setting). Make room, by deleting samples for instance; "
+            "work in the background then goes on by itself.",
+        )
+
+
 class StorageUnavailable(StorageTrouble):
     """The machine refuses for a reason that may pass: ``why`` is such as "disk I/O error"."""
 
