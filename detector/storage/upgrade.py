@@ -115,7 +115,8 @@ def count_rows(connection: Connection) -> dict[str, int]:
 
 def copies_of(file: Path) -> list[Path]:
     """The copies that were made before upgrades of an SQLite database, newest first."""
-    found = [path for path in file.parent.glob(f"{file.name}.before-*") if path.suffix != ".part"]
+    before = f"{file.name}.before-"
+    found = [path for path in file.parent.glob(f"{before}*") if path.name.removeprefix(before).isdecimal()]
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
@@ -137,7 +138,9 @@ def _copy(file: Path, rows: Mapping[str, int]) -> Path:
         raise NoRoomForUpgrade(needed + _ROOM_TO_WORK, free)
     copy = file.with_name(f"{file.name}.before-{SCHEMA_VERSION}")
     part = copy.with_name(f"{copy.name}.part")
-    part.unlink(missing_ok=True)
+    for left in file.parent.glob(f"{part.name}*"):
+        # Its journal too: SQLite would take that for one of the new file.
+        left.unlink(missing_ok=True)
     # A connection of its own: that of the upgrade holds the right to write, and this one sees what was there before.
     with (
         closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as source,
