@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 #: Each is as large as the database was; whoever went back once may want to do so again.
 COPIES_KEPT = 2
-#: What the steps themselves may need beside the copy: SQLite's log of them, new columns and indexes.
-_ROOM_TO_WORK = 64_000_000
+#: The steps themselves need room beside the copy, for SQLite's log of them, new columns and indexes: so much, and once
+#: more what the database has.
+_ROOM_TO_WORK = 8_000_000
 #: Pages that are copied at a time. The database is held meanwhile: nobody else writes.
 _PAGES = 4096
 
@@ -132,10 +133,10 @@ def finish_upgrade(file: Path | None, said: str) -> None:
 
 def _copy(file: Path, rows: Mapping[str, int]) -> Path:
     """A copy of the database as it was committed last, read back. A kill leaves ``.part``, which the next try uses."""
-    needed = _size(file) + _size(file.with_name(f"{file.name}-wal"))
+    needed = 2 * (_size(file) + _size(file.with_name(f"{file.name}-wal"))) + _ROOM_TO_WORK
     free = shutil.disk_usage(file.parent).free
-    if free < needed + _ROOM_TO_WORK:
-        raise NoRoomForUpgrade(needed + _ROOM_TO_WORK, free)
+    if free < needed:
+        raise NoRoomForUpgrade(needed, free)
     copy = file.with_name(f"{file.name}.before-{SCHEMA_VERSION}")
     part = copy.with_name(f"{copy.name}.part")
     for left in file.parent.glob(f"{part.name}*"):
