@@ -508,8 +508,8 @@ class NoRoomForUpgrade(DataFolderUnusable):
 
     def __init__(self, needed: int, free: int) -> None:
         super().__init__(
-            "The database was made by an older version of this program. Before it is changed it is copied beside "
-            f"itself, which takes {needed / 1e6:,.0f} MB with its upgrade, and the disk has room for "
+            "The database was made by an older version of this program. Before it is changed it is copied, "
+            f"which takes {needed / 1e6:,.0f} MB with its upgrade, and the disk has room for "
             f"{free / 1e6:,.0f} MB. Nothing was changed. Make room, then start again."
         )
         self.needed, self.free = needed, free

@@ -67,7 +67,7 @@ def _said(worker: Callable[[], str]) -> str:
     try:
         return worker()
     except Exception as error:
-        log.warning("whether jobs are run cannot be said: %s", error)
+        log.warning("nobody can say whether jobs are run: %s", error)
         return "nobody can say whether jobs are run"
 
 
