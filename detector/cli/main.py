@@ -37,6 +37,7 @@ from detector.importing.entries import printable
 from detector.jobs import is_training
 from detector.settings import load_settings
 from detector.storage import functions, jobs
+from detector.system.logs import set_up_logs
 from detector.workspace import Workspace
 
 
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = build_parser().parse_args(arguments)
         if not options.opens_data:
             return int(options.run(None, options))
-        with contextlib.closing(Workspace.open(load_settings())) as ws:
+        settings = load_settings()
+        set_up_logs(settings.log)
+        with contextlib.closing(Workspace.open(settings)) as ws:
             opened.append(ws)
             if ws.warning and not getattr(options, "for_server", False):
                 say(f"{ws.warning} The data folder is {ws.settings.data_dir}.")
