@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -47,10 +48,15 @@ def image_file(ws: Workspace, image_hash: str) -> Path:
 
 
 def some_hash(ws: Workspace, rng: np.random.Generator) -> str:
-    """Of any sample."""
+    """Of any sample whose picture is whole still."""
     with ws.db.read() as connection:
-        hashes = sorted(connection.scalars(select(samples.c.image_hash)))
+        known = sorted(connection.scalars(select(samples.c.image_hash).join(images)))
+    hashes = [found for found in known if _is_whole(image_file(ws, found), found)]
     return str(hashes[rng.integers(len(hashes))])
+
+
+def _is_whole(path: Path, image_hash: str) -> bool:
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == image_hash
 
 
 def flip(path: Path, rng: np.random.Generator) -> None:
@@ -215,7 +221,7 @@ def _lose_image_row(ws: Workspace, rng: np.random.Generator) -> None:
 
 
 def _lose_batch_row(ws: Workspace, _rng: np.random.Generator) -> None:
-    _without_rules(ws, delete(import_batches))
+    _without_rules(ws, delete(import_batches).where(import_batches.c.state == "done"))
 
 
 def _dead_job(ws: Workspace, _rng: np.random.Generator) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from detector.importing.pending import pending_zip
 from detector.jobs import request_build
 from detector.operations import runs as run_operations
-from detector.operations.labels import delete_label, give_label, merge_labels
 from detector.operations.deletion import empty_bin
+from detector.operations.labels import delete_label, give_label, merge_labels
 from detector.operations.samples import delete_samples, restore_samples
 from detector.storage import functions
 from detector.storage.blobs import SET_ASIDE
