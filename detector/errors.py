@@ -533,8 +533,35 @@ class Unprotected(DetectorError):
 
 
 class WrongPassword(DetectorError):
+    def __init__(self, sentence: str = "That is not the password.") -> None:
+        super().__init__(sentence)
+
+
+class NotAllowed(DetectorError):
+    """Somebody's role does not reach; nothing was changed."""
+
+    def __init__(self, who: str, role: str, needed: str, what: str) -> None:
+        super().__init__(
+            f"{who} has the role {role!r}, and {what} takes the role {needed!r}. Nothing was changed. Ask somebody "
+            "with the role 'manage' to do it, or to give you that role."
+        )
+        self.who, self.role, self.needed, self.what = who, role, needed, what
+
+
+class SignedOut(NotAllowed):
+    """Nobody is signed in here any more."""
+
     def __init__(self) -> None:
-        super().__init__("That is not the password.")
+        DetectorError.__init__(
+            self, "You are signed out, or your access was changed. Nothing was changed. Reload the page and sign in."
+        )
+
+
+class KeyExpired(DetectorError):
+    """A key of the API whose time is over."""
+
+    def __init__(self) -> None:
+        super().__init__("This key has expired. Ask somebody with the role 'manage' for a new one.")
 
 
 class TooManyAttempts(DetectorError):

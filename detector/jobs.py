@@ -11,6 +11,7 @@ from typing import Any
 
 from detector.errors import NotFound
 from detector.storage import imports, jobs
+from detector.storage.acting import LABEL, needs
 from detector.storage.database import now
 from detector.storage.jobs import Job
 from detector.storage.stored_names import COPIES as COPIES
@@ -37,6 +38,7 @@ def request_build(ws: Workspace, function_id: str, delay: float = 0.0) -> str:
     return jobs.enqueue(ws.db, function_id, BUILD, {}, delay)
 
 
+@needs(LABEL, "importing")
 def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], origin: str) -> tuple[str, str]:
     """Open an import batch and queue its job; returns (batch id, job id)."""
     batch_id = imports.create_batch(ws.db, function_id, origin, payload["title"])

@@ -16,6 +16,7 @@ from detector import jobs
 from detector.errors import DetectorError, NotFound
 from detector.imaging import sha256_hex
 from detector.importing.storing import store_image
+from detector.storage.acting import LABEL, needs
 from detector.storage.posted_samples import PostedSample, add_posted, already_there, find_sample_id
 from detector.workspace import Workspace
 
@@ -55,6 +56,7 @@ class SamplePoster:
         self._turn = threading.Lock()
         self._waiting: list[_Waiting] = []
 
+    @needs(LABEL, "putting pictures among the samples")
     def post(self, post: Post) -> str:
         """Store one image as a new sample; returns its id once bytes and row are on disk.
 
