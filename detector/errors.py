@@ -367,6 +367,17 @@ class BodiesBusy(Busy):
         self.budget = budget
 
 
+class TooManyCalls(Busy):
+    """A key calls more often than it was made for."""
+
+    def __init__(self, per_minute: int, seconds: int) -> None:
+        super().__init__(
+            f"This key may make {per_minute:,} {'call' if per_minute == 1 else 'calls'} a minute, and has made them. "
+            f"Wait {seconds:,} s."
+        )
+        self.per_minute, self.retry_seconds = per_minute, seconds
+
+
 class AddressRefused(DetectorError):
     """A picture cannot be fetched from the address that was given; the sentence says why."""
 

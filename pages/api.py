@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from detector.api.authentication import issue_token
+from detector.api.authentication import make_token
 from detector.api.examples import TOKEN, Examples
 from detector.errors import DetectorError
 from detector.formatting import ago, count
@@ -88,7 +88,7 @@ def _keys() -> None:
                 st.markdown(f"**{escape(key.name)}**")
                 st.caption(f"{key.id} · made {ago(datetime.fromtimestamp(key.created_at, UTC))}")
             if st.button("Token", key=f"token-{key.id}", help="Makes a token in this key's name, valid for a day."):
-                st.session_state[_TOKEN] = (key.id, issue_token(workspace().db, key.id))
+                st.session_state[_TOKEN] = (key.id, make_token(workspace().db, key.id))
             if st.button("Revoke", key=f"revoke-{key.id}"):
                 _revoke(key)
     if revoked:

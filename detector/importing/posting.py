@@ -16,7 +16,7 @@ from detector import jobs
 from detector.errors import DetectorError, NotFound
 from detector.imaging import sha256_hex
 from detector.importing.storing import store_image
-from detector.storage.acting import LABEL, needs
+from detector.storage.acting import LABEL, actor_now, needs
 from detector.storage.posted_samples import PostedSample, add_posted, already_there, find_sample_id
 from detector.workspace import Workspace
 
@@ -79,10 +79,12 @@ class SamplePoster:
         with self._decoding:
             image = store_image(self._ws, post.data, post.name or "The image")
         name = post.name or post.external_id or f"{image_hash[:12]}.{image.format.lower()}"
+        # Here: whoever writes for all that wait acts in the name of none of them.
+        actor = actor_now()
         return self._write(
             PostedSample(
                 *(post.function_id, image, name, post.label_name, post.external_id, post.sample_sets),
-                *(post.captured, post.a_month, post.origin),
+                *(post.captured, post.a_month, post.origin, actor.shown if actor is not None else None),
             )
         )
 

@@ -74,6 +74,11 @@ def acting(actor: Actor | None) -> Iterator[None]:
         _actor.reset(token)
 
 
+def act_as(actor: Actor) -> None:
+    """From now on, in this task or thread, it is done in that name: for a door that learns it in the middle."""
+    _actor.set(actor)
+
+
 def ask_for_actors(asker: Callable[[], Actor | None]) -> None:
     """Have somebody asked who acts wherever no `acting` says so; a later one takes the place of an earlier one.
 
