@@ -32,7 +32,9 @@ from detector.operations.records import (
 from detector.storage import functions, records
 from detector.storage.records import PAGE, Record
 from detector.training.thresholds import CANT_TELL
+from detector.web.people import in_name_of
 from pages._copy_text import copy_text
+from pages._sign_in import ticket_here
 from pages._state import escape, function_labels, menu_key, shut, workspace
 from pages._style import card, current_theme
 
@@ -108,7 +110,7 @@ def records_list(function_id: str) -> None:
             with st.container(horizontal=True):
                 st.download_button(
                     "Download all",
-                    lambda: _zipped(function_id),
+                    in_name_of(workspace().db, ticket_here(), lambda: _zipped(function_id)),
                     "records.zip",
                     "application/zip",
                     on_click="ignore",

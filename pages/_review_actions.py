@@ -23,6 +23,7 @@ from detector.web.addresses import from_page
 from detector.web.exports import Kind, export_path, selection_path
 from pages._gallery import select
 from pages._review_filters import ReviewState
+from pages._sign_in import ticket_here
 from pages._state import escape, menu_key, shut, workspace
 
 KEY = "review"
@@ -225,7 +226,7 @@ def _downloads(function_id: str, view: ReviewState, selected: list[str], disable
         st.caption("The images selected:" if selected else "All that match:")
         for kind, words in _KINDS.items():
             if selected:
-                path = selection_path(ws, function_id, kind, selected)
+                path = selection_path(ws, function_id, kind, selected, ticket_here())
             else:
-                path = export_path(ws.db, function_id, kind, view.where, view.order)
+                path = export_path(ws.db, function_id, kind, view.where, view.order, ticket_here())
             st.html(f'<a class="download" href="{escape_html(from_page(path))}" download>{words}</a>')

@@ -37,6 +37,7 @@ from detector.importing.entries import printable
 from detector.jobs import is_training
 from detector.settings import load_settings
 from detector.storage import functions, jobs
+from detector.storage.acting import COMMAND_LINE, MANAGE, Actor, acting
 from detector.workspace import Workspace
 
 
@@ -52,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             opened.append(ws)
             if ws.warning and not getattr(options, "for_server", False):
                 say(f"{ws.warning} The data folder is {ws.settings.data_dir}.")
-            return int(options.run(ws, options))
+            # A worker does what others have asked for.
+            if hasattr(options, "for_server"):
+                return int(options.run(ws, options))
+            with acting(Actor(None, MANAGE, COMMAND_LINE)):
+                return int(options.run(ws, options))
 
     return in_sentences(run)
 

@@ -102,6 +102,15 @@ def require(role: str, what: str) -> None:
         raise NotAllowed(actor.shown or "Whoever asked", actor.role, role, what)
 
 
+def may(role: str) -> bool:
+    """Whether whoever acts may do what takes ``role``: for pages, which do not offer what would be refused."""
+    try:
+        actor = actor_now()
+    except NotAllowed:
+        return False
+    return actor is None or ROLES.index(actor.role) >= ROLES.index(role)
+
+
 def known_role(role: str) -> str:
     """``role`` where it is one of `ROLES`. Raises InvalidInput."""
     if role not in ROLES:

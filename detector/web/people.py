@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import TypeVar
 
 from detector.errors import InvalidInput, SignedOut, TooManyAttempts, WrongPassword
+from detector.settings import Settings
 from detector.storage import users
-from detector.storage.acting import LOOK, MANAGE, PAGE, Actor, needs
+from detector.storage.acting import LOOK, MANAGE, PAGE, Actor, acting, needs
 from detector.storage.audit_log import note, note_refusal
 from detector.storage.database import Database
 from detector.storage.users import User
 from detector.web.password import PasswordHash
 from detector.web.throttling import LoginThrottle
+from detector.workspace import Workspace
+
+_T = TypeVar("_T")
 
 WRONG = "There is no user of that name with that password. Check both, or ask somebody with the role 'manage'."
 OVER = (
@@ -22,6 +29,12 @@ OVER = (
 
 #: Letters and digits of a password that is given out: none that is taken for another.
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+def people_there(settings: Settings) -> bool:
+    """Whether the data of these settings has users: asked before a server starts that nothing else would protect."""
+    with closing(Workspace.open(settings)) as opened:
+        return users.any_users(opened.db)
 
 
 class UserGate:
@@ -101,16 +114,37 @@ def actor_of(user: User) -> Actor:
 
 def ticket(user: User) -> str:
     """What a session is let in for: it ends when the password or the role changes, or the user is shut out."""
-    return f"user:{user.id}:{user.sign_in_epoch}"
+    return f"user.{user.id}.{user.sign_in_epoch}"
 
 
 def user_of_ticket(db: Database, given: str) -> User | None:
     """The user of a `ticket`; None where it has ended, or is none."""
-    kind, _, rest = given.partition(":")
-    user_id, _, epoch = rest.partition(":")
-    if kind != "user" or not epoch.isdigit():
+    kind, _, rest = given.partition(".")
+    user_id, _, epoch = rest.partition(".")
+    # No epoch has more digits than a database has room for.
+    if kind != "user" or not (epoch.isascii() and epoch.isdigit() and len(epoch) <= 9):
         return None
     return users.user_in_force(db, user_id, int(epoch))
+
+
+def still_in(db: Database, given: str) -> bool:
+    """Whether an address that was given for a `ticket` is still good: always, where there are no users."""
+    return not users.any_users(db) or user_of_ticket(db, given) is not None
+
+
+def in_name_of(db: Database, given: str, make: Callable[[], _T]) -> Callable[[], _T]:
+    """What is made later, and in another thread, is made in the name of whoever asked. It may raise SignedOut."""
+
+    def made() -> _T:
+        if not users.any_users(db):
+            return make()
+        user = user_of_ticket(db, given)
+        if user is None:
+            raise SignedOut
+        with acting(actor_of(user)):
+            return make()
+
+    return made
 
 
 def user_by_identity(db: Database, identity: str, verified: bool = True) -> User:
