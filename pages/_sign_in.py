@@ -16,7 +16,7 @@ from detector.web.password import PasswordGate
 from detector.web.people import OVER, UserGate, actor_of, ticket, user_by_identity, user_of_ticket
 from detector.web.strangers import CONNECTION_HEADER, Pass, signed_in
 from pages._rerun_guard import end_page
-from pages._state import escape, workspace
+from pages._state import PAGES, PEOPLE, escape, workspace
 from pages._style import card
 
 _SIGNED_IN = "signed-in"
@@ -74,6 +74,15 @@ def ticket_here() -> str:
     return kept.given_for if kept is not None and kept.given_for.startswith("user.") else ""
 
 
+def pages_here() -> tuple[tuple[str, str, str], ...]:
+    """The pages that the sidebar lists: script, title and address, for whoever is signed in."""
+    if not any_users(workspace().db):
+        return PAGES
+    user = user_here()
+    # Before somebody has signed in too: where its address was opened, it is shown after that.
+    return (*PAGES, PEOPLE) if user is None or user.role == MANAGE else PAGES
+
+
 def is_shut_out() -> bool:
     """Whether this page is to be taken away, as its user was signed out, changed or shut out elsewhere."""
     return any_users(workspace().db) and user_here() is None
@@ -86,8 +95,9 @@ def let_in_again(user: User) -> None:
 
 def sign_out() -> None:
     """End this session; the next run draws the door."""
+    by_login = has_login() and st.user.is_logged_in
     st.session_state.clear()
-    if has_login() and st.user.is_logged_in:
+    if by_login:
         st.logout()
 
 

@@ -16,7 +16,7 @@ from detector.storage.functions import MAX_NAME
 from detector.storage.keys import ApiKey, NewKey
 from detector.web.addresses import DOCUMENTATION, base_path, of_browser
 from pages._first_field import focus_first_field
-from pages._state import NOT_THERE, PAGES, current_function, escape, go, heading, names_another, workspace
+from pages._state import NOT_THERE, PAGES, PEOPLE, current_function, escape, go, heading, names_another, workspace
 from pages._style import card
 
 _SHOWN_CALLS = 100
@@ -30,7 +30,7 @@ def _address() -> str:
     # Not `st.context.url`: it takes the name of a page off whatever ends with it, a path "preview" among them.
     context = get_script_run_ctx()
     told = context.context_info if context is not None else None
-    pages = [path for _, _, path in PAGES]
+    pages = [path for _, _, path in (*PAGES, PEOPLE)]
     return of_browser(told.url if told is not None else None, pages, base_path(st.get_option("server.baseUrlPath")))
 
 

@@ -30,6 +30,7 @@ from detector.cli.serve import add_serve_command
 from detector.cli.sources import add_source_commands
 from detector.cli.store import add_store_command
 from detector.cli.train import add_train_command, function_for, run_import_and_build
+from detector.cli.users import add_user_commands
 from detector.cli.worker import add_worker_command
 from detector.errors import InvalidInput
 from detector.formatting import count, rate_of_images
@@ -119,6 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_store_command(commands)
     add_source_commands(commands)
     add_access_commands(commands)
+    add_user_commands(commands)
     add_label_commands(commands)
     add_inner_blocks_command(commands)
     return parser
