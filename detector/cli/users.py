@@ -91,9 +91,7 @@ def _create(ws: Workspace, options: argparse.Namespace) -> int:
     user = create_user(ws.db, options.name, options.role, password, options.identity)
     if options.json:
         answer(_row(user))
-    say(
-        f"{user.name} may come in, with the role {user.role}. From now on nobody comes into the dashboard but its users."
-    )
+    say(f"{user.name} may come in, with the role {user.role}. Nobody comes into the dashboard now but its users.")
     return 0
 
 
