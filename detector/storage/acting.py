@@ -99,7 +99,7 @@ def require(role: str, what: str) -> None:
     """Raise NotAllowed where whoever acts may not do what takes ``role``; ``what`` names it: "labelling"."""
     actor = actor_now()
     if actor is not None and ROLES.index(actor.role) < ROLES.index(role):
-        raise NotAllowed(actor.shown or "Whoever asked", actor.role, role, what)
+        raise NotAllowed(actor.shown or "This session", actor.role, role, what)
 
 
 def may(role: str) -> bool:

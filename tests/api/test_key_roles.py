@@ -22,7 +22,7 @@ from detector.storage.database import now
 from detector.storage.schema import api_keys
 from detector.workspace import Workspace
 from tests.factories import labelled_function, make_image, workspace
-from tests.made_evidence import kept
+from tests.made_evidence import evidence_json, kept
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_a_key_reads_the_records_that_it_kept_itself(ws: Workspace, client: Test
     key = keys.create_key(ws.db, "Mine", LABEL)
     with acting(Actor("Mine", LABEL, "api", f"key:{key.id}")):
         mine = kept(ws, function.id)
-    other = kept(ws, function.id, door="page")
+    other = kept(ws, function.id, evidence_json(file="other.jpg"))
     path = f"/v1/functions/{function.id}/records"
     own = {"Authorization": f"Bearer {issue_token(ws.db, key.id)}"}
-    assert [row["record"] for row in client.get(path, headers=own).json()] == [f"record_{mine.id}"]
+    assert [row["id"] for row in client.get(path, headers=own).json()] == [f"record_{mine.id}"]
     assert client.get(f"{path}/{other.id}", headers=own).status_code == 404
     assert client.get(f"{path}/{other.id}/report", headers=own).status_code == 404
     assert len(client.get(path, headers=header(ws, MANAGE)).json()) == 2

@@ -31,7 +31,7 @@ def test_users_are_made_changed_and_listed(tmp_path: Path) -> None:
     assert run_here(data, "users", "role", "anna", "label").code == 0
     assert run_here(data, "users", "password", "anna", "--password-file", file, "--json").json["hasPassword"] is True
     assert run_here(data, "users", "disable", "Anna", "--json").json["disabledAt"] is not None
-    listed = run_here(data, "users", "list", "--json").json
+    listed = json.loads(run_here(data, "users", "list", "--json").out)
     assert [(row["name"], row["role"]) for row in listed] == [("Anna", "label"), ("Eva", "manage")]
     assert "shut out" in run_here(data, "users", "list").out
     assert run_here(data, "users", "enable", "Anna").code == 0
