@@ -10,10 +10,11 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from detector.api.authentication import make_token
 from detector.api.examples import TOKEN, Examples
 from detector.errors import DetectorError
-from detector.formatting import ago, count
+from detector.formatting import ago, count, day
 from detector.storage import calls, functions, keys
+from detector.storage.acting import MANAGE, ROLES, may
 from detector.storage.functions import MAX_NAME
-from detector.storage.keys import ApiKey, NewKey
+from detector.storage.keys import MOST_CALLS_PER_MINUTE, MOST_DAYS, ApiKey, NewKey
 from detector.web.addresses import DOCUMENTATION, base_path, of_browser
 from pages._first_field import focus_first_field
 from pages._state import NOT_THERE, PAGES, PEOPLE, current_function, escape, go, heading, names_another, workspace
@@ -38,12 +39,16 @@ def _address() -> str:
 def _create() -> None:
     with st.form("new-key", border=False):
         name = st.text_input("Name", placeholder="Nightly import", max_chars=MAX_NAME, help="What the key is for.")
+        role = st.selectbox("Role", ROLES, ROLES.index(MANAGE), help="What its calls may do, as of a user.")
+        left, right = st.columns(2)
+        days = left.number_input("Ends after, in days", 1, MOST_DAYS, None, placeholder="never")
+        pace = right.number_input("Calls a minute, at most", 1, MOST_CALLS_PER_MINUTE, None, placeholder="any")
         asked = st.form_submit_button("Create key", type="primary")
     focus_first_field()
     if not asked:
         return
     try:
-        st.session_state[_NEW_KEY] = keys.create_key(workspace().db, name)
+        st.session_state[_NEW_KEY] = keys.create_key(workspace().db, name, role, days, pace)
     except DetectorError as error:
         st.error(escape(str(error)))
     else:
@@ -86,7 +91,7 @@ def _keys() -> None:
         with st.container(horizontal=True, vertical_alignment="center", key=f"key-{key.id}"):
             with st.container(gap=None, width="stretch"):
                 st.markdown(f"**{escape(key.name)}**")
-                st.caption(f"{key.id} · made {ago(datetime.fromtimestamp(key.created_at, UTC))}")
+                st.caption(f"{key.id} · made {ago(datetime.fromtimestamp(key.created_at, UTC))}{_bounds(key)}")
             if st.button("Token", key=f"token-{key.id}", help="Makes a token in this key's name, valid for a day."):
                 st.session_state[_TOKEN] = (key.id, make_token(workspace().db, key.id))
             if st.button("Revoke", key=f"revoke-{key.id}"):
@@ -94,9 +99,17 @@ def _keys() -> None:
     if revoked:
         with st.expander(count(len(revoked), "revoked key")):
             for key in revoked:
-                st.caption(
-                    f"{escape(key.name)} · {key.id} · revoked {ago(datetime.fromtimestamp(key.revoked_at or 0.0, UTC))}"
-                )
+                ended = "expired" if key.revoked_at is None else "revoked"
+                at = datetime.fromtimestamp(key.revoked_at or key.expires_at or 0.0, UTC)
+                st.caption(f"{escape(key.name)} · {key.id} · {ended} {ago(at)}")
+
+
+def _bounds(key: ApiKey) -> str:
+    """What a key may not do, where that is not everything."""
+    role = f" · {key.role}" if key.role != MANAGE else ""
+    pace = f" · {count(key.calls_per_minute, 'call')} a minute" if key.calls_per_minute is not None else ""
+    end = f" · until {day(datetime.fromtimestamp(key.expires_at, UTC))}" if key.expires_at is not None else ""
+    return f"{role}{pace}{end}"
 
 
 def _token() -> str:
@@ -163,8 +176,8 @@ def _calls(function_id: str | None) -> None:
 
 chosen = current_function()
 everyone = keys.list_keys(workspace().db)
-in_force = [key for key in everyone if key.revoked_at is None]
-revoked = [key for key in everyone if key.revoked_at is not None]
+in_force = [key for key in everyone if key.revoked_at is None and not key.expired]
+revoked = [key for key in everyone if key.revoked_at is not None or key.expired]
 heading(
     "API",
     f"Use {chosen.shown} from code: the same server, the same verdicts, over HTTP."
@@ -179,11 +192,15 @@ with st.container(horizontal=True):
             go("functions.py")
     elif chosen is None and st.button("Make the first function", type="primary"):
         go("functions.py")
-if _NEW_KEY in st.session_state:
+if _NEW_KEY in st.session_state and may(MANAGE):
     _show_secret(st.session_state[_NEW_KEY])
 left, right = st.columns([5, 7], gap="medium")
 with left, card("keys"):
-    _keys()
+    if may(MANAGE):
+        _keys()
+    else:
+        st.subheader("Keys", anchor=False)
+        st.markdown("Keys are made by users with the role 'manage'. Ask one of them for one.")
 if chosen is not None:
     # Asked for after the keys: their buttons make the token.
     with right, card("examples"):

@@ -14,6 +14,7 @@ from detector import jobs
 from detector.errors import InvalidInput, NotAllowed
 from detector.importing.posting import Post, SamplePoster
 from detector.operations import capture, labels, records
+from detector.pipeline.build import put_back
 from detector.storage import functions as stored
 from detector.storage import keys, users
 from detector.storage.acting import API, LABEL, LOOK, MANAGE, PAGE, ROLES, Actor, acting, least_role, may
@@ -34,6 +35,7 @@ EVA = Actor("eva", MANAGE, PAGE, "user:e")
 #: Beside `detector.operations`: whatever else a door calls to write.
 FURTHER: dict[str, Callable[..., Any]] = {
     "jobs.request_import": jobs.request_import,
+    "build.put_back": put_back,
     "posting.SamplePoster.post": SamplePoster.post,
     "keys.create_key": keys.create_key,
     "keys.revoke_key": keys.revoke_key,
