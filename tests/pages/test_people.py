@@ -146,9 +146,49 @@ def test_a_click_on_what_a_role_is_not_offered_changes_nothing(ws: Workspace, pe
     app = go(sign_in(opened(), "Ben"), "review.py", function=function.id)
     app.button(key=f"select-all-{function.id}").click().run()
     forge(app, f"give-{label.id}")
-    assert "Ben has the role 'look', and labelling takes the role 'label'" in words(app)
     after = [(sample.id, sample.label_id) for sample in samples.find_samples(ws.db, function.id, limit=9)]
     assert after == before
+
+
+def test_a_page_that_forgets_to_ask_is_refused_by_the_write_itself(
+    ws: Workspace, people: dict[str, users.User]
+) -> None:
+    """Forgotten by a page of tomorrow, or drawn before the role changed: the session is asked, not the page."""
+    function = labelled_function(ws, 2)
+    app = AppTest.from_string(_FORGETFUL, default_timeout=PATIENCE)
+    app.query_params["function"] = function.id
+    app.session_state["signed-in"] = sign_in(opened(), "Ben").session_state["signed-in"]
+    app.run()
+    app.button(key="empty-a-label").click().run()
+    assert "Ben has the role 'look', and labelling takes the role 'label'" in words(app)
+    assert all(sample.label_id is not None for sample in samples.find_samples(ws.db, function.id, limit=9))
+    del app.session_state["signed-in"]
+    app.button(key="empty-a-label").click().run()
+    assert "You are signed out" in words(app)
+    assert all(sample.label_id is not None for sample in samples.find_samples(ws.db, function.id, limit=9))
+
+
+_FORGETFUL = """
+import streamlit as st
+
+from detector.errors import DetectorError
+from detector.operations.labels import give_label
+from detector.storage.samples import find_samples
+from pages import _sign_in
+from pages._state import workspace
+
+
+def act():
+    ids = [sample.id for sample in find_samples(workspace().db, st.query_params["function"], limit=9)]
+    try:
+        give_label(workspace(), st.query_params["function"], ids, None)
+    except DetectorError as error:
+        st.session_state["said"] = str(error)
+
+
+st.button("Act", key="empty-a-label", on_click=act)
+st.markdown(st.session_state.get("said", ""))
+"""
 
 
 def test_a_click_on_a_page_whose_user_was_shut_out_changes_nothing(
