@@ -22,6 +22,7 @@ from pages._state import escape, heading, workspace
 from pages._style import card
 
 _SHOWN = 100
+_EVERY = "all"
 #: A password just made, until it was seen.
 _GIVEN = "password-just-made"
 
@@ -123,11 +124,9 @@ def _log() -> None:
     st.subheader("What was done", anchor=False)
     left, right = st.columns(2)
     search = left.text_input("Search", placeholder="A name", key="audit-search", max_chars=100)
-    action = right.selectbox(
-        "Action", [None, *ACTIONS], format_func=lambda item: "all" if item is None else item, key="audit-action"
-    )
+    action = right.selectbox("Action", [_EVERY, *ACTIONS], key="audit-action")
     limit = st.session_state.setdefault("audit-limit", _SHOWN)
-    found = audit_log.list_entries(workspace().db, search, action, limit + 1)
+    found = audit_log.list_entries(workspace().db, search, action if action != _EVERY else None, limit + 1)
     if not found:
         st.caption("Nothing is written down of that.")
         return
@@ -167,7 +166,7 @@ inside = [user for user in everyone if user.disabled_at is None]
 heading("People", f"{count(len(inside), 'user')} may come in; what they do that cannot be undone is written down.")
 if _GIVEN in st.session_state:
     _show_password(*st.session_state[_GIVEN])
-left, right = st.columns([5, 7], gap="medium")
+left, right = st.columns([4, 7], gap="medium")
 with left, card("users"):
     _users(everyone)
 with right, card("audit-log"):

@@ -166,7 +166,7 @@ def set_disabled(db: Database, user_id: str, disabled: bool) -> None:
         if disabled:
             _require_another_manager(connection, user)
         _change(connection, user, disabled_at=now() if disabled else None)
-        note_with(connection, "user changed", user.name, {"disabled": disabled})
+        note_with(connection, "user changed", user.name, {"access": "shut out" if disabled else "let in again"})
 
 
 @needs(MANAGE, "changing a user's password")

@@ -19,6 +19,9 @@ from tests.app_server import CHECKOUT
 from tests.factories import empty_function, labelled_function
 from tests.page_app import PATIENCE, words
 
+#: Each signs in, which takes its time on purpose.
+pytestmark = pytest.mark.long
+
 PASSWORD = "correct horse battery"
 HASH = str(PasswordHash.make(PASSWORD))
 
