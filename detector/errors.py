@@ -537,8 +537,9 @@ class Unprotected(DetectorError):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"The server does not start because it would listen on {address or 'every address'} and let in everybody "
-            "who can reach it: set DETECTOR_PASSWORD_HASH (python -m detector password makes one), configure [auth] in "
-            ".streamlit/secrets.toml, say DETECTOR_OPEN=true, or listen on localhost."
+            "who can reach it: set DETECTOR_PASSWORD_HASH (python -m detector password makes one), make a user "
+            "(python -m detector users create NAME --role manage), configure [auth] in .streamlit/secrets.toml, say "
+            "DETECTOR_OPEN=true, or listen on localhost."
         )
         self.address = address
 

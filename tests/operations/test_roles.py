@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from sqlalchemy import select
 
 from detector import jobs
 from detector.errors import InvalidInput, NotAllowed
+from detector.importing.batch import zip_payload
+from detector.importing.labelling import LabelPlan
 from detector.importing.posting import Post, SamplePoster
 from detector.operations import capture, labels, records
 from detector.pipeline.build import put_back
@@ -20,11 +23,13 @@ from detector.storage import keys, users
 from detector.storage.acting import API, LABEL, LOOK, MANAGE, PAGE, ROLES, Actor, acting, least_role, may
 from detector.storage.annotating import history
 from detector.storage.records import count_records, get_record, list_records
+from detector.storage.samples import find_samples
 from detector.storage.schema import metadata
 from detector.storage.trash import delete_samples
 from detector.web import people
+from detector.worker.running import run_pending
 from detector.workspace import Workspace
-from tests.factories import empty_function, labelled_function, make_image, workspace
+from tests.factories import empty_function, labelled_function, make_image, workspace, write_zip
 from tests.made_evidence import evidence_json
 from tests.operations.test_every_write import _public
 
@@ -148,6 +153,27 @@ def test_a_posted_sample_says_whose_label_it_has(ws: Workspace, function_id: str
         sample_id = SamplePoster(ws).post(Post(function_id, make_image(711), "new.png", label.name))
     [entry] = history(ws.db, sample_id)
     assert entry.who == "anna"
+
+
+def test_labels_of_an_import_say_who_asked_for_it(ws: Workspace, tmp_path: Path) -> None:
+    """The worker writes them, later and in nobody's name."""
+    function = empty_function(ws, "Imported")
+    path = write_zip(ws.spool / "abc.zip", {"real/a.png": make_image(801), "synthetic/b.png": make_image(802)})
+    with acting(ANNA):
+        jobs.request_import(ws, function.id, zip_payload(path, LabelPlan("folders"), "abc.zip"), "zip")
+    run_pending(ws, function.id)
+    made = find_samples(ws.db, function.id, limit=9)
+    assert len(made) == 2
+    assert {entry.who for sample in made for entry in history(ws.db, sample.id)} == {"anna"}
+
+
+def test_merged_labels_say_who_merged_them(ws: Workspace) -> None:
+    function = labelled_function(ws, 1, "Merged")
+    first, second = stored.list_labels(ws.db, function.id)
+    with acting(EVA):
+        labels.merge_labels(ws, [first], second)
+    told = [entry.who for sample in find_samples(ws.db, function.id, limit=9) for entry in history(ws.db, sample.id)]
+    assert told.count("eva") == 1
 
 
 def test_what_the_settings_keep_is_kept_whoever_looks(ws: Workspace) -> None:
