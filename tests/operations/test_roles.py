@@ -155,12 +155,13 @@ def test_a_posted_sample_says_whose_label_it_has(ws: Workspace, function_id: str
     assert entry.who == "anna"
 
 
+@pytest.mark.long
 def test_labels_of_an_import_say_who_asked_for_it(ws: Workspace, tmp_path: Path) -> None:
     """The worker writes them, later and in nobody's name."""
     function = empty_function(ws, "Imported")
     path = write_zip(ws.spool / "abc.zip", {"real/a.png": make_image(801), "synthetic/b.png": make_image(802)})
     with acting(ANNA):
-        jobs.request_import(ws, function.id, zip_payload(path, LabelPlan("folders"), "abc.zip"), "zip")
+        jobs.request_import(ws, function.id, zip_payload(path, LabelPlan("folders", level=0), "abc.zip"), "zip")
     run_pending(ws, function.id)
     made = find_samples(ws.db, function.id, limit=9)
     assert len(made) == 2
