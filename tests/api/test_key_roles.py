@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
@@ -15,10 +16,12 @@ from detector.api.app import api_app, stop_api
 from detector.api.authentication import issue_token
 from detector.api.call_rates import WINDOW_SECONDS, CallRates
 from detector.errors import InvalidInput, TooManyCalls
+from detector.operations.labels import create_label
 from detector.storage import keys, samples
 from detector.storage.acting import LABEL, LOOK, MANAGE, Actor, acting
 from detector.storage.annotating import history
 from detector.storage.database import now
+from detector.storage.functions import list_labels
 from detector.storage.schema import api_keys
 from detector.workspace import Workspace
 from tests.factories import labelled_function, make_image, workspace
@@ -55,8 +58,6 @@ def calls_of(ws: Workspace) -> list[tuple[str, str, str, dict[str, Any] | None]]
     function = labelled_function(ws, 1)
     path = f"/v1/functions/{function.id}"
     [sample, *_] = samples.find_samples(ws.db, function.id, limit=9)
-    from detector.storage.functions import list_labels
-
     label = list_labels(ws.db, function.id)[0]
     record = kept(ws, function.id)
     return [
@@ -179,3 +180,19 @@ def test_a_key_that_cannot_be_is_refused(ws: Workspace, more: dict[str, Any]) ->
     with pytest.raises(InvalidInput):
         keys.create_key(ws.db, "K", **more)
     assert keys.list_keys(ws.db) == []
+
+
+def test_a_route_that_forgets_to_ask_who_calls_writes_nothing(ws: Workspace) -> None:
+    """Until somebody has said who calls, it is done in nobody's name, and not in that of the server."""
+    function = labelled_function(ws, 1)
+    app = api_app(ws)
+
+    def forgetful() -> str:
+        return create_label(ws, function.id, "drawing").id
+
+    app.router.routes.insert(0, APIRoute("/v1/forgetful", forgetful))
+    with TestClient(app) as calling:
+        answer = calling.get("/v1/forgetful")
+    stop_api(app)
+    assert answer.status_code == 403
+    assert [label.name for label in list_labels(ws.db, function.id)] == ["real", "synthetic"]
