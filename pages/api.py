@@ -120,7 +120,9 @@ def _token() -> str:
 
 def _examples(function_id: str, name: str, token: str) -> None:
     st.subheader("Examples", anchor=False)
-    if token == TOKEN:
+    if not may(MANAGE):
+        st.caption("Put a token of your key in the place of the words in angle brackets.")
+    elif token == TOKEN:
         st.caption("Press *Token* next to a key and it is filled in here." if in_force else "Create a key first.")
     else:
         st.caption("The token in these examples is valid for a day, or until its key is revoked.")
