@@ -19,13 +19,14 @@ from detector.settings import load_settings
 from detector.system.logs import set_up_logs
 from detector.system.sockets import disable_nagle
 from detector.web.addresses import BelowBasePath, base_path, below, first_page_routes
-from detector.web.bind_guard import KnownHosts, LoopbackOnly, allowed_hosts, is_protected, require_protection
+from detector.web.bind_guard import KnownHosts, LoopbackOnly, allowed_hosts, require_protection
 from detector.web.dropped_files import DroppedFiles
 from detector.web.exports import export_routes
 from detector.web.failures import answers_beside_the_api
 from detector.web.last_word import LastWord
 from detector.web.media import picture_routes
 from detector.web.opening import Opening, RoutesOnceOpen, UntilOpen
+from detector.web.people import people_there
 from detector.web.probes import probe_routes
 from detector.web.proxies import ForwardedFor, TrustedProxies, leave_out_uvicorns_own
 from detector.web.request_heads import bound_heads
@@ -36,7 +37,7 @@ from detector.worker.supervisor import background
 from detector.workspace import Workspace
 from pages._failures import show_failure
 from pages._held_files import HeldFiles, largest_file
-from pages._sign_in import has_login
+from pages._sign_in import has_door, has_login
 
 address = st.get_option("server.address") or ""
 base = base_path(st.get_option("server.baseUrlPath"))
@@ -76,7 +77,7 @@ class Served:
 try:
     settings = load_settings()
     set_up_logs(settings.log)
-    require_protection(address, settings, has_login())
+    protected = require_protection(address, settings, has_login(), lambda: people_there(settings))
     proxies = TrustedProxies.parse(settings.trusted_proxies)
     hosts = allowed_hosts(address, settings)
     opening = Opening(lambda: Served(Workspace.open(settings)))
@@ -113,9 +114,8 @@ middleware = [
     Middleware(UntilOpen, opening=opening, base=base),
     Middleware(KnownHosts, allowed_hosts=hosts, base=base),
 ]
-if is_protected(settings, has_login()):
-    middleware.append(Middleware(Strangers))
-elif not settings.open:
+middleware.append(Middleware(Strangers, guarded=lambda: protected or has_door()))
+if not protected and not settings.open:
     middleware.append(Middleware(LoopbackOnly))
 middleware.append(Middleware(DroppedFiles, settings=settings, held=HeldFiles(), file_bytes=largest_file))
 

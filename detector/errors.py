@@ -367,6 +367,17 @@ class BodiesBusy(Busy):
         self.budget = budget
 
 
+class TooManyCalls(Busy):
+    """A key calls more often than it was made for."""
+
+    def __init__(self, per_minute: int, seconds: int) -> None:
+        super().__init__(
+            f"This key may make {per_minute:,} {'call' if per_minute == 1 else 'calls'} a minute, and has made them. "
+            f"Wait {seconds:,} s."
+        )
+        self.per_minute, self.retry_seconds = per_minute, seconds
+
+
 class AddressRefused(DetectorError):
     """A picture cannot be fetched from the address that was given; the sentence says why."""
 
@@ -567,15 +578,43 @@ class Unprotected(DetectorError):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"The server does not start because it would listen on {address or 'every address'} and let in everybody "
-            "who can reach it: set DETECTOR_PASSWORD_HASH (python -m detector password makes one), configure [auth] in "
-            ".streamlit/secrets.toml, say DETECTOR_OPEN=true, or listen on localhost."
+            "who can reach it: set DETECTOR_PASSWORD_HASH (python -m detector password makes one), make a user "
+            "(python -m detector users create NAME --role manage), configure [auth] in .streamlit/secrets.toml, say "
+            "DETECTOR_OPEN=true, or listen on localhost."
         )
         self.address = address
 
 
 class WrongPassword(DetectorError):
+    def __init__(self, sentence: str = "That is not the password.") -> None:
+        super().__init__(sentence)
+
+
+class NotAllowed(DetectorError):
+    """Somebody's role does not reach; nothing was changed."""
+
+    def __init__(self, who: str, role: str, needed: str, what: str) -> None:
+        super().__init__(
+            f"{who} has the role {role!r}, and {what} takes the role {needed!r}. Nothing was changed. Ask somebody "
+            "with the role 'manage' to do it, or to give you that role."
+        )
+        self.who, self.role, self.needed, self.what = who, role, needed, what
+
+
+class SignedOut(NotAllowed):
+    """Nobody is signed in here any more."""
+
     def __init__(self) -> None:
-        super().__init__("That is not the password.")
+        DetectorError.__init__(
+            self, "You are signed out, or your access was changed. Nothing was changed. Reload the page and sign in."
+        )
+
+
+class KeyExpired(DetectorError):
+    """A key of the API whose time is over."""
+
+    def __init__(self) -> None:
+        super().__init__("This key has expired. Ask somebody with the role 'manage' for a new one.")
 
 
 class TooManyAttempts(DetectorError):

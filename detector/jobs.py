@@ -11,6 +11,7 @@ from typing import Any
 
 from detector.errors import NotFound
 from detector.storage import imports, jobs
+from detector.storage.acting import LABEL, actor_now, needs
 from detector.storage.database import now
 from detector.storage.jobs import Job
 from detector.storage.room import require_room
@@ -38,9 +39,14 @@ def request_build(ws: Workspace, function_id: str, delay: float = 0.0) -> str:
     return jobs.enqueue(ws.db, function_id, BUILD, {}, delay)
 
 
+@needs(LABEL, "importing")
 def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], origin: str) -> tuple[str, str]:
     """Open an import batch and queue its job; returns (batch id, job id). Raises TooLittleRoom."""
     require_room(ws.settings)
+    actor = actor_now()
+    if actor is not None and actor.shown is not None:
+        # For the history of what it labels: the worker itself acts in nobody's name.
+        payload = {**payload, "who": actor.shown}
     batch_id = imports.create_batch(ws.db, function_id, origin, payload["title"])
     return batch_id, jobs.enqueue(ws.db, function_id, IMPORT, {**payload, "batch": batch_id})
 

@@ -12,6 +12,7 @@ from detector.errors import AdaptingMakesWorse, DetectorError, NotTwoLabels, Too
 from detector.formatting import ago, count, percent
 from detector.operations.recentring import Trial, adapt, try_on, undo
 from detector.storage import models
+from detector.storage.acting import MANAGE, may
 from detector.storage.models import ModelRow
 from detector.training.recentring import FEWEST_PICTURES, Recentring
 from detector.training.unseen_promise import worse_share
@@ -31,7 +32,12 @@ def adapted_note(function_id: str, live: ModelRow) -> None:
             f"Model {live.version} is adapted to {count(found.n, 'picture')} of yours ({when}): moderate at most. Its "
             "figures on Metrics and its predictions in Review are those of the model as it was trained."
         )
-        if st.button("Undo", key=f"undo-adapt-{function_id}", help="From now on it answers as it was trained."):
+        if st.button(
+            "Undo",
+            disabled=not may(MANAGE),
+            key=f"undo-adapt-{function_id}",
+            help="From now on it answers as it was trained.",
+        ):
             undo(workspace(), function_id)
             st.rerun()
 
@@ -72,7 +78,7 @@ def adapt_fold(function_id: str, live: ModelRow) -> None:
         if not all(given.values()):
             st.session_state.pop(trial_key, None)
             return
-        if st.button("Compare before and after", key=f"adapt-try-{function_id}"):
+        if st.button("Compare before and after", disabled=not may(MANAGE), key=f"adapt-try-{function_id}"):
             with st.spinner("Looking at the pictures"):
                 st.session_state[trial_key] = (ids, _tried(function_id, given))
         known, found = st.session_state.get(trial_key, (None, None))
@@ -119,7 +125,7 @@ def _show(function_id: str, found: Trial | DetectorError) -> None:
                 st.markdown(escape(item.sentence))
             st.caption(escape(" ".join(item.support for item in found.checked)))
             st.caption("Each was judged by a border found from the others.")
-            if st.button("Use this", type="primary", key=f"adapt-use-{function_id}"):
+            if st.button("Use this", type="primary", disabled=not may(MANAGE), key=f"adapt-use-{function_id}"):
                 _use(function_id, found)
         else:
             st.warning(escape(str(AdaptingMakesWorse(found.sentence))))

@@ -7,6 +7,7 @@ import streamlit as st
 from detector.formatting import count, limit
 from detector.importing.run_files import KEPT_DAYS
 from detector.operations.capture import MOST_A_MONTH, CaptureSettings, change_capture
+from detector.storage.acting import MANAGE, may
 from detector.storage.captured import captured_this_month
 from detector.storage.database import now
 from detector.storage.functions import Function
@@ -26,8 +27,12 @@ def capture_fold(function: Function) -> None:
         # Other widgets when it is changed elsewhere: else this page would change it back.
         key = f"{function.id}-{known}"
         st.caption(_HELP)
-        low_grade = st.toggle("Pictures that got can't tell", known.low_grade, key=f"capture-low-{key}")
-        unlike = st.toggle("Pictures unlike the samples", known.unlike, key=f"capture-unlike-{key}")
+        low_grade = st.toggle(
+            "Pictures that got can't tell", known.low_grade, disabled=not may(MANAGE), key=f"capture-low-{key}"
+        )
+        unlike = st.toggle(
+            "Pictures unlike the samples", known.unlike, disabled=not may(MANAGE), key=f"capture-unlike-{key}"
+        )
         with st.container(horizontal=True):
             share = st.number_input(
                 "Of all others, in percent",
@@ -36,6 +41,7 @@ def capture_fold(function: Function) -> None:
                 round(100 * known.random_share, 6),
                 step=1.0,
                 format="%.1f",
+                disabled=not may(MANAGE),
                 key=f"capture-share-{key}",
                 help="Drawn by the picture itself: the same picture is always drawn, or never. Such pictures show "
                 "how often the function is wrong where it is used.",
@@ -47,6 +53,7 @@ def capture_fold(function: Function) -> None:
                 MOST_A_MONTH,
                 known.a_month,
                 step=50,
+                disabled=not may(MANAGE),
                 key=f"capture-month-{key}",
                 help="After that none is captured by itself until the next month begins (UTC).",
                 width=200,

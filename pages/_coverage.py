@@ -9,6 +9,7 @@ from detector.charts.palette import Theme
 from detector.formatting import all_labels, count
 from detector.operations.unlike_pictures import set_judge_unlike
 from detector.serving.coverage import coverage_of
+from detector.storage.acting import MANAGE, may
 from detector.storage.models import ModelRow
 from detector.training.coverage import FEWEST, QUALITY, RESCALING, SIZE, Coverage
 from pages._figure import plot
@@ -66,6 +67,7 @@ def unlike_switch(live: ModelRow, judge_unlike: bool) -> None:
             "Judge such pictures all the same",
             judge_unlike,
             # Another one when it is switched elsewhere: else this page would switch it back.
+            disabled=not may(MANAGE),
             key=f"unlike-{function_id}-{judge_unlike}",
             help="A picture of another size or quality than your samples, or enlarged, was never tried. Its verdict is "
             "then moderate at most, and how often it is wrong is not known.",

@@ -10,8 +10,8 @@ from detector.storage.folder import missing_pictures
 from pages._failures import show_failure
 from pages._rerun_guard import drawing
 from pages._sidebar import sidebar
-from pages._sign_in import require_sign_in
-from pages._state import PAGES, escape, workspace
+from pages._sign_in import pages_here, require_sign_in
+from pages._state import escape, workspace
 from pages._style import apply_style
 
 # A file of ours: browsers fetch an emoji or ":material/...:" icon from an outside host at every page.
@@ -22,7 +22,7 @@ apply_style()
 page = st.navigation(
     [
         st.Page(script, title=title, url_path=path, default=position == 0)
-        for position, (script, title, path) in enumerate(PAGES)
+        for position, (script, title, path) in enumerate(pages_here())
     ],
     position="hidden",
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from detector.storage.acting import MANAGE, may
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.storage.stored_names import DETAIL, WHOLE
@@ -47,7 +48,7 @@ def expert_settings(function: Function, live: ModelRow) -> dict[str, Any] | None
         seed = left.number_input(
             "Seed: another one deals the samples into other folds", 0, 10_000, int(now.get("seed", 0))
         )
-        if not st.form_submit_button("Retrain"):
+        if not st.form_submit_button("Retrain", disabled=not may(MANAGE)):
             return None
     try:
         numbers = [float(part) for part in c.split(",") if part.strip()]

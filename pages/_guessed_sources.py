@@ -7,6 +7,7 @@ import streamlit as st
 from detector.formatting import count
 from detector.operations.sources import confirm_sources
 from detector.storage import samples
+from detector.storage.acting import LABEL, may
 from pages._state import escape, workspace
 from pages._style import card
 
@@ -29,6 +30,10 @@ def guessed_sources(function_id: str) -> None:
                 "sources never seen are only as good as these names."
             )
         )
-        if st.button("Yes, they are" if len(names) > 1 else "Yes, it is", key=f"confirm-sources-{function_id}"):
+        if st.button(
+            "Yes, they are" if len(names) > 1 else "Yes, it is",
+            disabled=not may(LABEL),
+            key=f"confirm-sources-{function_id}",
+        ):
             confirm_sources(workspace(), function_id)
             st.rerun()

@@ -11,6 +11,7 @@ from detector.pipeline.speed import expected_time
 from detector.serving.stored_copies import wanted_copies
 from detector.settings import MOST_COPIES
 from detector.storage import functions, jobs
+from detector.storage.acting import MANAGE, may
 from detector.storage.models import ModelRow
 from detector.training.copies import Hardening
 from pages._state import escape, workspace
@@ -60,6 +61,6 @@ def copies_setting(function_id: str) -> None:
             now,
             help="Each takes as long as a further image. Above 5,000 images fewer are made.",
         )
-        if st.form_submit_button("Train with these copies") and chosen != now:
+        if st.form_submit_button("Train with these copies", disabled=not may(MANAGE)) and chosen != now:
             change_copies(ws, function_id, int(chosen))
             st.rerun()

@@ -19,6 +19,7 @@ from detector.operations.holdout import (
     read_holdout,
 )
 from detector.storage import samples
+from detector.storage.acting import MANAGE, may
 from detector.storage.functions import number_names
 from detector.storage.models import ModelRow
 from detector.storage.sample_counts import sample_counts
@@ -77,12 +78,12 @@ def _ways(function_id: str, n: int) -> None:
         "Share of the labelled images, at random", 5, 50, 20, format="%d %%", key=f"aside-share-{function_id}"
     )
     move: Callable[[], int] | None = None
-    if st.button("Put this share aside and retrain", key=f"put-share-{function_id}"):
+    if st.button("Put this share aside and retrain", disabled=not may(MANAGE), key=f"put-share-{function_id}"):
         move = partial(put_aside_share, ws, function_id, wanted / 100)
     sources = sorted({item.source for item in sample_counts(ws.db, function_id) if item.source and item.split == TRAIN})
     if sources:
         source = st.selectbox("A whole source", sources, key=f"aside-source-{function_id}")
-        if st.button("Put this source aside and retrain", key=f"put-source-{function_id}"):
+        if st.button("Put this source aside and retrain", disabled=not may(MANAGE), key=f"put-source-{function_id}"):
             move = partial(put_aside_source, ws, function_id, source)
     names = _to_choose(function_id)
     chosen = st.multiselect(
@@ -92,10 +93,10 @@ def _ways(function_id: str, n: int) -> None:
         key=f"aside-samples-{function_id}",
         placeholder="of the latest 500 labelled ones",
     )
-    if chosen and st.button("Put these aside and retrain", key=f"put-samples-{function_id}"):
+    if chosen and st.button("Put these aside and retrain", disabled=not may(MANAGE), key=f"put-samples-{function_id}"):
         move = partial(put_aside_samples, ws, function_id, chosen)
     went = "put aside, near-duplicates included"
-    if n and st.button("Give all back to the training", key=f"give-all-back-{function_id}"):
+    if n and st.button("Give all back to the training", disabled=not may(MANAGE), key=f"give-all-back-{function_id}"):
         move, went = partial(give_back, ws, function_id), "given back"
     if move is not None:
         _do(move, went, _nothing_moved(wanted, n))

@@ -8,6 +8,7 @@ from detector.backbones.inner import why_no_inner_blocks
 from detector.backbones.registry import SPECS
 from detector.errors import DetectorError
 from detector.operations.inner_blocks import use_inner_blocks
+from detector.storage.acting import MANAGE, may
 from detector.storage.functions import Function
 from pages._state import escape, workspace
 
@@ -29,7 +30,7 @@ def inner_blocks_switch(function: Function) -> None:
         value=used,
         # What was decided elsewhere is shown, and not what this window showed before.
         key=f"inner-blocks-{function.id}-{used}",
-        disabled=spec is None or why_not is not None,
+        disabled=spec is None or why_not is not None or not may(MANAGE),
         help=_HELP,
     )
     st.caption(

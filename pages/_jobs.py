@@ -10,6 +10,7 @@ from detector.progress import says_amounts
 from detector.storage import functions, jobs
 from detector.storage.jobs import Job
 from pages._rerun_guard import rerun_if_changed
+from pages._sign_in import is_shut_out
 from pages._state import escape, workspace
 
 #: How often a page looks whether work has begun or ended.
@@ -28,6 +29,9 @@ def running_jobs(function_id: str | None) -> None:
 
 
 def _bars(function_id: str | None) -> None:
+    if is_shut_out():
+        rerun_if_changed(True, shut_out=True)
+        return
     active = jobs.list_jobs(workspace().db)
     for job in reversed(active):
         job_line(job, function_id)

@@ -10,6 +10,7 @@ from detector.errors import DetectorError
 from detector.formatting import count
 from detector.operations.labels import merge_labels
 from detector.storage import functions, samples
+from detector.storage.acting import MANAGE, may
 from detector.storage.functions import Label
 from detector.storage.label_twins import spelling_note, twins_among
 from pages._review_filters import reset_widgets
@@ -31,7 +32,9 @@ def label_twins(function_id: str, labels: Sequence[Label]) -> None:
             st.markdown(escape(_sentence(group, counts)))
             with st.container(horizontal=True):
                 for label in group:
-                    if st.button(escape(f"Merge into {_shown(label)}"), key=f"merge-into-{label.id}"):
+                    if st.button(
+                        escape(f"Merge into {_shown(label)}"), disabled=not may(MANAGE), key=f"merge-into-{label.id}"
+                    ):
                         _confirm(function_id, [other for other in group if other is not label], label, counts)
 
 

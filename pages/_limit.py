@@ -8,6 +8,7 @@ from detector.formatting import limit, share
 from detector.operations.false_accusations import set_false_accusation_limit
 from detector.operations.sample_function import sample_limit_note
 from detector.serving.thresholds import why_never_sure
+from detector.storage.acting import MANAGE, may
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.training.thresholds import (
@@ -34,6 +35,7 @@ def limit_fold(function: Function, model: ModelRow) -> None:
             step=0.5,
             format="%.1f",
             # Another one when it is changed elsewhere: else this page would change it back.
+            disabled=not may(MANAGE),
             key=f"limit-{function.id}-{function.false_accusation_limit}",
             help="A label may wrongly be given to at most this share of the images of any other label. A lower limit "
             'means more "can\'t tell" answers. No training is needed.',

@@ -30,9 +30,12 @@ from detector.operations.records import (
     set_keeping,
 )
 from detector.storage import functions, records
+from detector.storage.acting import LABEL, MANAGE, may
 from detector.storage.records import PAGE, Record
 from detector.training.thresholds import CANT_TELL
+from detector.web.people import in_name_of
 from pages._copy_text import copy_text
+from pages._sign_in import ticket_here
 from pages._state import escape, function_labels, menu_key, shut, workspace
 from pages._style import card, current_theme
 
@@ -82,7 +85,7 @@ def record_buttons(
         if st.button(
             "Kept" if kept is not None else "Keep a record",
             type="primary",
-            disabled=kept is not None or not complete,
+            disabled=kept is not None or not complete or not may(LABEL),
             help=None if complete else _ONLY_WHOLE,
             key=f"keep-{key}",
         ):
@@ -108,7 +111,7 @@ def records_list(function_id: str) -> None:
             with st.container(horizontal=True):
                 st.download_button(
                     "Download all",
-                    lambda: _zipped(function_id),
+                    in_name_of(workspace().db, ticket_here(), lambda: _zipped(function_id)),
                     "records.zip",
                     "application/zip",
                     on_click="ignore",
@@ -158,7 +161,9 @@ def show_record(function_id: str, record_id: str) -> None:
             _take_along(found, record.thumbnail, f"record-{record.id}")
             with st.popover("Delete", key=menu_key(f"record-{record.id}")):
                 st.markdown("The record is deleted for good. The report and the card that you took along stay yours.")
-                if st.button("Delete this record", type="primary", key=f"record-delete-{record.id}"):
+                if st.button(
+                    "Delete this record", type="primary", disabled=not may(MANAGE), key=f"record-delete-{record.id}"
+                ):
                     st.toast(delete_records(workspace(), function_id, [record.id]).said)
                     _close()
     if st.button("Back to Invoke", key="record-back"):
@@ -218,7 +223,10 @@ def _wrong(function_id: str, kept: Record | None, data: bytes, name: str, key: s
         label = st.radio(
             "It is", labels, format_func=lambda item: escape(item.name), index=None, key=f"label-{menu_key(menu)}"
         )
-        if st.button("Put it among the samples", disabled=label is None, key=f"do-{menu_key(menu)}") and label:
+        if (
+            st.button("Put it among the samples", disabled=label is None or not may(LABEL), key=f"do-{menu_key(menu)}")
+            and label
+        ):
             try:
                 done = dispute_record(workspace(), function_id, kept.id if kept else None, label.id, data, name)
             except DetectorError as error:
@@ -263,11 +271,11 @@ def _delete_many(function_id: str, total: int) -> None:
     with st.popover("Delete", key=menu_key(menu)):
         st.markdown("Deleted records are gone for good: download them first where somebody may ask for them.")
         days = st.number_input("Older than, in days", 0, MOST_DAYS, 90, key=f"{menu}-days")
-        if st.button("Delete the older ones", key=f"{menu}-older"):
+        if st.button("Delete the older ones", disabled=not may(MANAGE), key=f"{menu}-older"):
             st.toast(delete_records_older(workspace(), function_id, days).said)
             shut(menu)
             st.rerun()
-        if st.button(f"Delete {count(total, 'record')}", type="primary", key=f"{menu}-all"):
+        if st.button(f"Delete {count(total, 'record')}", type="primary", disabled=not may(MANAGE), key=f"{menu}-all"):
             st.toast(delete_records(workspace(), function_id, None).said)
             shut(menu)
             st.rerun()
@@ -282,6 +290,7 @@ def _keeping(function_id: str) -> None:
         "Keep each verdict by itself",
         chosen.keep_records,
         # Other ones when it is changed elsewhere: else this page would change it back.
+        disabled=not may(MANAGE),
         key=f"keep-each-{function_id}-{chosen.keep_records}",
         help="Each picture that is looked at on this page leaves a record, without the picture itself but for a small "
         "copy.",
@@ -290,6 +299,7 @@ def _keeping(function_id: str) -> None:
         "Records are kept",
         list(ages),
         list(ages.values()).index(chosen.keep_days),
+        disabled=not may(MANAGE),
         key=f"keep-days-{function_id}-{chosen.keep_days}",
     )
     if wanted != chosen.keep_records:

@@ -62,11 +62,16 @@ def drawing() -> Iterator[None]:
         drawn.under_dialog = getattr(context, "has_dialog_opened", False)
 
 
-def rerun_if_changed(changed: bool) -> None:
-    """Draw the page again where it has changed or was taken away. The last call in the clock that every page has."""
+def rerun_if_changed(changed: bool, shut_out: bool = False) -> None:
+    """Draw the page again where it has changed or was taken away. The last call in the clock that every page has.
+
+    With ``shut_out`` it is drawn again also under an open dialog: nothing of it is for whoever looks at it.
+    """
     drawn: _Drawn | None = st.session_state.get(_KEY)
     if drawn is None:
         return
+    if shut_out:
+        changed, drawn.under_dialog = True, False
     try:
         _ask_for_a_run(drawn, changed)
     except (AttributeError, ImportError, TypeError) as error:

@@ -18,11 +18,13 @@ from detector.operations.holdout import give_back, put_aside_samples
 from detector.operations.labels import give_label
 from detector.operations.samples import delete_samples, restore_samples
 from detector.operations.sources import set_source
+from detector.storage.acting import LABEL, MANAGE, may
 from detector.storage.functions import Label
 from detector.web.addresses import from_page
 from detector.web.exports import Kind, export_path, selection_path
 from pages._gallery import select
 from pages._review_filters import ReviewState
+from pages._sign_in import ticket_here
 from pages._state import escape, menu_key, shut, workspace
 
 KEY = "review"
@@ -112,7 +114,9 @@ def _everything(on: bool) -> None:
 def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]], n: int) -> None:
     for label in [*labels, None]:
         name = label.name if label else "no label"
-        pressed = st.button(escape(name), key=f"give-{label.id if label else f'none-{function_id}'}", disabled=not n)
+        pressed = st.button(
+            escape(name), key=f"give-{label.id if label else f'none-{function_id}'}", disabled=not n or not may(LABEL)
+        )
         # By key, on tiles of which most are out of sight: always asked about, and until it is answered.
         by_key = n > 0 and everything().asked == (label.id if label else "")
         if not (pressed or by_key):
@@ -133,7 +137,7 @@ def _labels(function_id: str, labels: list[Label], ids: Callable[[], list[str]],
 def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
     menu = f"more-{function_id}"
     closing: dict[str, Any] = {"width": "stretch", "on_click": shut, "args": (menu,)}
-    with st.popover("More", disabled=not n, key=menu_key(menu)):
+    with st.popover("More", disabled=not n or not may(LABEL), key=menu_key(menu)):
         st.caption(f"With {count(n, 'sample')}:")
         source = st.text_input("Source", key=f"bulk-source-{function_id}", max_chars=200, placeholder="sdxl, camera")
         wanted = source.strip()
@@ -152,7 +156,7 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
             # However few: undo brings back labels only.
             _confirm(f"remove the source from {count(n, 'sample')}. Undo cannot bring it back", ids, remove_source)
         for words, put in (("Move to the locked test set", put_aside_samples), ("Move back to training", give_back)):
-            if st.button(words, **closing, key=f"do-{put.__name__}-{function_id}"):
+            if st.button(words, **closing, disabled=not may(MANAGE), key=f"do-{put.__name__}-{function_id}"):
 
                 def move(chosen: list[str], put: Callable[..., int] = put) -> str:
                     try:
@@ -166,6 +170,7 @@ def _more(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
         if st.button(
             "Delete",
             **closing,
+            disabled=not may(MANAGE),
             key=f"do-delete-{function_id}",
             help="Moves them to the bin, from where they can be restored.",
         ):
@@ -180,9 +185,9 @@ def _binned(function_id: str, ids: Callable[[], list[str]], n: int) -> None:
     def restore(chosen: list[str]) -> str:
         return restore_samples(workspace(), function_id, chosen).said
 
-    if st.button("Restore", disabled=not n, key=f"do-restore-{function_id}"):
+    if st.button("Restore", disabled=not n or not may(MANAGE), key=f"do-restore-{function_id}"):
         _do(f"restore {count(n, 'sample')}", ids, restore, n)
-    if st.button("Empty the bin", key=f"do-empty-{function_id}"):
+    if st.button("Empty the bin", disabled=not may(MANAGE), key=f"do-empty-{function_id}"):
         whole = Gallery(workspace(), function_id).count(GalleryFilter(bin=True))
 
         def empty(_chosen: list[str]) -> str:
@@ -225,7 +230,7 @@ def _downloads(function_id: str, view: ReviewState, selected: list[str], disable
         st.caption("The images selected:" if selected else "All that match:")
         for kind, words in _KINDS.items():
             if selected:
-                path = selection_path(ws, function_id, kind, selected)
+                path = selection_path(ws, function_id, kind, selected, ticket_here())
             else:
-                path = export_path(ws.db, function_id, kind, view.where, view.order)
+                path = export_path(ws.db, function_id, kind, view.where, view.order, ticket_here())
             st.html(f'<a class="download" href="{escape_html(from_page(path))}" download>{words}</a>')

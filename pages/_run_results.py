@@ -16,6 +16,7 @@ from detector.evidence.runs import FLAG_WORDS, Judged, JudgedRun, Order, read_ru
 from detector.formatting import count, day, limit, percent
 from detector.importing.run_files import KEPT_DAYS
 from detector.operations.runs import add_run_to_samples, delete_run
+from detector.storage.acting import LABEL, MANAGE, may
 from detector.storage.invoke_runs import Run
 from detector.training.thresholds import CANT_TELL, GRADES
 from detector.web.addresses import from_page
@@ -220,7 +221,7 @@ def _choosing(run: JudgedRun, found: Sequence[Judged], choice: Choice, key: str)
     st.button(
         f"Add {count(len(new))} to samples" if new else "Add to samples",
         key=f"{key}-add",
-        disabled=not new,
+        disabled=not new or not may(LABEL),
         help="Keeps copies as samples without a label, to be labelled in Review.",
         on_click=_add,
         args=(run, choice),
@@ -266,7 +267,7 @@ def _last_things(run: JudgedRun) -> None:
             st.markdown(
                 "The pictures and what was said of them are removed. Pictures that you added to the samples stay."
             )
-            if st.button("Delete now", key=f"{name}-delete", type="primary"):
+            if st.button("Delete now", disabled=not may(MANAGE), key=f"{name}-delete", type="primary"):
                 try:
                     delete_run(ws, run_id)
                 except DetectorError as error:

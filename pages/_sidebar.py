@@ -11,8 +11,10 @@ from detector.errors import InvalidInput
 from detector.formatting import count, rate_of
 from detector.storage import functions
 from detector.storage.functions import FunctionSummary
+from pages._account import account
 from pages._jobs import running_jobs
-from pages._state import PAGES, current_function, escape, names_another, workspace
+from pages._sign_in import pages_here
+from pages._state import current_function, escape, names_another, workspace
 from pages._style import card
 
 _BRAND = (
@@ -32,12 +34,13 @@ def sidebar(at_hand: str) -> None:
         wanted = st.query_params.get("function")
         query = {"function": wanted} if wanted is not None else None
         with st.container(key="pages"):
-            for script, title, _ in PAGES:
+            for script, title, _ in pages_here():
                 with st.container(key="page-at-hand" if title == at_hand else f"page-{title.lower()}"):
                     st.page_link(script, label=title, query_params=query)
         running_jobs(chosen.function.id if chosen is not None else None)
         if chosen is not None:
             _backbone_line(chosen)
+        account()
 
 
 def _function_card(chosen: FunctionSummary | None) -> None:

@@ -26,6 +26,7 @@ from detector.progress import Report
 from detector.serving.invoke import Verdict
 from detector.serving.invoke_counts import PAGE, record_invoke
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
+from detector.storage.acting import LABEL, may
 from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.training.thresholds import CANT_TELL, MODERATE, STRONG
@@ -328,6 +329,7 @@ def _keep_as_sample(function: Function, evidence: Evidence, data: bytes) -> None
     if st.button(
         "Add to samples",
         help="Keeps a copy as an unlabelled sample, to be labelled in Review.",
+        disabled=not may(LABEL),
         key=f"add-{function.id}",
     ):
         st.toast(escape(capture_now(workspace(), function.id, evidence.file, data).said))

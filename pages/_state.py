@@ -24,6 +24,9 @@ PAGES = (
     ("health.py", "Health", "health"),
 )
 
+#: Only where there are named users, for those who manage them.
+PEOPLE = ("people.py", "People", "people")
+
 #: File endings that the upload widgets take; the decoder goes by the bytes.
 IMAGE_TYPES = list(IMAGE_ENDINGS)
 

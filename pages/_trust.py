@@ -15,6 +15,7 @@ from detector.jobs import EVALUATE
 from detector.operations.functions import examine_model
 from detector.operations.normalisation import normalise_and_retrain, use_as_imported_and_retrain
 from detector.storage import jobs
+from detector.storage.acting import LABEL, MANAGE, may
 from detector.storage.models import ModelRow
 from pages._state import escape, workspace
 from pages._style import card
@@ -39,7 +40,7 @@ def banner(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[ModelRow]
             st.html(_words(found, live))
             with st.container(horizontal=True, vertical_alignment="center"):
                 if live.normalise is None and st.button(
-                    "Normalise and retrain", type="primary", key=f"normalise-{chosen_id}"
+                    "Normalise and retrain", type="primary", disabled=not may(MANAGE), key=f"normalise-{chosen_id}"
                 ):
                     normalise_and_retrain(workspace(), chosen_id)
                     st.rerun()
@@ -94,7 +95,7 @@ def _normalised(chosen_id: str, live: ModelRow, audit: Audit, earlier: list[Mode
             rows.append(f"{name} (model {row.version}): {right}{told}.")
     with card("normalised"), st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(escape(" ".join(rows)))
-        if st.button("Use the images as imported again", key=f"as-imported-{chosen_id}"):
+        if st.button("Use the images as imported again", disabled=not may(MANAGE), key=f"as-imported-{chosen_id}"):
             use_as_imported_and_retrain(workspace(), chosen_id)
             st.rerun()
 
@@ -113,6 +114,7 @@ def summary(function_id: str, audit: Audit) -> None:
             elif st.button(
                 "Examine this model",
                 help="Looks for shortcuts, tries unseen sources and changed copies.",
+                disabled=not may(LABEL),
                 key=f"examine-{audit.model.id}",
             ):
                 examine_model(workspace(), function_id, audit.model.id)

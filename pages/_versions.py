@@ -10,6 +10,7 @@ from detector.charts import training as training_charts
 from detector.charts.palette import Theme
 from detector.charts.training import HistoryPoint
 from detector.formatting import ago, count, duration, rate_of
+from detector.storage.acting import MANAGE, may
 from detector.storage.functions import FunctionSummary
 from detector.storage.models import ModelRow
 from detector.training.options import SweepRow
@@ -87,7 +88,7 @@ def _version(chosen: FunctionSummary, row: ModelRow, live: str | None) -> None:
     )
     if row.id == live:
         right.caption("live")
-    elif right.button("Make live again", key=f"put-back-{row.id}"):
+    elif right.button("Make live again", disabled=not may(MANAGE), key=f"put-back-{row.id}"):
         with st.spinner(f"Making model {row.version} live again"):
             from detector.pipeline.build import put_back
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from detector.web.addresses import from_page
 from detector.web.signing import upload_name, upload_path, upload_token
+from pages._sign_in import ticket_here
 from pages._state import workspace
 
 _HTML = """
@@ -51,7 +52,7 @@ def zip_upload(function_id: str, place: str = "zip") -> Upload | None:
     ws = workspace()
     key = f"{place}-{function_id}"
     token_key, arrived_key = f"{key}-token", arrived_at(function_id, place)
-    token = st.session_state.setdefault(token_key, upload_token(ws.db, function_id))
+    token = st.session_state.setdefault(token_key, upload_token(ws.db, function_id, ticket_here()))
     uploaded = (st.session_state.get(f"{key}-{token[:12]}") or {}).get("uploaded")
     name = upload_name(ws.db, token)
     if name is None or uploaded:
@@ -62,7 +63,7 @@ def zip_upload(function_id: str, place: str = "zip") -> Upload | None:
                 replaced.path.unlink(missing_ok=True)
             title = str(uploaded["name"])[:200]
             st.session_state[arrived_key] = Upload(path, title, path.stat().st_size)
-        token = st.session_state[token_key] = upload_token(ws.db, function_id)
+        token = st.session_state[token_key] = upload_token(ws.db, function_id, ticket_here())
     _component(
         key=f"{key}-{token[:12]}",
         data={"address": from_page(upload_path(token))},

@@ -7,16 +7,17 @@ from datetime import UTC, datetime
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from detector.api.authentication import issue_token
+from detector.api.authentication import make_token
 from detector.api.examples import TOKEN, Examples
 from detector.errors import DetectorError
-from detector.formatting import ago, count
+from detector.formatting import ago, count, day
 from detector.storage import calls, functions, keys
+from detector.storage.acting import MANAGE, ROLES, may
 from detector.storage.functions import MAX_NAME
-from detector.storage.keys import ApiKey, NewKey
+from detector.storage.keys import MOST_CALLS_PER_MINUTE, MOST_DAYS, ApiKey, NewKey
 from detector.web.addresses import DOCUMENTATION, base_path, of_browser
 from pages._first_field import focus_first_field
-from pages._state import NOT_THERE, PAGES, current_function, escape, go, heading, names_another, workspace
+from pages._state import NOT_THERE, PAGES, PEOPLE, current_function, escape, go, heading, names_another, workspace
 from pages._style import card
 
 _SHOWN_CALLS = 100
@@ -30,7 +31,7 @@ def _address() -> str:
     # Not `st.context.url`: it takes the name of a page off whatever ends with it, a path "preview" among them.
     context = get_script_run_ctx()
     told = context.context_info if context is not None else None
-    pages = [path for _, _, path in PAGES]
+    pages = [path for _, _, path in (*PAGES, PEOPLE)]
     return of_browser(told.url if told is not None else None, pages, base_path(st.get_option("server.baseUrlPath")))
 
 
@@ -38,12 +39,16 @@ def _address() -> str:
 def _create() -> None:
     with st.form("new-key", border=False):
         name = st.text_input("Name", placeholder="Nightly import", max_chars=MAX_NAME, help="What the key is for.")
+        role = st.selectbox("Role", ROLES, ROLES.index(MANAGE), help="What its calls may do, as of a user.")
+        left, right = st.columns(2)
+        days = left.number_input("Ends after, in days", 1, MOST_DAYS, None, placeholder="never")
+        pace = right.number_input("Calls a minute, at most", 1, MOST_CALLS_PER_MINUTE, None, placeholder="any")
         asked = st.form_submit_button("Create key", type="primary")
     focus_first_field()
     if not asked:
         return
     try:
-        st.session_state[_NEW_KEY] = keys.create_key(workspace().db, name)
+        st.session_state[_NEW_KEY] = keys.create_key(workspace().db, name, role, days, pace)
     except DetectorError as error:
         st.error(escape(str(error)))
     else:
@@ -86,17 +91,25 @@ def _keys() -> None:
         with st.container(horizontal=True, vertical_alignment="center", key=f"key-{key.id}"):
             with st.container(gap=None, width="stretch"):
                 st.markdown(f"**{escape(key.name)}**")
-                st.caption(f"{key.id} · made {ago(datetime.fromtimestamp(key.created_at, UTC))}")
+                st.caption(f"{key.id} · made {ago(datetime.fromtimestamp(key.created_at, UTC))}{_bounds(key)}")
             if st.button("Token", key=f"token-{key.id}", help="Makes a token in this key's name, valid for a day."):
-                st.session_state[_TOKEN] = (key.id, issue_token(workspace().db, key.id))
+                st.session_state[_TOKEN] = (key.id, make_token(workspace().db, key.id))
             if st.button("Revoke", key=f"revoke-{key.id}"):
                 _revoke(key)
     if revoked:
         with st.expander(count(len(revoked), "revoked key")):
             for key in revoked:
-                st.caption(
-                    f"{escape(key.name)} · {key.id} · revoked {ago(datetime.fromtimestamp(key.revoked_at or 0.0, UTC))}"
-                )
+                ended = "expired" if key.revoked_at is None else "revoked"
+                at = datetime.fromtimestamp(key.revoked_at or key.expires_at or 0.0, UTC)
+                st.caption(f"{escape(key.name)} · {key.id} · {ended} {ago(at)}")
+
+
+def _bounds(key: ApiKey) -> str:
+    """What a key may not do, where that is not everything."""
+    role = f" · {key.role}" if key.role != MANAGE else ""
+    pace = f" · {count(key.calls_per_minute, 'call')} a minute" if key.calls_per_minute is not None else ""
+    end = f" · until {day(datetime.fromtimestamp(key.expires_at, UTC))}" if key.expires_at is not None else ""
+    return f"{role}{pace}{end}"
 
 
 def _token() -> str:
@@ -107,7 +120,9 @@ def _token() -> str:
 
 def _examples(function_id: str, name: str, token: str) -> None:
     st.subheader("Examples", anchor=False)
-    if token == TOKEN:
+    if not may(MANAGE):
+        st.caption("Put a token of your key in the place of the words in angle brackets.")
+    elif token == TOKEN:
         st.caption("Press *Token* next to a key and it is filled in here." if in_force else "Create a key first.")
     else:
         st.caption("The token in these examples is valid for a day, or until its key is revoked.")
@@ -163,8 +178,8 @@ def _calls(function_id: str | None) -> None:
 
 chosen = current_function()
 everyone = keys.list_keys(workspace().db)
-in_force = [key for key in everyone if key.revoked_at is None]
-revoked = [key for key in everyone if key.revoked_at is not None]
+in_force = [key for key in everyone if key.revoked_at is None and not key.expired]
+revoked = [key for key in everyone if key.revoked_at is not None or key.expired]
 heading(
     "API",
     f"Use {chosen.shown} from code: the same server, the same verdicts, over HTTP."
@@ -179,11 +194,15 @@ with st.container(horizontal=True):
             go("functions.py")
     elif chosen is None and st.button("Make the first function", type="primary"):
         go("functions.py")
-if _NEW_KEY in st.session_state:
+if _NEW_KEY in st.session_state and may(MANAGE):
     _show_secret(st.session_state[_NEW_KEY])
 left, right = st.columns([5, 7], gap="medium")
 with left, card("keys"):
-    _keys()
+    if may(MANAGE):
+        _keys()
+    else:
+        st.subheader("Keys", anchor=False)
+        st.markdown("Keys are made by users with the role 'manage'. Ask one of them for one.")
 if chosen is not None:
     # Asked for after the keys: their buttons make the token.
     with right, card("examples"):

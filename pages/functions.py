@@ -15,6 +15,7 @@ from detector.operations.functions import change_backbone, create_function, rena
 from detector.operations.sample_function import import_sample, sample_limit_note
 from detector.pipeline import speed
 from detector.storage import functions
+from detector.storage.acting import MANAGE, may
 from detector.storage.database import new_id
 from detector.storage.functions import FunctionSummary
 from detector.storage.label_names import typed_labels
@@ -194,7 +195,7 @@ def _card(item: FunctionSummary) -> None:
             if st.button("Open", key=f"open-{function_id}"):
                 go("metrics.py" if item.model_version is not None else "import_images.py", function_id)
             menu = f"more-{function_id}"
-            with st.popover("More", key=menu_key(menu)):
+            with st.popover("More", disabled=not may(MANAGE), key=menu_key(menu)):
                 for words, key, dialog in (
                     ("Rename", "rename", _rename),
                     ("Change backbone", "backbone", _change_backbone),
@@ -215,9 +216,9 @@ if not found:
             st.markdown(f"**{title}**")
             st.caption(text)
     with st.container(horizontal=True):
-        if st.button("Create a function", type="primary"):
+        if st.button("Create a function", type="primary", disabled=not may(MANAGE)):
             _open_create()
-        if st.button("Try the built-in sample"):
+        if st.button("Try the built-in sample", disabled=not may(MANAGE)):
             _try_sample()
     st.caption(f"{BUILTIN_NOTE} {sample_limit_note()}")
 else:
@@ -225,9 +226,11 @@ else:
     if names_another(current_function()):
         st.warning(f"{NOT_THERE} These are all that there are.")
     with st.container(horizontal=True):
-        if st.button("Create a function", type="primary"):
+        if st.button("Create a function", type="primary", disabled=not may(MANAGE)):
             _open_create()
-        if not any(item.function.is_simulation for item in found) and st.button("Try the built-in sample"):
+        if not any(item.function.is_simulation for item in found) and st.button(
+            "Try the built-in sample", disabled=not may(MANAGE)
+        ):
             _try_sample()
     for item in found:
         _card(item)

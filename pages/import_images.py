@@ -14,6 +14,7 @@ from detector.importing.pending import Pending
 from detector.importing.report import OUTCOMES, report_csv
 from detector.jobs import request_import
 from detector.storage import imports, jobs
+from detector.storage.acting import LABEL, may
 from detector.storage.functions import Function
 from detector.storage.imports import ImportBatch
 from detector.storage.room import lacking_room
@@ -126,6 +127,8 @@ if jobs.list_jobs(workspace().db, function_id):
         st.caption("You may leave this page; the work goes on.")
 if (lacking := lacking_room(workspace().settings)) is not None:
     st.warning(str(lacking))
+if not may(LABEL):
+    st.info("Images are imported by users with the role 'label' or 'manage'. Ask one of them.")
 way = st.segmented_control(
     "From",
     list(_WAYS),
@@ -136,7 +139,9 @@ way = st.segmented_control(
     key="way",
 )
 try:
-    if way == "cifake":
+    if not may(LABEL):
+        pass
+    elif way == "cifake":
         _cifake(function_id)
     else:
         pending = {"zip": from_zip, "files": from_files, "folder": from_folder}[way](function_id)

@@ -14,6 +14,7 @@ from detector.jobs import is_training
 from detector.operations.labels import give_label, undo_labels
 from detector.serving.thresholds import why_never_sure
 from detector.storage import gallery_rows, models, samples
+from detector.storage.acting import LABEL, may
 from detector.storage.annotating import can_undo
 from detector.storage.functions import Label
 from pages._gallery import Gesture, gallery, taking
@@ -162,11 +163,11 @@ presenter = TilePresenter(function_id, labels, current_theme())
 state = gallery(
     [presenter.tile(item, size) for item, size in zip(page.samples, page.stack_sizes, strict=True)],
     done.selected,
-    presenter.keys,
+    presenter.keys if may(LABEL) else [],
     KEY,
     size=view.size,
     large=presenter.large(done.opened) if done.opened else None,
-    undoable=int(can_undo(ws.db, function_id)),
+    undoable=int(may(LABEL) and can_undo(ws.db, function_id)),
     everything=page.matching if whole.on and not done.selected else 0,
 )
 with bar:

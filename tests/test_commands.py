@@ -43,10 +43,16 @@ COMMANDS = {
     "sources": {"function", "--confirm", "--set", "--of", "--label", "--files", "--json"},
     "labels": {"function", "--merge", "--into", "--json"},
     "inner-blocks": {"function", "state", "--json"},
-    "keys create": {"--name", "--json"},
+    "keys create": {"--name", "--role", "--expires", "--per-minute", "--json"},
     "keys list": {"--json"},
     "keys revoke": {"ID", "--json"},
     "password": {"--json"},
+    "users list": {"--json"},
+    "users create": {"NAME", "--role", "--identity", "--password-file", "--json"},
+    "users disable": {"NAME", "--json"},
+    "users enable": {"NAME", "--json"},
+    "users role": {"NAME", "ROLE", "--json"},
+    "users password": {"NAME", "--password-file", "--json"},
     "openapi": {"--json"},
 }
 

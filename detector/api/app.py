@@ -18,7 +18,8 @@ from detector.api import functions, invokes, labels, records, samples
 from detector.api.admission import BodyMemory
 from detector.api.authentication import token_router
 from detector.api.call_log import CallRecorder
-from detector.api.dependencies import signed_in
+from detector.api.call_rates import CallRates
+from detector.api.dependencies import InNobodysName, signed_in
 from detector.api.error_responses import answer_errors
 from detector.api.explanations import Explanations
 from detector.api.request_bodies import BoundedBodies
@@ -58,6 +59,7 @@ def api_app(ws: Workspace) -> FastAPI:
     )
     app.add_api_route(DOCUMENTATION, _documentation, include_in_schema=False)
     app.state.workspace = ws
+    app.state.call_rates = CallRates()
     app.state.poster = SamplePoster(ws)
     app.state.post_places = Places(ws.settings.invoke_places, PostsBusy)
     app.state.invokes = InvokeQueue(ws, ws.settings.invoke_places)
@@ -81,6 +83,7 @@ def api_app(ws: Workspace) -> FastAPI:
         )
     answer_errors(app)
     app.state.body_memory = BodyMemory(ws.settings.bodies_bytes)
+    app.add_middleware(InNobodysName)
     app.add_middleware(BoundedBodies, seconds=ws.settings.request_seconds, memory=app.state.body_memory)
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     return app

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from detector.api.schemas import Words
 from detector.storage import keys
+from detector.storage.acting import API, MANAGE, Actor, needs
 from detector.storage.database import Database, now
 from detector.workspace import Workspace
 
@@ -45,6 +46,13 @@ class Caller:
 
     key_id: str
     name: str
+    role: str = MANAGE
+    calls_per_minute: int | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """In whose name its writes are done."""
+        return Actor(self.name, self.role, API, f"key:{self.key_id}")
 
 
 class Token(BaseModel):
@@ -62,8 +70,17 @@ def issue_token(db: Database, key_id: str) -> str:
     return _serializer(db).dumps(key_id)
 
 
+@needs(MANAGE, "making a token")
+def make_token(db: Database, key_id: str) -> str:
+    """As `issue_token`, for whoever does not show the key's secret."""
+    return issue_token(db, key_id)
+
+
 def read_token(db: Database, token: str) -> Caller | None:
-    """Whom a token stands for; None when it is foreign, changed or expired, or its key is not in force (any more)."""
+    """Whom a token stands for; None when it is foreign, changed or expired, or its key is not in force (any more).
+
+    Raises KeyExpired where the key's time is over.
+    """
     try:
         key_id, made_at = _serializer(db).loads(token, return_timestamp=True)
     except BadData:
@@ -74,7 +91,7 @@ def read_token(db: Database, token: str) -> Caller | None:
         return None
     # Asked of the database each time: a revoked key's token is refused at once, in every process.
     key = keys.find_active(db, key_id) if isinstance(key_id, str) else None
-    return Caller(key.id, key.name) if key is not None else None
+    return Caller(key.id, key.name, key.role, key.calls_per_minute) if key is not None else None
 
 
 def caller(request: Request, credentials: Credentials) -> Caller:
@@ -87,6 +104,7 @@ def caller(request: Request, credentials: Credentials) -> Caller:
     ------
     HTTPException
         401 without a valid token.
+    KeyExpired, TooManyCalls
     """
     known: Caller | None = getattr(request.state, "caller", None)
     if known is not None:
@@ -96,6 +114,9 @@ def caller(request: Request, credentials: Credentials) -> Caller:
     found = read_token(request.app.state.workspace.db, credentials.credentials)
     if found is None:
         raise _unauthorized(_BAD_TOKEN)
+    # At once: also a call that is refused is one of which somebody should know whose it was.
+    request.state.caller = found
+    request.app.state.call_rates.count(found.key_id, found.calls_per_minute)
     return found
 
 

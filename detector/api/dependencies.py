@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Path, Request, Response, Security
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from detector.api.authentication import Caller, bearer, caller
 from detector.api.schemas import Message, SampleResponse, plain
@@ -15,6 +16,7 @@ from detector.errors import NotFound
 from detector.importing.posting import SamplePoster
 from detector.serving.queue import Places
 from detector.storage import functions, samples
+from detector.storage.acting import API, LOOK, Actor, act_as, acting
 from detector.storage.functions import Function, Label
 from detector.storage.samples import Sample
 from detector.web.addresses import of_request
@@ -42,6 +44,21 @@ PostPlaces = Annotated[Places, Depends(_post_places)]
 async def signed_in(request: Request, who: Annotated[Caller, Security(caller)]) -> None:
     """Dependency of every router: nobody gets further without a token."""
     request.state.caller = who
+    act_as(who.actor)
+
+
+class InNobodysName:
+    """ASGI middleware: until somebody has said who calls, nothing may be written that takes a role."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with acting(_NOBODY):
+            await self._app(scope, receive, send)
+
+
+_NOBODY = Actor(None, LOOK, API, "nobody")
 
 
 class AskFirst(APIRoute):
@@ -55,6 +72,7 @@ class AskFirst(APIRoute):
 
         async def ask_first(request: Request) -> Response:
             request.state.caller = await run_in_threadpool(caller, request, await bearer(request))
+            act_as(request.state.caller.actor)
             return await answer(request)
 
         return ask_first
@@ -94,5 +112,7 @@ def sample_response(request: Request, ws: Workspace, sample: Sample) -> SampleRe
 
 def errors(*statuses: int, **special: Any) -> dict[int | str, dict[str, Any]]:
     """The documented errors of a route: those that all have, ``statuses``, and such with a body of their own."""
-    found: dict[int | str, dict[str, Any]] = {status: {"model": Message} for status in (400, 401, 403, 413, *statuses)}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"model": Message} for status in (400, 401, 403, 413, 429, *statuses)
+    }
     return found | {int(status.removeprefix("status_")): {"model": model} for status, model in special.items()}

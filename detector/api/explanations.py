@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from detector.errors import ExplainBusy
@@ -51,7 +52,8 @@ class Explanations:
 
     def ask(self, function_id: str, name: str, data: bytes, model_id: str | None, keep: bool) -> Future[Explained]:
         """Explain a picture inside a `place`; errors as of `detector.evidence.explain.explain`."""
-        return self._pool.submit(self._explain, function_id, name, data, model_id, keep)
+        # In the name of whoever asked: it says which records may be read, and whose a new one is.
+        return self._pool.submit(copy_context().run, self._explain, function_id, name, data, model_id, keep)
 
     def stop(self) -> None:
         """End what is being explained, and give up what waits."""

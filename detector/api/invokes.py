@@ -29,6 +29,7 @@ from detector.serving.invoke import Verdict
 from detector.serving.invoke_counts import API, record_invoke
 from detector.serving.queue import Answer, InvokeQueue
 from detector.storage import functions
+from detector.storage.acting import act_as
 from detector.storage.captured import ASKED
 from detector.storage.database import now
 from detector.storage.functions import Function
@@ -112,6 +113,7 @@ class InvokeRoute(APIRoute):
         status = 500
         try:
             function = await _asked_function(request)
+            act_as(request.state.caller.actor)
             found = await self.endpoint(request, self._options_of(dict(request.query_params)), function)
             status = 200
         except Exception as error:

@@ -39,6 +39,7 @@ from detector.errors import Conflict, InvalidInput, NotFound
 from detector.operations.labels import give_label
 from detector.operations.samples import delete_samples
 from detector.storage import functions, samples
+from detector.storage.acting import LABEL, require
 from detector.storage.samples import Position, SampleFilter, Sort
 
 MAX_BATCH = 1000
@@ -107,6 +108,8 @@ async def create_sample(
     request: Request, ws: Ws, poster: Poster, places: PostPlaces, function: TheFunction
 ) -> SampleResponse:
     """Add one image. Bytes that the function has already are a 409 with the sample's id; nothing about it changes."""
+    # Before anything is read of what is sent.
+    require(LABEL, "putting pictures among the samples")
     with places.place():
         post = await read_post(request, ws.settings, function.id)
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from detector.cli.output import answer, json_option, say
 from detector.errors import InvalidInput
 from detector.storage import keys
+from detector.storage.acting import MANAGE, ROLES
 from detector.web.password import PasswordHash
 from detector.workspace import Workspace
 
@@ -23,6 +24,11 @@ def add_access_commands(commands: Any) -> None:
     )
     create = nouns.add_parser("create", help="make a key; its secret is shown only this once")
     create.add_argument("--name", required=True, help="what the key is for")
+    create.add_argument("--role", choices=ROLES, default=MANAGE, help="what its tokens may do (default: manage)")
+    create.add_argument("--expires", type=float, metavar="DAYS", help="end it by itself (default: never)")
+    create.add_argument(
+        "--per-minute", type=int, metavar="N", help="at most so many calls a minute, of each server (default: any)"
+    )
     json_option(create, "print the key as JSON")
     create.set_defaults(run=_create)
     listing = nouns.add_parser("list", help="list the keys, without secrets")
@@ -43,7 +49,7 @@ def add_access_commands(commands: Any) -> None:
 
 
 def _create(ws: Workspace, options: argparse.Namespace) -> int:
-    key = keys.create_key(ws.db, options.name)
+    key = keys.create_key(ws.db, options.name, options.role, options.expires, options.per_minute)
     if options.json:
         print(json.dumps({"clientId": key.id, "clientSecret": key.secret, "name": key.name}, ensure_ascii=False))
     else:
@@ -60,6 +66,9 @@ def _list(ws: Workspace, options: argparse.Namespace) -> int:
             "name": key.name,
             "createdAt": _moment(key.created_at),
             "revokedAt": _moment(key.revoked_at) if key.revoked_at is not None else None,
+            "role": key.role,
+            "expiresAt": _moment(key.expires_at) if key.expires_at is not None else None,
+            "callsPerMinute": key.calls_per_minute,
         }
         for key in found
     ]
@@ -68,9 +77,12 @@ def _list(ws: Workspace, options: argparse.Namespace) -> int:
         return 0
     if not rows:
         print("There are no keys yet. Make one with: python -m detector keys create --name NAME", file=sys.stderr)
-    for row in rows:
+    for key, row in zip(found, rows, strict=True):
         state = f"revoked {row['revokedAt']}" if row["revokedAt"] else "active"
-        print(f"{row['clientId']}  {row['name']}  made {row['createdAt']}  {state}")
+        if row["expiresAt"] and not row["revokedAt"]:
+            state = f"expired {row['expiresAt']}" if key.expired else f"active until {row['expiresAt']}"
+        pace = f"  {key.calls_per_minute:,} calls a minute" if key.calls_per_minute is not None else ""
+        print(f"{row['clientId']}  {row['name']}  made {row['createdAt']}  {state}  {key.role}{pace}")
     return 0
 
 

@@ -31,6 +31,7 @@ from detector.cli.serve import add_serve_command
 from detector.cli.sources import add_source_commands
 from detector.cli.store import add_store_command
 from detector.cli.train import add_train_command, function_for, run_import_and_build
+from detector.cli.users import add_user_commands
 from detector.cli.worker import add_worker_command
 from detector.errors import InvalidInput
 from detector.formatting import count, rate_of_images
@@ -38,6 +39,7 @@ from detector.importing.entries import printable
 from detector.jobs import is_training
 from detector.settings import load_settings
 from detector.storage import functions, jobs
+from detector.storage.acting import COMMAND_LINE, MANAGE, Actor, acting
 from detector.system.logs import set_up_logs
 from detector.workspace import Workspace
 
@@ -56,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             opened.append(ws)
             if ws.warning and not getattr(options, "for_server", False):
                 say(f"{ws.warning} The data folder is {ws.settings.data_dir}.")
-            return int(options.run(ws, options))
+            # A worker does what others have asked for.
+            if hasattr(options, "for_server"):
+                return int(options.run(ws, options))
+            with acting(Actor(None, MANAGE, COMMAND_LINE)):
+                return int(options.run(ws, options))
 
     return in_sentences(run)
 
@@ -119,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_check_command(commands)
     add_source_commands(commands)
     add_access_commands(commands)
+    add_user_commands(commands)
     add_label_commands(commands)
     add_inner_blocks_command(commands)
     return parser

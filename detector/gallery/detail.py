@@ -156,8 +156,9 @@ def _sentence(entry: HistoryEntry, names: Mapping[str, str]) -> str:
     given = "label removed" if entry.label_id is None else names.get(entry.label_id, _DELETED_LABEL)
     before = names.get(entry.previous_label_id, _DELETED_LABEL) if entry.previous_label_id else None
     was = f" (was {before})" if before else ""
+    who = f" ({entry.who})" if entry.who else ""
     undone = f"; undone {_moment(entry.undone_at)}" if entry.undone_at is not None else ""
-    return f"{_moment(entry.at)}: {given}, {_by(entry.by)}{was}{undone}"
+    return f"{_moment(entry.at)}: {given}, {_by(entry.by)}{who}{was}{undone}"
 
 
 def _flips(ws: Workspace, record: SampleRecord, names: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from detector import jobs
 from detector.errors import DetectorError, NotFound
 from detector.imaging import sha256_hex
 from detector.importing.storing import store_image
+from detector.storage.acting import LABEL, actor_now, needs
 from detector.storage.posted_samples import PostedSample, add_posted, already_there, find_sample_id
 from detector.storage.room import require_room
 from detector.workspace import Workspace
@@ -56,6 +57,7 @@ class SamplePoster:
         self._turn = threading.Lock()
         self._waiting: list[_Waiting] = []
 
+    @needs(LABEL, "putting pictures among the samples")
     def post(self, post: Post) -> str:
         """Store one image as a new sample; returns its id once bytes and row are on disk.
 
@@ -80,10 +82,12 @@ class SamplePoster:
         with self._decoding:
             image = store_image(self._ws, post.data, post.name or "The image")
         name = post.name or post.external_id or f"{image_hash[:12]}.{image.format.lower()}"
+        # Here: whoever writes for all that wait acts in the name of none of them.
+        actor = actor_now()
         return self._write(
             PostedSample(
                 *(post.function_id, image, name, post.label_name, post.external_id, post.sample_sets),
-                *(post.captured, post.a_month, post.origin),
+                *(post.captured, post.a_month, post.origin, actor.shown if actor is not None else None),
             )
         )
 

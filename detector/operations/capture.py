@@ -17,6 +17,7 @@ from detector.importing.posting import Post, SamplePoster
 from detector.operations.outcome import Outcome
 from detector.serving.invoke import Verdict
 from detector.storage import captured, functions
+from detector.storage.acting import LABEL, LOOK, MANAGE, acting, needs, reads
 from detector.storage.captured import ASKED, LOW_GRADE, RANDOM, UNLIKE
 from detector.storage.database import now
 from detector.storage.functions import Function
@@ -84,11 +85,13 @@ class CaptureSettings:
         return cls(**{name: stored[name] for name in cls.__dataclass_fields__ if name in stored})
 
 
+@needs(MANAGE, "changing what is captured")
 def change_capture(ws: Workspace, function_id: str, settings: CaptureSettings) -> None:
     """Set which pictures a function keeps by itself. Nothing follows: what is there stays. Raises NotFound."""
     functions.set_capture(ws.db, function_id, settings.to_json())
 
 
+@reads
 def capture_reason(settings: CaptureSettings, verdict: Verdict, sha256: str) -> str | None:
     """Why a picture is to be kept, one of `detector.storage.captured.BY_THEMSELVES`; None where it is not.
 
@@ -106,6 +109,7 @@ def capture_reason(settings: CaptureSettings, verdict: Verdict, sha256: str) -> 
     return None
 
 
+@needs(LOOK, "invoking")
 def maybe_capture(ws: Workspace, function_id: str, name: str, data: bytes, verdict: Verdict) -> str | None:
     """Put a picture among the samples where the function's settings want it; returns the reason, None where it was not.
 
@@ -129,7 +133,8 @@ def maybe_capture(ws: Workspace, function_id: str, name: str, data: bytes, verdi
             log.info("More pictures to capture than can be kept at once: one was left out.")
             return None
         try:
-            with _one_at_a_time:
+            # As the function's settings say, whoever invoked.
+            with _one_at_a_time, acting(None):
                 SamplePoster(ws).post(_post(function_id, name, data, reason, settings.a_month))
         finally:
             _waiting.release()
@@ -143,6 +148,7 @@ def maybe_capture(ws: Workspace, function_id: str, name: str, data: bytes, verdi
     return reason
 
 
+@needs(LABEL, "putting pictures among the samples")
 def capture_now(ws: Workspace, function_id: str, name: str, data: bytes) -> Outcome:
     """Put one picture among the samples because somebody asked for it, whatever the month's bound.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from detector.importing.run_files import remove_run_files
 from detector.storage import functions, models, trash
+from detector.storage.acting import MANAGE, needs
 from detector.storage.embeddings import neighbours_file
 from detector.storage.leavings import (
     Leavings,
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 _WAIT_SECONDS = 2.0
 
 
+@needs(MANAGE, "deleting a function")
 def delete_function(ws: Workspace, function_id: str) -> None:
     """Delete a function, its models, and the pictures that no other function has. Raises NotFound.
 
@@ -36,6 +38,7 @@ def delete_function(ws: Workspace, function_id: str) -> None:
     _behind(lambda: _remove(ws, used, function_id))
 
 
+@needs(MANAGE, "emptying the bin")
 def empty_bin(ws: Workspace, function_id: str) -> int:
     """Remove what lies in the bin of a function for good, as `delete_function` does; returns how many samples."""
     used = last_uses(ws.db, function_id, only_bin=True)
@@ -44,6 +47,7 @@ def empty_bin(ws: Workspace, function_id: str) -> int:
     return emptied
 
 
+@needs(MANAGE, "removing what was deleted")
 def sweep_in_background(ws: Workspace) -> threading.Thread:
     """Go on, in a thread, with what was being removed when the program ended. Once, at the start of the server."""
 
@@ -54,6 +58,7 @@ def sweep_in_background(ws: Workspace) -> threading.Thread:
     return _started(sweep)
 
 
+@needs(MANAGE, "removing what was deleted")
 def sweep_leavings(ws: Workspace) -> int:
     """Remove what deleted functions and emptied bins have left; returns how many pictures.
 

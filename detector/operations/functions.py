@@ -13,10 +13,12 @@ from detector.backbones import resolve
 from detector.errors import NotFound
 from detector.jobs import request_audit, request_build
 from detector.storage import functions
+from detector.storage.acting import LABEL, MANAGE, needs
 from detector.storage.functions import Function
 from detector.workspace import Workspace
 
 
+@needs(MANAGE, "making a function")
 def create_function(
     ws: Workspace,
     name: str,
@@ -61,6 +63,7 @@ def create_function(
     )
 
 
+@needs(MANAGE, "making a function")
 def function_for_import(
     ws: Workspace, name: str, label_names: Sequence[str], backbone: str | None = None
 ) -> tuple[Function, bool]:
@@ -99,12 +102,14 @@ def function_for_import(
     return functions.get_function(ws.db, function.id), False
 
 
+@needs(MANAGE, "renaming a function")
 def rename_function(ws: Workspace, function_id: str, name: str) -> Function:
     """Give a function another name. Nothing follows. Raises InvalidInput, NotFound."""
     functions.rename_function(ws.db, function_id, name)
     return functions.get_function(ws.db, function_id)
 
 
+@needs(MANAGE, "changing the backbone")
 def change_backbone(ws: Workspace, function_id: str, backbone: str) -> str:
     """Put a function on another backbone; a build follows, which embeds all images again. Returns its job's id.
 
@@ -124,12 +129,14 @@ def change_backbone(ws: Workspace, function_id: str, backbone: str) -> str:
     return request_build(ws, function_id)
 
 
+@needs(MANAGE, "changing how a function is trained")
 def change_sweep_settings(ws: Workspace, function_id: str, settings: dict[str, Any]) -> str:
     """Fix what the sweep may try, as JSON; a new model follows. Returns its job's id. Raises NotFound."""
     functions.set_sweep_settings(ws.db, function_id, settings)
     return request_build(ws, function_id)
 
 
+@needs(LABEL, "training")
 def retrain(ws: Workspace, function_id: str) -> str:
     """Ask for a build of what is stored; where nothing has changed, nothing is trained. Returns its job's id.
 
@@ -141,6 +148,7 @@ def retrain(ws: Workspace, function_id: str) -> str:
     return request_build(ws, function_id)
 
 
+@needs(LABEL, "examining a model")
 def examine_model(ws: Workspace, function_id: str, model_id: str) -> str:
     """Ask for the parts of a model's audit that are missing; returns the job's id. Raises NotFound."""
     return request_audit(ws, function_id, model_id)

@@ -6,9 +6,11 @@ from detector.errors import InvalidInput
 from detector.jobs import request_build
 from detector.settings import MOST_COPIES
 from detector.storage import functions
+from detector.storage.acting import MANAGE, needs
 from detector.workspace import Workspace
 
 
+@needs(MANAGE, "changing how a function is trained")
 def change_copies(ws: Workspace, function_id: str, copies: int | None) -> str:
     """Train on another number of degraded copies of each labelled image; a build follows. Returns its job's id.
 

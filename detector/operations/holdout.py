@@ -21,6 +21,7 @@ from detector.imaging.groups import sample_groups
 from detector.jobs import request_build
 from detector.serving.stored_models import stored_model
 from detector.storage import embeddings, functions, models, samples
+from detector.storage.acting import LOOK, MANAGE, needs, reads
 from detector.storage.models import ModelRow
 from detector.storage.sample_counts import sample_counts
 from detector.storage.samples import TrainingRow
@@ -103,6 +104,7 @@ class Holdout:
     warning: str
 
 
+@needs(MANAGE, "putting samples aside")
 def put_aside_share(ws: Workspace, function_id: str, share: float, seed: int = 0) -> int:
     """Put aside this share of the labelled samples of every label, at random; those put aside before count.
 
@@ -139,6 +141,7 @@ def put_aside_share(ws: Workspace, function_id: str, share: float, seed: int = 0
     return _move(ws, function_id, chosen, TEST)
 
 
+@needs(MANAGE, "putting samples aside")
 def put_aside_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> int:
     """Put these samples aside, with their near-duplicates; returns how many moved. A new model follows.
 
@@ -155,6 +158,7 @@ def put_aside_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]
     return _move(ws, function_id, list(chosen), TEST)
 
 
+@needs(MANAGE, "putting samples aside")
 def put_aside_source(ws: Workspace, function_id: str, source: str) -> int:
     """Put all samples of a source aside, with their near-duplicates; returns how many moved. A new model follows.
 
@@ -167,6 +171,7 @@ def put_aside_source(ws: Workspace, function_id: str, source: str) -> int:
     return put_aside_samples(ws, function_id, [row.sample_id for row in rows if row.source == source])
 
 
+@needs(MANAGE, "giving back what was put aside")
 def give_back(ws: Workspace, function_id: str, sample_ids: Sequence[str] | None = None) -> int:
     """Let samples (default: all of the set) be trained on again; returns how many moved. A new model follows."""
     if sample_ids is None:
@@ -174,6 +179,7 @@ def give_back(ws: Workspace, function_id: str, sample_ids: Sequence[str] | None 
     return _move(ws, function_id, sample_ids, TRAIN)
 
 
+@reads
 def read_holdout(ws: Workspace, function_id: str) -> Holdout:
     """What is in the set, and how often it was looked at."""
     names = {label.id: label.name for label in functions.list_labels(ws.db, function_id)}
@@ -196,6 +202,7 @@ def read_holdout(ws: Workspace, function_id: str) -> Holdout:
     )
 
 
+@needs(LOOK, "measuring")
 def score_holdout(
     ws: Workspace, model: ModelRow, rows: Sequence[TrainingRow], groups: Sequence[str], trained_on: set[str]
 ) -> HoldoutScore | None:
@@ -237,6 +244,7 @@ def score_holdout(
     return score
 
 
+@reads
 def accuracy_difference(correct: int, n: int, other_correct: int, other_n: int) -> tuple[float, float, float]:
     """First accuracy minus the other, and the combined 95 % interval of that difference.
 

@@ -7,9 +7,11 @@ from detector.backbones.registry import get_spec
 from detector.errors import InvalidInput
 from detector.jobs import request_build
 from detector.storage import functions
+from detector.storage.acting import MANAGE, needs
 from detector.workspace import Workspace
 
 
+@needs(MANAGE, "changing how a function is trained")
 def use_inner_blocks(ws: Workspace, function_id: str, on: bool) -> str:
     """Say whether inner blocks of the backbone are used too; a build follows. Returns its job's id.
 

@@ -13,11 +13,13 @@ from detector.formatting import count
 from detector.jobs import request_retraining
 from detector.operations.outcome import Outcome
 from detector.storage import annotating, functions, label_twins
+from detector.storage.acting import LABEL, MANAGE, needs
 from detector.storage.annotating import PERSON
 from detector.storage.functions import Label
 from detector.workspace import Workspace
 
 
+@needs(LABEL, "labelling")
 def give_label(
     ws: Workspace, function_id: str, sample_ids: Sequence[str], label: Label | None, by: str = PERSON
 ) -> Outcome:
@@ -44,6 +46,7 @@ def give_label(
     return _labelled(changed, label.name)
 
 
+@needs(LABEL, "undoing labels")
 def undo_labels(ws: Workspace, function_id: str) -> Outcome:
     """Take back the newest change of labels by a person; a new model follows where any sample changed."""
     undone = annotating.undo_last(ws.db, function_id)
@@ -54,6 +57,7 @@ def undo_labels(ws: Workspace, function_id: str) -> Outcome:
     return Outcome(undone.changed, f"The last change was undone: {count(undone.changed, 'sample')} as before.")
 
 
+@needs(LABEL, "adding a label")
 def create_label(
     ws: Workspace,
     function_id: str,
@@ -75,6 +79,7 @@ def create_label(
     return functions.create_label(ws.db, function_id, name, description, metadata)
 
 
+@needs(MANAGE, "changing a label")
 def rename_label(
     ws: Workspace,
     label_id: str,
@@ -96,6 +101,7 @@ def rename_label(
     return functions.rename_label(ws.db, label_id, name, description, metadata)
 
 
+@needs(MANAGE, "merging labels")
 def merge_labels(ws: Workspace, gone: Sequence[Label], kept: Label) -> Outcome:
     """Give all samples of some labels the one that is kept, and delete the others; a new model follows.
 
@@ -119,6 +125,7 @@ def merge_labels(ws: Workspace, gone: Sequence[Label], kept: Label) -> Outcome:
     return _labelled(sum(merged), kept.name)
 
 
+@needs(MANAGE, "deleting a label")
 def delete_label(ws: Workspace, label: Label) -> None:
     """Delete a label: its samples are without one, its predictions go at once, and a new model follows.
 

@@ -11,12 +11,14 @@ from detector.imaging.normalise import Normalisation, encode_normalised, suited_
 from detector.jobs import request_build
 from detector.progress import Pace, Report, silent
 from detector.storage import functions, samples
+from detector.storage.acting import MANAGE, needs, reads
 from detector.system.batches import map_batches
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
+@needs(MANAGE, "changing how a function is trained")
 def normalise_and_retrain(ws: Workspace, function_id: str, side: int | None = None) -> str:
     """Have all images of a function re-encoded in memory before they are embedded, and a new model trained on that.
 
@@ -49,12 +51,14 @@ def normalise_and_retrain(ws: Workspace, function_id: str, side: int | None = No
     return request_build(ws, function_id)
 
 
+@needs(MANAGE, "changing how a function is trained")
 def use_as_imported_and_retrain(ws: Workspace, function_id: str) -> str:
     """The way back: images are embedded as they are again. Returns the id of the build's job."""
     functions.set_normalise(ws.db, function_id, None)
     return request_build(ws, function_id)
 
 
+@reads
 def file_facts(ws: Workspace, hashes: Sequence[str], code: str | None, report: Report = silent) -> list[ImageFacts]:
     """The facts of images as a model gets to see their files.
 

@@ -25,6 +25,7 @@ from detector.progress import Pace, Report, silent
 from detector.serving.invoke import Verdict, answer
 from detector.serving.model import ServingModel, load_serving_model, serving_backbone
 from detector.storage import functions, models, samples
+from detector.storage.acting import MANAGE, needs
 from detector.storage.database import now
 from detector.storage.label_names import label_key
 from detector.training.recentring import (
@@ -100,6 +101,7 @@ class _Given:
     found: Inspected
 
 
+@needs(MANAGE, "adapting a function")
 def try_on(
     ws: Workspace, function_id: str, pictures: Mapping[str, Sequence[Picture]], report: Report = silent
 ) -> Trial:
@@ -142,6 +144,7 @@ def try_on(
     )
 
 
+@needs(MANAGE, "adapting a function")
 def adapt(ws: Workspace, trial: Trial) -> None:
     """Use what was tried: from now on the version answers so, to every caller. Nothing is trained.
 
@@ -162,6 +165,7 @@ def adapt(ws: Workspace, trial: Trial) -> None:
     models.set_recentring(ws.db, trial.model_id, trial.recentring.to_json())
 
 
+@needs(MANAGE, "adapting a function")
 def undo(ws: Workspace, function_id: str) -> bool:
     """Let the live model answer as it was trained; returns whether it was adapted. Raises NotFound."""
     live = functions.get_function(ws.db, function_id).live_model_id

@@ -13,6 +13,7 @@ from detector.jobs import request_retraining
 from detector.operations.labels import give_label
 from detector.operations.outcome import Outcome
 from detector.storage import functions, imports, records
+from detector.storage.acting import LABEL, MANAGE, needs, reads
 from detector.storage.captured import DISPUTED, note_captured
 from detector.storage.database import now
 from detector.storage.posted_samples import find_sample_id
@@ -44,6 +45,12 @@ MOST_DAYS = 36_500
 BATCH_TITLE = "Disputed verdicts"
 
 
+def _kept_by_itself(ws: Workspace, function_id: str, *_evidence: object, **_more: object) -> bool:
+    """Whether the function keeps each verdict, whoever asks for it: somebody who manages it has said so."""
+    return functions.get_function(ws.db, function_id).keep_records
+
+
+@needs(LABEL, "keeping a record", unless=_kept_by_itself)
 def keep_record(ws: Workspace, function_id: str, evidence: Kept, thumbnail: bytes | None, door: str) -> Record:
     """Keep a verdict with all that stands beside it; the same one again is the record that is there. Nothing follows.
 
@@ -69,6 +76,7 @@ def keep_record(ws: Workspace, function_id: str, evidence: Kept, thumbnail: byte
     )
 
 
+@needs(LABEL, "disputing a verdict")
 def dispute_record(
     ws: Workspace, function_id: str, record_id: str | None, label_id: str, data: bytes, name: str
 ) -> Outcome:
@@ -121,11 +129,13 @@ def dispute_record(
     return Outcome(changed, f"{said}: {label.name}.{marked}{follows}")
 
 
+@needs(MANAGE, "deleting records")
 def delete_records(ws: Workspace, function_id: str, record_ids: Sequence[str] | None) -> Outcome:
     """Delete records for good: these, or all of a function with None. Nothing follows."""
     return _deleted(records.delete_records(ws.db, function_id, record_ids))
 
 
+@needs(MANAGE, "deleting records")
 def delete_records_older(ws: Workspace, function_id: str, days: float) -> Outcome:
     """Delete for good what was kept more than so many days ago. Nothing follows. Raises InvalidInput."""
     if not 0 <= days <= MOST_DAYS:
@@ -133,12 +143,14 @@ def delete_records_older(ws: Workspace, function_id: str, days: float) -> Outcom
     return _deleted(records.delete_older(ws.db, function_id, now() - days * DAY))
 
 
+@needs(MANAGE, "deleting records")
 def sweep_records(ws: Workspace) -> int:
     """Delete what is older than its function's age limit; returns how many records. Nothing follows."""
     limits = records.age_limits(ws.db)
     return sum(records.delete_older(ws.db, function_id, now() - days * DAY) for function_id, days in limits)
 
 
+@reads
 def older_words(ws: Workspace, function_id: str, days: int) -> str:
     """What an age limit of so many days will delete of the records that there are, in words."""
     older, disputed = records.count_older(ws.db, function_id, now() - days * DAY)
@@ -152,6 +164,7 @@ def older_words(ws: Workspace, function_id: str, days: int) -> str:
     )
 
 
+@needs(MANAGE, "changing what is kept")
 def set_keeping(ws: Workspace, function_id: str, keep_records: bool, keep_days: int | None) -> None:
     """Have each verdict of the Invoke page kept by itself, or not; records go after so many days. Nothing follows.
 

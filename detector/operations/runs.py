@@ -13,6 +13,7 @@ from detector.jobs import IMPORT, INVOKE, request_import, request_run
 from detector.operations.outcome import Outcome
 from detector.serving.model import what_is_missing
 from detector.storage import functions, invoke_runs, jobs
+from detector.storage.acting import LABEL, LOOK, MANAGE, needs
 from detector.storage.room import require_room
 from detector.workspace import Workspace
 
@@ -20,6 +21,7 @@ from detector.workspace import Workspace
 STOPPED = "It was stopped before its end."
 
 
+@needs(LOOK, "invoking")
 def start_run(ws: Workspace, function_id: str, pending: Pending) -> str:
     """Have files judged in the background by the live model; returns the run's id.
 
@@ -44,6 +46,7 @@ def start_run(ws: Workspace, function_id: str, pending: Pending) -> str:
     return run_id
 
 
+@needs(LOOK, "stopping a run")
 def stop_run(ws: Workspace, run_id: str) -> None:
     """Judge no further pictures of a run; those that are judged stay."""
     # First the run: whoever is at work then writes no picture more.
@@ -51,6 +54,7 @@ def stop_run(ws: Workspace, run_id: str) -> None:
     _cancel(ws, run_id)
 
 
+@needs(MANAGE, "deleting a run")
 def delete_run(ws: Workspace, run_id: str) -> None:
     """Remove a run with its files and what was found of them.
 
@@ -68,6 +72,7 @@ def delete_run(ws: Workspace, run_id: str) -> None:
     remove_run_files(ws, run_id=run_id)
 
 
+@needs(LABEL, "putting pictures among the samples")
 def add_run_to_samples(ws: Workspace, run_id: str, positions: Sequence[int]) -> Outcome:
     """Ask for pictures of a run to become samples without a label, in the background; a build follows.
 

@@ -8,6 +8,7 @@ from detector.importing.batch import sample_payload
 from detector.jobs import request_import
 from detector.operations.functions import create_function
 from detector.storage import functions
+from detector.storage.acting import MANAGE, needs, reads
 from detector.storage.functions import Function
 from detector.storage.room import require_room
 from detector.training.thresholds import DEFAULT_FALSE_ACCUSATION_LIMIT, needed_samples
@@ -20,12 +21,14 @@ SAMPLE_LABELS = ("real", "synthetic")
 SAMPLE_FALSE_ACCUSATION_LIMIT = 0.2
 
 
+@reads
 def find_sample_function(ws: Workspace) -> Function | None:
     """The newest function that was made from the sample, whatever it is called now; None without one."""
     made = (item.function for item in functions.list_functions(ws.db) if item.function.is_simulation)
     return next(made, None)
 
 
+@needs(MANAGE, "making a function")
 def create_sample_function(ws: Workspace, backbone: str | None = None) -> Function:
     """A function for the sample, without its images yet: `sample_payload` imports them. Nothing follows.
 
@@ -49,6 +52,7 @@ def create_sample_function(ws: Workspace, backbone: str | None = None) -> Functi
     )
 
 
+@needs(MANAGE, "making a function")
 def import_sample(ws: Workspace, backbone: str | None = None) -> Function:
     """Make the sample's function; the import of its images follows, and after that its model.
 
@@ -70,6 +74,7 @@ def import_sample(ws: Workspace, backbone: str | None = None) -> Function:
     return function
 
 
+@reads
 def sample_limit_note() -> str:
     """Why its limit of false accusations is another than that of a user's own function."""
     needed = needed_samples(DEFAULT_FALSE_ACCUSATION_LIMIT)

@@ -8,9 +8,11 @@ from detector.formatting import count
 from detector.jobs import request_retraining
 from detector.operations.outcome import Outcome
 from detector.storage import trash
+from detector.storage.acting import MANAGE, needs
 from detector.workspace import Workspace
 
 
+@needs(MANAGE, "deleting samples")
 def delete_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> Outcome:
     """Put samples into the bin; a new model follows, trained without them, where any were outside."""
     gone = trash.delete_samples(ws.db, function_id, sample_ids)
@@ -19,6 +21,7 @@ def delete_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -
     return Outcome(gone, f"{count(gone, 'sample')} moved to the bin.")
 
 
+@needs(MANAGE, "restoring samples")
 def restore_samples(ws: Workspace, function_id: str, sample_ids: Sequence[str]) -> Outcome:
     """Take samples out of the bin, with the labels that they had; a new model follows where any were in it."""
     back = trash.restore_samples(ws.db, function_id, sample_ids)

@@ -8,9 +8,11 @@ from detector.jobs import request_audit, request_retraining
 from detector.serving.known_sources import training_looks_at_sources
 from detector.serving.thresholds import renew_thresholds
 from detector.storage import evaluations, functions, models, samples
+from detector.storage.acting import LABEL, needs
 from detector.workspace import Workspace
 
 
+@needs(LABEL, "naming sources")
 def confirm_sources(ws: Workspace, function_id: str, names: Sequence[str] | None = None) -> int:
     """Say that sources guessed from folders are collections or generators, those named or all.
 
@@ -26,6 +28,7 @@ def confirm_sources(ws: Workspace, function_id: str, names: Sequence[str] | None
     return changed
 
 
+@needs(LABEL, "naming sources")
 def set_source(ws: Workspace, function_id: str, sample_ids: Sequence[str], source: str | None) -> int:
     """Give samples a source, or take it away with None; returns how many changed.
 

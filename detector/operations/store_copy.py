@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detector.errors import NotFound, StoredFileDamaged
 from detector.progress import Pace, Report, silent
+from detector.storage.acting import MANAGE, needs
 from detector.storage.blobs import Blobs
 from detector.storage.folder_blobs import FolderBlobs
 from detector.system.batches import map_batches, threads
@@ -26,6 +27,7 @@ class Copied:
     damaged: tuple[str, ...]
 
 
+@needs(MANAGE, "copying files into a store")
 def copy_to_store(folder: Path, target: Blobs, report: Report = silent) -> Copied:
     """Copy what lies in the folder of blobs; safe to stop and to repeat.
 

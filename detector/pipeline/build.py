@@ -28,6 +28,7 @@ from detector.serving.stored_copies import read_copies
 from detector.serving.stored_models import is_usable, stored_out_of_fold
 from detector.serving.thresholds import refresh_thresholds
 from detector.storage import annotating, embeddings, functions, models, predictions, samples
+from detector.storage.acting import MANAGE, needs
 from detector.storage.embedding_file import write_embedding_files
 from detector.storage.functions import Function, Label
 from detector.storage.models import ModelRow
@@ -135,6 +136,7 @@ def _trained(
     return BuildResult(model, trained, embedded, note, embed_seconds, monotonic() - start)
 
 
+@needs(MANAGE, "making another model live")
 def put_back(ws: Workspace, function_id: str, model_id: str, report: Report = silent) -> None:
     """Make an older version live again, with its own predictions. Raises NotFound, NoModel, BackboneUnavailable."""
     # First whether it can answer at all, so that a live model and the predictions beside it do not part.

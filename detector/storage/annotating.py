@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exists, func, insert, select, update
 
 from detector.errors import InvalidInput, NotFound
+from detector.storage.acting import actor_now
 from detector.storage.database import Database, new_id, now
 from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, functions, labels, models, samples
@@ -35,13 +36,15 @@ class Undone:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One annotation of a sample: which label or none, given when and by whom (import, person, api, merge)."""
+    """One annotation of a sample: which label or none, given when and by whom (import, person, api, merge); ``who``:
+    the user's or the key's name, None where nobody signed in."""
 
     label_id: str | None
     previous_label_id: str | None
     at: float
     by: str
     undone_at: float | None
+    who: str | None = None
 
 
 def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: str = PERSON) -> int:
@@ -56,6 +59,8 @@ def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: 
     """
     operation = new_id()
     changed = 0
+    actor = actor_now()
+    who = actor.shown if actor is not None else None
     with db.write(_owners(db, sample_ids, label_id)) as connection:
         moment, ordered = now(), moment_of_change(connection)
         owner = None
@@ -92,7 +97,7 @@ def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: 
                     )
                 )
             if moving:
-                given = {"label_id": label_id, "at": ordered, "by": by, "operation": operation}
+                given = {"label_id": label_id, "at": ordered, "by": by, "who": who, "operation": operation}
                 connection.execute(insert(annotation_history), [{**given, **_before(row)} for row in moving])
             changed += len(moving)
     return changed

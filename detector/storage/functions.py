@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import Conflict, InvalidInput, NotFound
+from detector.storage.audit_log import note_with
 from detector.storage.database import Database, new_id, now
 from detector.storage.evaluations import SHORTCUT
 from detector.storage.known_labels import (
@@ -393,8 +394,10 @@ def delete_function(db: Database, function_id: str) -> None:
     """
     with db.write() as connection:
         note_leavings(connection, function_id)
+        name = connection.scalar(select(functions.c.name).where(functions.c.id == function_id))
         if not connection.execute(delete(functions).where(functions.c.id == function_id)).rowcount:
             raise NotFound("function", function_id)
+        note_with(connection, "function deleted", name or "", {"function": function_id})
 
 
 def list_labels(db: Database, function_id: str) -> list[Label]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from detector.errors import NotFound
+from detector.storage.acting import actor_now
 from detector.storage.annotating import moment_of_change
 from detector.storage.database import Database, holdable, insert_missing, new_id, now
 from detector.storage.places import Place, write_places
@@ -279,6 +280,8 @@ def add_samples(
     list of AddedSample, aligned with ``found``
     """
     results: list[AddedSample] = []
+    actor = actor_now()
+    who = actor.shown if actor is not None else None
     with db.write([function_id]) as connection:
         moment = now()
         names = {
@@ -393,12 +396,10 @@ def add_samples(
         if new_samples:
             connection.execute(insert(samples), new_samples)
         if history:
+            given = {"at": ordered, "by": annotated_by, "who": who}
             connection.execute(
                 insert(annotation_history),
-                [
-                    {"sample_id": s, "label_id": new, "previous_label_id": old, "at": ordered, "by": annotated_by}
-                    for s, new, old in history
-                ],
+                [{"sample_id": s, "label_id": new, "previous_label_id": old, **given} for s, new, old in history],
             )
         if batch_id is not None and report:
             for line in report:

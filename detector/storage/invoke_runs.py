@@ -9,6 +9,7 @@ from typing import Literal
 from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
 
 from detector.errors import JobCancelled, NotFound
+from detector.storage.audit_log import note_with
 from detector.storage.database import Database, holdable, new_id, now
 from detector.storage.schema import invoke_run_pictures as pictures
 from detector.storage.schema import invoke_runs as runs
@@ -155,7 +156,11 @@ def list_runs(db: Database, function_id: str, limit: int = 20) -> list[Run]:
 def delete_run(db: Database, run_id: str) -> bool:
     """Remove a run and what was found of its pictures; whether it was there."""
     with db.write([run_id]) as connection:
-        return bool(connection.execute(delete(runs).where(runs.c.id == run_id)).rowcount)
+        title = connection.scalar(select(runs.c.title).where(runs.c.id == run_id))
+        gone = bool(connection.execute(delete(runs).where(runs.c.id == run_id)).rowcount)
+        if gone:
+            note_with(connection, "run deleted", title or "", {"run": run_id})
+        return gone
 
 
 def run_ids(db: Database, before: float | None = None) -> set[str]:

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 from unicodedata import is_normalized
 
-from sqlalchemy import case, delete, func, insert, literal, select, update
+from sqlalchemy import Text, case, delete, func, insert, literal, select, update
 
 from detector.errors import InvalidInput, NotFound
+from detector.storage.acting import actor_now
 from detector.storage.annotating import MERGE, moment_of_change
 from detector.storage.database import Database, new_id
 from detector.storage.functions import Label
@@ -73,12 +74,14 @@ def merge_labels(db: Database, from_label_id: str, into_label_id: str) -> int:
             # It knows its labels by id: whatever it still brought for this one would come in without a label.
             raise InvalidInput("An import into this function is running. Merge the labels when it has ended.")
         revision = next_revision(connection, gone.function_id)
+        actor = actor_now()
         fields = {
             "sample_id": samples.c.id,
             "label_id": literal(kept.id),
             "previous_label_id": samples.c.label_id,
             "at": literal(moment_of_change(connection)),
             "by": literal(MERGE),
+            "who": literal(actor.shown if actor is not None else None, Text),
             "operation": literal(new_id()),
             "previous_at": samples.c.annotated_at,
             "previous_by": samples.c.annotated_by,

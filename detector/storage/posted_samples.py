@@ -28,7 +28,7 @@ class PostedSample:
     """One inspected image for one function; ``label_name`` is looked up when it is written.
 
     ``captured`` is the reason of an invoke that brought it, one of `detector.storage.captured.REASONS`; with
-    ``a_month`` it is refused once so many have come by themselves this month.
+    ``a_month`` it is refused once so many have come by themselves this month. ``who`` labels it: a user or a key.
     """
 
     function_id: str
@@ -40,6 +40,7 @@ class PostedSample:
     captured: str | None = None
     a_month: int | None = None
     origin: str = "api"
+    who: str | None = None
 
 
 def find_sample_id(db: Database, function_id: str, image_hash: str) -> str | None:
@@ -119,7 +120,8 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
                 }
             )
             if label_id:
-                history.append({"sample_id": sample_id, "label_id": label_id, "at": ordered, "by": "api"})
+                given = {"sample_id": sample_id, "label_id": label_id, "at": ordered, "by": "api", "who": post.who}
+                history.append(given)
             answers.append(sample_id)
         revisions = {function_id: next_revision(connection, function_id) for function_id in known.functions}
         for row in new_samples:

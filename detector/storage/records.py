@@ -13,10 +13,12 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, or_, select, update
 
 from detector.errors import InvalidInput, NotFound
 from detector.imaging.fingerprint import hash_numbers, near_duplicates_of
+from detector.storage.acting import actor_now
+from detector.storage.audit_log import note_with
 from detector.storage.database import Database, new_id, now
 from detector.storage.known_labels import without_controls
 from detector.storage.schema import functions, records
@@ -54,6 +56,8 @@ class Record:
         The name of the label that somebody says is right.
     disputed_at, created_at : float
         Seconds since the epoch.
+    kept_by : str or None
+        The user or the key that asked for it, as of `detector.storage.acting.Actor`; None where nobody signs in.
     """
 
     id: str
@@ -70,6 +74,7 @@ class Record:
     disputed_label: str | None
     disputed_at: float | None
     created_at: float
+    kept_by: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The evidence as it was kept, with the record's id, when it was kept, and whether it is disputed.
@@ -139,6 +144,7 @@ def add_record(
             f"The record has {size:,} bytes, more than the {MAX_EVIDENCE_BYTES:,} that are kept of one picture. "
             "Save the picture without what its file says of it, and keep that one."
         )
+    actor = actor_now()
     with db.write([function_id]) as connection:
         if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
             raise NotFound("function", function_id)
@@ -151,6 +157,7 @@ def add_record(
                 records.c.verdict == kept["verdict"],
                 records.c.grade == kept["grade"],
                 records.c.file_name == kept["file"][:_MAX_FILE_NAME],
+                *_readable(),
             )
             .order_by(records.c.created_at)
         )
@@ -170,6 +177,7 @@ def add_record(
                     evidence=kept,
                     thumbnail=thumbnail,
                     door=door,
+                    kept_by=actor.id if actor is not None else None,
                     created_at=now(),
                 )
             )
@@ -180,7 +188,7 @@ def get_record(db: Database, function_id: str, record_id: str) -> Record:
     """The record of that id, if it is the function's. Raises NotFound."""
     with db.read() as connection:
         row = connection.execute(
-            _SELECT.where(records.c.id == record_id, records.c.function_id == function_id)
+            _SELECT.where(records.c.id == record_id, records.c.function_id == function_id, *_readable())
         ).one_or_none()
     if row is None:
         raise NotFound("record", record_id)
@@ -198,7 +206,7 @@ def list_records(
         A part of the file's name, or of the verdict, in whatever case; empty: all.
     """
     order = records.c.created_at.desc(), records.c.id.desc()
-    mine = records.c.function_id == function_id
+    mine = and_(records.c.function_id == function_id, *_readable())
     if after is not None:
         earlier = records.c.created_at < after.created_at
         same = and_(records.c.created_at == after.created_at, records.c.id < after.id)
@@ -230,7 +238,7 @@ def all_records(db: Database, function_id: str) -> Iterator[Record]:
 
 def count_records(db: Database, function_id: str, search: str = "") -> int:
     """How many records a function has, or how many are found by ``search`` as of `list_records`."""
-    mine = records.c.function_id == function_id
+    mine = and_(records.c.function_id == function_id, *_readable())
     with db.read() as connection:
         if wanted := _folded(search):
             return sum(1 for _ in _matching(connection, select(*_NAMES).where(mine), wanted))
@@ -246,7 +254,8 @@ def near_records(db: Database, function_id: str, sha256: str, perceptual_hash: s
     found = []
     with db.read() as connection:
         for start in range(0, len(ids), _STEP):
-            for row in connection.execute(select(*columns).where(records.c.id.in_(ids[start : start + _STEP]))):
+            step = records.c.id.in_(ids[start : start + _STEP])
+            for row in connection.execute(select(*columns).where(step, *_readable())):
                 same = row.sha256 == sha256
                 found.append(NearRecord(row.id, same, row.verdict, row.grade, row.created_at, row.disputed_label))
     return sorted(found, key=lambda item: (not item.same_file, -item.created_at, item.id))
@@ -258,19 +267,34 @@ def delete_records(db: Database, function_id: str, record_ids: Sequence[str] | N
     with db.write([function_id]) as connection:
         mine = delete(records).where(records.c.function_id == function_id)
         if record_ids is None:
-            return connection.execute(mine).rowcount
-        for start in range(0, len(record_ids), _STEP):
-            step = record_ids[start : start + _STEP]
+            gone = connection.execute(mine).rowcount
+        for start in range(0, len(record_ids or ()), _STEP):
+            step = (record_ids or ())[start : start + _STEP]
             gone += connection.execute(mine.where(records.c.id.in_(step))).rowcount
+        _note_deleted(connection, function_id, gone)
     return gone
 
 
 def delete_older(db: Database, function_id: str, moment: float) -> int:
     """Delete what a function has kept before a moment; returns how many records."""
     with db.write([function_id]) as connection:
-        return connection.execute(
+        gone = connection.execute(
             delete(records).where(records.c.function_id == function_id, records.c.created_at < moment)
         ).rowcount
+        _note_deleted(connection, function_id, gone)
+    return gone
+
+
+def _note_deleted(connection: Connection, function_id: str, gone: int) -> None:
+    if gone:
+        name = connection.scalar(select(functions.c.name).where(functions.c.id == function_id))
+        note_with(connection, "records deleted", name or "", {"function": function_id, "records": gone})
+
+
+def _readable() -> list[ColumnElement[bool]]:
+    """What whoever acts may read of records: those who do not manage only what they have kept themselves."""
+    actor = actor_now()
+    return [] if actor is None or actor.sees_all else [records.c.kept_by == actor.id]
 
 
 def count_older(db: Database, function_id: str, moment: float) -> tuple[int, int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
+from detector.storage.audit_log import note_with
 from detector.storage.database import Database, now
 from detector.storage.revisions import next_revision
 from detector.storage.schema import functions, samples
@@ -48,6 +49,10 @@ def empty_bin(db: Database, function_id: str) -> int:
     with db.write([function_id]) as connection:
         revision = next_revision(connection, function_id)
         connection.execute(update(functions).where(functions.c.id == function_id).values(purge_revision=revision))
-        return connection.execute(
+        gone = connection.execute(
             delete(samples).where(samples.c.function_id == function_id, samples.c.deleted_at.is_not(None))
         ).rowcount
+        if gone:
+            name = connection.scalar(select(functions.c.name).where(functions.c.id == function_id))
+            note_with(connection, "bin emptied", name or "", {"function": function_id, "samples": gone})
+        return gone

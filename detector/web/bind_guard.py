@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
@@ -35,8 +36,10 @@ def is_protected(settings: Settings, has_login: bool) -> bool:
     return bool(settings.password_hash) or has_login
 
 
-def require_protection(address: str, settings: Settings, has_login: bool) -> None:
-    """Call before the server starts.
+def require_protection(
+    address: str, settings: Settings, has_login: bool, has_users: Callable[[], bool] = lambda: False
+) -> bool:
+    """Call before the server starts; returns whether strangers have to sign in, as far as that had to be asked.
 
     Parameters
     ----------
@@ -44,6 +47,8 @@ def require_protection(address: str, settings: Settings, has_login: bool) -> Non
         What the server will listen on; empty: every address.
     has_login : bool
         Whether Streamlit's login (OIDC) is configured.
+    has_users : callable
+        Whether there are named users; asked where nothing else protects the server.
 
     Raises
     ------
@@ -54,8 +59,13 @@ def require_protection(address: str, settings: Settings, has_login: bool) -> Non
     """
     if settings.password_hash:
         PasswordHash.parse(settings.password_hash)
-    if not (is_loopback(address) or is_protected(settings, has_login) or settings.open):
+    if is_protected(settings, has_login):
+        return True
+    if is_loopback(address) or settings.open:
+        return False
+    if not has_users():
         raise Unprotected(address)
+    return True
 
 
 def allowed_hosts(address: str, settings: Settings) -> list[str]:

@@ -24,6 +24,7 @@ from detector.importing.spool import SELECTION_ENDING
 from detector.storage import functions
 from detector.storage.database import Database, new_id
 from detector.web.addresses import EXPORTS
+from detector.web.people import still_in
 from detector.web.signing import export_order, export_token
 from detector.workspace import Workspace
 
@@ -42,15 +43,23 @@ _HEADERS = {
 }
 
 
-def export_path(db: Database, function_id: str, kind: Kind, where: GalleryFilter, order: Order) -> str:
-    """The path of everything that matches a filter, as it will be when it is fetched; good for one to two hours."""
-    asked = {"function": function_id, "kind": kind, "where": where.to_query(), "order": order.value}
+def export_path(
+    db: Database, function_id: str, kind: Kind, where: GalleryFilter, order: Order, given_for: str = ""
+) -> str:
+    """The path of everything that matches a filter, as it will be when it is fetched; good for one to two hours.
+
+    Parameters
+    ----------
+    given_for : str
+        The `detector.web.people.ticket` of who will fetch it; empty where nobody signs in.
+    """
+    asked = {"function": function_id, "kind": kind, "for": given_for, "where": where.to_query(), "order": order.value}
     return f"{EXPORTS}/{export_token(db, asked)}"
 
 
-def selection_path(ws: Workspace, function_id: str, kind: Kind, sample_ids: Sequence[str]) -> str:
-    """The path of these samples, in this order; good for one to two hours."""
-    asked = {"function": function_id, "kind": kind}
+def selection_path(ws: Workspace, function_id: str, kind: Kind, sample_ids: Sequence[str], given_for: str = "") -> str:
+    """The path of these samples, in this order, as of `export_path`; good for one to two hours."""
+    asked = {"function": function_id, "kind": kind, "for": given_for}
     token = export_token(ws.db, asked | {"samples": " ".join(sample_ids)})
     if len(token) > _LONGEST_TOKEN:
         token = export_token(ws.db, asked | {"list": _kept(ws, sample_ids)})
@@ -64,6 +73,8 @@ def export_routes(ws: Workspace) -> list[Route]:
         asked = export_order(ws.db, request.path_params["token"])
         if asked is None:
             return PlainTextResponse("This address has expired or is not valid. Reload the page.", 403)
+        if not await run_in_threadpool(still_in, ws.db, str(asked.get("for", ""))):
+            return PlainTextResponse("You are signed out. Sign in and download it again.", 403)
         try:
             function = await run_in_threadpool(functions.get_function, ws.db, asked["function"])
             sample_ids = await run_in_threadpool(_sample_ids, ws, asked) if request.method == "GET" else []

@@ -41,19 +41,32 @@ def upload_path(token: str) -> str:
     return f"{UPLOADS}/{token}"
 
 
-def upload_token(db: Database, function_id: str = "") -> str:
-    """A token that allows one upload for one function; it is also the upload's name in the spool."""
+def upload_token(db: Database, function_id: str = "", given_for: str = "") -> str:
+    """A token that allows one upload for one function; it is also the upload's name in the spool.
+
+    Parameters
+    ----------
+    given_for : str
+        The `detector.web.people.ticket` of who will upload; empty where nobody signs in.
+    """
     name, expires = f"{secrets.token_hex(_NAME_BYTES)}{function_id}", int(now()) + _UPLOAD_SECONDS
-    return f"{name}-{expires}-{_sign(db, 'upload', name, expires)}"
+    return f"{name}-{expires}-{_sign(db, f'upload{given_for}', name, expires)}{f'-{given_for}' if given_for else ''}"
 
 
 def upload_name(db: Database, token: str) -> str | None:
     """The spool name that a token stands for; None when it is not ours or has expired."""
     name, _, rest = token.partition("-")
-    expires, _, signature = rest.partition("-")
+    expires, _, rest = rest.partition("-")
+    signature, _, given_for = rest.partition("-")
     if not (name.isalnum() and _is_ahead(expires)):
         return None
-    return name if hmac.compare_digest(_sign(db, "upload", name, int(expires)).encode(), signature.encode()) else None
+    right = _sign(db, f"upload{given_for}", name, int(expires)).encode("utf-8", "replace")
+    return name if hmac.compare_digest(right, signature.encode("utf-8", "replace")) else None
+
+
+def upload_given_for(token: str) -> str:
+    """For whom a token was made, as of `upload_token`; only of one that `upload_name` knows."""
+    return token.rpartition("-")[2] if token.count("-") == 3 else ""
 
 
 def function_of_upload(name: str) -> str:
@@ -91,4 +104,4 @@ def _is_ahead(expires: str) -> bool:
 
 def _sign(db: Database, kind: str, name: str, expires: int) -> str:
     key = db.secret("signing_key").encode()
-    return hmac.new(key, f"{kind}:{name}:{expires}".encode(), hashlib.sha256).hexdigest()[:40]
+    return hmac.new(key, f"{kind}:{name}:{expires}".encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:40]

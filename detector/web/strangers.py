@@ -93,16 +93,26 @@ signed_in = SignedIn()
 
 
 class Strangers:
-    """ASGI middleware for a server with a door: refuses before anything is read."""
+    """ASGI middleware for a server with a door: refuses before anything is read.
 
-    def __init__(self, app: ASGIApp, known: SignedIn = signed_in) -> None:
-        self._app, self._known = app, known
+    Parameters
+    ----------
+    guarded : callable
+        Whether there is a door now: the first user may be made while the server runs. Asked in a thread.
+    """
+
+    def __init__(self, app: ASGIApp, known: SignedIn = signed_in, guarded: Callable[[], bool] = lambda: True) -> None:
+        self._app, self._known, self._guarded = app, known, guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        session_id = upload_session(scope)
+        concerned = scope["type"] == "websocket" or session_id is not None
+        if not concerned or not await anyio.to_thread.run_sync(self._guarded):
+            await self._app(scope, receive, send)
+            return
         if scope["type"] == "websocket":
             await self._listen(scope, receive, send)
             return
-        session_id = upload_session(scope)
         # What is left of the body is thrown away by the server, piece by piece as it comes; the client has its answer.
         if session_id is not None and scope["method"] != "OPTIONS" and session_id not in self._known:
             await PlainTextResponse(_REFUSAL, 403)(scope, receive, send)

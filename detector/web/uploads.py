@@ -24,8 +24,9 @@ from detector.storage.functions import find_live
 from detector.storage.trouble import storage_trouble
 from detector.web.addresses import UPLOADS
 from detector.web.failures import said_over_the_network, status_of
+from detector.web.people import still_in
 from detector.web.request_heads import announced_length
-from detector.web.signing import function_of_upload, upload_name
+from detector.web.signing import function_of_upload, upload_given_for, upload_name
 from detector.workspace import Workspace
 
 #: The least that an upload brings on average, in bytes a second: a tenth of the slowest line that people work with.
@@ -102,6 +103,10 @@ def upload_routes(ws: Workspace) -> list[Route]:
         if name is None:
             return _answer(
                 HTTPException(403, "This upload address has expired. Reload the page and choose the file again.")
+            )
+        if not await anyio.to_thread.run_sync(still_in, ws.db, upload_given_for(request.path_params["token"])):
+            return _answer(
+                HTTPException(403, "You are signed out. Reload the page, sign in and choose the file again.")
             )
         function_id = function_of_upload(name)
         if function_id and await anyio.to_thread.run_sync(find_live, ws.db, function_id) is None:

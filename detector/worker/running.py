@@ -28,6 +28,7 @@ from detector.jobs import (
 )
 from detector.progress import Report, silent
 from detector.storage import functions, imports, invoke_runs, jobs
+from detector.storage.acting import MANAGE, SERVER, Actor, acting
 from detector.storage.database import now
 from detector.storage.held import holding
 from detector.storage.jobs import Job
@@ -209,7 +210,8 @@ def _end_badly(ws: Workspace, job: Job, error: Exception) -> None:
 
 def _run_import_job(ws: Workspace, job: Job, report: Report) -> None:
     batch_id = job.payload["batch"]
-    looked = run_import(ws, job.function_id, batch_id, job.payload, report)
+    with acting(Actor(job.payload.get("who"), MANAGE, SERVER)):
+        looked = run_import(ws, job.function_id, batch_id, job.payload, report)
     imports.finish_batch(ws.db, batch_id, "done", looked)
     request_build(ws, job.function_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -109,3 +110,22 @@ def test_a_server_started_in_another_way_answers_only_what_came_in_by_the_loopba
     refused = TestClient(app, base_url="http://192.168.1.7:8501").get("/")
     assert refused.status_code == 403
     assert "DETECTOR_PASSWORD_HASH" in refused.text
+
+
+def test_named_users_protect_a_server_and_are_asked_for_only_where_nothing_else_does() -> None:
+    asked: list[bool] = []
+
+    def there(answer: bool) -> Callable[[], bool]:
+        def ask() -> bool:
+            asked.append(answer)
+            return answer
+
+        return ask
+
+    settings = Settings()
+    assert require_protection("0.0.0.0", settings, False, there(True))
+    with pytest.raises(Unprotected):
+        require_protection("0.0.0.0", settings, False, there(False))
+    assert not require_protection("localhost", settings, False, there(True))
+    assert require_protection("0.0.0.0", settings, True, there(True))
+    assert asked == [True, False]

@@ -1,0 +1,255 @@
+"""Named users: who comes in, who does not any more, and what is written down of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detector.errors import Conflict, InvalidInput, NotAllowed, SignedOut, TooManyAttempts, WrongPassword
+from detector.storage import audit_log, users
+from detector.storage.acting import LABEL, LOOK, MANAGE, acting
+from detector.storage.audit_log import KEPT_DAYS, MOST_CHARACTERS, list_entries, note, note_refusal
+from detector.storage.people_schema import audit_log as audit_table
+from detector.storage.people_schema import users as users_table
+from detector.web import people
+from detector.web.password import PasswordHash
+from detector.web.people import UserGate, actor_of, in_name_of, still_in, ticket, user_of_ticket
+from detector.web.throttling import FREE_FAILURES
+from detector.workspace import Workspace
+from tests.factories import workspace
+
+PASSWORD = "correct horse battery"
+#: Made once: it takes a tenth of a second on purpose.
+HASH = str(PasswordHash.make(PASSWORD))
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Iterator[Workspace]:
+    opened = workspace(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def eva(ws: Workspace) -> users.User:
+    return users.add_user(ws.db, "Eva", MANAGE, HASH)
+
+
+def test_the_first_user_must_be_one_who_manages(ws: Workspace) -> None:
+    with pytest.raises(InvalidInput, match="first user needs the role 'manage'"):
+        users.add_user(ws.db, "Anna", LOOK, HASH)
+    assert not users.any_users(ws.db)
+    users.add_user(ws.db, "Eva", MANAGE, HASH)
+    users.add_user(ws.db, "Anna", LOOK, HASH)
+    assert [user.name for user in users.list_users(ws.db)] == ["Anna", "Eva"]
+
+
+def test_the_last_one_who_manages_stays(ws: Workspace, eva: users.User) -> None:
+    anna = users.add_user(ws.db, "Anna", LABEL, HASH)
+    for change in (
+        lambda: users.set_role(ws.db, eva.id, LABEL),
+        lambda: users.set_disabled(ws.db, eva.id, True),
+    ):
+        with pytest.raises(InvalidInput, match="Eva is the only user with the role 'manage'"):
+            change()
+    assert user_of_ticket(ws.db, ticket(eva)) is not None
+    users.set_role(ws.db, anna.id, MANAGE)
+    users.set_disabled(ws.db, eva.id, True)
+    assert users.get_user(ws.db, eva.id).disabled_at is not None
+    # And one who is shut out is nobody who could let others in.
+    with pytest.raises(InvalidInput, match="Anna is the only user"):
+        users.set_role(ws.db, anna.id, LOOK)
+
+
+def test_a_session_ends_with_password_role_and_being_shut_out(ws: Workspace, eva: users.User) -> None:
+    anna = users.add_user(ws.db, "Anna", LABEL, HASH)
+    for end in (
+        lambda: users.set_role(ws.db, anna.id, LOOK),
+        lambda: users.set_password(ws.db, anna.id, HASH),
+        lambda: users.set_disabled(ws.db, anna.id, True),
+        lambda: users.set_disabled(ws.db, anna.id, False),
+    ):
+        before = ticket(users.get_user(ws.db, anna.id))
+        end()
+        assert user_of_ticket(ws.db, before) is None
+        assert not still_in(ws.db, before)
+    assert still_in(ws.db, ticket(users.get_user(ws.db, anna.id)))
+    assert still_in(ws.db, ticket(eva))
+
+
+@pytest.mark.parametrize(
+    "forged",
+    ["", "user", "user..", "user.x.0", "user.' OR 1=1 --.0", "login", "user.{id}.-1", "user.{id}.٣", "user.{id}"],
+)
+def test_a_ticket_that_is_none_lets_nobody_in(ws: Workspace, eva: users.User, forged: str) -> None:
+    assert user_of_ticket(ws.db, forged.format(id=eva.id)) is None
+    assert not still_in(ws.db, forged.format(id=eva.id))
+
+
+def test_without_users_every_address_is_good(ws: Workspace) -> None:
+    assert still_in(ws.db, "")
+    assert in_name_of(ws.db, "", lambda: 7)() == 7
+
+
+def test_what_is_made_later_is_made_in_the_name_of_who_asked(ws: Workspace, eva: users.User) -> None:
+    from detector.storage.acting import actor_now
+
+    later = in_name_of(ws.db, ticket(eva), actor_now)
+    assert later() == actor_of(eva)
+    users.set_password(ws.db, eva.id, HASH)
+    with pytest.raises(SignedOut):
+        later()
+
+
+def test_name_and_password_let_in_whatever_the_case_of_the_name(ws: Workspace, eva: users.User) -> None:
+    assert UserGate(ws.db).enter(" EVA ", PASSWORD, "10.0.0.1").id == eva.id
+    [entry, *_] = list_entries(ws.db)
+    assert (entry.who, entry.action, entry.facts) == ("Eva", "signed in", {"address": "10.0.0.1"})
+
+
+def test_all_who_may_not_come_in_get_the_same_sentence(ws: Workspace, eva: users.User) -> None:
+    """Nobody is told which names there are, nor that somebody was shut out."""
+    users.add_user(ws.db, "By address", LOOK, identity="b@example.org")
+    out = users.add_user(ws.db, "Out", LOOK, HASH)
+    users.set_disabled(ws.db, out.id, True)
+    said = set()
+    for n, (name, password) in enumerate(
+        [("Eva", "wrong"), ("Nobody", PASSWORD), ("By address", ""), ("Out", PASSWORD), ("", ""), ("Eva", "x" * 5000)]
+    ):
+        with pytest.raises(WrongPassword) as refused:
+            UserGate(ws.db).enter(name, password, f"10.0.1.{n}")
+        said.add(str(refused.value))
+    assert said == {people.WRONG}
+
+
+def test_guessing_at_one_name_is_slowed_from_whatever_address(ws: Workspace, eva: users.User) -> None:
+    """But its owner, who has come from their address before, is not kept out."""
+    gate = UserGate(ws.db)
+    gate.enter("Eva", PASSWORD, "10.0.0.1")
+    for n in range(FREE_FAILURES + 1):
+        with pytest.raises(WrongPassword):
+            gate.enter("eva", "guess", f"10.0.2.{n}")
+    with pytest.raises(TooManyAttempts):
+        gate.enter("Eva", PASSWORD, "10.0.2.99")
+    assert gate.enter("Eva", PASSWORD, "10.0.0.1").id == eva.id
+
+
+def test_ones_own_password_asks_for_the_old_one_and_ends_all_other_sessions(ws: Workspace, eva: users.User) -> None:
+    gate, given = UserGate(ws.db), ticket(eva)
+    for old, new, error in (
+        ("wrong", "another one", WrongPassword),
+        (PASSWORD, "short", InvalidInput),
+        (PASSWORD, PASSWORD, InvalidInput),
+    ):
+        with pytest.raises(error):
+            people.change_password(ws.db, gate, given, old, new, "10.0.0.1")
+    assert user_of_ticket(ws.db, given) is not None
+    changed = people.change_password(ws.db, gate, given, PASSWORD, "another good one", "10.0.0.1")
+    assert user_of_ticket(ws.db, given) is None
+    assert user_of_ticket(ws.db, ticket(changed)) is not None
+    with pytest.raises(WrongPassword):
+        gate.enter("Eva", PASSWORD, "10.0.0.2")
+    assert gate.enter("Eva", "another good one", "10.0.0.1").id == eva.id
+    with pytest.raises(SignedOut):
+        people.change_password(ws.db, gate, given, "another good one", "a third good one", "10.0.0.1")
+
+
+def test_an_identity_is_found_in_whatever_case_and_no_other_is(ws: Workspace, eva: users.User) -> None:
+    made = users.add_user(ws.db, "Anna", LOOK, identity="Anna@Example.org")
+    assert people.user_by_identity(ws.db, "anna@example.ORG").id == made.id
+    with pytest.raises(Conflict, match="another user's"):
+        users.add_user(ws.db, "Anna 2", LOOK, identity="ANNA@example.org")
+    users.set_disabled(ws.db, made.id, True)
+    for identity, verified in (("anna@example.org", True), ("other@example.org", True), ("", True)):
+        with pytest.raises(WrongPassword, match="No user of this server has the identity"):
+            people.user_by_identity(ws.db, identity, verified)
+    users.set_disabled(ws.db, made.id, False)
+    with pytest.raises(WrongPassword):
+        people.user_by_identity(ws.db, "anna@example.org", verified=False)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb<script>", "x" * 81, "anna (key)", "\u202eanna\x00/"])
+def test_a_name_that_could_pass_for_something_else_is_refused(ws: Workspace, eva: users.User, name: str) -> None:
+    with pytest.raises((InvalidInput, Conflict)):
+        users.add_user(ws.db, name, LOOK, HASH)
+    assert len(users.list_users(ws.db)) == 1
+
+
+def test_two_names_that_differ_in_case_are_one(ws: Workspace, eva: users.User) -> None:
+    with pytest.raises(Conflict, match="There is a user 'Eva' already"):
+        users.add_user(ws.db, "EVA", LOOK, HASH)
+
+
+def test_only_who_manages_makes_users(ws: Workspace, eva: users.User) -> None:
+    anna = users.add_user(ws.db, "Anna", LABEL, HASH)
+    with acting(actor_of(anna)):
+        for change in (
+            lambda: people.create_user(ws.db, "Carl", MANAGE, PASSWORD),
+            lambda: users.set_role(ws.db, anna.id, MANAGE),
+            lambda: people.give_password(ws.db, eva.id, PASSWORD),
+            lambda: users.set_disabled(ws.db, eva.id, True),
+        ):
+            with pytest.raises(NotAllowed):
+                change()
+    assert [(user.name, user.role) for user in users.list_users(ws.db)] == [("Anna", LABEL), ("Eva", MANAGE)]
+
+
+def test_refused_sign_ins_are_written_once_a_minute_and_cleaned(ws: Workspace) -> None:
+    """A stranger who tries all day, or under names without end, must not fill the disk."""
+    for _ in range(5):
+        note_refusal(ws.db, "Eva\x00\n\u202e" + "x" * 500, "10.0.0.1", "page")
+    note_refusal(ws.db, "Eva", "10.0.0.1", "page")
+    note_refusal(ws.db, "Eva", "10.0.0.2", "page")
+    assert len(list_entries(ws.db)) == 3
+    long = list_entries(ws.db)[-1].what
+    assert len(long) <= MOST_CHARACTERS
+    assert long.isprintable()
+    for n in range(audit_log.MOST_REFUSALS + 20):
+        note_refusal(ws.db, f"Name {n}", "10.0.0.3", "page")
+    assert len(list_entries(ws.db, limit=1000)) == audit_log.MOST_REFUSALS
+
+
+def test_the_log_is_searched_by_name_and_action_and_forgets_in_time(ws: Workspace, eva: users.User) -> None:
+    with acting(actor_of(eva)):
+        note(ws.db, "run deleted", "Übung.zip")
+        note(ws.db, "backup", "file")
+    assert [entry.action for entry in list_entries(ws.db, "übung")] == ["run deleted"]
+    assert [entry.action for entry in list_entries(ws.db, "EVA", "backup")] == ["backup"]
+    assert list_entries(ws.db, "100%_") == []
+    first, second = list_entries(ws.db, limit=2)
+    assert list_entries(ws.db, limit=1, before=first.sequence) == [second]
+    with ws.db.write() as connection:
+        connection.execute(audit_table.update().values(at=audit_table.c.at - (KEPT_DAYS + 1) * 86_400))
+    note(ws.db, "check")
+    assert [entry.action for entry in list_entries(ws.db)] == ["check"]
+
+
+def test_no_secret_stands_in_the_log(ws: Workspace, eva: users.User) -> None:
+    gate = UserGate(ws.db)
+    people.change_password(ws.db, gate, ticket(eva), PASSWORD, "another good one", "10.0.0.1")
+    people.give_password(ws.db, eva.id, "a third good one")
+    with pytest.raises(WrongPassword):
+        gate.enter("Eva", "my other password", "10.0.0.1")
+    written = repr(list_entries(ws.db))
+    assert "password changed" in written
+    for secret in (PASSWORD, "another good one", "a third good one", "my other password", "scrypt"):
+        assert secret not in written
+
+
+def test_that_somebody_is_here_is_written_once_a_minute(ws: Workspace, eva: users.User) -> None:
+    users.note_seen(ws.db, eva)
+    seen = users.get_user(ws.db, eva.id)
+    assert seen.last_seen_at is not None
+    users.note_seen(ws.db, seen)
+    with ws.db.read() as connection:
+        assert (
+            connection.scalar(users_table.select().with_only_columns(users_table.c.last_seen_at)) == seen.last_seen_at
+        )
+
+
+def test_passwords_that_are_given_out_are_long_and_differ() -> None:
+    made = {people.one_time_password() for _ in range(50)}
+    assert len(made) == 50
+    assert {len(password) for password in made} == {19}
