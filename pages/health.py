@@ -91,8 +91,7 @@ def _room(found: Health) -> None:
 
 def _workers(found: Health) -> None:
     st.subheader("Workers", anchor=False)
-    if not found.workers:
-        st.markdown("No worker has given a sign. The server's own one does so a few seconds after the start.")
+    st.markdown(escape(found.worker_note))
     for worker in found.workers:
         state = "" if worker.lives else " · seems to have ended"
         st.markdown(f"**{escape(worker.name)}**{state}")
