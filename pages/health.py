@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from detector.formatting import count
+from detector.storage.acting import MANAGE, may
 from detector.upkeep.background import RunningCheck, running_check, start_check
 from detector.upkeep.findings import Problem
 from detector.upkeep.health import BACKUP_COMMAND, CheckShown, Health, health
@@ -55,7 +56,7 @@ def _buttons(shown: CheckShown) -> None:
             on_click=_start,
             kwargs={"quick": True},
         )
-        if shown.ok is False:
+        if shown.ok is False and may(MANAGE):
             st.button(
                 "Repair what is safe",
                 help="No sample, label or model is deleted. Damaged files are moved aside, and kept.",

@@ -10,6 +10,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
+from detector.storage.acting import MANAGE, acting, needs
 from detector.storage.trouble import storage_trouble
 from detector.system.priority import lower_thread_priority
 from detector.workspace import Workspace
@@ -42,6 +43,7 @@ _lock = threading.Lock()
 _checks: dict[str, RunningCheck] = {}
 
 
+@needs(MANAGE, "repairing what is stored", unless=lambda _ws, repair=False, quick=False: not repair)
 def start_check(ws: Workspace, repair: bool = False, quick: bool = False) -> threading.Thread | None:
     """Begin one in the background; None, and nothing happens, where one is on its way."""
     with _lock:
@@ -68,7 +70,9 @@ def _run(ws: Workspace, running: RunningCheck, quick: bool) -> None:
 
     lower_thread_priority()
     try:
-        check_all(ws, running.repair, quick, report)
+        # By the program itself: whoever pressed the button may have signed out since.
+        with acting(None):
+            check_all(ws, running.repair, quick, report)
     except Exception as error:
         trouble = storage_trouble(error)
         if trouble is None:

@@ -26,6 +26,7 @@ from detector.storage.records import count_records, get_record, list_records
 from detector.storage.samples import find_samples
 from detector.storage.schema import metadata
 from detector.storage.trash import delete_samples
+from detector.upkeep.background import running_check, start_check
 from detector.web import people
 from detector.worker.running import run_pending
 from detector.workspace import Workspace
@@ -236,3 +237,13 @@ def test_deleting_writes_its_line_in_the_same_transaction(ws: Workspace, functio
     emptied, deleted = list_entries(ws.db)[:2]
     assert (deleted.who, deleted.door, deleted.action, deleted.what) == ("eva", PAGE, "function deleted", "Gone soon")
     assert (emptied.action, (emptied.facts or {})["samples"]) == ("bin emptied", 1)
+
+
+def test_repairing_is_for_those_who_manage_and_looking_for_everybody(ws: Workspace) -> None:
+    with acting(BEN), pytest.raises(NotAllowed):
+        start_check(ws, repair=True)
+    with acting(BEN):
+        thread = start_check(ws, quick=True)
+    assert thread is not None
+    thread.join()
+    assert running_check(ws) is None
