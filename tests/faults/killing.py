@@ -1,0 +1,206 @@
+"""Real commands that are ended by ``kill -9`` at any moment, many a minute.
+
+``python -m tests.faults.killing`` loads the program once and forks a process for each command: what is killed is a real
+process with files, connections and threads of its own, without the seconds that loading takes each time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detector.imaging import sha256_hex
+from tests.app_server import CHECKOUT
+from tests.command_line import environment
+from tests.faulty_disk import image_files
+
+#: What a command would load, without which the first forked process would take much longer than the others.
+_LOADED = (
+    *("detector.cli.main", "detector.worker.running", "detector.worker.runner", "detector.pipeline.build"),
+    *("detector.backbones.offline", "detector.training.train", "detector.importing.batch", "torch", "sklearn", "scipy"),
+)
+_PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Life:
+    """How one process ended: by the kill or by itself, with which exit code, after how many seconds, saying what."""
+
+    killed: bool
+    code: int
+    seconds: float
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Lives:
+    """Runs commands one after the other, each in a process of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        For what they print.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        self._parent = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.killing"],
+            cwd=CHECKOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, data_dir: Path, *arguments: str | Path, kill_after: float | None = None, **settings: str) -> Life:
+        """Run ``python -m detector`` with these arguments; killed after so many seconds unless it has ended before."""
+        own = {"DETECTOR_PRECISION": "float32", "DETECTOR_COPIES": "0", "OMP_NUM_THREADS": "1", **settings}
+        order = {
+            "arguments": [str(item) for item in arguments],
+            "environment": environment(data_dir, **own),
+            "kill_after": kill_after,
+            "out": str(self._out),
+            "err": str(self._err),
+        }
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(json.dumps(order) + "\n")
+        self._parent.stdin.flush()
+        said = json.loads(self._parent.stdout.readline())
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in (self._out, self._err)]
+        return Life(said["killed"], said["code"], said["seconds"], *texts)
+
+    def close(self) -> None:
+        assert self._parent.stdin is not None
+        self._parent.stdin.close()
+        self._parent.wait(20)
+
+
+def rows(data_dir: Path, statement: str) -> list[tuple[Any, ...]]:
+    """What a query finds in the database of a data folder; nothing where it has no such table yet."""
+    path = data_dir / "detector.sqlite"
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        try:
+            return connection.execute(statement).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return []
+
+
+def stage(data_dir: Path) -> str:
+    """What was being done when the process was killed, as the job's row says it."""
+    running = rows(data_dir, "SELECT kind, phase FROM jobs WHERE state = 'running'")
+    return " ".join(filter(None, running[0])) if running else "between two jobs"
+
+
+def assert_nothing_half(data_dir: Path) -> None:
+    """What must hold at once after a kill, before anything was started again."""
+    assert rows(data_dir, "PRAGMA integrity_check") in ([], [("ok",)])
+    assert rows(data_dir, "PRAGMA foreign_key_check") == []
+    twice = "SELECT function_id, image_hash FROM samples WHERE deleted_at IS NULL GROUP BY 1, 2 HAVING count(*) > 1"
+    assert rows(data_dir, twice) == []
+    named = {found for (found,) in rows(data_dir, "SELECT hash FROM images")}
+    blobs = data_dir / "blobs"
+    assert named <= whole_files(blobs), "a row without the bytes that it names"
+    stored = {path.name for path in (blobs / "models").glob("*")} if (blobs / "models").is_dir() else set()
+    for (model_id,) in rows(data_dir, "SELECT id FROM models"):
+        assert any(name.startswith(model_id) for name in stored), "a model without its file"
+
+
+def assert_nothing_over(data_dir: Path) -> None:
+    """What must hold once the work has gone on to its end: every file has its row, and all jobs are done."""
+    assert_nothing_half(data_dir)
+    named = {found for (found,) in rows(data_dir, "SELECT hash FROM images")}
+    finished = {name for name in image_files(data_dir / "blobs") if not name.endswith(".tmp")}
+    assert finished == named
+    # Copies and the audit wait for a server.
+    assert rows(data_dir, "SELECT kind FROM jobs WHERE state != 'done' AND kind IN ('import', 'build')") == []
+    assert rows(data_dir, "SELECT state FROM import_batches WHERE state != 'done'") == []
+
+
+def whole_files(blobs: Path) -> set[str]:
+    """The hashes of the pictures whose bytes are those that the name promises."""
+    folder = blobs / "images"
+    return {path.name for path in folder.rglob("*") if path.is_file() and sha256_hex(path.read_bytes()) == path.name}
+
+
+def _live(order: dict[str, Any]) -> None:
+    """The forked process: the command, and nothing after it."""
+    for number, name in enumerate(("out", "err"), start=1):
+        os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    from detector.cli.main import main
+
+    code = 1
+    try:
+        code = main(order["arguments"])
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _wait(pid: int, seconds: float) -> int | None:
+    """The status of a process that ends within so many seconds, else None."""
+    end = time.monotonic() + seconds
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return status
+        if time.monotonic() >= end:
+            return None
+        time.sleep(0.005)
+
+
+def _fork(order: dict[str, Any]) -> dict[str, Any]:
+    start = time.monotonic()
+    pid = os.fork()
+    if not pid:
+        os.setsid()
+        _live(order)
+    limit = order["kill_after"]
+    status = _wait(pid, _PATIENCE if limit is None else limit)
+    killed = status is None
+    if status is None:
+        # With all that it has started.
+        os.killpg(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    return {"killed": killed, "code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - start}
+
+
+def main() -> None:
+    for name in _LOADED:
+        importlib.import_module(name)
+    # What the forks print goes into files of theirs; this is the line to whoever asks.
+    line = os.fdopen(os.dup(1), "w")
+    for text in sys.stdin:
+        line.write(json.dumps(_fork(json.loads(text))) + "\n")
+        line.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""``kill -9`` at seeded moments of everything that writes: what was acknowledged stays, nothing is there twice.
+
+The moments are drawn over the length of the same work when nothing disturbs it, so that they hit all parts of it
+however fast the machine is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from sqlalchemy import select
+
+from detector.storage.schema import labels, samples
+from tests.api.server import Caller, Server
+from tests.command_line import OFFLINE
+from tests.factories import LABELS, make_image
+from tests.faults.killing import (
+    Lives,
+    assert_nothing_half,
+    assert_nothing_over,
+    rows,
+    stage,
+)
+from tests.stored_data.folders import FOLDERS, unpack
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+#: 100 moments in all.
+OF_A_TRAINING, OF_AN_UPGRADE, OF_A_SERVER = 60, 20, 20
+PER_LABEL = 40
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
+    made = Lives(tmp_path_factory.mktemp("lives"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for label in LABELS:
+        (folder / label).mkdir()
+        for seed in range(PER_LABEL):
+            (folder / label / f"{seed}.png").write_bytes(make_image(seed, label, 48))
+    return folder
+
+
+def _what_came_of_it(data_dir: Path) -> list[tuple[object, ...]]:
+    """Every sample with its label and its score, and the model's settings."""
+    found = rows(
+        data_dir,
+        "SELECT samples.file_name, samples.image_hash, labels.name, round(samples.confidence, 9), models.version "
+        "FROM samples JOIN labels ON labels.id = samples.label_id "
+        "JOIN functions ON functions.id = samples.function_id LEFT JOIN models ON models.id = functions.live_model_id "
+        "WHERE samples.deleted_at IS NULL ORDER BY 1, 2, 3",
+    )
+    return [*found, *rows(data_dir, "SELECT count(*) FROM models")]
+
+
+def test_a_training_is_killed_at_sixty_moments_and_ends_as_one_that_was_not(
+    lives: Lives, pictures: Path, tmp_path: Path
+) -> None:
+    """Import, embedding and training; the same command again goes on with what is left."""
+    command = ("train", pictures, *OFFLINE, "--json")
+    lives.run(tmp_path / "first", *command)
+    undisturbed = lives.run(tmp_path / "undisturbed", *command)
+    assert undisturbed.code == 0, undisturbed.err
+    expected = _what_came_of_it(tmp_path / "undisturbed")
+    assert len(expected) == 2 * PER_LABEL + 1
+    chance = random.Random(19)
+    stages: Counter[str] = Counter()
+    number = 0
+    while stages.total() < OF_A_TRAINING:
+        number += 1
+        data_dir = tmp_path / f"killed-{number}"
+        while True:
+            moment = chance.uniform(0.02, undisturbed.seconds) if stages.total() < OF_A_TRAINING else None
+            life = lives.run(data_dir, *command, kill_after=moment)
+            assert_nothing_half(data_dir)
+            if not life.killed:
+                break
+            stages[stage(data_dir)] += 1
+        assert life.code == 0, life.err
+        assert _what_came_of_it(data_dir) == expected
+        assert_nothing_over(data_dir)
+        shutil.rmtree(data_dir)
+    print(dict(stages))
+    assert {name.partition(" ")[0] for name in stages} >= {"import", "build"}, stages
+
+
+def test_an_upgrade_is_killed_at_twenty_moments_and_done_by_the_next_start(lives: Lives, tmp_path: Path) -> None:
+    """A data folder of the oldest version that is kept whole; what it held is there afterwards, once."""
+    name = FOLDERS[0]
+    counts = "SELECT (SELECT count(*) FROM samples), (SELECT count(*) FROM images), (SELECT count(*) FROM models)"
+    given = "SELECT id, label_id, image_hash FROM samples ORDER BY id"
+    whole = unpack(name, tmp_path / "whole")
+    before = rows(whole, counts), rows(whole, given)
+    undisturbed = lives.run(whole, "functions", "--json")
+    assert undisturbed.code == 0, undisturbed.err
+    schema = "SELECT type, name, tbl_name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY 1, 2"
+    expected = rows(whole, schema)
+    chance = random.Random(24)
+    killed = number = 0
+    while killed < OF_AN_UPGRADE:
+        number += 1
+        data_dir = unpack(name, tmp_path / str(number))
+        while killed < OF_AN_UPGRADE:
+            life = lives.run(data_dir, "functions", "--json", kill_after=chance.uniform(0.0, undisturbed.seconds))
+            assert rows(data_dir, "PRAGMA integrity_check") == [("ok",)]
+            assert (rows(data_dir, counts), rows(data_dir, given)) == before
+            if not life.killed:
+                break
+            killed += 1
+        life = lives.run(data_dir, "functions", "--json")
+        assert life.code == 0, life.err
+        assert life.json == undisturbed.json
+        assert rows(data_dir, schema) == expected
+        assert (rows(data_dir, counts), rows(data_dir, given)) == before
+        shutil.rmtree(data_dir.parent)
+
+
+class _People:
+    """Three clients that label and post over HTTP until nobody answers, and what was acknowledged to them."""
+
+    def __init__(self, server: Server, token: str, path: str, posted: dict[str, str], seed: int) -> None:
+        self._server, self._token, self._path, self._seed = server, token, path, seed
+        #: The label that was acknowledged last, by sample.
+        self.given = posted
+        #: The label that was asked for without an answer: it may be there or not.
+        self.open: dict[str, str] = {}
+        ids = sorted(posted)
+        self._threads = [threading.Thread(target=self._live, args=(n, ids[n::3])) for n in range(3)]
+        for thread in self._threads:
+            thread.start()
+
+    def _live(self, number: int, ids: list[str]) -> None:
+        chance = random.Random(self._seed * 10 + number)
+        caller = Caller(self._server.address, self._token)
+        with contextlib.suppress(requests.ConnectionError):
+            for turn in range(10_000):
+                if turn % 6 == 5:
+                    answer = caller.post_image(
+                        self._path, make_image(1000 * self._seed + 10_000 * number + turn, "real", 32), "real"
+                    )
+                    assert answer.status_code == 200, answer.text
+                    self.given[answer.json()["id"]] = "real"
+                    continue
+                sample_id, label = chance.choice(ids), chance.choice(LABELS)
+                self.open[sample_id] = label
+                answer = caller.put(f"{self._path}/samples/{sample_id}/annotation", json={"labelName": label})
+                if answer.status_code == 200:
+                    self.given[sample_id] = label
+                    del self.open[sample_id]
+
+    def wait(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+def _stored_labels(server: Server) -> dict[str, str]:
+    statement = select(samples.c.id, labels.c.name).join(labels, labels.c.id == samples.c.label_id)
+    with server.workspace.db.read() as connection:
+        found = connection.execute(statement.where(samples.c.deleted_at.is_(None))).all()
+    return {row.id: row.name for row in found}
+
+
+def _worker(server: Server) -> psutil.Process | None:
+    children = psutil.Process(server.pid).children()
+    found = [child for child in children if child.status() != psutil.STATUS_ZOMBIE and "worker" in child.cmdline()]
+    return found[0] if found else None
+
+
+def test_a_server_and_its_worker_are_killed_at_twenty_moments_of_labelling(tmp_path: Path) -> None:
+    """Three people label and post; each acknowledged change is there after the kill, and the training goes on.
+
+    The worker alone is killed in every other moment, so that half the moments leave the server up.
+    """
+    server = Server(tmp_path)
+    try:
+        token = server.caller().token
+        path = Caller(server.address, token).create_function()
+        given: dict[str, str] = {}
+        for seed in range(24):
+            answer = Caller(server.address, token).post_image(
+                path, make_image(seed, LABELS[seed % 2], 32), LABELS[seed % 2]
+            )
+            given[answer.json()["id"].removeprefix("sample_")] = LABELS[seed % 2]
+        chance = random.Random(22)
+        for number in range(1, OF_A_SERVER // 2 + 1):
+            people = _People(server, token, path, {f"sample_{key}": label for key, label in given.items()}, number)
+            time.sleep(chance.uniform(0.1, 1.5))
+            if worker := _worker(server):
+                worker.kill()
+            time.sleep(chance.uniform(0.1, 1.5))
+            server.kill()
+            people.wait()
+            assert_nothing_half(server.data)
+            server.start()
+            stored = _stored_labels(server)
+            given = {key.removeprefix("sample_"): label for key, label in people.given.items()}
+            asked = {key.removeprefix("sample_"): label for key, label in people.open.items()}
+            for sample_id, label in given.items():
+                assert stored[sample_id] in (label, asked.get(sample_id)), "an acknowledged change is lost"
+            # What was stored without an answer: at most one post of each of the three.
+            assert len(stored) <= len(given) + 3
+            given = stored
+        assert "Traceback" not in server.log, server.log[-3000:]
+        Caller(server.address, token).wait_until_trained(path)
+        assert_nothing_half(server.data)
+    finally:
+        server.stop()
