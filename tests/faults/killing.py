@@ -6,15 +6,16 @@ process with files, connections and threads of its own, without the seconds that
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
+import select
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,21 @@ _PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Life:
-    """How one process ended: by the kill or by itself, with which exit code, after how many seconds, saying what."""
+    """How one process ended.
+
+    Attributes
+    ----------
+    killed : by the kill, and not by itself before it
+    code : the exit code
+    seconds : from its start to its end
+    stages : how long it was seen at each stage of its jobs, in seconds
+    out, err : what it said
+    """
 
     killed: bool
     code: int
     seconds: float
+    stages: dict[str, float]
     out: str
     err: str
 
@@ -67,13 +78,22 @@ class Lives:
             text=True,
         )
 
-    def run(self, data_dir: Path, *arguments: str | Path, kill_after: float | None = None, **settings: str) -> Life:
-        """Run ``python -m detector`` with these arguments; killed after so many seconds unless it has ended before."""
+    def run(
+        self,
+        data_dir: Path,
+        *arguments: str | Path,
+        kill_after: float | None = None,
+        of_stage: str = "",
+        **settings: str,
+    ) -> Life:
+        """Run ``python -m detector`` with these arguments; killed after so many seconds unless it has ended before.
+
+        With ``of_stage`` the seconds count from the moment in which its jobs are first seen at a stage of that name.
+        """
         own = {"DETECTOR_PRECISION": "float32", "DETECTOR_COPIES": "0", "OMP_NUM_THREADS": "1", **settings}
         order = {
             "arguments": [str(item) for item in arguments],
             "environment": environment(data_dir, **own),
-            "kill_after": kill_after,
             "out": str(self._out),
             "err": str(self._err),
         }
@@ -81,9 +101,27 @@ class Lives:
         assert self._parent.stdout is not None
         self._parent.stdin.write(json.dumps(order) + "\n")
         self._parent.stdin.flush()
-        said = json.loads(self._parent.stdout.readline())
+        pid = int(self._parent.stdout.readline())
+        start = since = time.monotonic()
+        seen: dict[str, list[float]] = {}
+        killed, waits = False, of_stage
+        while not select.select([self._parent.stdout], [], [], 0.01)[0]:
+            now = time.monotonic()
+            assert now - start < _PATIENCE
+            if waits or kill_after is None:
+                at = stage(data_dir)
+                seen.setdefault(at, [now, now])[1] = now
+                if waits and waits in at:
+                    waits, since = "", now
+            if kill_after is not None and not waits and not killed and now - since >= kill_after:
+                killed = True
+                with contextlib.suppress(ProcessLookupError):
+                    # With all that it has started.
+                    os.killpg(pid, signal.SIGKILL)
+        code = int(self._parent.stdout.readline())
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in (self._out, self._err)]
-        return Life(said["killed"], said["code"], said["seconds"], *texts)
+        lengths = {name: last - first for name, (first, last) in seen.items()}
+        return Life(code == -signal.SIGKILL, code, time.monotonic() - start, lengths, *texts)
 
     def close(self) -> None:
         assert self._parent.stdin is not None
@@ -96,7 +134,7 @@ def rows(data_dir: Path, statement: str) -> list[tuple[Any, ...]]:
     path = data_dir / "detector.sqlite"
     if not path.exists():
         return []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
         try:
             return connection.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
@@ -164,42 +202,20 @@ def _live(order: dict[str, Any]) -> None:
         os._exit(code)
 
 
-def _wait(pid: int, seconds: float) -> int | None:
-    """The status of a process that ends within so many seconds, else None."""
-    end = time.monotonic() + seconds
-    while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return status
-        if time.monotonic() >= end:
-            return None
-        time.sleep(0.005)
-
-
-def _fork(order: dict[str, Any]) -> dict[str, Any]:
-    start = time.monotonic()
-    pid = os.fork()
-    if not pid:
-        os.setsid()
-        _live(order)
-    limit = order["kill_after"]
-    status = _wait(pid, _PATIENCE if limit is None else limit)
-    killed = status is None
-    if status is None:
-        # With all that it has started.
-        os.killpg(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    return {"killed": killed, "code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - start}
-
-
 def main() -> None:
     for name in _LOADED:
         importlib.import_module(name)
     # What the forks print goes into files of theirs; this is the line to whoever asks.
     line = os.fdopen(os.dup(1), "w")
     for text in sys.stdin:
-        line.write(json.dumps(_fork(json.loads(text))) + "\n")
-        line.flush()
+        order = json.loads(text)
+        pid = os.fork()
+        if not pid:
+            os.setsid()
+            _live(order)
+        print(pid, file=line, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), file=line, flush=True)
 
 
 if __name__ == "__main__":
