@@ -134,13 +134,20 @@ def rows(data_dir: Path, statement: str) -> list[tuple[Any, ...]]:
     path = data_dir / "detector.sqlite"
     if not path.exists():
         return []
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        try:
-            return connection.execute(statement).fetchall()
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
+    try:
+        return _asked(path, "ro", statement)
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
             return []
+        if "readonly" not in str(error):
+            raise
+    # A journal is left to be rolled back, as whoever opens the database next does.
+    return _asked(path, "rw", statement)
+
+
+def _asked(path: Path, mode: str, statement: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=30)) as connection:
+        return connection.execute(statement).fetchall()
 
 
 def stage(data_dir: Path) -> str:
