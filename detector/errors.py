@@ -432,6 +432,19 @@ class StorageFull(StorageTrouble):
         )
 
 
+class TooLittleRoom(StorageFull):
+    """There is room, but less than the settings keep free: nothing that adds pictures begins."""
+
+    def __init__(self, free: int, kept: int) -> None:
+        super().__init__()
+        self.free, self.kept = free, kept
+        self.args = (
+            f"The disk of the data folder has {free / 1e6:,.0f} MB left, and {kept / 1e6:,.0f} MB are kept free for "
+            "labels and all else (DETECTOR_MIN_FREE_MB is the setting). Make room, by deleting samples for instance; "
+            "work in the background then goes on by itself.",
+        )
+
+
 class StorageUnavailable(StorageTrouble):
     """The machine refuses for a reason that may pass: ``why`` is such as "disk I/O error"."""
 
@@ -488,6 +501,34 @@ class SharedWorkFailed(DetectorError):
 
 class DataFolderUnusable(DetectorError):
     """The data folder, or the database that belongs to it, cannot be opened; the sentence says why and what to do."""
+
+
+class NoRoomForUpgrade(DataFolderUnusable):
+    """A database is copied before its tables are changed, and the disk has no room for that."""
+
+    def __init__(self, needed: int, free: int) -> None:
+        super().__init__(
+            "The database was made by an older version of this program. Before it is changed it is copied, "
+            f"which takes {needed / 1e6:,.0f} MB with its upgrade, and the disk has room for "
+            f"{free / 1e6:,.0f} MB. Nothing was changed. Make room, then start again."
+        )
+        self.needed, self.free = needed, free
+
+
+class UpgradeLostRows(DataFolderUnusable):
+    """Rows are missing after an upgrade, or in the copy that is made before it; nothing was changed.
+
+    ``lost``: by table, how many there were and are. ``found``: the version of before; None: it is the copy.
+    """
+
+    def __init__(self, found: int | None, wanted: int, lost: Mapping[str, tuple[int, int]]) -> None:
+        which = ", ".join(f"{name}: {there:,} instead of {were:,}" for name, (were, there) in lost.items())
+        where = "in the copy that is made before" if found is None else "after"
+        super().__init__(
+            f"The database was left as it was, because rows were missing {where} the upgrade to schema {wanted} "
+            f"({which}). Go on with the version of the program that was used before, and report this."
+        )
+        self.found, self.wanted, self.lost = found, wanted, dict(lost)
 
 
 class DatabaseMissing(DataFolderUnusable):

@@ -13,6 +13,7 @@ from detector.errors import NotFound
 from detector.storage import imports, jobs
 from detector.storage.database import now
 from detector.storage.jobs import Job
+from detector.storage.room import require_room
 from detector.storage.stored_names import COPIES as COPIES
 from detector.storage.stored_names import EVALUATE as EVALUATE
 from detector.storage.stored_names import IN_THE_BACKGROUND as IN_THE_BACKGROUND
@@ -38,7 +39,8 @@ def request_build(ws: Workspace, function_id: str, delay: float = 0.0) -> str:
 
 
 def request_import(ws: Workspace, function_id: str, payload: dict[str, Any], origin: str) -> tuple[str, str]:
-    """Open an import batch and queue its job; returns (batch id, job id)."""
+    """Open an import batch and queue its job; returns (batch id, job id). Raises TooLittleRoom."""
+    require_room(ws.settings)
     batch_id = imports.create_batch(ws.db, function_id, origin, payload["title"])
     return batch_id, jobs.enqueue(ws.db, function_id, IMPORT, {**payload, "batch": batch_id})
 

@@ -77,6 +77,21 @@ class Settings:
     store_cache_mb: int = _setting(
         2000, "With an object store: how much of it is kept on this machine too, in megabytes; 0: nothing."
     )
+    min_free_mb: int = _setting(
+        500,
+        "Room that is kept free on the disk of the data folder, in megabytes: below it no import, run of pictures or "
+        "making of copies begins; 0: none.",
+    )
+    log: str = _setting(
+        "text",
+        "Lines of the log: text, or json, with the id of the request or job; errors of the HTTP API then name it too.",
+        choices=("text", "json"),
+    )
+    metrics_token: str = _setting(
+        "",
+        "Secret with which /metrics and the details of /readyz are read from elsewhere (Authorization: Bearer ...); "
+        "empty: from this machine or with a key of the API alone.",
+    )
     store_links: bool = _setting(
         False, "true: browsers fetch originals from the object store itself, by links that are good for ten minutes."
     )

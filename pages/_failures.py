@@ -8,6 +8,7 @@ import streamlit as st
 
 from detector.errors import DetectorError, StorageTrouble
 from detector.storage.trouble import storage_trouble
+from detector.system.counters import count_one
 from detector.web.failures import note_trouble, said_over_the_network
 from pages._state import escape
 
@@ -22,6 +23,7 @@ def show_failure(error: Exception) -> bool:
     found = error if isinstance(error, DetectorError) else storage_trouble(error)
     if found is None:
         return False
+    count_one("errors", kind=type(found).__name__)
     if isinstance(found, StorageTrouble):
         note_trouble(found)
     else:

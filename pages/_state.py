@@ -21,6 +21,7 @@ PAGES = (
     ("metrics.py", "Metrics", "metrics"),
     ("invoke.py", "Invoke", "invoke"),
     ("api.py", "API", "api"),
+    ("health.py", "Health", "health"),
 )
 
 #: File endings that the upload widgets take; the decoder goes by the bytes.

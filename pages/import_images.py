@@ -16,6 +16,7 @@ from detector.jobs import request_import
 from detector.storage import imports, jobs
 from detector.storage.functions import Function
 from detector.storage.imports import ImportBatch
+from detector.storage.room import lacking_room
 from detector.training.thresholds import how_many_images
 from pages._import_ways import from_files, from_folder, from_zip, given_files
 from pages._jobs import jobs_of
@@ -123,6 +124,8 @@ if jobs.list_jobs(workspace().db, function_id):
     with card("running"):
         jobs_of(function_id)
         st.caption("You may leave this page; the work goes on.")
+if (lacking := lacking_room(workspace().settings)) is not None:
+    st.warning(str(lacking))
 way = st.segmented_control(
     "From",
     list(_WAYS),

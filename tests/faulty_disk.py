@@ -57,16 +57,18 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
     """A disk of so many megabytes."""
     disk = folder / "disk"
     disk.mkdir(parents=True)
+    # All of it is less than is kept free by default.
+    no_guard = {"DETECTOR_MIN_FREE_MB": "0"}
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", disk], capture_output=True, check=False
     ).returncode
     if mounted != 0:
         flag = folder / "the disk is full"
         played = {"LD_PRELOAD": str(library(folder)), "FAULT_PATH": str(disk), "FAULT_ERRNO": str(errno.ENOSPC)}
-        yield Disk(disk, {**played, "FAULT_FLAG": str(flag)}, flag)
+        yield Disk(disk, {**no_guard, **played, "FAULT_FLAG": str(flag)}, flag)
         return
     try:
-        yield Disk(disk, {})
+        yield Disk(disk, no_guard)
     finally:
         # Lazily: a process that was killed may still hold a file.
         subprocess.run(["umount", "-l", disk], check=True)

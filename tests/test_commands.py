@@ -39,6 +39,7 @@ COMMANDS = {
     "cifake": {"--per-label", "--seed", "--backbone", "--json"},
     "export": {"function", "FILE", "--json"},
     "copy-to-store": {"STORE", "--json"},
+    "check": {"--repair", "--quick", "--json"},
     "sources": {"function", "--confirm", "--set", "--of", "--label", "--files", "--json"},
     "labels": {"function", "--merge", "--into", "--json"},
     "inner-blocks": {"function", "state", "--json"},

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from detector.errors import Busy, DetectorError, StorageTrouble
+from detector.system.logs import JSON, current_request
 from detector.web import failures
 from detector.web.addresses import DOCUMENTATION, of_request
 
@@ -76,7 +77,15 @@ async def _answer(request: Request, error: Exception) -> Response:
         # Not str(error): it may hold a path.
         log.error("unexpected error", exc_info=error)
         body = {"message": failures.UNEXPECTED}
+    if _names_requests(request):
+        body = {**body, "request_id": current_request()}
     return JSONResponse(body, status, headers)
+
+
+def _names_requests(request: Request) -> bool:
+    """Only where the log names them too; the header names them always."""
+    ws = getattr(request.app.state, "workspace", None)
+    return ws is not None and ws.settings.log == JSON and bool(current_request())
 
 
 def _first_complaint(errors: Sequence[Any]) -> str:

@@ -16,6 +16,7 @@ from detector import __version__
 from detector.cli.access import add_access_commands
 from detector.cli.adapt import add_adapt_command
 from detector.cli.capture import add_capture_command
+from detector.cli.check import add_check_command
 from detector.cli.coverage import add_coverage_command
 from detector.cli.explain import add_explain_commands
 from detector.cli.harden import add_harden_command
@@ -37,6 +38,7 @@ from detector.importing.entries import printable
 from detector.jobs import is_training
 from detector.settings import load_settings
 from detector.storage import functions, jobs
+from detector.system.logs import set_up_logs
 from detector.workspace import Workspace
 
 
@@ -48,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = build_parser().parse_args(arguments)
         if not options.opens_data:
             return int(options.run(None, options))
-        with contextlib.closing(Workspace.open(load_settings())) as ws:
+        settings = load_settings()
+        set_up_logs(settings.log)
+        with contextlib.closing(Workspace.open(settings)) as ws:
             opened.append(ws)
             if ws.warning and not getattr(options, "for_server", False):
                 say(f"{ws.warning} The data folder is {ws.settings.data_dir}.")
@@ -112,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_worker_command(commands)
     add_store_command(commands)
+    add_check_command(commands)
     add_source_commands(commands)
     add_access_commands(commands)
     add_label_commands(commands)

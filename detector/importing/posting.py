@@ -17,6 +17,7 @@ from detector.errors import DetectorError, NotFound
 from detector.imaging import sha256_hex
 from detector.importing.storing import store_image
 from detector.storage.posted_samples import PostedSample, add_posted, already_there, find_sample_id
+from detector.storage.room import require_room
 from detector.workspace import Workspace
 
 
@@ -69,11 +70,13 @@ class SamplePoster:
         NotFound
             There is no such function.
         CaptureBoundReached
+        TooLittleRoom
         """
         image_hash = sha256_hex(post.data)
         existing = find_sample_id(self._ws.db, post.function_id, image_hash)
         if existing is not None:
             raise already_there(existing)
+        require_room(self._ws.settings)
         with self._decoding:
             image = store_image(self._ws, post.data, post.name or "The image")
         name = post.name or post.external_id or f"{image_hash[:12]}.{image.format.lower()}"

@@ -13,6 +13,7 @@ from detector.jobs import IMPORT, INVOKE, request_import, request_run
 from detector.operations.outcome import Outcome
 from detector.serving.model import what_is_missing
 from detector.storage import functions, invoke_runs, jobs
+from detector.storage.room import require_room
 from detector.workspace import Workspace
 
 #: Why a run ended that somebody stopped.
@@ -26,8 +27,9 @@ def start_run(ws: Workspace, function_id: str, pending: Pending) -> str:
 
     Raises
     ------
-    NoModel, NotFound
+    NoModel, NotFound, TooLittleRoom
     """
+    require_room(ws.settings)
     model_id = functions.get_function(ws.db, function_id).live_model_id
     if model_id is None:
         raise NoModel(what_is_missing(ws, function_id))

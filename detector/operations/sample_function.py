@@ -9,6 +9,7 @@ from detector.jobs import request_import
 from detector.operations.functions import create_function
 from detector.storage import functions
 from detector.storage.functions import Function
+from detector.storage.room import require_room
 from detector.training.thresholds import DEFAULT_FALSE_ACCUSATION_LIMIT, needed_samples
 from detector.workspace import Workspace
 
@@ -60,7 +61,10 @@ def import_sample(ws: Workspace, backbone: str | None = None) -> Function:
     ------
     BackboneUnavailable, InvalidInput
         As in `create_function`.
+    TooLittleRoom
     """
+    # Before there is a function that stays empty.
+    require_room(ws.settings)
     function = create_sample_function(ws, backbone)
     request_import(ws, function.id, sample_payload(), "sample")
     return function

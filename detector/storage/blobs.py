@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -13,7 +14,19 @@ from detector.errors import NotFound
 #: How long after its bytes an image's row may come.
 WANTED_SECONDS = 3600.0
 
+#: Below this lies what a check has moved out of the way: damaged files, and files that nothing names.
+SET_ASIDE = "set-aside"
+
 _HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What lies under a name: ``changed`` in seconds since the epoch; ``byte_count`` None where asking costs extra."""
+
+    name: str
+    changed: float
+    byte_count: int | None
 
 
 class Blobs(ABC):
@@ -108,6 +121,35 @@ class Blobs(ABC):
         Returns how many files. Nothing of what a row could name is touched.
         """
 
+    @abstractmethod
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """What lies below a folder such as "images", in the order of names, without what is half written."""
+
+    @abstractmethod
+    def half_done(self, before: float) -> list[str]:
+        """Names of what `sweep` would remove of killed processes' work, without removing it."""
+
+    @abstractmethod
+    def stored_image(self, image_hash: str) -> bytes:
+        """As `image`, but from the store itself, whatever is kept of it elsewhere."""
+
+    @abstractmethod
+    def set_image_aside(self, image_hash: str, used_until: float | None) -> str | None:
+        """Move the bytes of an image out of the way, below `SET_ASIDE`, where nothing reads them; returns their name.
+
+        Parameters
+        ----------
+        used_until : float, optional
+            They stay where somebody brought them later, as in `discard_image`. If not given, because they are damaged:
+            they stay where they are not.
+
+        Returns None where they stay, or are not there.
+        """
+
+    @abstractmethod
+    def set_aside(self, name: str) -> str | None:
+        """Move what lies under a name of our own out of the way; returns its new name, None where nothing is there."""
+
     def link(self, image_hash: str, media_type: str, seconds: int) -> str | None:
         """An address, good for so many seconds, at which a browser gets an image without this server; None: no such.
 
@@ -128,6 +170,12 @@ def image_name(image_hash: str) -> str:
     if not _HASH.fullmatch(image_hash):
         raise NotFound("image", image_hash)
     return f"images/{image_hash[:2]}/{image_hash[2:4]}/{image_hash}"
+
+
+def hash_of(name: str) -> str | None:
+    """The hash of the image that lies under a name; None where it is no image's."""
+    found = name.rpartition("/")[2]
+    return found if _HASH.fullmatch(found) and name == image_name(found) else None
 
 
 def own_name(name: str) -> str:

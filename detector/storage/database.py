@@ -27,9 +27,10 @@ from detector.errors import (
     StorageUnavailable,
 )
 from detector.storage.held import require_held
-from detector.storage.migrations import MIGRATIONS, SCHEMA_VERSION
+from detector.storage.migrations import SCHEMA_VERSION
 from detector.storage.schema import meta, metadata
 from detector.storage.trouble import storage_trouble
+from detector.storage.upgrade import finish_upgrade, upgrade
 
 #: How long a writer waits for another one before it gives up.
 BUSY_TIMEOUT_SECONDS = 60
@@ -230,10 +231,9 @@ class Database:
             found = self._version(connection)
             if found > SCHEMA_VERSION:
                 raise DatabaseTooNew(found, SCHEMA_VERSION)
-            for version in range(found, SCHEMA_VERSION):
-                MIGRATIONS[version](connection)
-                metadata.create_all(connection)
-                connection.execute(meta.update().where(meta.c.key == "schema_version").values(value=str(version + 1)))
+            said = upgrade(connection, found, self._file) if found < SCHEMA_VERSION else ""
+        if said:
+            finish_upgrade(self._file, said)
 
     def _is_of_this_version(self) -> bool:
         with self.read() as connection:

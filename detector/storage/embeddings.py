@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -32,6 +33,11 @@ def as_stored(values: np.ndarray) -> np.ndarray:
     if values.size and float(np.abs(values).max()) > _LARGEST_FLOAT16:
         return values.astype(np.float32)
     return values.astype(np.float16)
+
+
+def checksum_of(data: bytes) -> int:
+    """What is stored beside an embedding to notice a flipped bit: four bytes, as a number that any database takes."""
+    return int.from_bytes(zlib.crc32(data).to_bytes(4, "big"), "big", signed=True)
 
 
 def missing_images(db: Database, function_id: str, backbone_key: str) -> list[str]:
@@ -111,13 +117,15 @@ def write_embeddings(
                 continue
             for view, numbers in views.items():
                 stored = as_stored(numbers)
+                data = stored.tobytes()
                 values.append(
                     {
                         "image_hash": image_hash,
                         "backbone_key": backbone_key,
                         "view": view,
                         "dtype": stored.dtype.name,
-                        "data": stored.tobytes(),
+                        "data": data,
+                        "checksum": checksum_of(data),
                     }
                 )
         if values:

@@ -10,10 +10,11 @@ import re
 import secrets
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from detector.errors import NotFound, StoredFileDamaged, StoredFileMissing
-from detector.storage.blobs import WANTED_SECONDS, Blobs, image_name, own_name
+from detector.storage.blobs import SET_ASIDE, WANTED_SECONDS, Blobs, StoredFile, image_name, own_name
 
 #: What may be wrong with one file while the others are well: a sector that cannot be read, its rights, a folder or a
 #: loop of links in its place. Whatever else the system says is about all of them.
@@ -113,13 +114,66 @@ class FolderBlobs(Blobs):
 
     def sweep(self, before: float) -> int:
         # Such a file is written within moments, so one of yesterday is nobody's.
-        removed = 0
-        for folder, _, names in os.walk(self._root):
-            for name in names:
-                if _TEMPORARY.search(name) and _older(path := Path(folder, name), before):
-                    path.unlink(missing_ok=True)
-                    removed += 1
-        return removed
+        left = self.half_done(before)
+        for name in left:
+            (self._root / name).unlink(missing_ok=True)
+        return len(left)
+
+    def half_done(self, before: float) -> list[str]:
+        found = (Path(folder, name) for folder, _, names in os.walk(self._root) for name in names)
+        return [
+            path.relative_to(self._root).as_posix()
+            for path in found
+            if _TEMPORARY.search(path.name) and _older(path, before)
+        ]
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        try:
+            with os.scandir(self._root / own_name(folder)) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            name = f"{folder}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from self.files(name)
+            elif not _TEMPORARY.search(entry.name):
+                with contextlib.suppress(OSError):
+                    status = entry.stat()
+                    yield StoredFile(name, status.st_mtime, status.st_size)
+
+    def stored_image(self, image_hash: str) -> bytes:
+        return self.image(image_hash)
+
+    def set_image_aside(self, image_hash: str, used_until: float | None) -> str | None:
+        path = self._image_path(image_hash)
+        aside = self._place_aside(image_name(image_hash))
+        try:
+            if used_until is not None and _is_wanted(path, used_until):
+                return None
+            # As when it is discarded: whoever wants it from here on writes it anew, who was earlier is seen below.
+            path.rename(aside)
+        except OSError:
+            return None
+        stays = _is_wanted(aside, used_until) if used_until is not None else _has_hash(aside, image_hash)
+        if stays:
+            aside.replace(path)
+            return None
+        return aside.relative_to(self._root).as_posix()
+
+    def set_aside(self, name: str) -> str | None:
+        aside = self._place_aside(name)
+        try:
+            self._named_path(name).rename(aside)
+        except OSError:
+            return None
+        return aside.relative_to(self._root).as_posix()
+
+    def _place_aside(self, name: str) -> Path:
+        # In one folder, so that a person sees all there is; twice the same name must not replace what is there.
+        place = self._root / SET_ASIDE / name.rpartition("/")[2]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place.with_name(f"{place.name}.{secrets.token_hex(4)}") if place.exists() else place
 
     def check(self) -> None:
         # Whoever opens the data folder makes it, and finds out.
@@ -156,6 +210,13 @@ def _note_wanted(path: Path) -> bool:
 def _is_wanted(path: Path, used_until: float) -> bool:
     brought = path.stat().st_mtime
     return brought > used_until and brought > time.time() - WANTED_SECONDS
+
+
+def _has_hash(path: Path, image_hash: str) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == image_hash
+    except OSError:
+        return False
 
 
 def _older(path: Path, moment: float) -> bool:

@@ -110,6 +110,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
             "annotation_history": ("who",),
             "api_keys": ("role", "expires_at", "calls_per_minute"),
             "records": ("kept_by",),
+            "embeddings": ("checksum",),
         },
     ),
 }

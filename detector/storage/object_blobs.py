@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from detector.errors import NamedFileDamaged, NotFound, StoredFileDamaged, StoredFileMissing
 from detector.storage.blob_cache import BlobCache
-from detector.storage.blobs import WANTED_SECONDS, Blobs, image_name, own_name
+from detector.storage.blobs import SET_ASIDE, WANTED_SECONDS, Blobs, StoredFile, image_name, own_name
 from detector.storage.objects import Found, Objects
 
 #: Images that were just asked for, and whether they were there: putting them asks no second time.
@@ -81,17 +81,20 @@ class ObjectBlobs(Blobs):
         self._cache.put(image_hash, data)
 
     def image(self, image_hash: str) -> bytes:
-        key = image_name(image_hash)
         data = self._cache.get(image_hash)
         if data is not None and hashlib.sha256(data).hexdigest() == image_hash:
             return data
+        data = self.stored_image(image_hash)
+        self._cache.put(image_hash, data)
+        return data
+
+    def stored_image(self, image_hash: str) -> bytes:
         # Read once more where it is not what was put: it may have been on the way that it was damaged.
         for _ in range(2):
-            read = self._objects.read(key)
+            read = self._objects.read(image_name(image_hash))
             if read is None:
                 raise StoredFileMissing(image_hash)
             if hashlib.sha256(read[0]).hexdigest() == image_hash:
-                self._cache.put(image_hash, read[0])
                 return read[0]
         raise StoredFileDamaged(image_hash)
 
@@ -189,6 +192,40 @@ class ObjectBlobs(Blobs):
                 self._objects.delete(name)
                 removed += 1
         return removed
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        for name, changed in self._objects.names(f"{own_name(folder)}/"):
+            yield StoredFile(name, changed, None)
+
+    def half_done(self, before: float) -> list[str]:
+        moment = min(before, time.time() - _ASIDE_SECONDS)
+        return [name for name, changed in self._objects.names("aside/") if changed < moment]
+
+    def set_image_aside(self, image_hash: str, used_until: float | None) -> str | None:
+        key = image_name(image_hash)
+        read = self._objects.read(key)
+        if read is None:
+            return None
+        if used_until is None:
+            stays = hashlib.sha256(read[0]).hexdigest() == image_hash
+        else:
+            stays = _is_later(max(read[1].brought_at, self._wanted_at(image_hash)), used_until)
+        aside = f"{SET_ASIDE}/{image_hash}"
+        if stays or not self._objects.copy(key, aside):
+            return None
+        self._objects.delete(key)
+        self._cache.forget(image_hash)
+        if used_until is not None and _is_later(self._wanted_at(image_hash), used_until):
+            self._put_back(image_hash, aside)
+            return None
+        return aside
+
+    def set_aside(self, name: str) -> str | None:
+        aside = f"{SET_ASIDE}/{own_name(name).rpartition('/')[2]}"
+        if not self._objects.copy(name, aside):
+            return None
+        self._objects.delete(name)
+        return aside
 
     def link(self, image_hash: str, media_type: str, seconds: int) -> str | None:
         key = image_name(image_hash)

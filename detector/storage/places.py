@@ -12,7 +12,7 @@ from functools import partial
 from sqlalchemy import Connection, delete, func, insert, select
 
 from detector.errors import PlacedFileMissing, PlacedFileUnusable, StoredFileMissing
-from detector.storage.blobs import Blobs
+from detector.storage.blobs import Blobs, StoredFile
 from detector.storage.database import Database
 from detector.storage.schema import places
 
@@ -168,6 +168,21 @@ class PlacedBlobs(Blobs):
 
     def sweep(self, before: float) -> int:
         return self._stored.sweep(before)
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        return self._stored.files(folder)
+
+    def half_done(self, before: float) -> list[str]:
+        return self._stored.half_done(before)
+
+    def stored_image(self, image_hash: str) -> bytes:
+        return self._stored.stored_image(image_hash)
+
+    def set_image_aside(self, image_hash: str, used_until: float | None) -> str | None:
+        return self._stored.set_image_aside(image_hash, used_until)
+
+    def set_aside(self, name: str) -> str | None:
+        return self._stored.set_aside(name)
 
     def check(self) -> None:
         self._stored.check()

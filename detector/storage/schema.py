@@ -252,6 +252,8 @@ embeddings = Table(
     Column("view", String(16), primary_key=True),
     Column("dtype", String(8), nullable=False),
     Column("data", LargeBinary, nullable=False),
+    # CRC-32 of the data, as a number with a sign; NULL in rows from before there was one.
+    Column("checksum", Integer),
 )
 
 #: Images that decode at import but fail at embedding under one backbone: said once, not tried for ever.

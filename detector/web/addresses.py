@@ -18,6 +18,8 @@ PICTURES = "/pictures"
 UPLOADS = "/uploads"
 EXPORTS = "/exports"
 DOCUMENTATION = "/v1/docs"
+#: For whoever watches over the server.
+HEALTHZ, READYZ, METRICS = "/healthz", "/readyz", "/metrics"
 #: Streamlit's own.
 HEALTH = "/_stcore/health"
 

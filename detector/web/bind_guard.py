@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from detector.errors import InvalidInput, Unprotected
 from detector.settings import Settings
-from detector.web.addresses import HEALTH
+from detector.web.addresses import HEALTH, HEALTHZ, READYZ
 from detector.web.password import PasswordHash
 
 #: Addresses that are no name of a server: it listens on all it has.
@@ -87,23 +87,23 @@ def _host(name: str) -> str:
 class KnownHosts(TrustedHostMiddleware):
     """ASGI middleware that refuses requests for a name that is not ours.
 
-    Streamlit's health address answers whatever the name: whoever watches over a container asks by the container's own
-    address, which nobody can know before, and the answer tells nothing.
+    The addresses that say whether the server is well answer whatever the name: whoever watches over a container asks by
+    the container's own address, which nobody can know before, and the answer is one word.
 
     Parameters
     ----------
     allowed_hosts : list of str
         As of `allowed_hosts`.
     base : str
-        What stands before the health address, as of `detector.web.addresses.base_path`.
+        What stands before the health addresses, as of `detector.web.addresses.base_path`.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: list[str], base: str) -> None:
         super().__init__(app, allowed_hosts, www_redirect=False)
-        self._health = base + HEALTH
+        self._health = {base + path for path in (HEALTH, HEALTHZ, READYZ)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == self._health:
+        if scope["type"] == "http" and scope["path"] in self._health:
             await self.app(scope, receive, send)
             return
         await super().__call__(scope, receive, send)

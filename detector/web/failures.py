@@ -27,6 +27,7 @@ from detector.errors import (
     StoreUnavailable,
 )
 from detector.storage.trouble import storage_trouble
+from detector.system.counters import count_one
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ def named(error: Exception) -> Exception:
     found = storage_trouble(error) if isinstance(error, (StorageTrouble, *OF_THE_MACHINE)) else None
     if found is not None:
         note_trouble(found)
+    count_one("errors", kind=type(found or error).__name__ if isinstance(found or error, DetectorError) else "other")
     return found or error
 
 

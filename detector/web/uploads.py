@@ -54,10 +54,12 @@ class _Room:
     ----------
     folder : Path
     places : int
+    kept : int
+        Bytes of the disk that the settings keep free: an archive whose import could not begin is not taken.
     """
 
-    def __init__(self, folder: Path, places: int) -> None:
-        self._folder, self._places = folder, places
+    def __init__(self, folder: Path, places: int, kept: int) -> None:
+        self._folder, self._places, self._kept = folder, places, kept
         self._running: set[_Running] = set()
 
     def enter(self, announced: int) -> _Running:
@@ -83,7 +85,7 @@ class _Room:
 
     def _require(self, size: int, mine: _Running | None = None) -> None:
         disk = shutil.disk_usage(self._folder)
-        kept = min(KEPT_FREE_BYTES, int(disk.total * _KEPT_FREE_SHARE))
+        kept = max(self._kept, min(KEPT_FREE_BYTES, int(disk.total * _KEPT_FREE_SHARE)))
         # What the others have announced and not yet written is theirs.
         promised = sum(max(0, other.announced - other.received) for other in self._running if other is not mine)
         free = max(0, disk.free - kept - promised)
@@ -93,7 +95,7 @@ class _Room:
 
 def upload_routes(ws: Workspace) -> list[Route]:
     """The route that takes uploads for this workspace."""
-    room = _Room(ws.spool, ws.settings.upload_places)
+    room = _Room(ws.spool, ws.settings.upload_places, ws.settings.min_free_mb * 1_000_000)
 
     async def upload(request: Request) -> Response:
         name = upload_name(ws.db, request.path_params["token"])

@@ -21,6 +21,7 @@ from detector.storage.jobs import Job
 from detector.storage.tasks import Task
 from detector.storage.trouble import may_pass
 from detector.storage.workers import TASKS
+from detector.system.logs import note_job
 from detector.system.priority import lower_thread_priority
 from detector.worker.running import ALIVE_SECONDS, KINDS, run_job
 from detector.workspace import Workspace
@@ -115,6 +116,11 @@ class JobRunner:
             with contextlib.suppress(Exception):
                 workers.remove_worker(self._ws.db)
 
+    def wrong(self) -> str:
+        """Why no jobs are run now, in words for anybody; empty where they are."""
+        dead = [lane[0] for lane, thread in self._lanes.items() if not thread.is_alive()]
+        return f"the lane of {', '.join(dead)} does not run" if dead else ""
+
     @property
     def is_busy(self) -> bool:
         """Whether it has anything in hand, or could take something at once."""
@@ -173,6 +179,7 @@ class JobRunner:
     def _run(self, lane: tuple[str, ...]) -> None:
         lower_thread_priority()
         while not self._stop.is_set():
+            note_job("")
             try:
                 with self._taking:
                     job = jobs.claim(self._ws.db, lane)
@@ -188,6 +195,7 @@ class JobRunner:
             if job is None:
                 self._stop.wait(_POLL_SECONDS)
                 continue
+            note_job(job.id)
             # The lane must outlive any single job.
             try:
                 run_job(self._ws, job, self._interrupt, patient=True)

@@ -31,8 +31,10 @@ from detector.storage import functions, imports, invoke_runs, jobs
 from detector.storage.database import now
 from detector.storage.held import holding
 from detector.storage.jobs import Job
+from detector.storage.room import require_room
 from detector.storage.trouble import may_pass, once_more, storage_trouble
 from detector.storage.workers import TASKS
+from detector.system.logs import in_job
 from detector.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -51,6 +53,9 @@ KINDS = {"import": (IMPORT,), "build": (BUILD,), "invoke": (INVOKE,), "audit": I
 
 #: So often a job is tried again whose process died or hung with it; then it has failed.
 MOST_CRASHES = 3
+
+#: What does not begin while the disk has little room: it waits, as on a full disk.
+_ADDS_PICTURES = (IMPORT, COPIES, INVOKE)
 
 #: How often jobs get a sign of life; see `jobs.STALE_SECONDS`.
 ALIVE_SECONDS = 10.0
@@ -91,7 +96,15 @@ def run_job(ws: Workspace, job: Job, report: Report = silent, patient: bool = Fa
         jobs.report(ws.db, job.id, phase, done, total, message, rate, job.lease)
         report(phase, done, total, message, rate)
 
+    with in_job(job.id):
+        return _run_job(ws, job, both, patient)
+
+
+def _run_job(ws: Workspace, job: Job, both: Report, patient: bool) -> BuildResult | None:
     try:
+        if patient and job.kind in _ADDS_PICTURES:
+            # Whoever waits at the command line asked for it while there was room.
+            require_room(ws.settings)
         with holding(ws.db, job.id, job.lease):
             result = once_more(lambda: _work(ws, job, both), _MOMENTS)
     except JobTakenOver:

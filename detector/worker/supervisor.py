@@ -17,6 +17,7 @@ from detector.jobs import Unwritten, keep_unwritten
 from detector.settings import CHECKOUT
 from detector.storage import jobs
 from detector.storage.trouble import may_pass
+from detector.storage.workers import live_workers
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ class Background(Protocol):
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
+
+    def wrong(self) -> str:
+        """Why no jobs are run now, in words for anybody; empty where they are."""
+        ...
 
 
 def _own_package() -> dict[str, str]:
@@ -83,6 +88,9 @@ class Elsewhere:
         self._thread.join(5)
         keep_unwritten(self._ws, None)
 
+    def wrong(self) -> str:
+        return "" if live_workers(self._ws.db) else "no worker has given a sign of life"
+
     def _ask(self) -> None:
         while not self._stop.wait(_ASK_SECONDS):
             try:
@@ -117,6 +125,12 @@ class Supervisor:
         self._stop.set()
         self._keeper.join(_STOP_SECONDS + 5)
         keep_unwritten(self._ws, None)
+
+    def wrong(self) -> str:
+        if not self._name:
+            return "the background process is starting"
+        silent = time.monotonic() - self._sign
+        return "" if silent < SILENT_SECONDS else f"the background process was silent for {silent:.0f} s"
 
     def _keep(self) -> None:
         deaths = 0

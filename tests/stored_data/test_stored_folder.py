@@ -44,6 +44,9 @@ STORED = 1e-3
 #: What the network makes of a new image differs a little from processor to processor.
 EMBEDDED = 2e-2
 
+#: By name: later versions have further columns.
+_EMBEDDINGS = "SELECT image_hash, backbone_key, view, dtype, data FROM embeddings ORDER BY 1, 2, 3"
+
 pytestmark = sqlite_only("it was written by an earlier version")
 
 
@@ -72,7 +75,7 @@ class Old:
         return {row.file_name: row for row in samples.find_samples(self.ws.db, self.function.id, limit=100)}
 
     def embedding_rows(self) -> list[tuple[Any, ...]]:
-        return _rows(self.folder, "SELECT * FROM embeddings ORDER BY 1, 2, 3")
+        return _rows(self.folder, _EMBEDDINGS)
 
 
 def _rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
@@ -84,7 +87,7 @@ def _rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
 @pytest.fixture(params=FOLDERS)
 def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Old]:
     said, folder = figures(request.param), unpack(request.param, tmp_path)
-    embedded = _rows(folder, "SELECT * FROM embeddings ORDER BY 1, 2, 3")
+    embedded = _rows(folder, _EMBEDDINGS)
     assert len(embedded) == said["rows"]["embeddings"] > 0
     asked = {path.name: path.read_bytes() for path in (tmp_path / "asked").iterdir()}
     with opened_by_pages(folder, monkeypatch) as ws:

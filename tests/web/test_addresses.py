@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from detector.web.addresses import BelowBasePath, base_path, below, first_page_routes, from_page, of_browser, of_request
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-PAGES = ("functions", "import", "review", "metrics", "invoke", "api")
+PAGES = ("functions", "import", "review", "metrics", "invoke", "api", "health")
 
 
 @pytest.mark.parametrize(
