@@ -181,6 +181,13 @@ def assert_nothing_over(data_dir: Path) -> None:
     assert rows(data_dir, "SELECT state FROM import_batches WHERE state != 'done'") == []
 
 
+def assert_checked(lives: Lives, data_dir: Path) -> None:
+    """``python -m detector check`` finds nothing wrong."""
+    life = lives.run(data_dir, "check", "--json")
+    assert life.json["ok"], life.json["problems"]
+    assert life.code == 0
+
+
 def whole_files(blobs: Path) -> set[str]:
     """The hashes of the pictures whose bytes are those that the name promises."""
     folder = blobs / "images"

@@ -27,6 +27,7 @@ from tests.command_line import OFFLINE
 from tests.factories import LABELS, make_image
 from tests.faults.killing import (
     Lives,
+    assert_checked,
     assert_nothing_half,
     assert_nothing_over,
     rows,
@@ -100,6 +101,7 @@ def test_a_training_is_killed_at_sixty_moments_and_ends_as_one_that_was_not(
         assert life.code == 0, life.err
         assert _what_came_of_it(data_dir) == expected
         assert_nothing_over(data_dir)
+        assert_checked(lives, data_dir)
         shutil.rmtree(data_dir)
     for aim in STAGES:
         assert any(aim in name for name in killed), killed
@@ -133,6 +135,7 @@ def test_an_upgrade_is_killed_at_twenty_moments_and_done_by_the_next_start(lives
         assert life.json == undisturbed.json
         assert rows(data_dir, schema) == expected
         assert (rows(data_dir, counts), rows(data_dir, given)) == before
+        assert_checked(lives, data_dir)
         shutil.rmtree(data_dir.parent)
 
 
@@ -187,7 +190,7 @@ def _worker(server: Server) -> psutil.Process | None:
     return found[0] if found else None
 
 
-def test_a_server_and_its_worker_are_killed_at_twenty_moments_of_labelling(tmp_path: Path) -> None:
+def test_a_server_and_its_worker_are_killed_at_twenty_moments_of_labelling(lives: Lives, tmp_path: Path) -> None:
     """Three people label and post; each acknowledged change is there after the kill, and the training goes on.
 
     The worker alone is killed in every other moment, so that half the moments leave the server up.
@@ -224,5 +227,6 @@ def test_a_server_and_its_worker_are_killed_at_twenty_moments_of_labelling(tmp_p
         assert "Traceback" not in server.log, server.log[-3000:]
         Caller(server.address, token).wait_until_trained(path)
         assert_nothing_half(server.data)
+        assert_checked(lives, server.data)
     finally:
         server.stop()
