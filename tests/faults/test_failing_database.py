@@ -50,7 +50,10 @@ class Commits:
     def __call__(self, _connection: object) -> None:
         self.count += 1
         if self.count == self._fails:
-            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+            failure = sqlite3.OperationalError("disk I/O error")
+            # As the driver sets it.
+            failure.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise OperationalError("COMMIT", {}, failure)
 
 
 @contextmanager
