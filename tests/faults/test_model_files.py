@@ -17,6 +17,7 @@ import pytest
 from detector.errors import ModelFileInvalid, StoredModelUnusable
 from detector.pipeline.build import build, predict_all
 from detector.serving import model as serving_model
+from detector.serving.stored_models import is_usable
 from detector.storage import functions, models
 from detector.training.linear_model import LinearModel
 from detector.training.model_file import read_model, write_model
@@ -129,6 +130,33 @@ def test_a_model_whose_numbers_do_not_fit_is_refused_though_its_checksum_is_righ
             _ask(ws, function_id)
     finally:
         path.write_bytes(good)
+
+
+def _of_another_model(model: LinearModel) -> dict[str, LinearModel]:
+    return {
+        "labels the other way round": dataclasses.replace(model, label_names=model.label_names[::-1]),
+        "another backbone": dataclasses.replace(model, backbone_key="clip-vit-b-32-0123456789ab"),
+        "other labels": dataclasses.replace(model, label_names=("cat", "dog")),
+    }
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", ["labels the other way round", "another backbone", "other labels"])
+def test_a_whole_model_of_another_function_is_refused_and_one_is_trained_in_its_place(
+    trained: tuple[Workspace, str, Path], kind: str
+) -> None:
+    """The kind: a file that is right in itself lay in another one's place. Its verdicts were turned round."""
+    ws, function_id, path = trained
+    good = path.read_bytes()
+    path.write_bytes(write_model(_of_another_model(read_model(good))[kind]))
+    try:
+        with pytest.raises(StoredModelUnusable) as refused:
+            _ask(ws, function_id)
+        assert refused.value.state == "of another model"
+        assert not is_usable(ws, models.list_models(ws.db, function_id)[0])
+    finally:
+        path.write_bytes(good)
+    _ask(ws, function_id)
 
 
 def _calls(tree: ast.AST) -> list[ast.Call]:
