@@ -138,12 +138,13 @@ def _restore(_none: None, options: argparse.Namespace) -> int:
     made = datetime.fromtimestamp(manifest.created).strftime("%d %b %Y, %H:%M")
     rows = f"{done.tables['samples']:,} samples of {count(done.tables['functions'], 'function')}"
     say(
-        f"Restored: {rows}, as of {made}, {count(len(manifest.members), 'file')}, {done.byte_count / 1e6:,.1f} MB, into "
-        f"{settings.data_dir}. {count(len(manifest.probes), 'model')} predicted the same as then. {done.seconds:.0f} s."
+        f"Restored into {settings.data_dir}: {rows}, as of {made}, {count(len(manifest.members), 'file')}, "
+        f"{done.byte_count / 1e6:,.1f} MB. {count(len(manifest.probes), 'model')} predicted the same as then. {done.seconds:.0f} s."
     )
     if manifest.lost:
         say(
-            f"{count(len(manifest.lost), 'picture')} had no good bytes when the backup was made. python -m detector check names them."
+            f"{count(len(manifest.lost), 'picture')} had no good bytes when the backup was made. python -m detector "
+            "check names them."
         )
     if manifest.in_place:
         say(f"{count(manifest.in_place, 'picture')} imported in place are read where they lay.")

@@ -1,7 +1,7 @@
 """Backups in a folder, each of which adds only what is new: pieces by their hash, and what each backup consists of.
 
-``pieces/ab/abcd...`` hold bytes under their SHA-256; ``backups/2026-11-03T040000Z.json`` are sealed manifests. The database
-is cut into pieces of one size: what has not changed in it since the last backup is there already.
+``pieces/ab/abcd...`` hold bytes under their SHA-256; ``backups/2026-11-03T040000Z.json`` are sealed manifests. The
+database is cut into pieces of one size: what has not changed in it since the last backup is there already.
 """
 
 from __future__ import annotations

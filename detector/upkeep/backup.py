@@ -89,7 +89,10 @@ def back_up(ws: Workspace, writer: Writer, with_places: bool = False, report: Re
         There is no room for it, or what was read back is not what was written. Nothing is left behind.
     """
     start = time.monotonic()
-    place = writer.path.parent if isinstance(writer, FileWriter) else writer.path
+    place = writer.path.parent
+    if isinstance(writer, FolderWriter):
+        place = writer.path
+        place.mkdir(parents=True, exist_ok=True)
     _require_room(ws, place)
     with writer, tempfile.TemporaryDirectory(prefix="backup-", dir=ws.spool) as made:
         snapshot = Path(made, "detector.sqlite")
@@ -269,7 +272,7 @@ def _write_others(ws: Workspace, writer: Writer, snapshot: Path) -> None:
 
 
 def _probes(snapshot: Path, writer: Writer, ws: Workspace) -> tuple[Probe, ...]:
-    """Of the state that is written, not of what the server says by now: from the snapshot and the files of its models."""
+    """Of the state that is written, not of what the server says by now: from the snapshot and its models' files."""
     blobs = FolderBlobs(snapshot.parent / BLOBS_FOLDER)
     for name in writer.members:
         if name.startswith(f"{BLOBS}models/"):

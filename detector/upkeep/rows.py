@@ -1,4 +1,4 @@
-"""All rows of one database into another, whatever kinds they are: what a backup of a server and a restore into one do."""
+"""All rows of one database into another, whatever kinds they are, for a backup of a server and a restore into one."""
 
 from __future__ import annotations
 
