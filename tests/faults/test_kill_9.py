@@ -38,7 +38,7 @@ from tests.stored_data.folders import FOLDERS, unpack
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 #: 100 moments in all.
-OF_A_TRAINING, OF_AN_UPGRADE, OF_A_SERVER = 60, 20, 20
+OF_A_TRAINING, OF_AN_UPGRADE, OF_A_SERVER, OF_A_BACKUP, OF_A_RESTORE = 48, 16, 16, 10, 10
 PER_LABEL = 40
 #: Of a training: what its jobs say that they are at.
 STAGES = ("import", "embed", "train")
@@ -73,7 +73,7 @@ def _what_came_of_it(data_dir: Path) -> list[tuple[object, ...]]:
     return [*found, *rows(data_dir, "SELECT count(*) FROM models")]
 
 
-def test_a_training_is_killed_at_sixty_moments_and_ends_as_one_that_was_not(
+def test_a_training_that_is_killed_again_and_again_ends_as_one_that_was_not(
     lives: Lives, pictures: Path, tmp_path: Path
 ) -> None:
     """Import, embedding and training; the same command again goes on with what is left."""
@@ -107,7 +107,7 @@ def test_a_training_is_killed_at_sixty_moments_and_ends_as_one_that_was_not(
         assert any(aim in name for name in killed), killed
 
 
-def test_an_upgrade_is_killed_at_twenty_moments_and_done_by_the_next_start(lives: Lives, tmp_path: Path) -> None:
+def test_an_upgrade_that_is_killed_is_done_by_the_next_start(lives: Lives, tmp_path: Path) -> None:
     """A data folder of the oldest version that is kept whole; what it held is there afterwards, once."""
     name = FOLDERS[0]
     counts = "SELECT (SELECT count(*) FROM samples), (SELECT count(*) FROM images), (SELECT count(*) FROM models)"
@@ -137,6 +137,63 @@ def test_an_upgrade_is_killed_at_twenty_moments_and_done_by_the_next_start(lives
         assert (rows(data_dir, counts), rows(data_dir, given)) == before
         assert_checked(lives, data_dir)
         shutil.rmtree(data_dir.parent)
+
+
+@pytest.fixture(scope="module")
+def whole(lives: Lives, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a trained function."""
+    data_dir = tmp_path_factory.mktemp("whole") / "data"
+    life = lives.run(data_dir, "train", pictures, *OFFLINE, "--json")
+    assert life.code == 0, life.err
+    return data_dir
+
+
+def test_a_backup_that_is_killed_is_whole_or_not_there(lives: Lives, whole: Path, tmp_path: Path) -> None:
+    """And the folder that it was made of is as before."""
+    expected = _what_came_of_it(whole)
+    undisturbed = lives.run(whole, "backup", tmp_path / "whole.backup", "--json")
+    assert undisturbed.code == 0, undisturbed.err
+    chance = random.Random(6)
+    killed = number = 0
+    while killed < OF_A_BACKUP:
+        number += 1
+        file = tmp_path / f"{number}.backup"
+        life = lives.run(whole, "backup", file, "--json", kill_after=chance.uniform(0.0, undisturbed.seconds))
+        killed += life.killed
+        assert_nothing_half(whole)
+        assert _what_came_of_it(whole) == expected
+        if file.exists():
+            restored = tmp_path / f"restored-{number}"
+            assert lives.run(restored, "restore", file, "--json").code == 0
+            assert _what_came_of_it(restored) == expected
+            shutil.rmtree(restored)
+    assert_checked(lives, whole)
+
+
+def test_a_restore_that_is_killed_is_whole_or_done_by_the_next_one(lives: Lives, whole: Path, tmp_path: Path) -> None:
+    expected, file = _what_came_of_it(whole), tmp_path / "whole.backup"
+    assert lives.run(whole, "backup", file, "--json").code == 0
+    undisturbed = lives.run(tmp_path / "undisturbed", "restore", file, "--json")
+    assert undisturbed.code == 0, undisturbed.err
+    chance = random.Random(7)
+    killed = number = 0
+    while killed < OF_A_RESTORE:
+        number += 1
+        data_dir = tmp_path / str(number)
+        while killed < OF_A_RESTORE:
+            moment = chance.uniform(0.0, undisturbed.seconds)
+            life = lives.run(data_dir, "restore", file, "--json", kill_after=moment)
+            killed += life.killed
+            if (data_dir / "detector.sqlite").exists():
+                break
+            assert life.killed, life.err
+        if not (data_dir / "detector.sqlite").exists():
+            life = lives.run(data_dir, "restore", file, "--json")
+            assert life.code == 0, life.err
+        assert _what_came_of_it(data_dir) == expected
+        assert_nothing_half(data_dir)
+        assert_checked(lives, data_dir)
+        shutil.rmtree(data_dir)
 
 
 class _People:
@@ -190,7 +247,7 @@ def _worker(server: Server) -> psutil.Process | None:
     return found[0] if found else None
 
 
-def test_a_server_and_its_worker_are_killed_at_twenty_moments_of_labelling(lives: Lives, tmp_path: Path) -> None:
+def test_people_label_while_their_server_and_its_worker_are_killed(lives: Lives, tmp_path: Path) -> None:
     """Three people label and post; each acknowledged change is there after the kill, and the training goes on.
 
     The worker alone is killed in every other moment, so that half the moments leave the server up.
