@@ -36,20 +36,32 @@ def _progress(running: RunningCheck) -> None:
     st.caption(escape(f"{running.message}{far}. You may leave this page; the check goes on."))
 
 
+def _start(repair: bool = False, quick: bool = False) -> None:
+    start_check(workspace(), repair, quick)
+
+
 def _buttons(shown: CheckShown) -> None:
+    # By what they call, not by what they return: the card is drawn after it, with the check on its way.
     with st.container(horizontal=True):
-        if st.button("Check now", type="primary", help="Reads all that is stored; everybody can go on working."):
-            start_check(workspace())
-            st.rerun(scope="fragment")
-        if st.button("Quick look", help="Leaves the bytes of pictures and embeddings unread."):
-            start_check(workspace(), quick=True)
-            st.rerun(scope="fragment")
-        if shown.ok is False and st.button(
-            "Repair what is safe",
-            help="No sample, label or model is deleted. Damaged files are moved aside, and kept.",
-        ):
-            start_check(workspace(), repair=True)
-            st.rerun(scope="fragment")
+        st.button(
+            "Check now",
+            type="primary",
+            help="Reads all that is stored; everybody can go on working.",
+            on_click=_start,
+        )
+        st.button(
+            "Quick look",
+            help="Leaves the bytes of pictures and embeddings unread.",
+            on_click=_start,
+            kwargs={"quick": True},
+        )
+        if shown.ok is False:
+            st.button(
+                "Repair what is safe",
+                help="No sample, label or model is deleted. Damaged files are moved aside, and kept.",
+                on_click=_start,
+                kwargs={"repair": True},
+            )
 
 
 @st.fragment(run_every=2.0)
@@ -91,8 +103,7 @@ def _room(found: Health) -> None:
 
 def _workers(found: Health) -> None:
     st.subheader("Workers", anchor=False)
-    if not found.workers:
-        st.markdown("No worker has given a sign. The server's own one does so a few seconds after the start.")
+    st.markdown(escape(found.worker_note))
     for worker in found.workers:
         state = "" if worker.lives else " · seems to have ended"
         st.markdown(f"**{escape(worker.name)}**{state}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
-from detector.errors import StorageDamaged
+from detector.errors import StorageDamaged, StorageTrouble
 from detector.progress import Report, silent
 from detector.storage.database import now
 from detector.storage.upkeep_runs import note_run
@@ -16,6 +17,8 @@ from detector.upkeep.check_work import check_work
 from detector.upkeep.findings import DATABASE, Check, CheckResult
 from detector.upkeep.last_checks import CHECK, well_since
 from detector.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 #: First what all others stand on; last what those before may have asked for.
 _PARTS = (check_database, check_pictures, check_embeddings, check_models, check_counts, check_work)
@@ -65,5 +68,9 @@ def check_all(ws: Workspace, repair: bool = False, quick: bool = False, report: 
         seconds=time.monotonic() - begun,
     )
     kept = {**result.to_json(), "problems": [problem.to_json() for problem in problems[:_KEPT]], "since_at": since}
-    note_run(ws.db, CHECK, result.ok, kept)
+    try:
+        note_run(ws.db, CHECK, result.ok, kept)
+    except StorageTrouble as error:
+        # A full disk is no reason not to say what was found.
+        log.warning("what the check found could not be noted: %s", error)
     return result

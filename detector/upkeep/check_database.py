@@ -41,7 +41,7 @@ def check_database(check: Check) -> None:
             lines = [str(line) for line in connection.exec_driver_sql(f"PRAGMA {pragma}({_FEW})").scalars()]
         for line in [line for line in lines if line != "ok"]:
             mended = check.repair and "index" in line and _indexes_are_whole_again(check)
-            advice = "Its indexes were written anew." if mended else check.from_backup()
+            advice = "Its indexes were written again." if mended else check.from_backup()
             check.found(DATABASE, f"SQLite says of the database: {line}. {advice}", mended)
     _check_references(check)
 
@@ -192,7 +192,7 @@ def _check_agreement(check: Check, function_id: str, name: str) -> None:
         with check.ws.db.write([function_id]) as connection:
             revision = next_revision(connection, function_id)
             connection.execute(update(samples).where(wrong).values(agrees=should, revision=revision))
-    what = f"{count(rows, 'sample')} of {_the(name)} said otherwise whether prediction and label agree than the two do."
+    what = f"For {count(rows, 'sample')} of {_the(name)} it is noted wrongly whether prediction and label agree."
     check.found(COUNTS, f"{what} {'They were compared again.' if check.repair else run_repair()}", check.repair)
 
 

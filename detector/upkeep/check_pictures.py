@@ -31,7 +31,7 @@ from detector.upkeep.findings import LOST, ORPHANS, PICTURES, PLACES, THUMBNAILS
 #: Rows read at once, and pictures looked at in one go.
 _PAGE, _TOGETHER = 500, 32
 #: Between two looks at what seems to be lost: a file that is discarded lies aside for a moment.
-_MOMENT = 0.3
+_MOMENT, _MOST_PAUSES = 0.3, 100
 #: Between two counts of what nobody uses: whoever deletes is at work.
 _AT_WORK = 1.0
 #: What so many files are wrong with is named by its number, not file by file.
@@ -74,6 +74,7 @@ class _Seen:
 class _Remembered:
     orphans: list[StoredFile] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    pauses: int = 0
 
 
 def check_pictures(check: Check) -> None:
@@ -230,7 +231,9 @@ def _settle(check: Check, found: Sequence[_Seen], remembered: _Remembered) -> No
         elif seen.state == "unused" and len(remembered.unused) < _MOST_REMEMBERED:
             remembered.unused.append(seen.picture.image_hash)
     doubtful = [seen for seen in found if seen.state in ("missing", "damaged", "place", "size")]
-    if doubtful:
+    if doubtful and remembered.pauses < _MOST_PAUSES:
+        # Not for each: where a whole folder is gone, that would take hours.
+        remembered.pauses += 1
         time.sleep(_MOMENT)
     for seen in doubtful:
         _settle_picture(check, seen)
@@ -250,7 +253,7 @@ def _settle_picture(check: Check, seen: _Seen) -> None:
     # It may have been deleted while it was looked for.
     if not state or _read_again(check, row.image_hash) is None:
         return
-    name = _name_of(check, row.image_hash)
+    name = _name_of(check, row.image_hash) if state != "missing" or not check.names_no_more(LOST) else ""
     if state == "place":
         check.found(PLACES, f"{name}: {why}")
     elif state == "size":
@@ -277,6 +280,8 @@ def _settle_damaged(check: Check, row: _Row, name: str, why: str) -> None:
     if good is not None:
         check.ws.blobs.stored.put_image(row.image_hash, good)
         check.found(PICTURES, f"{what} They were replaced by a good copy that this machine still had.", True)
+    elif aside is not None and _good_bytes(check, row.image_hash) is not None:
+        check.found(PICTURES, f"{what} Moved aside; the picture is read from where it was imported in place.", True)
     elif aside is None:
         check.found(PICTURES, f"{what} The file could not be moved aside ({why}). {check.from_backup()}")
     else:
@@ -296,6 +301,8 @@ def _settle_missing(check: Check, row: _Row, name: str) -> None:
 
 
 def _lost(check: Check, image_hash: str) -> str:
+    if check.names_no_more(LOST):
+        return ""
     damaged = next(
         (file for file in check.ws.blobs.stored.files(SET_ASIDE) if _hash(file).startswith(image_hash)), None
     )
@@ -306,7 +313,7 @@ def _lost(check: Check, image_hash: str) -> str:
     )
     return (
         f"{what} Label, thumbnail and embedding are kept. Import the same picture again and its bytes are taken. "
-        f"Or: {check.from_backup()}"
+        f"{check.from_backup('Or restore')}"
     )
 
 
@@ -389,15 +396,16 @@ def _settle_orphans(check: Check, files: list[StoredFile]) -> None:
     files.clear()
     if not lost:
         return
-    what = f"{count(len(lost), 'stored file')} of pictures that no sample names ({some(map(_hash, lost), len(lost))})."
+    names = some((_hash(file)[:12] for file in lost), len(lost))
+    what = f"{count(len(lost), 'stored picture')} that no sample names ({names})."
     if not check.repair:
         check.found(ORPHANS, f"{what} An import that was killed leaves such files. {run_repair()}")
         return
     moved = sum(check.ws.blobs.stored.set_image_aside(_hash(file), file.changed) is not None for file in lost)
     check.found(
         ORPHANS,
-        f"{what} {moved:,} moved to the folder {SET_ASIDE} next to the pictures. If nobody misses them after a while, "
-        "delete that folder.",
+        f"{what} Moved to the folder {SET_ASIDE} next to the pictures ({moved:,}). If nobody misses them after a "
+        "while, delete that folder.",
         True,
     )
 

@@ -22,7 +22,7 @@ _LONGEST_NAME = 120
 DATABASE, REFERENCES, COUNTS = "database", "references", "counts"
 PICTURES, LOST, ORPHANS, PLACES, THUMBNAILS = "picture damaged", "picture lost", "orphans", "in place", "thumbnails"
 EMBEDDINGS, MODELS = "embeddings", "models"
-IMPORTS, JOBS, TASKS, FILES, RESTORE = "imports", "jobs", "tasks", "temporary files", "restore"
+IMPORTS, JOBS, TASKS, FILES = "imports", "jobs", "tasks", "temporary files"
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Check:
     def found(self, kind: str, what: str, repaired: bool = False) -> None:
         """Note a problem."""
         self._found[kind, repaired] += 1
-        if sum(1 for problem in self._problems if problem.kind == kind) < MOST_NAMED:
+        if self._found[kind, True] + self._found[kind, False] <= MOST_NAMED:
             self._problems.append(Problem(kind, what, repaired))
 
-    def count_of(self, kind: str) -> int:
-        """How many problems of a kind were found so far."""
-        return self._found[kind, True] + self._found[kind, False]
+    def names_no_more(self, kind: str) -> bool:
+        """Whether so many of a kind are named that further ones are only counted."""
+        return self._found[kind, True] + self._found[kind, False] >= MOST_NAMED
 
     @property
     def problems(self) -> list[Problem]:
@@ -88,12 +88,12 @@ class Check:
                     found.append(Problem(kind, f"And {count(more, 'more problem')} of this kind, {state}.", repaired))
         return found
 
-    def from_backup(self) -> str:
+    def from_backup(self, verb: str = "Restore") -> str:
         """What to do about what cannot be made again."""
         if self.since is None:
-            return "Restore it from a backup, if there is one from before."
+            return f"{verb} it from a backup, if there is one from before."
         well = day(datetime.fromtimestamp(self.since, UTC))
-        return f"Restore it from a backup of {well}, when all was well, or earlier."
+        return f"{verb} it from a backup of {well}, when all was well, or earlier."
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from detector.formatting import ago, count, duration, file_size, moment
 from detector.storage.database import Database
 from detector.storage.jobs import owner_lives
-from detector.storage.schema import workers
+from detector.storage.schema import jobs, workers
 from detector.storage.upkeep_runs import UpkeepRun, last_run
 from detector.upkeep.findings import Problem, well_before
 from detector.upkeep.last_checks import CHECK, well_since
@@ -76,6 +76,7 @@ class Health:
     upgrade: str
     restore: str
     workers: tuple[WorkerShown, ...]
+    worker_note: str
 
 
 def health(ws: Workspace, now: datetime | None = None) -> Health:
@@ -91,7 +92,8 @@ def health(ws: Workspace, now: datetime | None = None) -> Health:
         room=_room(ws),
         upgrade=_upgrade(upgrade, now) if upgrade is not None else "",
         restore=f"Restored from a backup {_when(restore, now)}." if restore is not None else "",
-        workers=_workers(ws.db, now),
+        workers=(shown := _workers(ws.db, now)),
+        worker_note=_worker_note(ws, bool(shown), now),
     )
 
 
@@ -157,7 +159,8 @@ def _backup(last: UpkeepRun | None, good: UpkeepRun | None, now: datetime) -> tu
 
 def _room(ws: Workspace) -> Room:
     disk = shutil.disk_usage(ws.settings.data_dir)
-    share = disk.used / disk.total if disk.total else 1.0
+    # Not by what is used: some of the rest may be kept for others.
+    share = 1.0 - disk.free / disk.total if disk.total else 1.0
     return Room(
         file_size(disk.free), min(max(share, 0.0), 1.0), f"of {file_size(disk.total)} on the disk of the data folder"
     )
@@ -181,6 +184,21 @@ def _workers(db: Database, now: datetime) -> tuple[WorkerShown, ...]:
             owner_lives(f"worker:{row.name}", row.name, row.heartbeat),
         )
         for row in rows
+    )
+
+
+def _worker_note(ws: Workspace, some: bool, now: datetime) -> str:
+    """Who runs the jobs, and when one ended last: a server's own worker on SQLite has no row, to spare the disk."""
+    with ws.db.read() as connection:
+        last = connection.scalar(select(func.max(jobs.c.finished_at)))
+    ended = f" The last job ended {ago(datetime.fromtimestamp(last, UTC), now)}." if last is not None else ""
+    if ws.settings.worker != "none":
+        return f"This server runs a worker of its own, and starts it again when it ends.{ended}"
+    if some:
+        return f"This server has no worker of its own (DETECTOR_WORKER).{ended}"
+    return (
+        "This server has no worker of its own (DETECTOR_WORKER), and no other has given a sign. Start one: python -m "
+        f"detector worker.{ended}"
     )
 
 

@@ -143,6 +143,7 @@ def test_orphans_are_kept_aside_and_the_younger_ones_left_to_their_import(ws: Wo
     assert [problem.kind for problem in check_all(ws).problems] == [findings.ORPHANS]
 
 
+@pytest.mark.long
 def test_pictures_in_place_that_changed_or_vanished_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "photos" / "real"
     folder.mkdir(parents=True)

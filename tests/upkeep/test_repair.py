@@ -44,6 +44,7 @@ def test_a_damage_is_found_named_and_repaired_and_then_the_check_is_clean(ws: Wo
         assert [problem.repaired for problem in again.problems] == [False]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["an embedding is no number", "a model is cut", "a confidence is no probability"])
 def test_what_was_taken_away_is_made_again_by_the_build_that_was_asked_for(ws: Workspace, name: str) -> None:
     with ws.db.read() as connection:
