@@ -27,7 +27,7 @@ VOLUME /data
 EXPOSE 8501
 
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import http.client; asked = http.client.HTTPConnection('127.0.0.1', 8501, timeout=5); asked.request('GET', '/_stcore/health'); raise SystemExit(asked.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client; asked = http.client.HTTPConnection('127.0.0.1', 8501, timeout=5); asked.request('GET', '/healthz'); raise SystemExit(asked.getresponse().status != 200)"]
 
 # Every command of the command line: docker run --rm -it IMAGE password
 ENTRYPOINT ["python", "-m", "detector"]

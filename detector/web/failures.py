@@ -95,7 +95,7 @@ def named(error: Exception) -> Exception:
     found = storage_trouble(error) if isinstance(error, (StorageTrouble, *OF_THE_MACHINE)) else None
     if found is not None:
         note_trouble(found)
-    count_one("errors", kind=type(found or error).__name__ if isinstance(found or error, DetectorError) else "other")
+    count_one("errors", kind=type(found or error).__name__)
     return found or error
 
 
