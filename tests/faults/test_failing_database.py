@@ -33,10 +33,15 @@ from detector.storage.schema import images as images_table
 from detector.worker.running import run_job
 from detector.workspace import Workspace
 from tests.api.server import SETTINGS, Caller, Server
+from tests.databases import sqlite_only
 from tests.factories import LABELS, empty_function, labelled_function, make_image, workspace, write_zip
 from tests.faulty_disk import image_files, left_over, library
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.slow,
+    sqlite_only("it fails as SQLite's driver and its file do"),
+]
 
 FILES = {f"{label}/{seed}.png": make_image(seed, label, 32) for label in LABELS for seed in range(4)}
 

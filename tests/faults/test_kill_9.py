@@ -24,6 +24,7 @@ from sqlalchemy import select
 from detector.storage.schema import labels, samples
 from tests.api.server import Caller, Server
 from tests.command_line import OFFLINE
+from tests.databases import sqlite_only
 from tests.factories import LABELS, make_image
 from tests.faults.killing import (
     Lives,
@@ -35,7 +36,11 @@ from tests.faults.killing import (
 )
 from tests.stored_data.folders import FOLDERS, unpack
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.slow,
+    sqlite_only("what is left after a kill is read from the database's file; of a server see tests/cluster"),
+]
 
 #: 100 moments in all.
 OF_A_TRAINING, OF_AN_UPGRADE, OF_A_SERVER, OF_A_BACKUP, OF_A_RESTORE = 48, 16, 16, 10, 10
