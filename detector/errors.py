@@ -510,6 +510,30 @@ class SharedWorkFailed(DetectorError):
     """A part of shared work could not be done by whoever took it; the sentence says where and why."""
 
 
+class BackupUnusable(DetectorError):
+    """A backup cannot be made or used; the sentence says why and what to do."""
+
+
+class BackupDamaged(BackupUnusable):
+    """Some byte of a backup is not what was written; ``what``: which of its files, empty where that cannot be said."""
+
+    def __init__(self, name: str, what: str = "") -> None:
+        inside = f": {what} in it is not what was written" if what else ", or was cut off"
+        super().__init__(f"The backup {name} is damaged{inside}. Nothing was restored. Use another backup.")
+        self.name, self.what = name, what
+
+
+class BackupLocked(BackupUnusable):
+    """A backup is encrypted, and no passphrase or a wrong one was given."""
+
+    def __init__(self, name: str, given: bool) -> None:
+        why = "that is not its passphrase, or its first bytes are damaged" if given else "no passphrase was given"
+        super().__init__(
+            f"The backup {name} is encrypted, and {why}. Give the passphrase in DETECTOR_BACKUP_PASSPHRASE or with "
+            "--passphrase-file."
+        )
+
+
 class DataFolderUnusable(DetectorError):
     """The data folder, or the database that belongs to it, cannot be opened; the sentence says why and what to do."""
 

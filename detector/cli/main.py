@@ -15,6 +15,7 @@ from typing import IO, Any
 from detector import __version__
 from detector.cli.access import add_access_commands
 from detector.cli.adapt import add_adapt_command
+from detector.cli.backup import add_backup_commands
 from detector.cli.capture import add_capture_command
 from detector.cli.check import add_check_command
 from detector.cli.coverage import add_coverage_command
@@ -123,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_worker_command(commands)
     add_store_command(commands)
     add_check_command(commands)
+    add_backup_commands(commands)
     add_source_commands(commands)
     add_access_commands(commands)
     add_user_commands(commands)

@@ -19,7 +19,7 @@ from detector.imaging.file_look import FileLook
 from detector.jobs import request_build
 from detector.serving.coverage import coverage_of
 from detector.serving.likeness import likeness_model
-from detector.serving.stored_models import stored_model
+from detector.serving.stored_models import fitting_model
 from detector.serving.thresholds import thresholds_of
 from detector.storage import functions, models, samples
 from detector.storage.functions import Label
@@ -221,7 +221,7 @@ def load_serving_model(ws: Workspace, function_id: str, model_id: str | None = N
 
 def _stored(ws: Workspace, row: ModelRow) -> LinearModel:
     try:
-        return stored_model(ws, row)
+        return fitting_model(ws, row)
     except StoredModelUnusable:
         # Whoever met it is told; that a new one comes must not depend on anybody.
         with suppress(NotFound, StorageTrouble):

@@ -22,6 +22,19 @@ def stored_model(ws: Workspace, row: ModelRow) -> LinearModel:
         raise StoredModelUnusable(row.version, "damaged") from error
 
 
+def fitting_model(ws: Workspace, row: ModelRow) -> LinearModel:
+    """The model, which says of itself what its row says of it; a whole file of another model is refused.
+
+    With another order of its labels every verdict would be turned round, and under another network its numbers mean
+    nothing. Raises StoredModelUnusable.
+    """
+    model = stored_model(ws, row)
+    said = (list(model.label_names), model.backbone_key, model.backbone_id)
+    if said != (list(row.label_names), row.backbone_key, row.backbone_id):
+        raise StoredModelUnusable(row.version, "of another model")
+    return model
+
+
 def stored_out_of_fold(ws: Workspace, row: ModelRow) -> OutOfFold | None:
     """Its out-of-fold probabilities; None where it was trained without folds. Raises StoredModelUnusable."""
     if row.cross_validation is None:
@@ -48,7 +61,7 @@ def stored_unseen(ws: Workspace, row: ModelRow) -> UnseenScores | None:
 def is_usable(ws: Workspace, row: ModelRow) -> bool:
     """Whether both can be read."""
     try:
-        stored_model(ws, row)
+        fitting_model(ws, row)
         stored_out_of_fold(ws, row)
     except StoredModelUnusable:
         return False

@@ -12,7 +12,8 @@ from detector.storage.blobs import Blobs
 from detector.storage.database import Database, new_id
 from detector.storage.schema import images, jobs, meta, models, samples
 
-_KEY = "deleted function "
+#: How the keys of ``meta`` begin under which they are written down.
+LEAVINGS = "deleted function "
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ def note_leavings(connection: Connection, function_id: str) -> None:
         "models": list(connection.scalars(select(models.c.id).where(models.c.function_id == function_id))),
         "busy": bool(connection.scalar(running)),
     }
-    connection.execute(insert(meta).values(key=_KEY + new_id(), value=json.dumps(value)))
+    connection.execute(insert(meta).values(key=LEAVINGS + new_id(), value=json.dumps(value)))
 
 
 def list_leavings(db: Database) -> list[Leavings]:
     """What is still to go."""
     with db.read() as connection:
-        rows = connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.startswith(_KEY))).all()
+        rows = connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.startswith(LEAVINGS))).all()
     found = [(row.key, json.loads(row.value)) for row in rows]
     return [Leavings(key, value["function"], tuple(value["models"]), value["busy"]) for key, value in found]
 
