@@ -19,7 +19,7 @@ from detector.errors import InvalidInput, NothingLeftToTrain
 from detector.formatting import count
 from detector.imaging.groups import sample_groups
 from detector.jobs import request_build
-from detector.serving.stored_models import stored_model
+from detector.serving.stored_models import fitting_model
 from detector.storage import embeddings, functions, models, samples
 from detector.storage.acting import LOOK, MANAGE, needs, reads
 from detector.storage.models import ModelRow
@@ -233,7 +233,7 @@ def score_holdout(
     stored = models.get_model(ws.db, model.id).holdout_score
     if stored is not None and stored["fingerprint"] == fingerprint:
         return HoldoutScore.from_json(stored)
-    linear = stored_model(ws, model)
+    linear = fitting_model(ws, model)
     views = embeddings.read_embeddings(ws.db, model.backbone_key, [row.image_hash for row in chosen])
     prob = linear.predict_proba({view: views.get(view, views[WHOLE]) for view in linear.views})
     y = np.array([index[row.label_id] for row in chosen if row.label_id is not None])

@@ -10,7 +10,7 @@ from detector.errors import ModelFileInvalid, NotFound, StoredModelUnusable
 from detector.formatting import count
 from detector.jobs import is_training, request_build
 from detector.progress import Pace
-from detector.serving.stored_models import stored_model, stored_out_of_fold
+from detector.serving.stored_models import fitting_model, stored_out_of_fold
 from detector.storage import functions, models
 from detector.storage.blobs import SET_ASIDE, WANTED_SECONDS
 from detector.storage.leavings import list_leavings
@@ -38,8 +38,6 @@ def check_models(check: Check) -> None:
             _settle(check, function.name, row, why)
         elif not why and (lesser := _lesser_files(check, row)) and _is_there(check, row.id):
             _settle_lesser(check, function.name, row, lesser)
-        if not why:
-            _check_row(check, function.name, row)
         pace.at(number)
     check.looked_at["models"] += len(rows)
     for function in listed:
@@ -49,7 +47,7 @@ def check_models(check: Check) -> None:
 
 def _why_unusable(check: Check, row: ModelRow) -> str:
     try:
-        model = stored_model(check.ws, row)
+        model = fitting_model(check.ws, row)
         found = stored_out_of_fold(check.ws, row)
     except StoredModelUnusable as error:
         return f"its file is {error.state}."
@@ -58,25 +56,6 @@ def _why_unusable(check: Check, row: ModelRow) -> str:
     if found is not None and found.probabilities.shape[1] != len(row.label_ids):
         return "its out-of-fold scores are of other labels than its row says."
     return ""
-
-
-def _check_row(check: Check, function_name: str, row: ModelRow) -> None:
-    """What its row repeats of its file: the file has a checksum, so it is the row that is wrong."""
-    model = stored_model(check.ws, row)
-    said = {
-        "label_names": list(model.label_names),
-        "backbone_key": model.backbone_key,
-        "backbone_id": model.backbone_id,
-    }
-    wrong = {name: value for name, value in said.items() if getattr(row, name) != value}
-    if not wrong or not _is_there(check, row.id):
-        return
-    if check.repair:
-        with check.ws.db.write([row.function_id]) as connection:
-            connection.execute(update(models_table).where(models_table.c.id == row.id).values(**wrong))
-    noun = "labels" if "label_names" in wrong else "backbone"
-    what = f"{_named(function_name, row)}: its row says other {noun} than its file, whose checksum is right."
-    check.found(MODELS, f"{what} {'The row was put right.' if check.repair else run_repair()}", check.repair)
 
 
 def _lesser_files(check: Check, row: ModelRow) -> list[str]:

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from detector.errors import NotFound, StoredEmbeddingsDamaged, StoredModelUnusable
-from detector.serving.stored_models import stored_model
+from detector.serving.stored_models import fitting_model
 from detector.storage import embeddings, functions, models
 from detector.storage.stored_names import WHOLE
 from detector.upkeep.manifest import Probe
@@ -47,7 +47,7 @@ def predictions(ws: Workspace, model_id: str, hashes: tuple[str, ...]) -> np.nda
     NotFound, StoredModelUnusable, StoredEmbeddingsDamaged, LookupError
     """
     row = models.get_model(ws.db, model_id)
-    model = stored_model(ws, row)
+    model = fitting_model(ws, row)
     views = embeddings.read_embeddings(ws.db, row.backbone_key, hashes)
     return np.asarray(model.predict_proba({view: views.get(view, views[WHOLE]) for view in model.views}))
 
