@@ -26,7 +26,7 @@ INVOKES, SESSIONS, PAGE_CHANGES = 5000, 200, 1000
 _QUARTERS = 4
 #: What the last quarter may add. Memory is what the system says, in which freed blocks are kept for the next use.
 MOST_MB, MOST_THREADS, MOST_DESCRIPTORS = 40.0, 4, 8
-_PAGES = ("functions", "review", "metrics", "import_images", "invoke", "api")
+_PAGES = ("", "review", "metrics", "import", "invoke", "api")
 _SAMPLES = 20
 
 
@@ -72,9 +72,7 @@ def soak(folder: Path) -> Figure:
     before, after = moments[-2], moments[-1]
     grown = {name: getattr(after, name) - getattr(before, name) for name in asdict(after)}
     flat = (
-        grown["memory_mb"] <= MOST_MB
-        and grown["threads"] <= MOST_THREADS
-        and grown["descriptors"] <= MOST_DESCRIPTORS
+        grown["memory_mb"] <= MOST_MB and grown["threads"] <= MOST_THREADS and grown["descriptors"] <= MOST_DESCRIPTORS
     )
     return Figure(
         "soak",

@@ -26,7 +26,7 @@ NASTY_TEXTS = (
     "999999999999999999999999",
     "\U0001f4a3" * 500,
 )
-NUMBERS = (float("nan"), float("inf"), float("-inf"), -1.0, 1e308, 5e-324, -1e18, 0.5)
+NUMBERS = (float("nan"), float("inf"), float("-inf"), -1.0, 1e308, -1e18, 100.5)
 WHOLE_NUMBERS = (-(2**63), 2**63 - 1, -1, 10**9)
 #: What our own components are told: reports that are none, of other sessions, or nested without end.
 REPORTS: tuple[Any, ...] = (
@@ -38,6 +38,20 @@ REPORTS: tuple[Any, ...] = (
     {"value": [float(10**9), "a"], "choice": {"bins": [-1, 10**9]}},
     {"asked": {"id": "../x", "step": 10**30}, "size": -1, "report": [[[[]]]]},
 )
+
+#: The kinds of state that a widget of a kind can be told, by the first word of their names: what it does not refuse
+#: for being of another type.
+FITTING = {
+    "number_input": ("number", "whole"),
+    "slider": ("numbers", "wholes", "no"),
+    "selectbox": ("text",),
+    "radio": ("text", "whole"),
+    "multiselect": ("texts", "wholes", "no"),
+    "button_group": ("texts", "wholes", "no"),
+    "text_input": ("text",),
+    "bidi_component": ("report", "broken"),
+    "file_uploader": ("a",),
+}
 
 
 def forgeries() -> list[tuple[str, Callable[[WidgetState], None]]]:
