@@ -1,4 +1,4 @@
-"""What the fuzz tests share: how long they look and from which seed, and files whose checksums hold and contents do not.
+"""What the fuzz tests share: how long they look, from which seed, and files whose checksums hold and fields lie.
 
 The seed is kept in the repository: examples are derived from the test alone (``derandomize``), so every run tries the
 same ones, and one that once failed stands beside its test as an ``@example``. ``DETECTOR_FUZZ=20000`` looks that often,
@@ -56,8 +56,23 @@ def pngs(draw: st.DrawFn) -> bytes:
         head = struct.pack(">IIBBBBB", 9, 7, 8, draw(st.sampled_from([0, 2, 3, 4, 6])), 0, 0, 0)
     pixels = zlib.compress(draw(st.binary(max_size=400)) + bytes(9 * 8 * 4))
     kinds = st.sampled_from(
-        [b"IDAT", b"PLTE", b"tRNS", b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"acTL", b"fcTL", b"fdAT", b"gAMA"]
-        + [b"cHRM", b"sBIT", b"pHYs", b"tIME", b"caBX", b"IHDR", b"IEND", b"abcd", b"\0\0\0\0"]
+        [
+            *(
+                b"IDAT",
+                b"PLTE",
+                b"tRNS",
+                b"tEXt",
+                b"zTXt",
+                b"iTXt",
+                b"eXIf",
+                b"iCCP",
+                b"acTL",
+                b"fcTL",
+                b"fdAT",
+                b"gAMA",
+            ),
+            *(b"cHRM", b"sBIT", b"pHYs", b"tIME", b"caBX", b"IHDR", b"IEND", b"abcd", b"\0\0\0\0"),
+        ]
     )
     bodies = st.one_of(
         st.binary(max_size=120),
