@@ -43,7 +43,19 @@ _ANYTHING = st.recursive(
 _KEYS = ["data", "annotation", "labelName", "labelId", "externalId", "sampleSets", "name", "description", "metadata"]
 _OBJECTS = st.dictionaries(st.sampled_from([*_KEYS, "input", "output", "id"]), _ANYTHING, max_size=6)
 #: JSON as a program writes it, and what only looks like it.
+_HONEST = st.fixed_dictionaries(
+    {"data": st.just(_URI)},
+    optional={
+        "annotation": st.fixed_dictionaries({"labelName": _ODD | st.text(max_size=9)}) | _ANYTHING,
+        "externalId": _ODD | st.text(max_size=300),
+        "labelName": st.just("real"),
+        "name": _ODD | st.text(max_size=9),
+    },
+)
 _JSON = st.one_of(
+    _HONEST.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
+    _ODD.map(lambda name: json.dumps({"name": name, "labelName": name, "input": "Image", "output": "Classification"}))
+    .map(lambda text: text.encode("utf-8", "surrogatepass")),
     _OBJECTS.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
     _ANYTHING.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
     st.binary(max_size=200),
@@ -67,10 +79,17 @@ _PART_HEADS = st.sampled_from(
 _PARTS = st.tuples(st.lists(_PART_HEADS, max_size=3), st.sampled_from([_IMAGE, b"real", b""]) | st.binary(max_size=80))
 
 
+_FILES = st.one_of(st.integers(0, 30).map(lambda seed: make_image(seed, size=16)), fuzzing.pngs())
+
+
 @st.composite
 def _multipart(draw: st.DrawFn) -> bytes:
     made = b""
-    for heads, body in draw(st.lists(_PARTS, max_size=4)):
+    parts = draw(st.lists(_PARTS, max_size=3))
+    if draw(st.booleans()):
+        # One that is in order, among others that may not be.
+        parts.insert(0, ([b'Content-Disposition: form-data; name="data"; filename="a.png"'], draw(_FILES)))
+    for heads, body in parts:
         made += draw(st.sampled_from([b"--b\r\n", b"--b\r\n", b"--b", b"--b\n", b"--B\r\n"]))
         made += b"\r\n".join(heads) + b"\r\n\r\n" + body + b"\r\n"
     return made + draw(st.sampled_from([b"--b--\r\n", b"--b--\r\n", b"", b"--b-", b"--b--" * 3]))
@@ -93,6 +112,12 @@ _TYPES = st.sampled_from(
 )
 _CALLS = ["POST samples", "POST invoke", "POST invokebatch", "PUT annotation", "POST labels", "POST functions"]
 _BODIES = st.one_of(_JSON, _multipart(), fuzzing.pngs())
+#: Of the type that they are said to be of, or of another.
+_SENT = st.one_of(
+    st.tuples(st.just("multipart/form-data; boundary=b"), _multipart()),
+    st.tuples(st.just("application/json"), _JSON),
+    st.tuples(_TYPES, _BODIES),
+)
 
 
 @pytest.fixture(scope="module")
@@ -150,18 +175,17 @@ def assert_an_answer_of_ours(server: Server, status: int, said: bytes) -> None:
 @fuzzing.fuzz(300)
 @given(
     st.sampled_from(_CALLS),
-    _TYPES,
-    _BODIES,
+    _SENT,
 )
 def test_whatever_body_is_sent_it_is_taken_or_refused_with_a_sentence(
-    server: Server, caller: Caller, path: str, call: str, kind: str, body: bytes
+    server: Server, caller: Caller, path: str, call: str, sent: tuple[str, bytes]
 ) -> None:
-    ws = server.workspace
+    ws, (kind, body) = server.workspace, sent
     sample = caller.get(f"{path}/samples?sortBy=creation").json()[0]["id"] if call == "PUT annotation" else ""
     where = {
         "POST samples": f"{path}/samples",
         "POST invoke": f"{path}/invoke",
-        "POST invokebatch": f"{path}/invokebatch",
+        "POST invokebatch": f"{path}/invoke/batch",
         "PUT annotation": f"{path}/samples/{sample}/annotation",
         "POST labels": f"{path}/labels",
         "POST functions": "/v1/functions",
