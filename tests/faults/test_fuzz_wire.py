@@ -54,8 +54,9 @@ _HONEST = st.fixed_dictionaries(
 )
 _JSON = st.one_of(
     _HONEST.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
-    _ODD.map(lambda name: json.dumps({"name": name, "labelName": name, "input": "Image", "output": "Classification"}))
-    .map(lambda text: text.encode("utf-8", "surrogatepass")),
+    _ODD.map(
+        lambda name: json.dumps({"name": name, "labelName": name, "input": "Image", "output": "Classification"})
+    ).map(lambda text: text.encode("utf-8", "surrogatepass")),
     _OBJECTS.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
     _ANYTHING.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
     st.binary(max_size=200),
