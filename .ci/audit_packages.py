@@ -1,8 +1,8 @@
 """Looks for known holes in the packages of constraints.txt, where the list of them can be reached.
 
-Holes that a newer version mends end it with 1; all are named, with that version. Where nobody answers it says so and ends with 0: a
-network in trouble is no fault of the code. pip-audit alone ends with 0 too where a package index knows none of the
-names, and says that no holes are known; that is told from having looked.
+Holes that a newer version mends end it with 1; all are named, with that version. Where nobody answers it says so and
+ends with 0: a network in trouble is no fault of the code. pip-audit alone ends with 0 too where a package index knows
+none of the names, and says that no holes are known; that is told from having looked.
 """
 
 from __future__ import annotations
