@@ -31,6 +31,8 @@ class Visitor:
         Of a page that was open before, as a browser names it when its connection was cut.
     token, origin : str, optional
         What a browser proves itself with when it names the user in its cookies.
+    query : str, optional
+        What stands behind the question mark of the browser's address.
     source : str, optional
         The address to come from; all of 127.0.0.0/8 is this machine.
     """
@@ -44,6 +46,7 @@ class Visitor:
         token: str = "none",
         origin: str | None = None,
         source: str = "127.0.0.1",
+        query: str = "",
     ) -> None:
         self._address, host = address, urlsplit(address)
         assert host.port is not None
@@ -58,14 +61,14 @@ class Visitor:
             open_timeout=_PATIENCE,
         )
         self._socket = self._open.enter_context(opening)
-        self._page, self.session_id = path, ""
+        self._page, self._query, self.session_id = path, query, ""
         self.elements: list[Any] = []
         self.run()
 
     def run(self, **widgets: Any) -> None:
         """Let the page run with these values, by the widgets' identifiers, until it has been drawn."""
         asked = BackMsg()
-        asked.rerun_script.query_string = ""
+        asked.rerun_script.query_string = self._query
         asked.rerun_script.page_name = self._page
         for widget_id, value in widgets.items():
             state = asked.rerun_script.widget_states.widgets.add()
@@ -74,6 +77,11 @@ class Visitor:
         self.elements = []
         self.send(asked.SerializeToString())
         self.read_until_drawn()
+
+    def turn_to(self, path: str, query: str = "") -> None:
+        """Go to another page in the same window."""
+        self._page, self._query = path, query
+        self.run()
 
     def read_until_drawn(self) -> None:
         while True:

@@ -57,6 +57,7 @@ FIGURES = {
     "evidence_ratio": "invoking",
     "many_writers": "many_writers",
     "backup_s": "backup",
+    "soak": "soak",
 }
 
 
