@@ -56,6 +56,7 @@ FIGURES = {
     "stability_s": "stability",
     "evidence_ratio": "invoking",
     "many_writers": "many_writers",
+    "backup_s": "backup",
 }
 
 
