@@ -65,7 +65,7 @@ def test_a_backup_that_is_killed_leaves_no_file_of_its_name_that_is_not_whole(
             assert reader.verify().tables["samples"] == before["samples"]
     assert _rows(data) == before
     with closing(Workspace.open(settings(data))) as ws:
-        assert check_all(ws).problems == []
+        assert check_all(ws).problems == ()
 
 
 def test_a_restore_that_is_killed_is_whole_or_can_be_done_again(tmp_path: Path, trained_folder: Path) -> None:
