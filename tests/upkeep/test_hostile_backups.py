@@ -134,7 +134,8 @@ def test_what_a_manifest_may_not_say_is_refused_in_a_sentence(tmp_path: Path, ch
 
 
 def test_a_backup_of_a_newer_version_is_refused_with_its_number(tmp_path: Path) -> None:
-    for change in ({"schema": 999}, {"format": 2}):
+    changes: tuple[dict[str, Any], ...] = ({"schema": 999}, {"format": 2})
+    for change in changes:
         path = _archive(tmp_path / "new.backup", _FILES, _manifest(**change, version="9.1"))
         said = _refused(path, tmp_path / "target")
         assert "newer version of this program (9.1)" in said
