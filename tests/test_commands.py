@@ -40,6 +40,8 @@ COMMANDS = {
     "export": {"function", "FILE", "--json"},
     "copy-to-store": {"STORE", "--json"},
     "check": {"--repair", "--quick", "--json"},
+    "backup": {"FILE", "--to", "--keep", "--encrypt", "--with-places", "--passphrase-file", "--json"},
+    "restore": {"BACKUP", "--at", "--passphrase-file", "--json"},
     "sources": {"function", "--confirm", "--set", "--of", "--label", "--files", "--json"},
     "labels": {"function", "--merge", "--into", "--json"},
     "inner-blocks": {"function", "state", "--json"},

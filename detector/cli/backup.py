@@ -139,7 +139,8 @@ def _restore(_none: None, options: argparse.Namespace) -> int:
     rows = f"{done.tables['samples']:,} samples of {count(done.tables['functions'], 'function')}"
     say(
         f"Restored into {settings.data_dir}: {rows}, as of {made}, {count(len(manifest.members), 'file')}, "
-        f"{done.byte_count / 1e6:,.1f} MB. {count(len(manifest.probes), 'model')} predicted the same as then. {done.seconds:.0f} s."
+        f"{done.byte_count / 1e6:,.1f} MB. {count(len(manifest.probes), 'model')} predicted the same as then. "
+        f"{done.seconds:.0f} s."
     )
     if manifest.lost:
         say(

@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import secrets
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,9 @@ class FileWriter:
 
     def _drop(self) -> None:
         with contextlib.suppress(Exception):
+            # Or it would write its end into the closed file when it is collected, and say that it cannot.
+            self._zip.fp = None
+        with contextlib.suppress(Exception):
             self._file.close()
         self._part.unlink(missing_ok=True)
 
@@ -155,19 +159,22 @@ class FileReader:
         try:
             self._zip = zipfile.ZipFile(self._plain)
             manifest = Manifest.from_bytes(self._manifest(), self.name)
-        except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, EOFError, OSError) as error:
+        except (*_UNREADABLE, ValueError, OSError) as error:
             raise BackupDamaged(self.name) from error
         self.manifest = manifest
+        _require_plain(self._zip, self._size, self.name)
         sizes = {item.filename: item.file_size for item in self._zip.infolist()}
-        if len(sizes) != len(self._zip.infolist()):
-            raise BackupDamaged(self.name, "a name that is there twice")
+        if odd := sizes.keys() - manifest.members.keys() - {MANIFEST}:
+            raise BackupDamaged(self.name, f"a file that the manifest does not name, {min(odd)[:80]!r},")
         for name, member in manifest.members.items():
-            if sizes.get(name) != member.byte_count:
+            # The seal is right, so only whoever made the backup can have got this wrong: before anything is written.
+            if sizes.get(name) != member.byte_count or not _is_right(self._zip, name, member):
                 raise BackupDamaged(self.name, name)
         return manifest
 
     def _manifest(self) -> bytes:
-        if self._zip.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
+        found = self._zip.getinfo(MANIFEST)
+        if found.file_size > _LARGEST_MANIFEST or found.compress_type != zipfile.ZIP_STORED:
             raise ValueError("too large a manifest")
         return self._zip.read(MANIFEST)
 
@@ -199,20 +206,42 @@ class FileReader:
         """Which file in the backup is not what was written; empty where that cannot be said."""
         try:
             with zipfile.ZipFile(self._plain) as archive:
+                _require_plain(archive, self._size, self.name)
                 try:
                     manifest = Manifest.from_bytes(archive.read(MANIFEST), self.name)
-                except (zipfile.BadZipFile, KeyError, BackupUnusable):
+                except (*_UNREADABLE, BackupUnusable):
                     return MANIFEST
-                for name, member in manifest.members.items():
-                    try:
-                        right = hashlib.sha256(archive.read(name)).hexdigest() == member.sha256
-                    except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, RuntimeError):
-                        right = False
-                    if not right:
-                        return name
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError, MemoryError, BackupUnusable):
+                wrong = (name for name, member in manifest.members.items() if not _is_right(archive, name, member))
+                return next(wrong, "")
+        except (*_UNREADABLE, ValueError, OSError, MemoryError, BackupUnusable):
             return ""
-        return ""
+
+
+#: What a ZIP raises that is none, or no longer one.
+_UNREADABLE = (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, struct.error)
+
+
+def _require_plain(archive: zipfile.ZipFile, size: int, name: str) -> None:
+    """Refuse what unpacks to more than is there: we only store, so everything is as large as it says. BackupDamaged."""
+    seen: set[str] = set()
+    for item in archive.infolist():
+        stored = item.compress_type == zipfile.ZIP_STORED and item.file_size == item.compress_size
+        if not stored or item.flag_bits & 1 or item.filename in seen:
+            raise BackupDamaged(name, ascii(item.filename[:80]))
+        seen.add(item.filename)
+    if sum(item.file_size for item in archive.infolist()) > size:
+        raise BackupDamaged(name)
+
+
+def _is_right(archive: zipfile.ZipFile, name: str, member: Member) -> bool:
+    found = hashlib.sha256()
+    try:
+        with archive.open(name) as source:
+            while data := source.read(_READ):
+                found.update(data)
+    except _UNREADABLE:
+        return False
+    return found.hexdigest() == member.sha256
 
 
 def _info(name: str) -> zipfile.ZipInfo:

@@ -21,6 +21,11 @@ from detector.errors import BackupDamaged, BackupUnusable
 from detector.upkeep.manifest import Manifest, Member
 from detector.upkeep.sealed import SEAL_BYTES, seal
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _PIECE = 4_000_000
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{6}Z)(-\d{1,3})?\.json")
 _PIECE_NAME = re.compile(r"[0-9a-f]{64}")
@@ -37,10 +42,16 @@ class FolderWriter:
     def __enter__(self) -> Self:
         for part in ("pieces", "backups"):
             (self.path / part).mkdir(parents=True, exist_ok=True)
+        self._alone = contextlib.ExitStack()
+        if not self._alone.enter_context(_alone(self.path)):
+            self._alone.close()
+            raise BackupUnusable(
+                f"Another backup is being written into {self.path}. Nothing was written. Wait until it has ended."
+            )
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
-        return
+        self._alone.close()
 
     def add(self, name: str, data: bytes) -> None:
         """Write a file whose bytes are at hand."""
@@ -163,8 +174,15 @@ def list_backups(folder: Path) -> list[Path]:
 def prune(folder: Path, keep: int) -> int:
     """Remove all backups but the newest ``keep``, and what only they used; returns how many backups.
 
+    None while another backup is written there: its pieces are not named by any manifest yet.
+
     Raises BackupDamaged where a backup that stays cannot be read: what it uses would not be known.
     """
+    with _alone(folder) as alone:
+        return _pruned(folder, keep) if alone else 0
+
+
+def _pruned(folder: Path, keep: int) -> int:
     found = list_backups(folder)
     old = found[:-keep] if keep else []
     used: set[str] = set()
@@ -185,6 +203,22 @@ def prune(folder: Path, keep: int) -> int:
     return len(old)
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether nobody else writes or removes backups there; the lock ends with the process that holds it."""
+    with (folder / "lock").open("ab") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:
+                # A network drive that knows no locks.
+                pass
+        yield True
+
+
 def _order(path: Path) -> tuple[str, int]:
     found = _NAME.fullmatch(path.name)
     return (found[1], -int(found[2] or 0)) if found else ("", 0)
@@ -196,6 +230,8 @@ def _chosen(folder: Path, at: str | None) -> Path:
         raise BackupUnusable(f"There is no backup in {folder}. Name the folder that was given to backup --to.")
     if at is None:
         return found[-1]
+    # The names have no colons, which not every disk takes.
+    at = at.strip().replace(":", "").replace(" ", "T")
     fitting = [path for path in found if path.name.removesuffix(".json")[: len(at)] <= at]
     if not fitting:
         names = ", ".join(path.name.removesuffix(".json") for path in found[-5:])

@@ -41,6 +41,7 @@ _OTHER_FOLDERS = ("models", "neighbours")
 #: Settings that are secrets, or places of this machine.
 _NOT_SAID = ("data_dir", "database_url", "store", "password_hash", "metrics_token", "c2pa_trust", "dask")
 _ROOM_TO_WORK = 20_000_000
+_LEFT_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def back_up(ws: Workspace, writer: Writer, with_places: bool = False, report: Re
     if isinstance(writer, FolderWriter):
         place = writer.path
         place.mkdir(parents=True, exist_ok=True)
+    _remove_left(ws.spool)
     _require_room(ws, place)
     with writer, tempfile.TemporaryDirectory(prefix="backup-", dir=ws.spool) as made:
         snapshot = Path(made, "detector.sqlite")
@@ -187,6 +189,14 @@ def require_sound(database: Path, name: str) -> None:
         raise BackupDamaged(name, DATABASE) from error
     if kinds - {"table", "index"} or virtual or not sound or not whole:
         raise BackupDamaged(name, DATABASE)
+
+
+def _remove_left(spool: Path) -> None:
+    """Copies of the database that backups left which were killed; a day old, since others may be at work now."""
+    for folder in (*spool.glob("backup-*"), *spool.glob("probe-*")):
+        with suppress(OSError):
+            if folder.is_dir() and not folder.is_symlink() and time.time() - folder.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _require_room(ws: Workspace, place: Path) -> None:

@@ -21,6 +21,8 @@ BLOBS = "blobs/"
 
 #: Names of files of our own: no dots at a beginning, no steps upwards, nothing of another system's paths.
 _OWN = re.compile(r"[a-z][a-z0-9-]{0,40}/[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
+#: The year 9999: what calendars can say.
+_LATEST = 253_000_000_000.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -98,7 +100,7 @@ class Manifest:
             manifest = cls(
                 str(found["version"])[:40],
                 int(found["schema"]),
-                float(found["created"]),
+                _moment(found["created"]),
                 {str(table): int(rows) for table, rows in found["tables"].items()},
                 {_known(member): _member(facts) for member, facts in found["members"].items()},
                 dict(found["settings"]),
@@ -106,7 +108,7 @@ class Manifest:
                 int(found["in_place"]),
                 tuple(_probe(probe) for probe in found["probes"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             raise BackupDamaged(name, MANIFEST) from error
         if DATABASE not in manifest.members or manifest.schema < 1:
             raise BackupDamaged(name, MANIFEST)
@@ -118,6 +120,13 @@ def _known(member: str) -> str:
     if member == DATABASE or (blob != member and (hash_of(blob) or _OWN.fullmatch(blob))):
         return member
     raise ValueError("a name that no backup has")
+
+
+def _moment(value: Any) -> float:
+    moment = float(value)
+    if not 0 <= moment < _LATEST:
+        raise ValueError("no moment that a calendar has")
+    return moment
 
 
 def _sha(text: str) -> str:

@@ -13,12 +13,18 @@ from typing import Any
 from sqlalchemy import func, inspect, select
 from sqlalchemy.engine import make_url
 
-from detector.errors import BackupDamaged, BackupUnusable, DatabaseTooNew, StorageTrouble
+from detector.errors import (
+    BackupDamaged,
+    BackupUnusable,
+    DatabaseTooNew,
+    DetectorError,
+    NotFound,
+    StorageTrouble,
+)
 from detector.progress import Pace, Report, silent
 from detector.settings import Settings
 from detector.storage.blobs import Blobs, hash_of
 from detector.storage.database import Database
-from detector.storage.folder import BLOBS as BLOBS_FOLDER
 from detector.storage.folder import sqlite_file
 from detector.storage.schema import functions, images
 from detector.storage.stores import open_blobs
@@ -32,6 +38,8 @@ from detector.workspace import Workspace
 #: Lies in the data folder from the first byte that is written there to the last.
 UNFINISHED = "restore.unfinished"
 _ROOM_TO_WORK = 20_000_000
+#: Folders of a store.
+_KINDS = ("images", "models", "neighbours")
 
 
 @dataclass(frozen=True)
@@ -78,18 +86,25 @@ def restore(reader: Reader, settings: Settings, report: Report = silent) -> Rest
     folder.mkdir(parents=True, exist_ok=True)
     blobs = open_blobs(settings.store, folder, settings.store_cache_mb)
     blobs.check()
-    _remove_unfinished(settings, blobs)
-    _require_empty(settings, blobs)
+    goes_on = _goes_on(folder, manifest, blobs)
+    _require_empty(settings, blobs, goes_on)
     _require_room(settings, manifest)
     mark = folder / UNFINISHED
     mark.write_text("A restore was not finished here. Run it again.\n", encoding="utf-8")
-    with tempfile.TemporaryDirectory(prefix="restore-", dir=folder) as made:
-        database = Path(made, "detector.sqlite")
-        reader.extract(DATABASE, database)
-        require_sound(database, reader.name)
-        tables = _upgraded(database, manifest, reader.name)
-        _write_blobs(reader, manifest, blobs, report)
-        _put_database(database, settings, report)
+    try:
+        with tempfile.TemporaryDirectory(prefix="restore-", dir=folder) as made:
+            database = Path(made, "detector.sqlite")
+            reader.extract(DATABASE, database)
+            require_sound(database, reader.name)
+            tables = _upgraded(database, manifest, reader.name)
+            _write_blobs(reader, manifest, blobs, report)
+            _put_database(database, settings, report)
+    except BaseException:
+        with suppress(DetectorError, OSError):
+            if not goes_on and not _has_database(settings):
+                _take_back(manifest, blobs)
+                mark.unlink(missing_ok=True)
+        raise
     with closing(Workspace.open(settings)) as ws:
         with ws.db.read() as connection:
             found = count_rows(connection)
@@ -162,15 +177,17 @@ def _put_database(database: Path, settings: Settings, report: Report) -> None:
         copy_rows(given, connection, report, "Writing the database")
 
 
-def _require_empty(settings: Settings, blobs: Blobs) -> None:
-    where = ""
+def _has_database(settings: Settings) -> bool:
     target = sqlite_file(settings.url)
-    if target is not None:
-        if target.exists() and target.stat().st_size:
-            where = f"The database {target}"
-    elif _has_rows(settings):
-        where = f"The database {make_url(settings.url).render_as_string(hide_password=True)}"
-    if not where and (kinds := blobs.kinds()) is not None:
+    return _has_rows(settings) if target is None else target.exists() and target.stat().st_size > 0
+
+
+def _require_empty(settings: Settings, blobs: Blobs, goes_on: bool) -> None:
+    where = ""
+    if _has_database(settings):
+        target = sqlite_file(settings.url)
+        where = f"The database {target or make_url(settings.url).render_as_string(hide_password=True)}"
+    if not where and not goes_on and (kinds := blobs.kinds()) is not None:
         where = f"{blobs.place}, which holds {kinds},"
     if where:
         raise BackupUnusable(
@@ -188,26 +205,25 @@ def _has_rows(settings: Settings) -> bool:
         return any(counts)
 
 
-def _remove_unfinished(settings: Settings, blobs: Blobs) -> None:
-    """Take away what a restore that was killed has left; nothing else is touched."""
-    folder = settings.data_dir
+def _goes_on(folder: Path, manifest: Manifest, blobs: Blobs) -> bool:
+    """Whether a restore of this backup was killed here: then what it has put into the store may lie there.
+
+    Nothing is removed: a mark that stayed may be old, and the store by now that of somebody else.
+    """
     if not (folder / UNFINISHED).exists():
-        return
-    target = sqlite_file(settings.url)
-    if (target is not None and target.exists() and target.stat().st_size) or (target is None and _has_rows(settings)):
-        # The database came last: it is whole.
-        (folder / UNFINISHED).unlink(missing_ok=True)
-        return
+        return False
     for left in folder.glob("restore-*"):
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
-    if not settings.store:
-        shutil.rmtree(folder / BLOBS_FOLDER, ignore_errors=True)
-        return
-    for kind in ("images", "models", "neighbours"):
-        for file in list(blobs.files(kind)):
-            with suppress(StorageTrouble):
-                blobs.delete(file.name)
+    return all(BLOBS + file.name in manifest.members for kind in _KINDS for file in blobs.files(kind))
+
+
+def _take_back(manifest: Manifest, blobs: Blobs) -> None:
+    """Remove what was put into a store that was empty before."""
+    for name in manifest.members:
+        if name.startswith(BLOBS):
+            with suppress(NotFound):
+                blobs.delete(name.removeprefix(BLOBS))
 
 
 def _require_room(settings: Settings, manifest: Manifest) -> None:
