@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, create_engine, func, insert, inspect, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from detector.errors import Conflict, InvalidInput, NotFound
+from detector.errors import Conflict, DataFolderUnusable, InvalidInput, NotFound
 from detector.storage.acting import MANAGE, known_role, needs
 from detector.storage.audit_log import note_with
 from detector.storage.database import Database, new_id, now
+from detector.storage.folder import sqlite_file
 from detector.storage.known_labels import stored_spelling
 from detector.storage.people_schema import users
 
@@ -42,6 +44,32 @@ class User:
     created_at: float
     disabled_at: float | None
     last_seen_at: float | None
+
+
+def are_in(url: str) -> bool:
+    """Whether a database that is not opened has users; it is left as it is, and not made where it is not there.
+
+    Raises DataFolderUnusable.
+    """
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
+        return False
+    try:
+        engine = create_engine(url)
+    except (ImportError, SQLAlchemyError):
+        # Said in full when it is opened.
+        return False
+    try:
+        with engine.connect() as connection:
+            there = inspect(connection).has_table(users.name)
+            return there and connection.scalar(select(users.c.id).limit(1)) is not None
+    except SQLAlchemyError as error:
+        raise DataFolderUnusable(
+            "Whether there are users, who would protect this server, cannot be asked: the database cannot be read. See "
+            "that it is there and may be read, then start again."
+        ) from error
+    finally:
+        engine.dispose()
 
 
 def any_users(db: Database) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from typing import TypeVar
 
 from detector.errors import InvalidInput, SignedOut, TooManyAttempts, WrongPassword
@@ -17,7 +16,6 @@ from detector.storage.database import Database
 from detector.storage.users import User
 from detector.web.password import PasswordHash
 from detector.web.throttling import LoginThrottle
-from detector.workspace import Workspace
 
 _T = TypeVar("_T")
 
@@ -32,9 +30,11 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 def people_there(settings: Settings) -> bool:
-    """Whether the data of these settings has users: asked before a server starts that nothing else would protect."""
-    with closing(Workspace.open(settings)) as opened:
-        return users.any_users(opened.db)
+    """Whether the data of these settings has users: asked before a server starts that nothing else would protect.
+
+    Nothing is made, and no older database is brought up to date for it. Raises DataFolderUnusable.
+    """
+    return users.are_in(settings.url)
 
 
 class UserGate:
