@@ -32,7 +32,8 @@ def add_backup_commands(commands: Any) -> None:
         help="copy everything into one file, or what is new into a folder; while a server runs or without one",
         description=(
             "Copy everything that is stored into one file, or what is new into a folder of backups, while others go on "
-            "working, and read it back. Exit code 1: some pictures could not be read; all else is in the backup. 2: there is no backup."
+            "working, and read it back. Exit code 1: some pictures could not be read; all else is in "
+            "the backup. 2: there is no backup."
         ),
     )
     backup.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the new file, such as detector.backup")
