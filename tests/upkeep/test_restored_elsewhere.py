@@ -41,7 +41,8 @@ _OWN = {"upkeep_runs", "meta", "workers", "tasks"}
 
 
 def _settings(folder: Path, **other: Any) -> Settings:
-    usual = {"precision": "float32", "copies": 0, "retrain_delay": 0.0, "database_url": database_url(folder)}
+    usual: dict[str, Any] = {"precision": "float32", "copies": 0, "retrain_delay": 0.0}
+    usual["database_url"] = database_url(folder) if "database_url" not in other else ""
     return Settings(data_dir=folder, **usual | other)
 
 
