@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import os
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.cli.output import answer, json_option, progress_bar, say
-from detector.errors import InvalidInput
+from detector.errors import DetectorError, InvalidInput
 from detector.formatting import count
 from detector.settings import load_settings
 from detector.workspace import Workspace
@@ -19,6 +20,8 @@ from detector.workspace import Workspace
 if TYPE_CHECKING:
     from detector.upkeep.backup import Reader, Writer
 
+#: Exit codes. 1: a backup that is there, without some pictures that could not be read.
+NO_BACKUP, NOT_RESTORED = 2, 2
 _VARIABLE = "DETECTOR_BACKUP_PASSPHRASE"
 
 
@@ -29,7 +32,8 @@ def add_backup_commands(commands: Any) -> None:
         help="copy everything into one file, or what is new into a folder; while a server runs or without one",
         description=(
             "Copy everything that is stored into one file, or what is new into a folder of backups, while others go on "
-            "working, and read it back. Exit code 1: some pictures could not be read; all else is in the backup."
+            "working, and read it back. Exit code 1: some pictures could not be read; all else is in "
+            "the backup. 2: there is no backup."
         ),
     )
     backup.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the new file, such as detector.backup")
@@ -39,7 +43,7 @@ def add_backup_commands(commands: Any) -> None:
     backup.add_argument("--with-places", action="store_true", help="also the pictures that were imported in place")
     _passphrase_option(backup)
     json_option(backup)
-    backup.set_defaults(run=_backup)
+    backup.set_defaults(run=_backup, opens_data=False)
 
     restore = commands.add_parser(
         "restore",
@@ -64,7 +68,17 @@ def _passphrase_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _backup(ws: Workspace, options: argparse.Namespace) -> int:
+def _backup(_none: None, options: argparse.Namespace) -> int:
+    try:
+        with contextlib.closing(Workspace.open(load_settings())) as ws:
+            return _back_up(ws, options)
+    except DetectorError as error:
+        # Told from a backup that is there, with pictures missing in it.
+        say(f"There is no backup. {error}")
+        return NO_BACKUP
+
+
+def _back_up(ws: Workspace, options: argparse.Namespace) -> int:
     from detector.upkeep.archive_folder import prune
     from detector.upkeep.backup import back_up
 
@@ -126,6 +140,14 @@ def _writer(options: argparse.Namespace) -> Writer:
 
 
 def _restore(_none: None, options: argparse.Namespace) -> int:
+    try:
+        return _put_back(options)
+    except DetectorError as error:
+        say(str(error))
+        return NOT_RESTORED
+
+
+def _put_back(options: argparse.Namespace) -> int:
     from detector.upkeep.restore import restore
 
     settings = load_settings()

@@ -18,7 +18,7 @@ import detector
 from detector.errors import BackupDamaged, BackupUnusable, NotFound, StorageTrouble, StoredFileDamaged
 from detector.progress import Pace, Report, silent
 from detector.settings import Settings
-from detector.storage.blobs import SET_ASIDE, image_name
+from detector.storage.blobs import SET_ASIDE, Blobs, image_name
 from detector.storage.database import now
 from detector.storage.folder import BLOBS as BLOBS_FOLDER
 from detector.storage.folder_blobs import FolderBlobs
@@ -42,6 +42,7 @@ _OTHER_FOLDERS = ("models", "neighbours")
 _NOT_SAID = ("data_dir", "database_url", "store", "password_hash", "metrics_token", "c2pa_trust", "dask")
 _ROOM_TO_WORK = 20_000_000
 _LEFT_SECONDS = 86_400
+_TRIES, _MOMENT, _CHUNK = 4, 0.5, 500
 
 
 @dataclass(frozen=True)
@@ -255,9 +256,30 @@ def _write_images(
         else:
             writer.add(BLOBS + image_name(image_hash), data)
         pace.at(number)
+    _try_again(ws, writer, blobs, failed)
     # Gone because their samples were deleted since: then the backup is of that moment.
     there = drop_deleted(snapshot, ws.db, failed, ())
     return {image_hash: why for image_hash, why in failed.items() if image_hash in there}, skipped
+
+
+def _try_again(ws: Workspace, writer: Writer, blobs: Blobs, failed: dict[str, str]) -> None:
+    """A picture that is deleted or imported again right now has a row and no bytes for a moment: wait a little."""
+    for _ in range(_TRIES):
+        if not failed:
+            return
+        time.sleep(_MOMENT)
+        with ws.db.read() as connection:
+            asked = sorted(failed)
+            there: set[str] = set()
+            for start in range(0, len(asked), _CHUNK):
+                chunk = asked[start : start + _CHUNK]
+                there |= set(connection.scalars(select(images.c.hash).where(images.c.hash.in_(chunk))))
+        if not there:
+            return
+        for image_hash in sorted(there):
+            with suppress(NotFound, StoredFileDamaged):
+                writer.add(BLOBS + image_name(image_hash), blobs.image(image_hash))
+                del failed[image_hash]
 
 
 def _write_others(ws: Workspace, writer: Writer, snapshot: Path) -> None:

@@ -41,7 +41,8 @@ _OWN = {"upkeep_runs", "meta", "workers", "tasks"}
 
 
 def _settings(folder: Path, **other: Any) -> Settings:
-    usual = {"precision": "float32", "copies": 0, "retrain_delay": 0.0, "database_url": database_url(folder)}
+    usual: dict[str, Any] = {"precision": "float32", "copies": 0, "retrain_delay": 0.0}
+    usual["database_url"] = database_url(folder) if "database_url" not in other else ""
     return Settings(data_dir=folder, **usual | other)
 
 
@@ -62,8 +63,9 @@ def _equal(value: Any) -> Any:
 
 
 def _says(ws: Workspace) -> list[Any]:
-    function = next(found for found in functions.list_functions(ws.db) if found.live_model_id)
-    verdicts = invoke(ws, function.function.id, [(f"{seed}.png", make_image(seed)) for seed in range(500, 503)])
+    found = [summary.function for summary in functions.list_functions(ws.db)]
+    [function] = [function for function in found if function.live_model_id]
+    verdicts = invoke(ws, function.id, [(f"{seed}.png", make_image(seed)) for seed in range(500, 503)])
     assert all(isinstance(verdict, Verdict) for verdict in verdicts)
     return [
         [(score.label, round(score.confidence, 5)) for score in verdict.scores]
