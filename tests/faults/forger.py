@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,22 @@ class Forger(Visitor):
     def exceptions(self) -> list[str]:
         """What the page shows of errors that it did not expect."""
         return [f"{found.exception}" for found in self.elements if found.HasField("exception")]
+
+    @property
+    def gallery_id(self) -> str:
+        """Of the grid of Review."""
+        [found] = [widget_id for widget_id in self.widgets if widget_id.endswith("-review")]
+        return found
+
+    def report(self, gallery: str, number: int, **gesture: Any) -> None:
+        """Tell the page of one gesture, in its own session, as the grid does."""
+        grids = [element.bidi_component for element in self.elements if element.HasField("bidi_component")]
+        [grid] = [found for found in grids if found.id == gallery]
+        session = re.search(r'"session": ?"([0-9a-f]+)"', grid.json or grid.mixed.json)
+        assert session is not None
+        about = {"session": session[1], "load": "forged", "number": number, "revision": 0, "selected": []}
+        said = json.dumps({"report": {**about, "opened": None, "log": [{"n": number, **gesture}]}})
+        self.forge(lambda state: setattr(state, "json_value", said), [gallery])
 
     def forge(self, change: Callable[[WidgetState], None], ids: list[str]) -> None:
         """Let the page run with this state of each of these widgets, of whatever kind they are."""

@@ -10,11 +10,12 @@ import requests
 from sqlalchemy import select
 
 from detector.pipeline.build import build
-from detector.storage.functions import Function, get_function
+from detector.storage.functions import Function, find_function, get_function
+from detector.storage.samples import find_samples
 from detector.storage.schema import metadata
 from detector.workspace import Workspace
 from tests.api.server import SETTINGS, Server
-from tests.factories import LABELS, add_images, empty_function, images, make_image
+from tests.factories import LABELS, add_images, empty_function, images, label_ids, make_image
 from tests.faults.forger import FITTING, Forger, forgeries
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
@@ -157,3 +158,40 @@ def test_messages_that_are_none_end_nothing_but_themselves(server: Server, funct
     watching.close()
     assert stored(ws) == before
     assert requests.get(f"{server.address}/_stcore/health", timeout=30).status_code == 200
+
+
+def test_gestures_about_samples_and_labels_of_another_function_change_nothing(
+    server: Server, function: Function
+) -> None:
+    """A page knows its own session: what it reports is taken, and each sample and label in it is looked at."""
+    ws = server.workspace
+    other = find_function(ws.db, "Another")
+    visitor = Forger(server.address, "review", query=f"function={function.id}")
+    gallery = visitor.gallery_id
+    own, foreign = (find_samples(ws.db, found.id, limit=3) for found in (function, other))
+    own_labels, foreign_labels = (list(label_ids(ws, found).values()) for found in (function, other))
+    wanted = next(label for label in own_labels if label != own[0].label_id)
+    before, number = stored(ws), 0
+    for ids, label in (
+        ([sample.id for sample in foreign], own_labels[0]),
+        ([sample.id for sample in foreign], None),
+        ([own[0].id], foreign_labels[0]),
+        ([own[0].id], "0" * 16),
+        ([own[0].id, foreign[0].id], foreign_labels[1]),
+        (["../../x", "", "\0", "x" * 10_000, "'; DROP TABLE samples; --"], own_labels[0]),
+        ([f"{place:016x}" for place in range(5000)], own_labels[0]),
+        ([own[0].id], ""),
+    ):
+        number += 1
+        visitor.report(gallery, number, kind="label", ids=ids, label=label)
+        assert_nothing_of_the_inside(visitor, server, f"gesture {number}")
+        assert stored(ws) == before, f"gesture {number}"
+    # The same road is open to what the page offers, and for that sample alone.
+    visitor.report(gallery, number + 1, kind="label", ids=[own[0].id, foreign[0].id], label=wanted)
+    changed = {sample.id: sample.label_id for sample in find_samples(ws.db, function.id, limit=100)}
+    assert changed[own[0].id] == wanted
+    assert [sample.label_id for sample in find_samples(ws.db, other.id, limit=3)] == [
+        sample.label_id for sample in foreign
+    ]
+    visitor.close()
+    _unharmed(server, function)
