@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 #: An event loop of Streamlit's, for each session that it keeps for two minutes after its browser has gone.
 _OF_A_KEPT_SESSION = 3
-#: Once in a short run some 100 MB came on top (88 and 103 were measured) and nothing after that; why is not known. What
-#: grows by megabytes with each invoke, page change or session is found here; the benchmark, which is longer, has 40 MB.
+#: Some 100 MB come and go again (88, 94 and 103 were seen); why is not known. What grows by megabytes with each invoke,
+#: page change or session is found here; the benchmark, which is longer, has a bound of 40 MB.
 _MOST_MB = 250.0
 
 
