@@ -27,7 +27,7 @@ _QUARTERS = 4
 MOST_MB, MOST_THREADS, MOST_DESCRIPTORS = 40.0, 4, 8
 #: Streamlit keeps a session for two minutes after its browser has gone, should it come back: three descriptors each.
 _SESSION_KEPT_SECONDS = 125
-_PAGES = ("", "review", "metrics", "import", "invoke", "api")
+PAGES = ("", "review", "metrics", "import", "invoke", "api")
 _SAMPLES = 20
 
 
@@ -109,9 +109,9 @@ def _use(server: Server, part: float) -> tuple[list[Held], float]:
     # Loads the network and draws each page once: none of that is growth.
     _invoke(caller, path, pictures[0])
     window = Visitor(server.address, "review", query=query)
-    pages = itertools.cycle(_PAGES)
+    pages = itertools.cycle(PAGES)
     files = itertools.cycle(pictures)
-    for _ in _PAGES:
+    for _ in PAGES:
         window.turn_to(next(pages), query)
     moments = [settled(server, query)]
     took = 0.0
