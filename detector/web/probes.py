@@ -20,7 +20,7 @@ import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from detector.errors import DetectorError
@@ -128,7 +128,17 @@ def probe_routes(ws: Workspace, worker: Callable[[], str], read_token: ReadToken
             return PlainTextResponse("The figures could not be read in time. Ask again later.\n", 503)
         return Response(text, media_type=CONTENT_TYPE)
 
-    return [Route(HEALTHZ, healthz), Route(READYZ, readyz), Route(METRICS, measured)]
+    return [Route(HEALTHZ, healthz), Route(READYZ, readyz), _BesideThePage(METRICS, measured)]
+
+
+class _BesideThePage(Route):
+    """A route at the address of a page of the dashboard: browsers that ask for a page get that."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        # Prometheus asks for its own kinds and for text/plain, browsers for text/html before all else.
+        if scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", "").lower():
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class _Shared:

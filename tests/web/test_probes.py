@@ -168,3 +168,12 @@ def test_requests_are_counted_by_part_of_the_server_never_by_path() -> None:
         route_class(path)
         for path in ("/v1/functions", "/pictures/abc", "/uploads/secret", "/", "/review", "/metrics", "/_stcore/stream")
     } == {"api", "pictures", "uploads", "pages", "probe", "dashboard"}
+
+
+def test_a_browser_that_asks_for_the_page_of_that_name_gets_no_figures(ws: Workspace, worker: Worker) -> None:
+    """The dashboard has a page Metrics, at the address that Prometheus asks by itself."""
+    asking = client(ws, worker, HERE, "localhost")
+    page = asking.get("/metrics", headers={"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"})
+    assert page.status_code == 404
+    for accepted in ("*/*", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"):
+        assert asking.get("/metrics", headers={"Accept": accepted}).text.startswith("# HELP")
