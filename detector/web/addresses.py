@@ -69,8 +69,8 @@ def of_browser(url: str | None, pages: Collection[str], base: str) -> str:
 
 
 def below(base: str, routes: Iterable[Route]) -> list[Route]:
-    """Routes of the app where Streamlit puts its own: below the base path."""
-    return [Route(f"{base}{route.path}", route.endpoint, methods=sorted(route.methods or ())) for route in routes]
+    """Routes of the app where Streamlit puts its own: below the base path. Each stays of its own class."""
+    return [type(route)(f"{base}{route.path}", route.endpoint, methods=sorted(route.methods or ())) for route in routes]
 
 
 def first_page_routes(base: str) -> list[Route]:

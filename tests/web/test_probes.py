@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from detector.api.authentication import issue_token, read_token
 from detector.storage import keys
+from detector.web.addresses import below
 from detector.web.bind_guard import KnownHosts
 from detector.web.probes import probe_routes
 from detector.web.requests_seen import RequestsSeen, route_class
@@ -53,11 +54,16 @@ def _one_loop_for_each_server() -> Iterator[None]:
 
 
 def client(
-    ws: Workspace, worker: Worker, peer: tuple[str, int] = HERE, host: str = "localhost", secret: str = ""
+    ws: Workspace,
+    worker: Worker,
+    peer: tuple[str, int] = HERE,
+    host: str = "localhost",
+    secret: str = "",
+    base: str = "",
 ) -> TestClient:
     ws = replace(ws, settings=replace(ws.settings, metrics_token=secret))
     app = Starlette(
-        routes=probe_routes(ws, worker.wrong, read_token),
+        routes=below(base, probe_routes(ws, worker.wrong, read_token)),
         middleware=[
             Middleware(RequestsSeen),
             Middleware(KnownHosts, allowed_hosts=["localhost", "127.0.0.1", "detector.example.org"], base=""),
@@ -172,8 +178,10 @@ def test_requests_are_counted_by_part_of_the_server_never_by_path() -> None:
 
 def test_a_browser_that_asks_for_the_page_of_that_name_gets_no_figures(ws: Workspace, worker: Worker) -> None:
     """The dashboard has a page Metrics, at the address that Prometheus asks by itself."""
-    asking = client(ws, worker, HERE, "localhost")
-    page = asking.get("/metrics", headers={"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"})
+    asking = client(ws, worker, HERE, "localhost", base="/app")
+    page = asking.get(
+        "/app/metrics", headers={"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    )
     assert page.status_code == 404
     for accepted in ("*/*", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"):
-        assert asking.get("/metrics", headers={"Accept": accepted}).text.startswith("# HELP")
+        assert asking.get("/app/metrics", headers={"Accept": accepted}).text.startswith("# HELP")
