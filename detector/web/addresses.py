@@ -21,7 +21,8 @@ DOCUMENTATION = "/v1/docs"
 #: For whoever watches over the server.
 HEALTHZ, READYZ, METRICS = "/healthz", "/readyz", "/metrics"
 #: Streamlit's own.
-HEALTH = "/_stcore/health"
+STREAMLIT = "/_stcore"
+HEALTH = f"{STREAMLIT}/health"
 
 #: Where nobody said how they reached us: what Streamlit says at its start.
 _USUAL = "http://localhost:8501"

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detector.system.counters import count_one
 from detector.system.logs import in_request, request_id_of
+from detector.web.addresses import EXPORTS, HEALTH, HEALTHZ, METRICS, PICTURES, READYZ, STREAMLIT, UPLOADS
 
 log = logging.getLogger(__name__)
 
@@ -20,15 +21,15 @@ _CLASSES = (
     ("/v1/", "api"),
     ("/v0.9/", "api"),
     ("/connect/", "token"),
-    ("/pictures", "pictures"),
-    ("/exports", "exports"),
-    ("/uploads", "uploads"),
-    ("/healthz", "probe"),
-    ("/readyz", "probe"),
-    ("/metrics", "probe"),
-    ("/_stcore/health", "probe"),
-    ("/_stcore/upload_file", "dropped files"),
-    ("/_stcore", "dashboard"),
+    (PICTURES, "pictures"),
+    (EXPORTS, "exports"),
+    (UPLOADS, "uploads"),
+    (HEALTHZ, "probe"),
+    (READYZ, "probe"),
+    (METRICS, "probe"),
+    (HEALTH, "probe"),
+    (f"{STREAMLIT}/upload_file", "dropped files"),
+    (STREAMLIT, "dashboard"),
     ("/static", "dashboard"),
     ("/media", "dashboard"),
 )

@@ -221,8 +221,11 @@ def test_the_dialog_for_a_new_function_takes_enter_and_keeps_what_was_typed(
     expect(dashboard.main.get_by_role("heading", level=1, name="Import", exact=True)).to_be_visible()
     dashboard.settled()
     assert _names(server) == sorted([*before, "Typed at once"])
-    made = dashboard.query["function"]
-    assert functions.get_function(server.workspace.db, made).name == "Typed at once"
+    [made] = [
+        item.function.id
+        for item in functions.list_functions(server.workspace.db)
+        if item.function.name == "Typed at once"
+    ]
     functions.delete_function(server.workspace.db, made)
 
 
@@ -242,7 +245,11 @@ def test_two_clicks_on_create_make_one_function_and_no_labels_are_allowed(
     dashboard.settled()
     page.wait_for_timeout(1000)
     assert _names(server) == sorted([*before, "Clicked twice"])
-    made = dashboard.query["function"]
+    [made] = [
+        item.function.id
+        for item in functions.list_functions(server.workspace.db)
+        if item.function.name == "Clicked twice"
+    ]
     assert functions.list_labels(server.workspace.db, made) == []
     functions.delete_function(server.workspace.db, made)
 
