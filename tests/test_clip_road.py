@@ -116,6 +116,7 @@ def test_import_training_and_invoke_with_clip_weights_from_a_checkpoint(
     assert (again.embedded, again.trained) == (0, False)
 
 
+@pytest.mark.long
 def test_changing_the_backbone_embeds_and_trains_anew_while_the_old_model_answers(
     ws: Workspace, clip: SmallClip, folder: Path
 ) -> None:

@@ -187,6 +187,7 @@ def test_thirty_large_invokes_at_once_take_no_more_memory_than_is_set_aside(
     _require_whole(server, caller, trained)
 
 
+@pytest.mark.long
 def test_odd_requests_leave_nothing_held(server: Server, caller: Caller, trained: str) -> None:
     """The kind: requests that end otherwise than they should; each must give back what it held."""
     size = 3_000_000

@@ -57,6 +57,7 @@ def invoked(caller: Caller, path: str, name: str, seed: int, query: str = "") ->
     return answer.json()  # type: ignore[no-any-return]
 
 
+@pytest.mark.long
 def test_what_the_settings_want_is_kept_one_or_many_and_no_more_than_the_bound(
     server: Server, caller: Caller, path: str
 ) -> None:

@@ -917,6 +917,7 @@ def test_beyond_the_queue_invokes_are_told_to_wait(tmp_path: Path) -> None:
         server.stop()
 
 
+@pytest.mark.long
 def test_what_was_accepted_survives_a_killed_server(tmp_path: Path) -> None:
     server = Server(tmp_path)
     caller = server.caller()

@@ -152,6 +152,7 @@ def test_samples_are_listed_newest_first_and_deleted_in_parallel(function: objec
     assert function.list_samples() == []
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_more_samples_than_one_page_holds_are_all_listed(function: object) -> None:
     # Noise of 8 px: the point is the number. Beyond 1,000 the client follows the Link header.

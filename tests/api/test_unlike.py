@@ -11,6 +11,7 @@ from tests.factories import LABELS, make_image
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_grade_and_reason_say_that_a_picture_is_unlike_the_samples(caller: Caller) -> None:
     path = caller.create_function("Covered")
     for label in LABELS:

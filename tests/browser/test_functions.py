@@ -229,6 +229,7 @@ def test_the_dialog_for_a_new_function_takes_enter_and_keeps_what_was_typed(
     functions.delete_function(server.workspace.db, made)
 
 
+@pytest.mark.long
 def test_two_clicks_on_create_make_one_function_and_no_labels_are_allowed(
     dashboard: Dashboard, server: Server, named: Function
 ) -> None:

@@ -386,6 +386,7 @@ def test_a_reload_starts_the_numbers_anew_and_repeats_nothing(page: Page, demo: 
         demo.was_told([["label", ["s0"], label, 0]], page)
 
 
+@pytest.mark.long
 def test_a_gesture_made_while_the_server_starts_again_is_not_lost(page: Page, demo: Demo) -> None:
     visit(page, demo).first.focus()
     press(page, "1")
@@ -415,6 +416,7 @@ def test_the_list_of_keys_and_stacks(page: Page, demo: Demo) -> None:
     assert keys.is_visible()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(page: Page, demo: Demo, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)

@@ -89,6 +89,7 @@ def serious(dashboard: Dashboard) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_a_pasted_picture_is_judged_like_a_chosen_one(dashboard: Dashboard, function: Function) -> None:
     open_invoke(dashboard, function)
     place = dashboard.page.get_by_test_id("stFileUploaderDropzone").first
@@ -164,6 +165,7 @@ def test_many_pictures_are_judged_behind_the_page_and_found_by_their_address(
     assert Path(download.value.path()).read_bytes().startswith(b"\xef\xbb\xbf")
 
 
+@pytest.mark.long
 def test_where_is_drawn_over_the_picture(dashboard: Dashboard, function: Function) -> None:
     open_invoke(dashboard, function)
     looked_at(dashboard, ("where.png", make_image(905, "synthetic")))
@@ -171,6 +173,7 @@ def test_where_is_drawn_over_the_picture(dashboard: Dashboard, function: Functio
     dashboard.sees_in_time("nearly blind to small changes")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_a_phone(
     dashboard: Dashboard, function: Function, scheme: Any

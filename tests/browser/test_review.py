@@ -329,6 +329,7 @@ def test_stacks_open_samples_go_to_the_bin_and_come_back_and_everything_can_be_d
                 assert sum(name.endswith(".png") for name in archive.namelist()) == 61
 
 
+@pytest.mark.long
 def test_axe_finds_no_serious_fault_on_the_page_its_menus_and_the_large_view(
     dashboard: Dashboard, function: Function
 ) -> None:

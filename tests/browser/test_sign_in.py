@@ -75,6 +75,7 @@ def test_no_page_shows_anything_before_sign_in(page: Page, guarded: Server) -> N
     assert not any(b"Confidential" in frame for frame in received)
 
 
+@pytest.mark.long
 def test_a_wrong_password_is_refused_and_slowed_and_the_right_one_opens(page: Page, attacked: Server) -> None:
     page.goto(attacked.address)
     wait = 0

@@ -80,6 +80,7 @@ def _wait_until_idle(ws: Workspace) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_a_killed_audit_goes_on_behind_its_last_finished_part_and_finds_the_same(ws: Workspace) -> None:
     function = built(ws)
     model = models.get_model(ws.db, str(function.live_model_id))

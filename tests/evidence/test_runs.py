@@ -207,6 +207,7 @@ def test_a_run_that_was_ended_in_the_middle_goes_on_with_what_is_left(ws: Worksp
     assert invoke_runs.get_run(ws.db, run_id).state == "done"
 
 
+@pytest.mark.long
 def test_a_run_can_be_stopped_and_keeps_what_is_judged(ws: Workspace, function_id: str) -> None:
     files = {f"{n:03}.png": make_image(1000 + n, size=40) for n in range(3 * STEP)}
     run_id = given(ws, function_id, files)

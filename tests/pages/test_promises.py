@@ -52,6 +52,7 @@ def metrics(function: Function) -> str:
     return words(dashboard("metrics.py", function.id)).replace("**", "")
 
 
+@pytest.mark.long
 def test_both_promises_are_said_in_counts_once_they_are_measured(ws: Workspace) -> None:
     function = made(ws, "Tried", 3)
     said = metrics(function)

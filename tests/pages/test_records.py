@@ -116,6 +116,7 @@ def test_what_is_still_being_looked_at_is_not_kept_yet(ws: Workspace, function: 
     assert "It can be kept and taken along once its copies were looked at" in words(app)
 
 
+@pytest.mark.long
 def test_by_the_setting_each_verdict_is_kept_and_what_is_deleted_stays_away(ws: Workspace, function: Function) -> None:
     app = opened(function)
     [toggle] = app.toggle
@@ -133,6 +134,7 @@ def test_by_the_setting_each_verdict_is_kept_and_what_is_deleted_stays_away(ws: 
     assert total(ws, function) == 0
 
 
+@pytest.mark.long
 def test_an_age_limit_says_what_it_will_delete_and_counts_only_once_it_is_applied(
     ws: Workspace, function: Function
 ) -> None:
@@ -165,6 +167,7 @@ def test_an_age_limit_says_what_it_will_delete_and_counts_only_once_it_is_applie
     assert ids[2] in [record.id for record in records.list_records(ws.db, function.id)[0]]
 
 
+@pytest.mark.long
 def test_this_is_wrong_asks_for_the_label_and_makes_a_sample(ws: Workspace, function: Function) -> None:
     app = opened(function)
     press(app, "Keep a record")

@@ -92,6 +92,7 @@ def test_a_fold_that_is_held_out_and_softened_labels_are_those_of_the_local_prob
     assert np.allclose(logits_of_shards(found, shards, fold=1, workers=1), expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_processes_give_what_threads_give_to_the_last_digit() -> None:
     problem = ShardedProblem(3, 1.0, np.ones(3))
     shards = [_Shard(3, *cut) for cut in CUTS]

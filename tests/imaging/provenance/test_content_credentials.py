@@ -218,6 +218,7 @@ def test_a_manifest_put_into_another_picture_is_invalid(photo: bytes) -> None:
     assert said["integrity"].startswith("invalid: ")
 
 
+@pytest.mark.long
 def test_a_compressed_manifest_is_read_unless_it_grows_beyond_what_a_picture_needs() -> None:
     def made(size: int) -> bytes:
         return signed(encode(picture(), "PNG"), "PNG", thumbnail=bytes(size), compressed=True)
