@@ -16,7 +16,7 @@ from detector.storage.people_schema import users as users_table
 from detector.web import people
 from detector.web.password import PasswordHash
 from detector.web.people import UserGate, actor_of, in_name_of, still_in, ticket, user_of_ticket
-from detector.web.throttling import FREE_FAILURES
+from detector.web.throttling import FREE_FAILURES, LoginThrottle
 from detector.workspace import Workspace
 from tests.factories import workspace
 
@@ -253,3 +253,55 @@ def test_passwords_that_are_given_out_are_long_and_differ() -> None:
     made = {people.one_time_password() for _ in range(50)}
     assert len(made) == 50
     assert {len(password) for password in made} == {19}
+
+
+def test_a_neighbour_with_an_account_does_not_guess_for_ever_at_a_name_known_here(
+    ws: Workspace, eva: users.User
+) -> None:
+    """Behind one address, as in an office: signing in oneself forgives no guess at somebody else."""
+    users.add_user(ws.db, "Mallory", LOOK, HASH)
+    gate = UserGate(ws.db)
+    gate.enter("Eva", PASSWORD, "10.0.0.1")
+    checked = 0
+    with pytest.raises(TooManyAttempts):
+        for _ in range(2 * FREE_FAILURES):
+            gate.enter("Mallory", PASSWORD, "10.0.0.1")
+            with pytest.raises(WrongPassword):
+                gate.enter("Eva", "guess", "10.0.0.1")
+            checked += 1
+    assert checked == FREE_FAILURES + 1
+    # And Mallory's own name there has a slate of its own.
+    assert gate.enter("Mallory", PASSWORD, "10.0.0.1").name == "Mallory"
+
+
+def test_somebody_new_who_comes_in_clears_no_failures_of_other_names_at_the_address(
+    ws: Workspace, eva: users.User
+) -> None:
+    users.add_user(ws.db, "Mallory", LOOK, HASH)
+    seconds = [0.0]
+    gate = UserGate(ws.db, LoginThrottle(lambda: seconds[0]))
+    for n in range(FREE_FAILURES):
+        with pytest.raises(WrongPassword):
+            gate.enter(f"Name {n}", "guess", "10.0.0.1")
+    with pytest.raises(WrongPassword):
+        gate.enter("Mallory", "mistyped", "10.0.0.1")
+    seconds[0] = 10.0
+    gate.enter("Mallory", PASSWORD, "10.0.0.1")
+    with pytest.raises(WrongPassword):
+        gate.enter("Eva", "guess", "10.0.0.1")
+    with pytest.raises(TooManyAttempts):
+        gate.enter("Eva", PASSWORD, "10.0.0.1")
+
+
+def test_wrong_old_passwords_are_written_down_and_unchecked_ones_not_counted(ws: Workspace, eva: users.User) -> None:
+    gate = UserGate(ws.db)
+    for n in range(FREE_FAILURES + 1):
+        with pytest.raises(WrongPassword):
+            gate.require(eva, "guess", f"10.0.0.{n}")
+    assert [entry.what for entry in list_entries(ws.db, action=audit_log.REFUSED)] == ["Eva"] * (FREE_FAILURES + 1)
+    for _ in range(2 * FREE_FAILURES):
+        with pytest.raises(TooManyAttempts):
+            gate.require(eva, PASSWORD, "10.0.1.1")
+    # Nothing was checked from there: another name is not held up.
+    users.add_user(ws.db, "Anna", LOOK, HASH)
+    assert gate.enter("Anna", PASSWORD, "10.0.1.1").name == "Anna"
