@@ -5,18 +5,23 @@ Written in the transaction of the deed itself where there is one: neither is the
 
 from __future__ import annotations
 
+import logging
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from detector.errors import StorageTrouble
 from detector.formatting import DAY
 from detector.storage.acting import LOOK, SERVER, Actor, actor_now
 from detector.storage.database import Database, now
 from detector.storage.known_labels import without_controls
 from detector.storage.people_schema import audit_log
+
+log = logging.getLogger(__name__)
 
 #: How long entries are kept.
 KEPT_DAYS = 400
@@ -38,6 +43,8 @@ ACTIONS = (
 )
 
 _STEP = 500
+#: What a sign-in waits at most for others who write, in seconds.
+_MOMENT = 2.0
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,19 @@ def note_with(
     )
 
 
+def note_sign_in(db: Database, what: str, address: str, actor: Actor | None = None) -> None:
+    """Write that somebody came in, where that can be written: a full or locked database keeps nobody out."""
+    with _where_possible("a sign-in"), db.write((), _MOMENT) as connection:
+        note_with(connection, "signed in", what, {"address": address}, actor)
+
+
 def note_refusal(db: Database, name: str, address: str, door: str) -> None:
-    """Write that a sign-in was refused: once a minute for one name from one address, whoever tries how often."""
+    """Write that a sign-in was refused: once a minute for one name from one address, whoever tries how often.
+
+    Where it cannot be written, that is in the server's log: the answer is the same.
+    """
     name, address = shown_name(name), shown_name(address)
-    with db.write(()) as connection:
+    with _where_possible("a refused sign-in"), db.write((), _MOMENT) as connection:
         # A clock that was set back makes none of them hold for ever.
         moment = now()
         lately = connection.execute(
@@ -150,6 +166,14 @@ def list_entries(
 def shown_name(text: str) -> str:
     """Text that may come from anybody, as it is stored: without control characters and not longer than is read."""
     return without_controls(text.encode("utf-8", "replace").decode())[:MOST_CHARACTERS]
+
+
+@contextmanager
+def _where_possible(what: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageTrouble as error:
+        log.error("the audit log lacks %s: %s", what, error)
 
 
 def _fact(value: object) -> object:

@@ -11,7 +11,7 @@ from detector.errors import InvalidInput, SignedOut, TooManyAttempts, WrongPassw
 from detector.settings import Settings
 from detector.storage import users
 from detector.storage.acting import LOOK, MANAGE, PAGE, Actor, acting, needs
-from detector.storage.audit_log import note, note_refusal
+from detector.storage.audit_log import note_refusal, note_sign_in
 from detector.storage.database import Database
 from detector.storage.users import User
 from detector.web.password import PasswordHash
@@ -87,7 +87,7 @@ class UserGate:
             note_refusal(self._db, name, address, PAGE)
             raise WrongPassword(WRONG)
         self._succeeded(named, address)
-        note(self._db, "signed in", user.name, {"address": address}, actor_of(user))
+        note_sign_in(self._db, user.name, address, actor_of(user))
         return user
 
     def require(self, user: User, password: str, address: str) -> None:
@@ -168,6 +168,14 @@ def in_name_of(db: Database, given: str, make: Callable[[], _T]) -> Callable[[],
             return make()
 
     return made
+
+
+def is_verified(said: object) -> bool:
+    """Whether the sign-in of an organisation leaves an address standing; ``said``: its ``email_verified``.
+
+    Some say it as a text or a number. One that says nothing vouches for its addresses itself.
+    """
+    return said is None or str(said).strip().lower() not in ("false", "0", "0.0", "no", "")
 
 
 def user_by_identity(db: Database, identity: str, verified: bool = True) -> User:
