@@ -13,7 +13,16 @@ from detector.storage.acting import MANAGE, PAGE, Actor, ask_for_actors
 from detector.storage.audit_log import note_refusal, note_sign_in
 from detector.storage.users import User, any_users, note_seen
 from detector.web.password import PasswordGate
-from detector.web.people import OVER, UserGate, actor_of, is_verified, ticket, user_by_identity, user_of_ticket
+from detector.web.people import (
+    OVER,
+    UserGate,
+    actor_of,
+    is_verified,
+    still_in,
+    ticket,
+    user_by_identity,
+    user_of_ticket,
+)
 from detector.web.strangers import CONNECTION_HEADER, Pass, signed_in
 from pages._rerun_guard import end_page
 from pages._state import PAGES, PEOPLE, escape, workspace
@@ -61,6 +70,12 @@ def has_login() -> bool:
 def has_door() -> bool:
     """Whether there are named users: then everybody has to sign in."""
     return any_users(workspace().db)
+
+
+def pass_still_good(given_for: str) -> bool:
+    """Whether what a session was let in for still lets it in: no ticket that has ended, nor the shared password once
+    there are users."""
+    return still_in(workspace().db, given_for)
 
 
 def user_here() -> User | None:
