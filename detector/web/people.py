@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from detector.errors import InvalidInput, SignedOut, TooManyAttempts, WrongPassword
 from detector.settings import Settings
-from detector.storage import users
+from detector.storage import keys, users
 from detector.storage.acting import LOOK, MANAGE, PAGE, Actor, acting, needs
 from detector.storage.audit_log import note_refusal, note_sign_in
 from detector.storage.database import Database
@@ -133,6 +133,12 @@ _MOST_KNOWN = 10_000
 def actor_of(user: User) -> Actor:
     """A user who does something on a page."""
     return Actor(user.name, user.role, PAGE, f"user:{user.id}")
+
+
+def names_of_actors(db: Database) -> dict[str, str]:
+    """What users and keys are called, by the id that stands beside what they keep (`Actor.id`)."""
+    named = {f"user:{user.id}": user.name for user in users.list_users(db)}
+    return named | {f"key:{key.id}": f"{key.name} (key)" for key in keys.list_keys(db)}
 
 
 def ticket(user: User) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from detector.errors import Conflict, InvalidInput, NotAllowed, SignedOut, TooManyAttempts, WrongPassword
-from detector.storage import audit_log, users
+from detector.storage import audit_log, keys, users
 from detector.storage.acting import LABEL, LOOK, MANAGE, acting
 from detector.storage.audit_log import KEPT_DAYS, MOST_CHARACTERS, list_entries, note, note_refusal
 from detector.storage.database import BUSY_TIMEOUT_SECONDS
@@ -211,7 +211,32 @@ def test_refused_sign_ins_are_written_once_a_minute_and_cleaned(ws: Workspace) -
     assert long.isprintable()
     for n in range(audit_log.MOST_REFUSALS + 20):
         note_refusal(ws.db, f"Name {n}", "10.0.0.3", "page")
-    assert len(list_entries(ws.db, limit=1000)) == audit_log.MOST_REFUSALS
+    written = list_entries(ws.db, limit=1000)
+    assert len(written) == audit_log.MOST_REFUSALS + 1
+    assert (written[0].what, written[0].facts) == (audit_log.FURTHER, {"attempts": 23})
+
+
+def test_guesses_at_users_are_not_hidden_among_made_up_names(
+    ws: Workspace, eva: users.User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "MOST_REFUSALS", 5)
+    monkeypatch.setattr(audit_log, "MOST_OF_USERS", 2)
+    users.add_user(ws.db, "Anna", LOOK, HASH, "anna@example.org")
+    for n in range(8):
+        note_refusal(ws.db, f"Name {n}", "10.0.0.3", "page")
+    for n in range(4):
+        note_refusal(ws.db, "eva", f"10.0.1.{n}", "page")
+    note_refusal(ws.db, "Anna", "10.0.0.3", "page")
+    written = [entry.what for entry in list_entries(ws.db, action=audit_log.REFUSED)]
+    assert (written.count("eva"), written.count("Anna"), written.count(audit_log.FURTHER)) == (2, 1, 1)
+    assert len(written) == 9
+
+
+def test_the_log_keeps_so_many_entries_and_no_more(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_log, "MOST_ENTRIES", 5)
+    for n in range(8):
+        note(ws.db, "check", str(n))
+    assert [entry.what for entry in list_entries(ws.db)] == ["7", "6", "5", "4", "3"]
 
 
 def test_the_log_is_searched_by_name_and_action_and_forgets_in_time(ws: Workspace, eva: users.User) -> None:
@@ -371,3 +396,8 @@ def test_two_addresses_that_only_look_alike_are_two_people(ws: Workspace, eva: u
 )
 def test_an_address_counts_as_verified_unless_the_login_says_otherwise(said: object, verified: bool) -> None:
     assert people.is_verified(said) is verified
+
+
+def test_users_and_keys_are_told_by_their_names_beside_what_they_kept(ws: Workspace, eva: users.User) -> None:
+    key = keys.create_key(ws.db, "Nightly")
+    assert people.names_of_actors(ws.db) == {f"user:{eva.id}": "Eva", f"key:{key.id}": "Nightly (key)"}
