@@ -246,7 +246,8 @@ def one_time_password() -> str:
 
 def _key(pair: tuple[str, str]) -> str:
     # No name has a line break that is kept, and no address.
-    return "\n".join(pair)
+    name, address = pair
+    return f"{name}\n{address}"
 
 
 def _short(name: str) -> str:
