@@ -37,7 +37,7 @@ from detector.worker.supervisor import background
 from detector.workspace import Workspace
 from pages._failures import show_failure
 from pages._held_files import HeldFiles, largest_file
-from pages._sign_in import has_door, has_login
+from pages._sign_in import has_door, has_login, pass_still_good
 
 address = st.get_option("server.address") or ""
 base = base_path(st.get_option("server.baseUrlPath"))
@@ -114,7 +114,7 @@ middleware = [
     Middleware(UntilOpen, opening=opening, base=base),
     Middleware(KnownHosts, allowed_hosts=hosts, base=base),
 ]
-middleware.append(Middleware(Strangers, guarded=lambda: protected or has_door()))
+middleware.append(Middleware(Strangers, guarded=lambda: protected or has_door(), still_good=pass_still_good))
 if not protected and not settings.open:
     middleware.append(Middleware(LoopbackOnly))
 middleware.append(Middleware(DroppedFiles, settings=settings, held=HeldFiles(), file_bytes=largest_file))

@@ -33,9 +33,9 @@ from detector.storage import functions, records
 from detector.storage.acting import LABEL, MANAGE, may
 from detector.storage.records import PAGE, Record
 from detector.training.thresholds import CANT_TELL
-from detector.web.people import in_name_of
+from detector.web.people import in_name_of, names_of_actors
 from pages._copy_text import copy_text
-from pages._sign_in import ticket_here
+from pages._sign_in import has_door, ticket_here
 from pages._state import escape, function_labels, menu_key, shut, workspace
 from pages._style import card, current_theme
 
@@ -245,14 +245,15 @@ def _listed(function_id: str) -> None:
         return
     limit = st.session_state.setdefault(f"records-limit-{function_id}", _STEP)
     page, _ = records.list_records(workspace().db, function_id, limit, search=wanted)
+    keepers = names_of_actors(workspace().db) if has_door() else {}
     for record in page:
-        _line(function_id, record)
+        _line(record, keepers.get(record.kept_by or ""))
     if found > limit and st.button(f"Show more of {found:,}", key=f"records-more-{function_id}"):
         st.session_state[f"records-limit-{function_id}"] = limit + _STEP
         st.rerun()
 
 
-def _line(function_id: str, record: Record) -> None:
+def _line(record: Record, keeper: str | None) -> None:
     # One is deleted where all of it can be seen.
     with st.container(horizontal=True, vertical_alignment="center", key=f"record-line-{record.id}"):
         if record.thumbnail:
@@ -260,7 +261,9 @@ def _line(function_id: str, record: Record) -> None:
         grade = "" if record.grade == CANT_TELL else f" ({escape(record.grade)})"
         disputed = f" · disputed: {escape(record.disputed_label)}" if record.disputed_label else ""
         kept_on = day(datetime.fromtimestamp(record.created_at, UTC))
-        st.markdown(f"**{escape(record.verdict)}**{grade}{disputed}  \n:gray[{escape(record.file_name)} · {kept_on}]")
+        kept_by = f" · kept by {escape(keeper)}" if keeper else ""
+        small = f":gray[{escape(record.file_name)} · {kept_on}{kept_by}]"
+        st.markdown(f"**{escape(record.verdict)}**{grade}{disputed}  \n{small}")
         if st.button("Open", key=f"record-open-{record.id}"):
             st.query_params[QUERY] = record.id
             st.rerun()

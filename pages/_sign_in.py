@@ -10,10 +10,19 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from detector.errors import SignedOut, TooManyAttempts, WrongPassword
 from detector.storage.acting import MANAGE, PAGE, Actor, ask_for_actors
-from detector.storage.audit_log import note, note_refusal
+from detector.storage.audit_log import note_refusal, note_sign_in
 from detector.storage.users import User, any_users, note_seen
 from detector.web.password import PasswordGate
-from detector.web.people import OVER, UserGate, actor_of, ticket, user_by_identity, user_of_ticket
+from detector.web.people import (
+    OVER,
+    UserGate,
+    actor_of,
+    is_verified,
+    still_in,
+    ticket,
+    user_by_identity,
+    user_of_ticket,
+)
 from detector.web.strangers import CONNECTION_HEADER, Pass, signed_in
 from pages._rerun_guard import end_page
 from pages._state import PAGES, PEOPLE, escape, workspace
@@ -61,6 +70,12 @@ def has_login() -> bool:
 def has_door() -> bool:
     """Whether there are named users: then everybody has to sign in."""
     return any_users(workspace().db)
+
+
+def pass_still_good(given_for: str) -> bool:
+    """Whether what a session was let in for still lets it in: no ticket that has ended, nor the shared password once
+    there are users."""
+    return still_in(workspace().db, given_for)
 
 
 def user_here() -> User | None:
@@ -119,12 +134,13 @@ def _require_user() -> None:
         st.session_state.pop(_SIGNED_IN, None)
     if user is None and has_login() and st.user.is_logged_in:
         try:
-            user = user_by_identity(db, str(st.user.get("email") or ""), st.user.get("email_verified") is not False)
+            verified = is_verified(st.user.get("email_verified"))
+            user = user_by_identity(db, str(st.user.get("email") or ""), verified)
         except WrongPassword as error:
             refused = str(error)
         else:
             _let_in(ticket(user))
-            note(db, "signed in", user.name, {"address": address_here()}, actor_of(user))
+            note_sign_in(db, user.name, address_here(), actor_of(user))
     if user is not None:
         note_seen(db, user)
         return
@@ -180,7 +196,7 @@ def _password_form(stored: str) -> None:
             note_refusal(workspace().db, "", address_here(), PAGE)
         st.error(str(error))
         return
-    note(workspace().db, "signed in", "by the shared password", {"address": address_here()})
+    note_sign_in(workspace().db, "by the shared password", address_here())
     _let_in(stored)
     st.rerun()
 

@@ -157,7 +157,8 @@ def _sentence(entry: HistoryEntry, names: Mapping[str, str]) -> str:
     before = names.get(entry.previous_label_id, _DELETED_LABEL) if entry.previous_label_id else None
     was = f" (was {before})" if before else ""
     who = f" ({entry.who})" if entry.who else ""
-    undone = f"; undone {_moment(entry.undone_at)}" if entry.undone_at is not None else ""
+    undoer = f" ({entry.undone_who})" if entry.undone_who else ""
+    undone = f"; undone {_moment(entry.undone_at)}{undoer}" if entry.undone_at is not None else ""
     return f"{_moment(entry.at)}: {given}, {_by(entry.by)}{who}{was}{undone}"
 
 

@@ -37,7 +37,7 @@ class Undone:
 @dataclass(frozen=True)
 class HistoryEntry:
     """One annotation of a sample: which label or none, given when and by whom (import, person, api, merge); ``who``:
-    the user's or the key's name, None where nobody signed in."""
+    the user's or the key's name, None where nobody signed in; ``undone_who``: as ``who``, of whoever took it back."""
 
     label_id: str | None
     previous_label_id: str | None
@@ -45,6 +45,7 @@ class HistoryEntry:
     by: str
     undone_at: float | None
     who: str | None = None
+    undone_who: str | None = None
 
 
 def annotate(db: Database, sample_ids: Sequence[str], label_id: str | None, by: str = PERSON) -> int:
@@ -123,11 +124,13 @@ def undo_last(db: Database, function_id: str) -> Undone | None:
 
     Samples whose label was changed again by somebody else since, or that were deleted, keep what they have.
     """
+    actor = actor_now()
+    who = actor.shown if actor is not None else None
     with db.write([function_id]) as connection:
         operation = connection.scalar(_latest(function_id))
         if operation is None:
             return None
-        return _undo(connection, function_id, operation)
+        return _undo(connection, function_id, operation, who)
 
 
 def moment_between(db: Database, function_id: str | None = None) -> float:
@@ -193,7 +196,7 @@ def history(db: Database, sample_id: str) -> list[HistoryEntry]:
         return [HistoryEntry(**row._mapping) for row in rows]
 
 
-def _undo(connection: Connection, function_id: str, operation: str) -> Undone:
+def _undo(connection: Connection, function_id: str, operation: str, who: str | None) -> Undone:
     moment = moment_of_change(connection)
     given: ColumnElement[bool] = samples.c.label_id.is_not_distinct_from(annotation_history.c.label_id)
     rows = connection.execute(
@@ -208,7 +211,9 @@ def _undo(connection: Connection, function_id: str, operation: str) -> Undone:
         .where(annotation_history.c.operation == operation, samples.c.deleted_at.is_(None), given)
     ).all()
     connection.execute(
-        update(annotation_history).where(annotation_history.c.operation == operation).values(undone_at=moment)
+        update(annotation_history)
+        .where(annotation_history.c.operation == operation)
+        .values(undone_at=moment, undone_who=who)
     )
     alive = set(connection.scalars(select(labels.c.id).where(labels.c.function_id == function_id)))
     # A label that was deleted since cannot come back.

@@ -125,7 +125,9 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, lanes: Collection[str] | None = None) -> Iterator[Connection]:
+    def write(
+        self, lanes: Collection[str] | None = None, patience: float = BUSY_TIMEOUT_SECONDS
+    ) -> Iterator[Connection]:
         """A connection for writing; commits at the end, rolls back on an error.
 
         Nobody else writes meanwhile: what is read through this connection stays true until its end. SQLite has one
@@ -136,30 +138,45 @@ class Database:
         lanes : collection of str, optional
             What is going to be changed, with all that hangs on it: ids of functions, or `JOBS`. Empty: only rows of
             which each stands for itself, whatever others write at the same moment. If not given: anything.
+        patience : float, optional
+            Seconds that it waits for others at most: short for what need not be written at all.
 
         Raises StorageTrouble.
         """
-        with self._troubles_named(), self._turn():
+        with self._troubles_named(), self._turn(patience):
             # Only when its turn has come: it may have waited for long.
             self._require_same_file()
-            with self._writer.begin() as connection:
+            with self._writer.connect() as connection, self._patient(connection, patience), connection.begin():
                 if not self._sqlite:
                     from detector.storage.server_database import take_turn
 
-                    take_turn(connection, lanes, BUSY_TIMEOUT_SECONDS)
+                    take_turn(connection, lanes, patience)
                 # Of a job's thread: a worker that was thought dead writes nothing any more.
                 require_held(self, connection)
                 yield connection
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, patience: float) -> Iterator[None]:
         # Where another program holds the database, each of those before would wait its full time, one after the other.
-        if not self._writing.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+        if not self._writing.acquire(timeout=patience):
             raise StorageUnavailable("database is locked")
         try:
             yield
         finally:
             self._writing.release()
+
+    @contextmanager
+    def _patient(self, connection: Connection, patience: float) -> Iterator[None]:
+        """Have SQLite wait no longer than that for other programs, in this transaction alone."""
+        if not self._sqlite or patience == BUSY_TIMEOUT_SECONDS:
+            yield
+            return
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
+        try:
+            yield
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
 
     def _require_same_file(self) -> None:
         if self._same_file is not None:

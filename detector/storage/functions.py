@@ -522,19 +522,21 @@ def rename_label(
 def delete_label(db: Database, label_id: str) -> None:
     """Delete a label: its samples become unannotated and its predictions go at once. Raises NotFound."""
     with db.write() as connection:
-        function_id = connection.scalar(select(labels.c.function_id).where(labels.c.id == label_id))
-        if function_id is None:
+        row = connection.execute(select(labels.c.function_id, labels.c.name).where(labels.c.id == label_id)).first()
+        if row is None:
             raise NotFound("label", label_id)
+        function_id = row.function_id
         revision = next_revision(connection, function_id)
-        connection.execute(
+        without = connection.execute(
             update(samples)
             .where(samples.c.label_id == label_id)
             .values(annotated_at=None, annotated_by=None, agrees=None, label_quality=None, revision=revision)
-        )
+        ).rowcount
         connection.execute(
             update(samples).where(samples.c.predicted_label_id == label_id).values(**NO_PREDICTION, revision=revision)
         )
         connection.execute(delete(labels).where(labels.c.id == label_id))
+        note_with(connection, "label deleted", row.name, {"function": function_id, "samples": without})
 
 
 def _refuse_taken(known: KnownLabels, name: str, advice: str) -> None:

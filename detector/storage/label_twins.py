@@ -15,6 +15,7 @@ from sqlalchemy import Text, case, delete, func, insert, literal, select, update
 from detector.errors import InvalidInput, NotFound
 from detector.storage.acting import actor_now
 from detector.storage.annotating import MERGE, moment_of_change
+from detector.storage.audit_log import note_with
 from detector.storage.database import Database, new_id
 from detector.storage.functions import Label
 from detector.storage.label_names import label_key
@@ -115,4 +116,6 @@ def merge_labels(db: Database, from_label_id: str, into_label_id: str) -> int:
         if said:
             connection.execute(update(labels).where(labels.c.id == kept.id).values(**said))
         connection.execute(delete(labels).where(labels.c.id == gone.id))
+        facts = {"function": gone.function_id, "samples": moved, "merged into": kept.name}
+        note_with(connection, "label deleted", gone.name, facts)
     return moved

@@ -107,7 +107,7 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {
     11: partial(
         _add_columns,
         columns={
-            "annotation_history": ("who",),
+            "annotation_history": ("who", "undone_who"),
             "api_keys": ("role", "expires_at", "calls_per_minute"),
             "records": ("kept_by",),
             "embeddings": ("checksum",),

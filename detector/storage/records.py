@@ -298,8 +298,8 @@ def _readable() -> list[ColumnElement[bool]]:
 
 
 def count_older(db: Database, function_id: str, moment: float) -> tuple[int, int]:
-    """How many records `delete_older` would delete, and how many of these are disputed."""
-    older = records.c.function_id == function_id, records.c.created_at < moment
+    """How many records `delete_older` would delete, and how many of these are disputed: of those that may be read."""
+    older = records.c.function_id == function_id, records.c.created_at < moment, *_readable()
     with db.read() as connection:
         row = connection.execute(select(func.count(), func.count(records.c.disputed_at)).where(*older)).one()
     return row[0], row[1]

@@ -231,6 +231,8 @@ annotation_history = Table(
     Column("previous_at", Float),
     Column("previous_by", String(16)),
     Column("undone_at", Float),
+    # As ``who``, of whoever took it back.
+    Column("undone_who", Text),
     Index("ix_annotation_history_sample", "sample_id"),
     Index("ix_annotation_history_operation", "operation"),
     Index("ix_annotation_history_by", "by", "sequence"),

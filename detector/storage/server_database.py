@@ -28,12 +28,17 @@ _WHOLE = 0
 MOST_WRITERS = 8
 
 
+#: Milliseconds that others wait for one that does nothing: a machine that lost its power in the middle does not say
+#: goodbye.
+_MOST_IDLE = "60000"
+
+
 def reading(engine: Engine) -> Engine:
     """The engine for those who read: all statements of one transaction see one state, as they do in SQLite."""
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def take_turn(connection: Connection, lanes: Iterable[str] | None, seconds: int) -> None:
+def take_turn(connection: Connection, lanes: Iterable[str] | None, seconds: float) -> None:
     """Wait until nobody else writes what this transaction is going to write.
 
     Parameters
@@ -41,14 +46,13 @@ def take_turn(connection: Connection, lanes: Iterable[str] | None, seconds: int)
     lanes : iterable of str, or None
         What it is going to change, such as ids of functions; none of them: only rows of which each stands for itself;
         None: anything.
-    seconds : int
-        How long it waits for others at most, and how long others wait for it where it does nothing: a machine that lost
-        its power in the middle does not say goodbye.
+    seconds : float
+        How long it waits for others at most.
     """
-    milliseconds = str(1000 * seconds)
+    milliseconds = str(int(1000 * seconds))
     asked: list[Any] = [
         func.set_config("lock_timeout", milliseconds, True),
-        func.set_config("idle_in_transaction_session_timeout", milliseconds, True),
+        func.set_config("idle_in_transaction_session_timeout", _MOST_IDLE, True),
     ]
     if lanes is None:
         asked.append(func.pg_advisory_xact_lock(_OURS, _WHOLE))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, create_engine, func, insert, inspect, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from detector.errors import Conflict, DataFolderUnusable, InvalidInput, NotFound
+from detector.errors import Conflict, DataFolderUnusable, InvalidInput, NotFound, StorageTrouble
 from detector.storage.acting import MANAGE, known_role, needs
 from detector.storage.audit_log import note_with
 from detector.storage.database import Database, new_id, now
@@ -16,10 +19,17 @@ from detector.storage.folder import sqlite_file
 from detector.storage.known_labels import stored_spelling
 from detector.storage.people_schema import users
 
+log = logging.getLogger(__name__)
+
 MOST_NAME_CHARACTERS = 80
 _MOST_IDENTITY_CHARACTERS = 254
 #: How often it is written down that somebody is here, in seconds.
 _SEEN_SECONDS = 60.0
+#: And how long it may wait for others who write.
+_SEEN_PATIENCE = 0.2
+
+#: When it was tried last, by database and user.
+_tried: WeakKeyDictionary[Database, dict[str, float]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -101,9 +111,9 @@ def find_user(db: Database, name: str) -> User | None:
 
 
 def by_identity(db: Database, identity: str) -> User | None:
-    """The user of that identity, in whatever case, shut out or not; None without one."""
-    wanted = identity.strip().casefold()
-    return next((user for user in list_users(db) if user.identity and user.identity.casefold() == wanted), None)
+    """The user of that identity, in whatever case of a to z, shut out or not; None without one."""
+    wanted = _one_identity(identity)
+    return next((user for user in list_users(db) if user.identity and _one_identity(user.identity) == wanted), None)
 
 
 def user_in_force(db: Database, user_id: str, sign_in_epoch: int) -> User | None:
@@ -150,7 +160,11 @@ def add_user(db: Database, name: str, role: str, password_hash: str | None = Non
         if (known := _named(connection, name)) is not None:
             raise Conflict(f"There is a user {known.name!r} already. Choose another name.", known.id)
         for row in connection.execute(select(users.c.id, users.c.identity)).all():
-            if identity is not None and row.identity is not None and row.identity.casefold() == identity.casefold():
+            if (
+                identity is not None
+                and row.identity is not None
+                and _one_identity(row.identity) == _one_identity(identity)
+            ):
                 raise Conflict(f"The address {identity!r} is another user's. Use that user.", row.id)
         if role != MANAGE and connection.execute(select(users.c.id).limit(1)).first() is None:
             raise InvalidInput(
@@ -209,11 +223,22 @@ def set_own_password(db: Database, user_id: str, password_hash: str) -> None:
 
 
 def note_seen(db: Database, user: User) -> None:
-    """Write down that a user is here, once a minute at most."""
+    """Write down that a user is here, once a minute at most, and where that can be done in a moment.
+
+    Pages call it in each of their runs: nobody waits for it, and a database that cannot be written shows its pages.
+    """
     if user.last_seen_at is not None and 0 <= now() - user.last_seen_at < _SEEN_SECONDS:
         return
-    with db.write(()) as connection:
-        connection.execute(update(users).where(users.c.id == user.id).values(last_seen_at=now()))
+    # What is written is no sign that it was tried: writing may fail, or another server's clock may be ahead.
+    tried = _tried.setdefault(db, {})
+    if time.monotonic() - tried.get(user.id, -_SEEN_SECONDS) < _SEEN_SECONDS:
+        return
+    tried[user.id] = time.monotonic()
+    try:
+        with db.write((), _SEEN_PATIENCE) as connection:
+            connection.execute(update(users).where(users.c.id == user.id).values(last_seen_at=now()))
+    except StorageTrouble as error:
+        log.warning("it cannot be written down that a user is here: %s", error)
 
 
 def _set_password(db: Database, user_id: str, password_hash: str) -> None:
@@ -274,6 +299,11 @@ def _clean_identity(identity: str | None) -> str | None:
     if len(identity) > _MOST_IDENTITY_CHARACTERS or not identity.isprintable() or " " in identity:
         raise InvalidInput("The identity of a user is an e-mail address such as anna@example.org. Correct it.")
     return identity
+
+
+def _one_identity(identity: str) -> str:
+    # No other folding: mailboxes whose names differ in letters such as the dotless i may be two people's.
+    return "".join(letter.lower() if letter.isascii() else letter for letter in identity.strip())
 
 
 def _user(row: object) -> User:

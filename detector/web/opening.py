@@ -62,8 +62,18 @@ class Opening(Generic[Made]):
         return self._future.result() if self._future.done() else None
 
     def when_made(self, act: Callable[[Made], None]) -> None:
-        """Call ``act`` as soon as it is made: now, or in the thread that makes it."""
-        self._future.add_done_callback(lambda future: act(future.result()) if future.exception() is None else None)
+        """Call ``act`` as soon as it is made: now, or in the thread that makes it. Where it fails, the process ends."""
+
+        def then(future: Future[Made]) -> None:
+            if future.exception() is not None:
+                return
+            try:
+                act(future.result())
+            except BaseException as error:
+                # A future would only log it, and the server would go on without its jobs.
+                _end(error)
+
+        self._future.add_done_callback(then)
 
     def _run(self, make: Callable[[], Made]) -> None:
         try:
@@ -74,12 +84,15 @@ class Opening(Generic[Made]):
 
 def _end_where_it_failed(future: Future[Any]) -> None:
     error = future.exception()
-    if error is None:
-        return
+    if error is not None:
+        _end(error)
+
+
+def _end(error: BaseException) -> None:
     if isinstance(error, DetectorError):
         print(error, file=sys.stderr, flush=True)
     else:
-        log.error("the data folder could not be opened", exc_info=error)
+        log.error("the server could not be started", exc_info=error)
     # Nothing is in hand yet, and the server's own end would say that all went well.
     os._exit(1)
 

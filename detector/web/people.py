@@ -9,13 +9,13 @@ from typing import TypeVar
 
 from detector.errors import InvalidInput, SignedOut, TooManyAttempts, WrongPassword
 from detector.settings import Settings
-from detector.storage import users
+from detector.storage import keys, users
 from detector.storage.acting import LOOK, MANAGE, PAGE, Actor, acting, needs
-from detector.storage.audit_log import note, note_refusal
+from detector.storage.audit_log import note_refusal, note_sign_in
 from detector.storage.database import Database
 from detector.storage.users import User
 from detector.web.password import PasswordHash
-from detector.web.throttling import LoginThrottle
+from detector.web.throttling import LoginThrottle, one_person
 
 _T = TypeVar("_T")
 
@@ -40,17 +40,27 @@ def people_there(settings: Settings) -> bool:
 class UserGate:
     """Where names and passwords are tried: slowly for each address, and for each name from addresses not known for it.
 
+    Where somebody has come in before, their name at that address is counted for itself: neither do strangers who guess
+    from elsewhere or at other names keep them out, nor does anybody else's right password there forgive a guess at it.
+
     Parameters
     ----------
     db : Database
-    by_address, by_name : LoginThrottle, optional
+    by_address, by_name, by_pair : LoginThrottle, optional
     """
 
     def __init__(
-        self, db: Database, by_address: LoginThrottle | None = None, by_name: LoginThrottle | None = None
+        self,
+        db: Database,
+        by_address: LoginThrottle | None = None,
+        by_name: LoginThrottle | None = None,
+        by_pair: LoginThrottle | None = None,
     ) -> None:
         self._db = db
         self._by_address, self._by_name = by_address or LoginThrottle(), by_name or LoginThrottle()
+        self._by_pair = by_pair or LoginThrottle()
+        # Asked and counted together: an attempt that one of them forbids must not count for the other.
+        self._counting = threading.Lock()
         # One guess at a time: many at once would take 32 MB each.
         self._lock = threading.Lock()
         self._known: set[tuple[str, str]] = set()
@@ -68,12 +78,7 @@ class UserGate:
             Nothing was checked.
         """
         named = _short(name)
-        wait = self._by_address.begin(address)
-        # A stranger who guesses at a name must not keep its owner out, who has come from here before.
-        if not wait and (named, address) not in self._known:
-            wait = self._by_name.begin(named)
-        if wait > 0:
-            raise TooManyAttempts(wait)
+        self._begin(named, address)
         with self._lock:
             user = users.find_user(self._db, name)
             stored = users.password_hash(self._db, user.id) if user is not None else None
@@ -81,27 +86,45 @@ class UserGate:
         if user is None or stored is None or not right or user.disabled_at is not None:
             note_refusal(self._db, name, address, PAGE)
             raise WrongPassword(WRONG)
-        self._by_address.succeeded(address)
-        if (named, address) not in self._known:
-            self._by_name.succeeded(named)
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known.add((named, address))
-        note(self._db, "signed in", user.name, {"address": address}, actor_of(user))
+        self._succeeded(named, address)
+        note_sign_in(self._db, user.name, address, actor_of(user))
         return user
 
     def require(self, user: User, password: str, address: str) -> None:
         """Return where the password is the user's, who is signed in. Raises WrongPassword, TooManyAttempts."""
-        wait = self._by_address.begin(address) or self._by_name.begin(_short(user.name))
-        if wait > 0:
-            raise TooManyAttempts(wait)
+        named = _short(user.name)
+        self._begin(named, address)
         with self._lock:
             stored = users.password_hash(self._db, user.id)
             right = (PasswordHash.parse(stored) if stored else self._nobodys).matches(password)
         if not right or stored is None:
+            note_refusal(self._db, user.name, address, PAGE)
             raise WrongPassword("That is not your password of today. Nothing was changed.")
-        self._by_address.succeeded(address)
-        self._by_name.succeeded(_short(user.name))
+        self._succeeded(named, address)
+
+    def _begin(self, named: str, address: str) -> None:
+        pair = (named, one_person(address))
+        with self._counting:
+            if pair in self._known:
+                wait = self._by_pair.begin(_key(pair))
+            else:
+                wait = max(self._by_address.wait(address), self._by_name.wait(named))
+                if wait <= 0:
+                    self._by_address.begin(address, named)
+                    self._by_name.begin(named)
+        if wait > 0:
+            raise TooManyAttempts(wait)
+
+    def _succeeded(self, named: str, address: str) -> None:
+        pair = (named, one_person(address))
+        with self._counting:
+            if pair not in self._known:
+                self._by_address.succeeded(address, named)
+                self._by_name.succeeded(named)
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known.add(pair)
+            self._by_pair.succeeded(_key(pair))
 
 
 _MOST_KNOWN = 10_000
@@ -110,6 +133,12 @@ _MOST_KNOWN = 10_000
 def actor_of(user: User) -> Actor:
     """A user who does something on a page."""
     return Actor(user.name, user.role, PAGE, f"user:{user.id}")
+
+
+def names_of_actors(db: Database) -> dict[str, str]:
+    """What users and keys are called, by the id that stands beside what they keep (`Actor.id`)."""
+    named = {f"user:{user.id}": user.name for user in users.list_users(db)}
+    return named | {f"key:{key.id}": f"{key.name} (key)" for key in keys.list_keys(db)}
 
 
 def ticket(user: User) -> str:
@@ -145,6 +174,14 @@ def in_name_of(db: Database, given: str, make: Callable[[], _T]) -> Callable[[],
             return make()
 
     return made
+
+
+def is_verified(said: object) -> bool:
+    """Whether the sign-in of an organisation leaves an address standing; ``said``: its ``email_verified``.
+
+    Some say it as a text or a number. One that says nothing vouches for its addresses itself.
+    """
+    return said is None or str(said).strip().lower() not in ("false", "0", "0.0", "no", "")
 
 
 def user_by_identity(db: Database, identity: str, verified: bool = True) -> User:
@@ -205,6 +242,12 @@ def change_password(db: Database, gate: UserGate, given: str, old: str, new: str
 def one_time_password() -> str:
     """A password to give out, which its owner changes: some 80 random bits in four groups."""
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
+
+
+def _key(pair: tuple[str, str]) -> str:
+    # No name has a line break that is kept, and no address.
+    name, address = pair
+    return f"{name}\n{address}"
 
 
 def _short(name: str) -> str:

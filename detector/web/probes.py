@@ -14,9 +14,9 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import anyio.to_thread
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -40,6 +40,9 @@ _FRESH_SECONDS = 1.0
 _METRICS_FRESH_SECONDS = 5.0
 #: As for a wrong pair of the API.
 _WRONG_SECONDS = 0.3
+#: Threads that ask whether a key is in force, and questions that may be in hand or wait for one.
+_KEY_THREADS = 4
+_MOST_WAITING = 40
 #: Whoever has one of these came through a proxy, and is elsewhere.
 _FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip", "via", "x-forwarded-host", "x-forwarded-proto")
 
@@ -82,6 +85,8 @@ def probe_routes(ws: Workspace, worker: Callable[[], str], read_token: ReadToken
     ready = _Shared(lambda: readiness(ws, worker), _FRESH_SECONDS)
     figures = _Shared(lambda: metrics(ws), _METRICS_FRESH_SECONDS)
 
+    asking = _FewAtATime()
+
     def knows(request: Request) -> bool:
         """Whether more than a word may be said; asks the database."""
         kind, _, given = request.headers.get("authorization", "").partition(" ")
@@ -101,8 +106,10 @@ def probe_routes(ws: Workspace, worker: Callable[[], str], read_token: ReadToken
         return not secret and is_this_machine(request.scope)
 
     async def may_know(request: Request) -> bool:
+        if not request.headers.get("authorization"):
+            return knows(request)
         try:
-            return await anyio.to_thread.run_sync(knows, request)
+            return await asking.ask(lambda: knows(request))
         except DetectorError:
             # The database cannot say whether a key is in force.
             return False
@@ -116,6 +123,8 @@ def probe_routes(ws: Workspace, worker: Callable[[], str], read_token: ReadToken
             found = Readiness(database="does not answer in time", store="", worker="")
         status = 200 if found.ready else 503
         if not await may_know(request):
+            if request.headers.get("authorization"):
+                await asyncio.sleep(_WRONG_SECONDS)
             return PlainTextResponse("ready\n" if found.ready else "not ready\n", status)
         return JSONResponse(found.to_json(), status)
 
@@ -139,6 +148,29 @@ class _BesideThePage(Route):
         if scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", "").lower():
             return Match.NONE, {}
         return super().matches(scope)
+
+
+class _FewAtATime:
+    """Questions about keys in threads of their own, a few at a time; False where one takes too long or too many wait.
+
+    The server's other threads stay free where the database hangs, whoever shows how many keys.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_KEY_THREADS, "probe-key")
+        self._waiting = 0
+
+    async def ask(self, knows: Callable[[], bool]) -> bool:
+        if self._waiting >= _MOST_WAITING:
+            return False
+        self._waiting += 1
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(self._threads, knows)
+            return await asyncio.wait_for(answer, _SECONDS)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
 
 
 class _Shared:

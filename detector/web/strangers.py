@@ -6,6 +6,7 @@ somebody has signed in only the script of the page knows (pages/_sign_in.py); it
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from weakref import WeakValueDictionary
 import anyio
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from detector.errors import StorageTrouble
+
+log = logging.getLogger(__name__)
 
 #: The header by which a script recognises its connection; nobody else's of that name gets through.
 CONNECTION_HEADER = "x-detector-connection"
@@ -58,6 +63,11 @@ class SignedIn:
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._passes
 
+    def given_for(self, session_id: str) -> str | None:
+        """What was shown for a session; None where nobody has signed in on it."""
+        found = self._passes.get(session_id)
+        return found.given_for if found is not None else None
+
     def let_in(self, session_id: str, given_for: str, connection: str | None) -> Pass:
         """Whoever calls must keep the pass in the session's state, and nowhere else.
 
@@ -98,35 +108,53 @@ class Strangers:
     Parameters
     ----------
     guarded : callable
-        Whether there is a door now: the first user may be made while the server runs. Asked in a thread.
+        Whether there is a door now: the first user may be made while the server runs. Asked in a thread. Where it
+        cannot say, there is one: the page is drawn all the same, and says what is wrong.
+    still_good : callable
+        Whether what somebody was let in for still lets them in; asked in that thread too. Only their next run of a
+        page would notice otherwise, and whoever is shut out need not start one.
     """
 
-    def __init__(self, app: ASGIApp, known: SignedIn = signed_in, guarded: Callable[[], bool] = lambda: True) -> None:
-        self._app, self._known, self._guarded = app, known, guarded
+    def __init__(
+        self,
+        app: ASGIApp,
+        known: SignedIn = signed_in,
+        guarded: Callable[[], bool] = lambda: True,
+        still_good: Callable[[str], bool] = lambda _given_for: True,
+    ) -> None:
+        self._app, self._known, self._guarded, self._still_good = app, known, guarded, still_good
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         session_id = upload_session(scope)
-        concerned = scope["type"] == "websocket" or session_id is not None
-        if not concerned or not await anyio.to_thread.run_sync(self._guarded):
+        if scope["type"] == "websocket":
+            # A browser whose connection was cut names its session in the third place.
+            session_id = next(iter(scope.get("subprotocols", ())[2:3]), "")
+        if session_id is None or await anyio.to_thread.run_sync(self._may_send, session_id):
             await self._app(scope, receive, send)
             return
         if scope["type"] == "websocket":
             await self._listen(scope, receive, send)
             return
         # What is left of the body is thrown away by the server, piece by piece as it comes; the client has its answer.
-        if session_id is not None and scope["method"] != "OPTIONS" and session_id not in self._known:
+        if scope["method"] != "OPTIONS":
             await PlainTextResponse(_REFUSAL, 403)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _may_send(self, session_id: str) -> bool:
+        try:
+            if not self._guarded():
+                return True
+            given_for = self._known.given_for(session_id)
+            return given_for is not None and self._still_good(given_for)
+        except StorageTrouble as error:
+            log.warning("whether somebody has signed in cannot be asked: %s", error)
+            return False
 
     async def _listen(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection, header = secrets.token_hex(16), CONNECTION_HEADER.encode()
         headers = [(name, value) for name, value in scope["headers"] if name.lower() != header]
         scope = {**scope, "headers": [*headers, (header, connection.encode())]}
-        # A browser whose connection was cut names its session in the third place.
-        if any(name in self._known for name in scope.get("subprotocols", ())[2:3]):
-            await self._app(scope, receive, send)
-            return
         with anyio.CancelScope() as stay:
             self._known.remember(connection, _narrow(receive), stay.cancel)
             try:

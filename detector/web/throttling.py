@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 #: Wrong attempts that cost a client nothing: people mistype.
 FREE_FAILURES = 3
@@ -22,6 +22,8 @@ GLOBAL_WINDOW_SECONDS = 600.0
 GLOBAL_WAIT_SECONDS = 2.0
 #: Clients remembered; beyond it the one heard of longest ago is forgotten, and the global limit still holds.
 REMEMBERED_CLIENTS = 10_000
+#: Names that a client's failures are told apart by; those of further ones are forgiven to nobody.
+REMEMBERED_NAMES = 100
 
 
 @dataclass
@@ -30,6 +32,7 @@ class _Client:
     free_at: float = 0.0
     last: float = 0.0
     known: bool = False
+    of: dict[str, int] = field(default_factory=dict)
 
 
 class LoginThrottle:
@@ -51,8 +54,19 @@ class LoginThrottle:
         self._failures: deque[float] = deque(maxlen=GLOBAL_FAILURES + 1)
         self._all_free_at = 0.0
 
-    def begin(self, client: str) -> float:
+    def wait(self, client: str) -> float:
+        """The seconds that `begin` would say now; nothing is counted."""
+        with self._lock:
+            now = self._clock()
+            return max(self._wait(self._entry(client, now), now), 0.0)
+
+    def begin(self, client: str, of: str = "") -> float:
         """Ask for one attempt.
+
+        Parameters
+        ----------
+        of : str, optional
+            Under which name: `succeeded` can forgive the failures of one name alone.
 
         Returns
         -------
@@ -63,41 +77,62 @@ class LoginThrottle:
         with self._lock:
             now = self._clock()
             entry = self._entry(client, now)
-            under_siege = (
-                len(self._failures) > GLOBAL_FAILURES and now - self._failures[0] < GLOBAL_WINDOW_SECONDS
-            ) and not entry.known
-            wait = max(entry.free_at - now, self._all_free_at - now if under_siege else 0.0)
+            wait = self._wait(entry, now)
             if wait > 0:
                 return wait
             self._failures.append(now)
             self._all_free_at = now + GLOBAL_WAIT_SECONDS
             entry.failures += 1
             entry.last = now
-            over = entry.failures - FREE_FAILURES
-            if over > 0:
-                entry.free_at = now + min(FIRST_WAIT_SECONDS * 2.0 ** min(over - 1, 30), LONGEST_WAIT_SECONDS)
+            if of in entry.of or len(entry.of) < REMEMBERED_NAMES:
+                entry.of[of] = entry.of.get(of, 0) + 1
+            entry.free_at = _free_at(entry.failures, now)
             return 0.0
 
-    def succeeded(self, client: str) -> None:
-        """The attempt that `begin` allowed was right: the client's slate is clean."""
+    def succeeded(self, client: str, of: str | None = None) -> None:
+        """The attempt that `begin` allowed was right: the client's slate is clean.
+
+        Parameters
+        ----------
+        of : str, optional
+            Only the failures under that name are forgiven: whoever comes in by their own name must not win further
+            guesses at those of others.
+        """
         with self._lock:
-            entry = self._entry(client, self._clock())
-            entry.failures, entry.free_at, entry.known = 0, 0.0, True
+            now = self._clock()
+            entry = self._entry(client, now)
+            if of is None:
+                entry.failures, entry.of = 0, {}
+            else:
+                entry.failures = max(entry.failures - entry.of.pop(of, 0), 0)
+            entry.free_at, entry.known = _free_at(entry.failures, now), True
             if self._failures:
                 self._failures.pop()
 
+    def _wait(self, entry: _Client, now: float) -> float:
+        under_siege = (
+            len(self._failures) > GLOBAL_FAILURES and now - self._failures[0] < GLOBAL_WINDOW_SECONDS
+        ) and not entry.known
+        return max(entry.free_at - now, self._all_free_at - now if under_siege else 0.0)
+
     def _entry(self, client: str, now: float) -> _Client:
-        client = _one_person(client)
+        client = one_person(client)
         entry = self._clients.setdefault(client, _Client())
         self._clients.move_to_end(client)
         while len(self._clients) > REMEMBERED_CLIENTS:
             self._clients.popitem(last=False)
         if entry.failures and now - entry.last > FORGET_SECONDS:
-            entry.failures, entry.free_at = 0, 0.0
+            entry.failures, entry.free_at, entry.of = 0, 0.0, {}
         return entry
 
 
-def _one_person(client: str) -> str:
+def _free_at(failures: int, now: float) -> float:
+    over = failures - FREE_FAILURES
+    return now + min(FIRST_WAIT_SECONDS * 2.0 ** min(over - 1, 30), LONGEST_WAIT_SECONDS) if over > 0 else 0.0
+
+
+def one_person(client: str) -> str:
+    """What stands for everybody who shares an address: the address itself, and of IPv6 the network."""
     # Whoever has one address of IPv6 has 2**64.
     try:
         address = ipaddress.IPv6Address(client)

@@ -22,6 +22,7 @@ from detector.storage import functions as stored
 from detector.storage import keys, users
 from detector.storage.acting import API, LABEL, LOOK, MANAGE, PAGE, ROLES, Actor, acting, least_role, may
 from detector.storage.annotating import history
+from detector.storage.audit_log import list_entries
 from detector.storage.records import count_records, get_record, list_records
 from detector.storage.samples import find_samples
 from detector.storage.schema import metadata
@@ -176,6 +177,40 @@ def test_merged_labels_say_who_merged_them(ws: Workspace) -> None:
         labels.merge_labels(ws, [first], second)
     told = [entry.who for sample in find_samples(ws.db, function.id, limit=9) for entry in history(ws.db, sample.id)]
     assert told.count("eva") == 1
+
+
+def test_a_label_that_is_taken_back_says_who_took_it_back(ws: Workspace) -> None:
+    function = labelled_function(ws, 1, "Undone")
+    first, second = stored.list_labels(ws.db, function.id)
+    sample = next(item for item in find_samples(ws.db, function.id, limit=9) if item.label_id == first.id)
+    with acting(ANNA):
+        labels.give_label(ws, function.id, [sample.id], second)
+    with acting(EVA):
+        labels.undo_labels(ws, function.id)
+    newest = history(ws.db, sample.id)[0]
+    assert (newest.who, newest.undone_who) == ("anna", "eva")
+
+
+def test_deleted_and_merged_labels_are_written_down(ws: Workspace) -> None:
+    function = labelled_function(ws, 1, "Fewer labels")
+    first, second = stored.list_labels(ws.db, function.id)
+    with acting(EVA):
+        labels.merge_labels(ws, [first], second)
+        labels.delete_label(ws, second)
+    entries = list_entries(ws.db, action="label deleted")
+    mine = [(entry, entry.facts) for entry in entries if entry.facts and entry.facts["function"] == function.id]
+    told = [(entry.who, entry.what, facts["samples"]) for entry, facts in mine]
+    assert told == [("eva", second.name, 2), ("eva", first.name, 1)]
+
+
+def test_what_an_age_limit_would_delete_is_counted_of_ones_own_records(ws: Workspace) -> None:
+    function = empty_function(ws, "Older")
+    with acting(ANNA):
+        records.keep_record(ws, function.id, Evidence(), None, PAGE)
+    with acting(BEN):
+        assert "No record is older" in records.older_words(ws, function.id, 0)
+    with acting(EVA):
+        assert "1 record is older" in records.older_words(ws, function.id, 0)
 
 
 def test_what_the_settings_keep_is_kept_whoever_looks(ws: Workspace) -> None:

@@ -282,6 +282,7 @@ def test_a_servers_database_is_upgraded_in_one_transaction_with_every_row(
         with engine.begin() as connection:
             for table, column in (
                 ("annotation_history", "who"),
+                ("annotation_history", "undone_who"),
                 ("api_keys", "role"),
                 ("api_keys", "expires_at"),
                 ("api_keys", "calls_per_minute"),

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from detector.errors import Conflict, InvalidInput, NotAllowed, SignedOut, TooManyAttempts, WrongPassword
-from detector.storage import audit_log, users
+from detector.storage import audit_log, keys, users
 from detector.storage.acting import LABEL, LOOK, MANAGE, acting
 from detector.storage.audit_log import KEPT_DAYS, MOST_CHARACTERS, list_entries, note, note_refusal
+from detector.storage.database import BUSY_TIMEOUT_SECONDS
 from detector.storage.people_schema import audit_log as audit_table
 from detector.storage.people_schema import users as users_table
 from detector.web import people
 from detector.web.password import PasswordHash
 from detector.web.people import UserGate, actor_of, in_name_of, still_in, ticket, user_of_ticket
-from detector.web.throttling import FREE_FAILURES
+from detector.web.throttling import FREE_FAILURES, LoginThrottle
 from detector.workspace import Workspace
 from tests.factories import workspace
 
@@ -208,7 +211,32 @@ def test_refused_sign_ins_are_written_once_a_minute_and_cleaned(ws: Workspace) -
     assert long.isprintable()
     for n in range(audit_log.MOST_REFUSALS + 20):
         note_refusal(ws.db, f"Name {n}", "10.0.0.3", "page")
-    assert len(list_entries(ws.db, limit=1000)) == audit_log.MOST_REFUSALS
+    written = list_entries(ws.db, limit=1000)
+    assert len(written) == audit_log.MOST_REFUSALS + 1
+    assert (written[0].what, written[0].facts) == (audit_log.FURTHER, {"attempts": 23})
+
+
+def test_guesses_at_users_are_not_hidden_among_made_up_names(
+    ws: Workspace, eva: users.User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "MOST_REFUSALS", 5)
+    monkeypatch.setattr(audit_log, "MOST_OF_USERS", 2)
+    users.add_user(ws.db, "Anna", LOOK, HASH, "anna@example.org")
+    for n in range(8):
+        note_refusal(ws.db, f"Name {n}", "10.0.0.3", "page")
+    for n in range(4):
+        note_refusal(ws.db, "eva", f"10.0.1.{n}", "page")
+    note_refusal(ws.db, "Anna", "10.0.0.3", "page")
+    written = [entry.what for entry in list_entries(ws.db, action=audit_log.REFUSED)]
+    assert (written.count("eva"), written.count("Anna"), written.count(audit_log.FURTHER)) == (2, 1, 1)
+    assert len(written) == 9
+
+
+def test_the_log_keeps_so_many_entries_and_no_more(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_log, "MOST_ENTRIES", 5)
+    for n in range(8):
+        note(ws.db, "check", str(n))
+    assert [entry.what for entry in list_entries(ws.db)] == ["7", "6", "5", "4", "3"]
 
 
 def test_the_log_is_searched_by_name_and_action_and_forgets_in_time(ws: Workspace, eva: users.User) -> None:
@@ -253,3 +281,123 @@ def test_passwords_that_are_given_out_are_long_and_differ() -> None:
     made = {people.one_time_password() for _ in range(50)}
     assert len(made) == 50
     assert {len(password) for password in made} == {19}
+
+
+def test_a_neighbour_with_an_account_does_not_guess_for_ever_at_a_name_known_here(
+    ws: Workspace, eva: users.User
+) -> None:
+    """Behind one address, as in an office: signing in oneself forgives no guess at somebody else."""
+    users.add_user(ws.db, "Mallory", LOOK, HASH)
+    gate = UserGate(ws.db)
+    gate.enter("Eva", PASSWORD, "10.0.0.1")
+    for _ in range(FREE_FAILURES + 1):
+        gate.enter("Mallory", PASSWORD, "10.0.0.1")
+        with pytest.raises(WrongPassword):
+            gate.enter("Eva", "guess", "10.0.0.1")
+    gate.enter("Mallory", PASSWORD, "10.0.0.1")
+    with pytest.raises(TooManyAttempts):
+        gate.enter("Eva", "guess", "10.0.0.1")
+    # And Mallory's own name there has a slate of its own.
+    assert gate.enter("Mallory", PASSWORD, "10.0.0.1").name == "Mallory"
+
+
+def test_somebody_new_who_comes_in_clears_no_failures_of_other_names_at_the_address(
+    ws: Workspace, eva: users.User
+) -> None:
+    users.add_user(ws.db, "Mallory", LOOK, HASH)
+    seconds = [0.0]
+    gate = UserGate(ws.db, LoginThrottle(lambda: seconds[0]))
+    for n in range(FREE_FAILURES):
+        with pytest.raises(WrongPassword):
+            gate.enter(f"Name {n}", "guess", "10.0.0.1")
+    with pytest.raises(WrongPassword):
+        gate.enter("Mallory", "mistyped", "10.0.0.1")
+    seconds[0] = 10.0
+    gate.enter("Mallory", PASSWORD, "10.0.0.1")
+    with pytest.raises(WrongPassword):
+        gate.enter("Eva", "guess", "10.0.0.1")
+    with pytest.raises(TooManyAttempts):
+        gate.enter("Eva", PASSWORD, "10.0.0.1")
+
+
+def test_wrong_old_passwords_are_written_down_and_unchecked_ones_not_counted(ws: Workspace, eva: users.User) -> None:
+    gate = UserGate(ws.db)
+    for n in range(FREE_FAILURES + 1):
+        with pytest.raises(WrongPassword):
+            gate.require(eva, "guess", f"10.0.0.{n}")
+    assert [entry.what for entry in list_entries(ws.db, action=audit_log.REFUSED)] == ["Eva"] * (FREE_FAILURES + 1)
+    for _ in range(2 * FREE_FAILURES):
+        with pytest.raises(TooManyAttempts):
+            gate.require(eva, PASSWORD, "10.0.1.1")
+    # Nothing was checked from there: another name is not held up.
+    users.add_user(ws.db, "Anna", LOOK, HASH)
+    assert gate.enter("Anna", PASSWORD, "10.0.1.1").name == "Anna"
+
+
+def locked(ws: Workspace) -> closing[sqlite3.Connection]:
+    """The database, held by another program that writes."""
+    connection = sqlite3.connect(str(ws.db.engine.url.database), isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return closing(connection)
+
+
+@pytest.fixture
+def sqlite_only(ws: Workspace) -> None:
+    if ws.db.engine.dialect.name != "sqlite":
+        pytest.skip("another program locks a file of SQLite here")
+
+
+@pytest.mark.usefixtures("sqlite_only")
+def test_who_has_the_right_password_comes_in_where_nothing_can_be_written(
+    ws: Workspace, eva: users.User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(audit_log, "_MOMENT", 0.05)
+    gate = UserGate(ws.db)
+    with locked(ws):
+        assert gate.enter("Eva", PASSWORD, "10.0.0.1").id == eva.id
+        with pytest.raises(WrongPassword):
+            gate.enter("Eva", "wrong", "10.0.0.1")
+        audit_log.note_sign_in(ws.db, "by the shared password", "10.0.0.1")
+    assert caplog.text.count("the audit log lacks") == 3
+    assert list_entries(ws.db, action="signed in") == []
+    # And whoever writes afterwards is as patient as before.
+    with ws.db.write() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000 * BUSY_TIMEOUT_SECONDS
+
+
+@pytest.mark.usefixtures("sqlite_only")
+def test_that_somebody_is_here_is_no_reason_to_wait_or_to_fail(ws: Workspace, eva: users.User) -> None:
+    with locked(ws):
+        users.note_seen(ws.db, eva)
+    assert users.get_user(ws.db, eva.id).last_seen_at is None
+
+
+def test_a_clock_that_is_ahead_elsewhere_does_not_have_each_run_of_a_page_write(ws: Workspace, eva: users.User) -> None:
+    users.note_seen(ws.db, eva)
+    with ws.db.write() as connection:
+        connection.execute(users_table.update().values(last_seen_at=users_table.c.last_seen_at + 600))
+    ahead = users.get_user(ws.db, eva.id)
+    users.note_seen(ws.db, ahead)
+    assert users.get_user(ws.db, eva.id).last_seen_at == ahead.last_seen_at
+
+
+def test_two_addresses_that_only_look_alike_are_two_people(ws: Workspace, eva: users.User) -> None:
+    straight = users.add_user(ws.db, "Anna", LOOK, identity="mass@example.org")
+    sharp = users.add_user(ws.db, "Berta", LOOK, identity="ma\u00df@example.org")
+    assert people.user_by_identity(ws.db, "MASS@example.org").id == straight.id
+    assert people.user_by_identity(ws.db, "ma\u00df@Example.org").id == sharp.id
+    with pytest.raises(WrongPassword):
+        people.user_by_identity(ws.db, "ma\u017fs@example.org")
+
+
+@pytest.mark.parametrize(
+    ("said", "verified"),
+    [(None, True), (True, True), ("true", True), (1, True), (False, False), (0, False), ("False", False), ("0", False)],
+)
+def test_an_address_counts_as_verified_unless_the_login_says_otherwise(said: object, verified: bool) -> None:
+    assert people.is_verified(said) is verified
+
+
+def test_users_and_keys_are_told_by_their_names_beside_what_they_kept(ws: Workspace, eva: users.User) -> None:
+    key = keys.create_key(ws.db, "Nightly")
+    assert people.names_of_actors(ws.db) == {f"user:{eva.id}": "Eva", f"key:{key.id}": "Nightly (key)"}

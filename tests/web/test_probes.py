@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +16,7 @@ from starlette.testclient import TestClient
 
 from detector.api.authentication import issue_token, read_token
 from detector.storage import keys
+from detector.web import probes
 from detector.web.addresses import below
 from detector.web.bind_guard import KnownHosts
 from detector.web.probes import probe_routes
@@ -185,3 +188,40 @@ def test_a_browser_that_asks_for_the_page_of_that_name_gets_no_figures(ws: Works
     assert page.status_code == 404
     for accepted in ("*/*", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"):
         assert asking.get("/app/metrics", headers={"Accept": accepted}).text.startswith("# HELP")
+
+
+def test_a_key_that_cannot_be_asked_about_in_time_knows_nothing(
+    ws: Workspace, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that hangs must not take all threads of the server with it."""
+    monkeypatch.setattr(probes, "_SECONDS", 0.2)
+    monkeypatch.setattr(probes, "_WRONG_SECONDS", 0.0)
+    hangs, asked = threading.Event(), []
+
+    def read_slowly(_db: object, token: str) -> object:
+        asked.append(token)
+        hangs.wait(30)
+        return token
+
+    app = Starlette(routes=list(probe_routes(ws, worker.wrong, read_slowly)))
+    with TestClient(app, base_url="http://localhost", client=ELSEWHERE) as asker:
+        for n in range(6):
+            answer = asker.get("/readyz", headers={"Authorization": f"Bearer {n}"})
+            assert answer.text in ("ready\n", "not ready\n")
+        assert len(asked) == probes._KEY_THREADS
+        hangs.set()
+
+
+def test_a_wrong_pair_waits_for_its_answer_at_readyz_too(
+    ws: Workspace, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        waited.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(probes.asyncio, "sleep", noted)
+    client(ws, worker).get("/readyz", auth=("nobody", "wrong"))
+    assert probes._WRONG_SECONDS in waited
