@@ -23,7 +23,14 @@ from detector.imaging import ImageLimits
 from detector.settings import Settings, load_settings
 from detector.storage.blobs import Blobs
 from detector.storage.database import BUSY_TIMEOUT_SECONDS, Database
-from detector.storage.folder import missing_pictures, require_database, require_no_leftovers, sqlite_file
+from detector.storage.folder import (
+    holds_rows,
+    missing_pictures,
+    require_database,
+    require_no_leftovers,
+    require_restored,
+    sqlite_file,
+)
 from detector.storage.places import PlacedBlobs
 from detector.storage.stores import open_blobs
 from detector.storage.trouble import storage_trouble
@@ -65,9 +72,14 @@ class Workspace:
         blobs.check()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            file = sqlite_file(settings.url)
+            if file is not None:
+                require_restored(folder, file.exists() and file.stat().st_size > 0)
             require_database(folder, settings.url, blobs)
             db = Database(settings.url, lambda: require_no_leftovers(folder, settings.url, blobs))
             try:
+                if file is None:
+                    require_restored(folder, holds_rows(db))
                 return cls(settings, db, PlacedBlobs(blobs, db), missing_pictures(db, blobs))
             except BaseException:
                 db.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from detector.cli.output import answer, json_option, progress_bar, say
 from detector.errors import DetectorError, InvalidInput
 from detector.formatting import count
+from detector.importing.entries import printable
 from detector.settings import load_settings
 from detector.workspace import Workspace
 
@@ -72,7 +73,7 @@ def _backup(_none: None, options: argparse.Namespace) -> int:
     try:
         with contextlib.closing(Workspace.open(load_settings())) as ws:
             return _back_up(ws, options)
-    except DetectorError as error:
+    except (DetectorError, OSError) as error:
         # Told from a backup that is there, with pictures missing in it.
         say(f"There is no backup. {error}")
         return NO_BACKUP
@@ -86,9 +87,16 @@ def _back_up(ws: Workspace, options: argparse.Namespace) -> int:
     with progress_bar() as report:
         done = back_up(ws, writer, options.with_places, report)
     manifest = done.manifest
-    removed = prune(options.to, options.keep) if options.keep is not None else 0
+    removed = 0
+    if options.keep is not None:
+        try:
+            removed = prune(options.to, options.keep)
+        except (DetectorError, OSError) as error:
+            say(f"The new backup is there; no older one was removed. {error}")
     for image_hash, why in manifest.lost.items():
         say(f"Not in the backup: picture {image_hash[:16]}. {why}")
+    for why in manifest.lost_models.values():
+        say(f"Not in the backup as it should be: {printable(why)} Run python -m detector check.")
     if manifest.in_place:
         say(
             f"{count(manifest.in_place, 'picture')} imported in place are not in the backup, only where they lie. "
@@ -96,7 +104,7 @@ def _back_up(ws: Workspace, options: argparse.Namespace) -> int:
         )
     if options.json:
         answer({**done.to_json(), "removed": removed})
-        return 1 if manifest.lost else 0
+        return 0 if manifest.whole else 1
     size = f"{done.byte_count / 1e6:,.1f} MB{' of it new' if options.to else ''}"
     rows = f"{manifest.tables['samples']:,} samples of {count(manifest.tables['functions'], 'function')}"
     say(
@@ -105,7 +113,7 @@ def _back_up(ws: Workspace, options: argparse.Namespace) -> int:
     )
     if removed:
         say(f"{count(removed, 'older backup')} removed.")
-    return 1 if manifest.lost else 0
+    return 0 if manifest.whole else 1
 
 
 def _writer(options: argparse.Namespace) -> Writer:

@@ -7,14 +7,17 @@ from pathlib import Path
 from sqlalchemy import exists, select
 from sqlalchemy.engine import make_url
 
-from detector.errors import DatabaseMissing, StorageTrouble
+from detector.errors import DatabaseMissing, DataFolderUnusable, StorageTrouble
 from detector.storage.blobs import Blobs
 from detector.storage.database import Database
 from detector.storage.folder_blobs import FolderBlobs
-from detector.storage.schema import images, places, samples
+from detector.storage.schema import functions, images, places, samples
 
 #: Where the files lie that only the database knows the meaning of.
 BLOBS = "blobs"
+
+#: Lies in a data folder while a backup is put into it, until its database, which comes last, is there.
+UNFINISHED = "restore.unfinished"
 
 #: Beside an SQLite database, what was committed last and is not in the file itself yet.
 _LOGS = ("-wal", "-journal")
@@ -29,6 +32,36 @@ def sqlite_file(url: str) -> Path | None:
     if parsed.get_backend_name() != "sqlite" or name in ("", ":memory:") or name.startswith("file:"):
         return None
     return Path(name)
+
+
+def logs_of(database: Path) -> list[Path]:
+    """What SQLite may keep beside a database, whether it is there or not."""
+    return [database.with_name(database.name + ending) for ending in (*_LOGS, "-shm")]
+
+
+def require_restored(data_dir: Path, has_database: bool) -> None:
+    """Refuse to go on where a restore was killed before its database came; else the mark of it goes.
+
+    Raises
+    ------
+    DataFolderUnusable
+        Nothing was changed.
+    """
+    mark = data_dir / UNFINISHED
+    if not mark.exists():
+        return
+    if not has_database:
+        raise DataFolderUnusable(
+            f"A restore of a backup into {data_dir} was not finished, and its database is not there yet. Run python -m "
+            "detector restore once more with the same backup; or, to begin without it, empty that folder."
+        )
+    mark.unlink(missing_ok=True)
+
+
+def holds_rows(db: Database) -> bool:
+    """Whether there is a function or a picture in a database."""
+    with db.read() as connection:
+        return any(connection.scalar(select(exists(select(table)))) for table in (functions, images))
 
 
 def require_database(data_dir: Path, url: str, blobs: Blobs) -> None:

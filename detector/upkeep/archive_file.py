@@ -104,10 +104,15 @@ class FileWriter:
             self._drop()
             raise BackupUnusable(f"{self.path} is there already. Name another file.") from error
         except OSError:
-            # A file system without links.
+            # A file system without links: the name is taken first, and given up for the file then.
+            try:
+                os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError as error:
+                self._drop()
+                raise BackupUnusable(f"{self.path} is there already. Name another file.") from error
             self._part.replace(self.path)
         self._part.unlink(missing_ok=True)
-        _settle(self.path.parent)
+        settle(self.path.parent)
         return self.path.stat().st_size
 
     def _drop(self) -> None:
@@ -249,7 +254,7 @@ def _info(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
 
 
-def _settle(folder: Path) -> None:
+def settle(folder: Path) -> None:
     """Have the names of a folder on the disk, where a system lets one."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -11,13 +11,16 @@ import hashlib
 import os
 import re
 import secrets
+import stat
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from detector.errors import BackupDamaged, BackupUnusable
+from detector.upkeep.archive_file import settle
 from detector.upkeep.manifest import Manifest, Member
 from detector.upkeep.sealed import SEAL_BYTES, seal
 
@@ -38,6 +41,7 @@ class FolderWriter:
         self.path = folder
         self.members: dict[str, Member] = {}
         self.new_bytes = 0
+        self._touched: set[Path] = set()
 
     def __enter__(self) -> Self:
         for part in ("pieces", "backups"):
@@ -74,6 +78,9 @@ class FolderWriter:
         stem = datetime.fromtimestamp(manifest.created, UTC).strftime("%Y-%m-%dT%H%M%SZ")
         self._part = self.path / "backups" / f"{stem}.{secrets.token_hex(4)}.part"
         self._stem = stem
+        # Or a power cut could leave the manifest of pieces whose names are lost.
+        for folder in (*sorted(self._touched), self.path / "pieces"):
+            settle(folder)
         _write(self._part, seal(manifest.to_bytes()))
 
     @contextlib.contextmanager
@@ -92,6 +99,7 @@ class FolderWriter:
             name = self.path / "backups" / f"{self._stem}{number}.json"
             if not name.exists():
                 self._part.replace(name)
+                settle(name.parent)
                 break
         return self.new_bytes
 
@@ -103,6 +111,7 @@ class FolderWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, data)
             self.new_bytes += len(data)
+            self._touched.add(path.parent)
         return name
 
 
@@ -112,13 +121,21 @@ class FolderReader:
     def __init__(self, folder: Path, at: str | None = None, manifest: Path | None = None) -> None:
         self._folder = folder
         self._manifest = manifest or _chosen(folder, at)
+        self._written = manifest is not None
         self.name = self._manifest.name
 
     def __enter__(self) -> Self:
+        # Until this is read nothing of it is removed; the one that is just written is held by whoever writes it.
+        self._held: IO[bytes] | None = None
+        if fcntl is not None and not self._written:
+            with contextlib.suppress(OSError):
+                self._held = (self._folder / "lock").open("rb")
+                fcntl.flock(self._held, fcntl.LOCK_SH)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        return
+        if self._held is not None:
+            self._held.close()
 
     def verify(self) -> Manifest:
         """Read every byte of this backup; returns what it says of itself. Raises BackupDamaged, naming the file."""
@@ -129,18 +146,23 @@ class FolderReader:
         if len(data) < SEAL_BYTES or seal(data[:-SEAL_BYTES]) != data:
             raise BackupDamaged(self.name, "the manifest")
         self.manifest = Manifest.from_bytes(data[:-SEAL_BYTES], self.name)
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         for name, member in self.manifest.members.items():
-            whole = hashlib.sha256()
+            whole, size = hashlib.sha256(), 0
             for piece in member.pieces:
                 # Of a file in one piece the hash is the same; a piece that many share is read once.
                 if piece in seen and len(member.pieces) == 1 and piece == member.sha256:
+                    size = seen[piece]
+                    whole = None  # type: ignore[assignment]
                     break
-                whole.update(self._piece(piece, name))
-                seen.add(piece)
-            else:
-                if whole.hexdigest() != member.sha256:
-                    raise BackupDamaged(self.name, name)
+                data = self._piece(piece, name)
+                whole.update(data)
+                seen[piece] = len(data)
+                size += len(data)
+                if size > member.byte_count:
+                    break
+            if size != member.byte_count or (whole is not None and whole.hexdigest() != member.sha256):
+                raise BackupDamaged(self.name, name)
         return self.manifest
 
     def read(self, name: str) -> bytes:
@@ -155,7 +177,11 @@ class FolderReader:
 
     def _piece(self, piece: str, name: str) -> bytes:
         try:
-            data = _piece_path(self._folder, piece).read_bytes()
+            path = _piece_path(self._folder, piece)
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _PIECE:
+                raise BackupDamaged(self.name, name)
+            data = path.read_bytes()
         except OSError as error:
             raise BackupDamaged(self.name, name) from error
         if hashlib.sha256(data).hexdigest() != piece:
@@ -179,10 +205,12 @@ def prune(folder: Path, keep: int) -> int:
     Raises BackupDamaged where a backup that stays cannot be read: what it uses would not be known.
     """
     with _alone(folder) as alone:
-        return _pruned(folder, keep) if alone else 0
+        # Where nobody can say so, another one may be on its way.
+        return _pruned(folder, keep, 0.0 if alone is _SURELY else _DAY) if alone else 0
 
 
-def _pruned(folder: Path, keep: int) -> int:
+def _pruned(folder: Path, keep: int, older: float) -> int:
+    before = time.time() - older
     found = list_backups(folder)
     old = found[:-keep] if keep else []
     used: set[str] = set()
@@ -197,26 +225,38 @@ def _pruned(folder: Path, keep: int) -> int:
     for below, _, files in os.walk(folder / "pieces"):
         for name in files:
             if name.endswith(".part") or (_PIECE_NAME.fullmatch(name) and name not in used):
-                Path(below, name).unlink(missing_ok=True)
+                _remove_older(Path(below, name), before)
     for path in (folder / "backups").glob("*.part"):
-        path.unlink(missing_ok=True)
+        _remove_older(path, before)
     return len(old)
 
 
+def _remove_older(path: Path, moment: float) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_mtime <= moment:
+            path.unlink()
+
+
+#: What `_alone` says; a lock that cannot be had is no lock.
+_BUSY, _PROBABLY, _SURELY = 0, 1, 2
+_DAY = 86_400.0
+
+
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether nobody else writes or removes backups there; the lock ends with the process that holds it."""
+def _alone(folder: Path) -> Iterator[int]:
+    """Whether nobody else writes, reads or removes backups there; the lock ends with the process that holds it."""
     with (folder / "lock").open("ab") as file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield False
+                yield _BUSY
                 return
             except OSError:
                 # A network drive that knows no locks.
-                pass
-        yield True
+                yield _PROBABLY
+                return
+        yield _SURELY if fcntl is not None else _PROBABLY
 
 
 def _order(path: Path) -> tuple[str, int]:

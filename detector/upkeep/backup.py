@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
 import tempfile
@@ -23,23 +24,23 @@ from detector.storage.database import now
 from detector.storage.folder import BLOBS as BLOBS_FOLDER
 from detector.storage.folder_blobs import FolderBlobs
 from detector.storage.migrations import SCHEMA_VERSION
-from detector.storage.schema import images, models, places
+from detector.storage.schema import images, metadata, models, places
 from detector.storage.upkeep_runs import note_run
 from detector.upkeep.archive_file import FileReader, FileWriter
 from detector.upkeep.archive_folder import FolderReader, FolderWriter
 from detector.upkeep.manifest import BLOBS, DATABASE, Manifest, Probe
-from detector.upkeep.probes import differing, make_probes
+from detector.upkeep.probes import differing, make_probes, unusable_models
 from detector.upkeep.rows import count_rows
 from detector.upkeep.snapshot import changing, drop_deleted, take_snapshot
 from detector.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 Writer = FileWriter | FolderWriter
 Reader = FileReader | FolderReader
 
 #: Folders of the store beside that of pictures.
 _OTHER_FOLDERS = ("models", "neighbours")
-#: Settings that are secrets, or places of this machine.
-_NOT_SAID = ("data_dir", "database_url", "store", "password_hash", "metrics_token", "c2pa_trust", "dask")
 _ROOM_TO_WORK = 20_000_000
 _LEFT_SECONDS = 86_400
 _TRIES, _MOMENT, _CHUNK = 4, 0.5, 500
@@ -69,6 +70,7 @@ class BackedUp:
             "files": len(self.manifest.members),
             "tables": {name: rows for name, rows in self.manifest.tables.items() if rows},
             "lost": dict(self.manifest.lost),
+            "lost_models": dict(self.manifest.lost_models),
             "in_place": self.manifest.in_place,
             "predictions": len(self.manifest.probes),
             "seconds": round(self.seconds, 1),
@@ -103,7 +105,7 @@ def back_up(ws: Workspace, writer: Writer, with_places: bool = False, report: Re
         created = now()
         lost, in_place = _write_images(ws, writer, snapshot, with_places, report)
         _write_others(ws, writer, snapshot)
-        probes = _probes(snapshot, writer, ws)
+        probes, lost_models = _probes(snapshot, writer, ws)
         with changing(snapshot) as connection:
             tables = count_rows(connection)
         writer.add_file(DATABASE, snapshot)
@@ -113,8 +115,9 @@ def back_up(ws: Workspace, writer: Writer, with_places: bool = False, report: Re
             created,
             tables,
             dict(writer.members),
-            {item.name: getattr(ws.settings, item.name) for item in fields(Settings) if item.name not in _NOT_SAID},
+            _numbers(ws.settings),
             lost,
+            lost_models,
             in_place,
             probes,
         )
@@ -124,8 +127,18 @@ def back_up(ws: Workspace, writer: Writer, with_places: bool = False, report: Re
             report("verify", 0, 0, "Reading the backup back", None)
             read_back(reader, Path(made), manifest)
         done = BackedUp(writer.path, writer.keep(), manifest, time.monotonic() - start)
-    note_run(ws.db, "backup", not manifest.lost, done.to_json())
+    try:
+        note_run(ws.db, "backup", manifest.whole, done.to_json())
+    except StorageTrouble as error:
+        # The backup is there all the same.
+        log.warning("that a backup was made could not be written down: %s", error)
     return done
+
+
+def _numbers(settings: Settings) -> dict[str, Any]:
+    """Limits and switches. Not what is text: that may be a secret, a name or a place of this machine."""
+    values = {item.name: getattr(settings, item.name) for item in fields(Settings)}
+    return {name: value for name, value in values.items() if isinstance(value, (bool, int, float))}
 
 
 def read_back(reader: Reader, scratch: Path, expected: Manifest) -> None:
@@ -180,16 +193,32 @@ def require_sound(database: Path, name: str) -> None:
     """Refuse a database file that is damaged, or has anything in it that runs by itself. Raises BackupDamaged."""
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("PRAGMA trusted_schema=OFF")
             kinds = {row[0] for row in connection.execute("SELECT DISTINCT type FROM sqlite_master")}
-            virtual = connection.execute(
-                "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL%'"
-            ).fetchone()[0]
+            ours = _is_ours(connection)
             sound = connection.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok"
             whole = connection.execute("PRAGMA foreign_key_check").fetchone() is None
     except sqlite3.Error as error:
         raise BackupDamaged(name, DATABASE) from error
-    if kinds - {"table", "index"} or virtual or not sound or not whole:
+    if kinds - {"table", "index"} or not ours or not sound or not whole:
         raise BackupDamaged(name, DATABASE)
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether there are only tables that some version of the program made, of plain columns."""
+    known = set(metadata.tables)
+    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        if table.startswith("sqlite_"):
+            continue
+        # A column that is worked out from others, or hidden as in virtual tables.
+        hidden = connection.execute("SELECT count(*) FROM pragma_table_xinfo(?) WHERE hidden != 0", (table,)).fetchone()
+        if table not in known or hidden[0]:
+            return False
+    for (index,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall():
+        worked_out = connection.execute("SELECT count(*) FROM pragma_index_xinfo(?) WHERE cid = -2", (index,))
+        if worked_out.fetchone()[0]:
+            return False
+    return True
 
 
 def _remove_left(spool: Path) -> None:
@@ -283,7 +312,6 @@ def _try_again(ws: Workspace, writer: Writer, blobs: Blobs, failed: dict[str, st
 
 
 def _write_others(ws: Workspace, writer: Writer, snapshot: Path) -> None:
-    missing = []
     with changing(snapshot) as connection:
         model_ids = list(connection.scalars(select(models.c.id)))
     written = set()
@@ -297,18 +325,19 @@ def _write_others(ws: Workspace, writer: Writer, snapshot: Path) -> None:
                 continue
             writer.add(BLOBS + file.name, data)
             written.add(file.name)
-    for model_id in model_ids:
-        if not any(f"/{model_id}" in name for name in written):
-            missing.append(model_id)
+    missing = [model_id for model_id in model_ids if f"models/{model_id}.safetensors" not in written]
     drop_deleted(snapshot, ws.db, (), missing)
 
 
-def _probes(snapshot: Path, writer: Writer, ws: Workspace) -> tuple[Probe, ...]:
-    """Of the state that is written, not of what the server says by now: from the snapshot and its models' files."""
+def _probes(snapshot: Path, writer: Writer, ws: Workspace) -> tuple[tuple[Probe, ...], dict[str, str]]:
+    """Of the state that is written, not of what the server says by now: from the snapshot and its models' files.
+
+    Also the models that cannot be read, by id, and why.
+    """
     blobs = FolderBlobs(snapshot.parent / BLOBS_FOLDER)
     for name in writer.members:
         if name.startswith(f"{BLOBS}models/"):
             with suppress(NotFound):
                 blobs.put(name.removeprefix(BLOBS), ws.blobs.stored.get(name.removeprefix(BLOBS)))
     with closing(Workspace.open(Settings(data_dir=snapshot.parent))) as there:
-        return make_probes(there)
+        return make_probes(there), unusable_models(there)

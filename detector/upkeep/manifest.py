@@ -56,6 +56,7 @@ class Manifest:
     members : every file but this one, by name
     settings : of the server, without secrets and paths
     lost : pictures whose bytes were missing or damaged when the backup was made, and why
+    lost_models : models, by id, whose files were missing or damaged then, in words
     in_place : pictures that lie elsewhere and are not in the backup
     probes : see `Probe`
     """
@@ -67,8 +68,14 @@ class Manifest:
     members: Mapping[str, Member]
     settings: Mapping[str, Any]
     lost: Mapping[str, str] = field(default_factory=dict)
+    lost_models: Mapping[str, str] = field(default_factory=dict)
     in_place: int = 0
     probes: tuple[Probe, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was missing or damaged when it was made."""
+        return not (self.lost or self.lost_models)
 
     @property
     def byte_count(self) -> int:
@@ -105,6 +112,7 @@ class Manifest:
                 {_known(member): _member(facts) for member, facts in found["members"].items()},
                 dict(found["settings"]),
                 {_sha(image): str(why)[:200] for image, why in found["lost"].items()},
+                {str(model)[:32]: str(why)[:200] for model, why in found.get("lost_models", {}).items()},
                 int(found["in_place"]),
                 tuple(_probe(probe) for probe in found["probes"]),
             )

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from detector.errors import NotFound, StoredEmbeddingsDamaged, StoredModelUnusable
-from detector.serving.stored_models import fitting_model
+from detector.serving.stored_models import fitting_model, stored_out_of_fold
 from detector.storage import embeddings, functions, models
 from detector.storage.stored_names import WHOLE
 from detector.upkeep.manifest import Probe
@@ -37,6 +37,20 @@ def make_probes(ws: Workspace) -> tuple[Probe, ...]:
         except (NotFound, StoredModelUnusable, StoredEmbeddingsDamaged, LookupError) as error:
             log.warning("no prediction of function %s stands in the backup: %s", function.id, error)
     return tuple(found)
+
+
+def unusable_models(ws: Workspace) -> dict[str, str]:
+    """The models whose files are missing or damaged, by id: which it is, in words."""
+    found = {}
+    for item in functions.list_functions(ws.db):
+        for row in models.list_models(ws.db, item.function.id):
+            try:
+                fitting_model(ws, row)
+                stored_out_of_fold(ws, row)
+            except StoredModelUnusable as error:
+                live = ", the live one," if row.id == item.function.live_model_id else ""
+                found[row.id] = f"Model {row.version}{live} of the function {item.function.name} is {error.state}."
+    return found
 
 
 def predictions(ws: Workspace, model_id: str, hashes: tuple[str, ...]) -> np.ndarray:

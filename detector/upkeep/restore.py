@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, inspect, select
+from sqlalchemy import func, inspect, select, update
 from sqlalchemy.engine import make_url
 
 from detector.errors import (
@@ -25,18 +26,19 @@ from detector.progress import Pace, Report, silent
 from detector.settings import Settings
 from detector.storage.blobs import Blobs, hash_of
 from detector.storage.database import Database
-from detector.storage.folder import sqlite_file
-from detector.storage.schema import functions, images
+from detector.storage.folder import UNFINISHED, logs_of, sqlite_file
+from detector.storage.migrations import SCHEMA_VERSION
+from detector.storage.people_schema import upkeep_runs
+from detector.storage.schema import meta, workers
 from detector.storage.stores import open_blobs
-from detector.storage.upkeep_runs import note_run
+from detector.storage.upkeep_runs import last_run, note_run
+from detector.upkeep.archive_file import settle
 from detector.upkeep.backup import Reader, require_sound
 from detector.upkeep.manifest import BLOBS, DATABASE, Manifest
 from detector.upkeep.probes import differing
 from detector.upkeep.rows import copy_rows, count_rows
 from detector.workspace import Workspace
 
-#: Lies in the data folder from the first byte that is written there to the last.
-UNFINISHED = "restore.unfinished"
 _ROOM_TO_WORK = 20_000_000
 #: Folders of a store.
 _KINDS = ("images", "models", "neighbours")
@@ -105,6 +107,8 @@ def restore(reader: Reader, settings: Settings, report: Report = silent) -> Rest
                 _take_back(manifest, blobs)
                 mark.unlink(missing_ok=True)
         raise
+    # The database came last: it is whole, whatever is still to be compared.
+    mark.unlink(missing_ok=True)
     with closing(Workspace.open(settings)) as ws:
         with ws.db.read() as connection:
             found = count_rows(connection)
@@ -120,15 +124,17 @@ def restore(reader: Reader, settings: Settings, report: Report = silent) -> Rest
             )
         done = Restored(manifest, found, manifest.byte_count, time.monotonic() - start)
         note_run(ws.db, "restore", True, done.to_json())
-    mark.unlink(missing_ok=True)
     return done
 
 
 def _upgraded(database: Path, manifest: Manifest, name: str) -> dict[str, int]:
     """Bring the tables of an older version up to date; returns how many rows they have."""
     try:
-        with closing(Database(f"sqlite:///{database}")) as db, db.read() as connection:
-            found = count_rows(connection)
+        with closing(Database(f"sqlite:///{database}")) as db:
+            if manifest.schema < SCHEMA_VERSION:
+                _forget_copy(db)
+            with db.read() as connection:
+                found = count_rows(connection)
     except (DatabaseTooNew, StorageTrouble) as error:
         raise BackupDamaged(name, DATABASE) from error
     wrong = [
@@ -140,6 +146,17 @@ def _upgraded(database: Path, manifest: Manifest, name: str) -> dict[str, int]:
     if wrong:
         raise BackupDamaged(name, DATABASE)
     return found
+
+
+def _forget_copy(db: Database) -> None:
+    """The copy that was made before the upgrade is gone with the folder where it was made: the backup is the copy."""
+    last = last_run(db, "upgrade")
+    if last is not None:
+        newest = select(func.max(upkeep_runs.c.sequence)).where(upkeep_runs.c.kind == "upgrade").scalar_subquery()
+        with db.write() as connection:
+            connection.execute(
+                update(upkeep_runs).where(upkeep_runs.c.sequence == newest).values(facts={**last.facts, "copy": None})
+            )
 
 
 def _write_blobs(reader: Reader, manifest: Manifest, blobs: Blobs, report: Report) -> None:
@@ -166,7 +183,15 @@ def _put_database(database: Path, settings: Settings, report: Report) -> None:
             beside = target.with_name(f"{target.name}.restored")
             shutil.copyfile(database, beside)
             database = beside
-        database.replace(target)
+        try:
+            with database.open("rb+") as written:
+                os.fsync(written.fileno())
+            database.replace(target)
+        except OSError:
+            if database.name.endswith(".restored"):
+                database.unlink(missing_ok=True)
+            raise
+        settle(target.parent)
         return
     with (
         closing(Database(f"sqlite:///{database}")) as source,
@@ -174,7 +199,10 @@ def _put_database(database: Path, settings: Settings, report: Report) -> None:
         source.read() as given,
         db.write() as connection,
     ):
-        copy_rows(given, connection, report, "Writing the database")
+        connection.execute(workers.delete())
+        if copy_rows(given, connection, report, "Writing the database") != count_rows(connection):
+            # Before it is committed: nothing of it stays.
+            raise BackupUnusable("The database took other numbers of rows than the backup has. Nothing was restored.")
 
 
 def _has_database(settings: Settings) -> bool:
@@ -184,8 +212,12 @@ def _has_database(settings: Settings) -> bool:
 
 def _require_empty(settings: Settings, blobs: Blobs, goes_on: bool) -> None:
     where = ""
-    if _has_database(settings):
-        target = sqlite_file(settings.url)
+    target = sqlite_file(settings.url)
+    # SQLite would play an old log into the database that is put beside it.
+    logs = [path for path in logs_of(target) if path.exists()] if target is not None else []
+    if logs:
+        where = f"The place of the database, where {logs[0]} of another one lies,"
+    elif _has_database(settings):
         where = f"The database {target or make_url(settings.url).render_as_string(hide_password=True)}"
     if not where and not goes_on and (kinds := blobs.kinds()) is not None:
         where = f"{blobs.place}, which holds {kinds},"
@@ -199,10 +231,11 @@ def _require_empty(settings: Settings, blobs: Blobs, goes_on: bool) -> None:
 
 def _has_rows(settings: Settings) -> bool:
     with closing(Database(settings.url)) as db, db.read() as connection:
-        if not inspect(connection).has_table(functions.name):
+        if not inspect(connection).has_table(meta.name):
             return False
-        counts = (connection.scalar(select(func.count()).select_from(table)) for table in (functions, images))
-        return any(counts)
+        # A server that was only started has its name among the workers and its secrets in ``meta``.
+        found = count_rows(connection)
+        return any(rows for name, rows in found.items() if name not in (meta.name, workers.name))
 
 
 def _goes_on(folder: Path, manifest: Manifest, blobs: Blobs) -> bool:
@@ -229,6 +262,9 @@ def _take_back(manifest: Manifest, blobs: Blobs) -> None:
 def _require_room(settings: Settings, manifest: Manifest) -> None:
     database = manifest.members[DATABASE].byte_count
     needed = (database if settings.store else manifest.byte_count) + database + _ROOM_TO_WORK
+    if manifest.schema < SCHEMA_VERSION:
+        # An upgrade copies it, and needs room to work.
+        needed += 3 * database
     free = shutil.disk_usage(settings.data_dir).free
     if free < needed:
         raise BackupUnusable(

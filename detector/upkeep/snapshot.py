@@ -16,6 +16,7 @@ from detector.storage.database import Database, now
 from detector.storage.folder import sqlite_file
 from detector.storage.leavings import LEAVINGS
 from detector.storage.migrations import SCHEMA_VERSION
+from detector.storage.people_schema import upkeep_runs
 from detector.storage.revisions import next_revision
 from detector.storage.schema import (
     functions,
@@ -54,6 +55,8 @@ def take_snapshot(db: Database, url: str, target: Path, report: Report) -> None:
         secret = meta.c.key != _KEPT_IN_META, ~meta.c.key.startswith(LEAVINGS)
         connection.execute(delete(meta).where(*secret))
         connection.execute(delete(tasks))
+        # They looked at this disk, and say nothing of another.
+        connection.execute(delete(upkeep_runs).where(upkeep_runs.c.kind == "check"))
         connection.execute(delete(workers))
         _end_waiting(connection)
 
