@@ -102,6 +102,9 @@ def test_a_training_that_is_killed_again_and_again_ends_as_one_that_was_not(
             if not life.killed:
                 break
             killed[stage(data_dir)] += 1
+            # What is half done is no damage, but work that waits.
+            if (data_dir / "detector.sqlite").exists():
+                assert_checked(lives, data_dir, waits=True)
         life = lives.run(data_dir, *command)
         assert life.code == 0, life.err
         assert _what_came_of_it(data_dir) == expected
