@@ -177,6 +177,8 @@ def _put_back(options: argparse.Namespace) -> int:
             f"{count(len(manifest.lost), 'picture')} had no good bytes when the backup was made. python -m detector "
             "check names them."
         )
+    for why in manifest.lost_models.values():
+        say(f"When the backup was made: {printable(why)} Train it again.")
     if manifest.in_place:
         say(f"{count(manifest.in_place, 'picture')} imported in place are read where they lay.")
     return 0

@@ -11,7 +11,7 @@ from detector.errors import DatabaseMissing, DataFolderUnusable, StorageTrouble
 from detector.storage.blobs import Blobs
 from detector.storage.database import Database
 from detector.storage.folder_blobs import FolderBlobs
-from detector.storage.schema import functions, images, places, samples
+from detector.storage.schema import images, meta, metadata, places, samples, workers
 
 #: Where the files lie that only the database knows the meaning of.
 BLOBS = "blobs"
@@ -59,9 +59,10 @@ def require_restored(data_dir: Path, has_database: bool) -> None:
 
 
 def holds_rows(db: Database) -> bool:
-    """Whether there is a function or a picture in a database."""
+    """Whether there is anything in a database but what a server writes that is only started."""
+    asked = [table for table in metadata.sorted_tables if table.name not in (meta.name, workers.name)]
     with db.read() as connection:
-        return any(connection.scalar(select(exists(select(table)))) for table in (functions, images))
+        return any(connection.scalar(select(exists(select(table)))) for table in asked)
 
 
 def require_database(data_dir: Path, url: str, blobs: Blobs) -> None:

@@ -110,7 +110,11 @@ class FileWriter:
             except FileExistsError as error:
                 self._drop()
                 raise BackupUnusable(f"{self.path} is there already. Name another file.") from error
-            self._part.replace(self.path)
+            try:
+                self._part.replace(self.path)
+            except OSError:
+                self.path.unlink(missing_ok=True)
+                raise
         self._part.unlink(missing_ok=True)
         settle(self.path.parent)
         return self.path.stat().st_size

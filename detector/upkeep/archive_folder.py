@@ -120,7 +120,7 @@ class FolderReader:
 
     def __init__(self, folder: Path, at: str | None = None, manifest: Path | None = None) -> None:
         self._folder = folder
-        self._manifest = manifest or _chosen(folder, at)
+        self._manifest, self._at = manifest or _chosen(folder, at), at
         self._written = manifest is not None
         self.name = self._manifest.name
 
@@ -131,6 +131,9 @@ class FolderReader:
             with contextlib.suppress(OSError):
                 self._held = (self._folder / "lock").open("rb")
                 fcntl.flock(self._held, fcntl.LOCK_SH)
+                # Who was waited for may have removed it.
+                self._manifest = _chosen(self._folder, self._at)
+                self.name = self._manifest.name
         return self
 
     def __exit__(self, *_error: object) -> None:

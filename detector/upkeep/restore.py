@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, inspect, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import make_url
 
 from detector.errors import (
@@ -26,10 +26,10 @@ from detector.progress import Pace, Report, silent
 from detector.settings import Settings
 from detector.storage.blobs import Blobs, hash_of
 from detector.storage.database import Database
-from detector.storage.folder import UNFINISHED, logs_of, sqlite_file
+from detector.storage.folder import UNFINISHED, holds_rows, logs_of, sqlite_file
 from detector.storage.migrations import SCHEMA_VERSION
 from detector.storage.people_schema import upkeep_runs
-from detector.storage.schema import meta, workers
+from detector.storage.schema import workers
 from detector.storage.stores import open_blobs
 from detector.storage.upkeep_runs import last_run, note_run
 from detector.upkeep.archive_file import settle
@@ -62,6 +62,7 @@ class Restored:
             "bytes": self.byte_count,
             "tables": {name: rows for name, rows in self.tables.items() if rows},
             "lost": dict(self.manifest.lost),
+            "lost_models": dict(self.manifest.lost_models),
             "in_place": self.manifest.in_place,
             "predictions": len(self.manifest.probes),
             "seconds": round(self.seconds, 1),
@@ -230,12 +231,8 @@ def _require_empty(settings: Settings, blobs: Blobs, goes_on: bool) -> None:
 
 
 def _has_rows(settings: Settings) -> bool:
-    with closing(Database(settings.url)) as db, db.read() as connection:
-        if not inspect(connection).has_table(meta.name):
-            return False
-        # A server that was only started has its name among the workers and its secrets in ``meta``.
-        found = count_rows(connection)
-        return any(rows for name, rows in found.items() if name not in (meta.name, workers.name))
+    with closing(Database(settings.url)) as db:
+        return holds_rows(db)
 
 
 def _goes_on(folder: Path, manifest: Manifest, blobs: Blobs) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from contextlib import closing
@@ -115,7 +116,11 @@ def test_the_pieces_of_a_folder_are_as_large_as_its_manifest_says(ws: Workspace,
     [path] = list_backups(folder)
     told = json.loads(path.read_bytes()[:-SEAL_BYTES])
     name = next(name for name, member in told["members"].items() if len(member["pieces"]) == 1)
+    pieces = folder / "pieces"
+    [piece] = told["members"][name]["pieces"]
+    data = (pieces / piece[:2] / piece).read_bytes()
     told["members"][name]["pieces"] *= 1000
+    told["members"][name]["sha256"] = hashlib.sha256(1000 * data).hexdigest()
     path.write_bytes(seal(json.dumps(told).encode()))
     with pytest.raises(BackupDamaged, match=name.rpartition("/")[2]), FolderReader(folder) as reader:
         reader.verify()
@@ -124,6 +129,7 @@ def test_the_pieces_of_a_folder_are_as_large_as_its_manifest_says(ws: Workspace,
 def test_an_upgraded_backup_names_no_copy_that_is_gone_and_no_check_of_another_disk(
     ws: Workspace, tmp_path: Path
 ) -> None:
+    """It was made beside the upgraded database, in a folder that goes when the restore ends."""
     upkeep_runs.note_run(ws.db, "check", True, {})
     back_up(ws, FileWriter(tmp_path / "all.backup"))
     with FileReader(tmp_path / "all.backup") as reader:
