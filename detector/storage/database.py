@@ -125,9 +125,7 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(
-        self, lanes: Collection[str] | None = None, patience: float = BUSY_TIMEOUT_SECONDS
-    ) -> Iterator[Connection]:
+    def write(self, lanes: Collection[str] | None = None, patience: float | None = None) -> Iterator[Connection]:
         """A connection for writing; commits at the end, rolls back on an error.
 
         Nobody else writes meanwhile: what is read through this connection stays true until its end. SQLite has one
@@ -139,10 +137,12 @@ class Database:
             What is going to be changed, with all that hangs on it: ids of functions, or `JOBS`. Empty: only rows of
             which each stands for itself, whatever others write at the same moment. If not given: anything.
         patience : float, optional
-            Seconds that it waits for others at most: short for what need not be written at all.
+            Seconds that it waits for others at most: short for what need not be written at all. If not given:
+            `BUSY_TIMEOUT_SECONDS`.
 
         Raises StorageTrouble.
         """
+        patience = BUSY_TIMEOUT_SECONDS if patience is None else patience
         with self._troubles_named(), self._turn(patience):
             # Only when its turn has come: it may have waited for long.
             self._require_same_file()
