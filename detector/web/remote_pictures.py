@@ -237,7 +237,8 @@ class _Connection(http.client.HTTPSConnection):
         except AddressRefused:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if self._over:
+            # Its own limit may strike a moment before the one of all together does.
+            if self._over or isinstance(error, TimeoutError):
                 raise AddressRefused(f"{self.host} took too long. Save the picture and drop the file.") from None
             why = "cannot prove who it is" if isinstance(error, ssl.SSLError) else "cannot be reached"
             raise AddressRefused(f"{self.host} {why}. Save the picture and drop the file.") from None
