@@ -10,6 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
+from sqlalchemy import Connection, func, select
+
 from detector.errors import TooLittleRoom
 from detector.settings import Settings
 
@@ -38,3 +40,11 @@ def lacking_room(settings: Settings) -> TooLittleRoom | None:
         return None
     free = free_bytes(settings.data_dir)
     return TooLittleRoom(free, kept) if free < kept else None
+
+
+def database_bytes(connection: Connection) -> int:
+    """How much the database takes, as it says itself."""
+    if connection.dialect.name == "sqlite":
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
+        return int(pages) * int(connection.exec_driver_sql("PRAGMA page_size").scalar() or 0)
+    return int(connection.scalar(select(func.pg_database_size(func.current_database()))) or 0)

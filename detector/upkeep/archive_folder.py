@@ -143,12 +143,9 @@ class FolderReader:
     def verify(self) -> Manifest:
         """Read every byte of this backup; returns what it says of itself. Raises BackupDamaged, naming the file."""
         try:
-            data = self._manifest.read_bytes()
+            self.manifest = _read_manifest(self._manifest)
         except OSError as error:
             raise BackupDamaged(self.name, error.strerror or "its manifest") from error
-        if len(data) < SEAL_BYTES or seal(data[:-SEAL_BYTES]) != data:
-            raise BackupDamaged(self.name, "the manifest")
-        self.manifest = Manifest.from_bytes(data[:-SEAL_BYTES], self.name)
         seen: dict[str, int] = {}
         for name, member in self.manifest.members.items():
             whole, size = hashlib.sha256(), 0
@@ -192,6 +189,14 @@ class FolderReader:
         return data
 
 
+def _read_manifest(path: Path) -> Manifest:
+    """One whose seal is right. Raises BackupDamaged, OSError."""
+    data = path.read_bytes()
+    if len(data) < SEAL_BYTES or seal(data[:-SEAL_BYTES]) != data:
+        raise BackupDamaged(path.name, "the manifest")
+    return Manifest.from_bytes(data[:-SEAL_BYTES], path.name)
+
+
 def list_backups(folder: Path) -> list[Path]:
     """The manifests in a folder, oldest first."""
     try:
@@ -218,10 +223,7 @@ def _pruned(folder: Path, keep: int, older: float) -> int:
     old = found[:-keep] if keep else []
     used: set[str] = set()
     for path in found[len(old) :]:
-        data = path.read_bytes()
-        if len(data) < SEAL_BYTES or seal(data[:-SEAL_BYTES]) != data:
-            raise BackupDamaged(path.name, "the manifest")
-        for member in Manifest.from_bytes(data[:-SEAL_BYTES], path.name).members.values():
+        for member in _read_manifest(path).members.values():
             used.update(member.pieces)
     for path in old:
         path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import exists, func, select
 
 import detector
 from detector.errors import BackupDamaged, BackupUnusable, NotFound, StorageTrouble, StoredFileDamaged
@@ -24,6 +24,7 @@ from detector.storage.database import now
 from detector.storage.folder import BLOBS as BLOBS_FOLDER
 from detector.storage.folder_blobs import FolderBlobs
 from detector.storage.migrations import SCHEMA_VERSION
+from detector.storage.room import database_bytes
 from detector.storage.schema import images, metadata, models, places
 from detector.storage.upkeep_runs import note_run
 from detector.upkeep.archive_file import FileReader, FileWriter
@@ -31,7 +32,7 @@ from detector.upkeep.archive_folder import FolderReader, FolderWriter
 from detector.upkeep.manifest import BLOBS, DATABASE, Manifest, Probe
 from detector.upkeep.probes import differing, make_probes, unusable_models
 from detector.upkeep.rows import count_rows
-from detector.upkeep.snapshot import changing, drop_deleted, take_snapshot
+from detector.upkeep.snapshot import changing, drop_deleted, still_there, take_snapshot
 from detector.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ Reader = FileReader | FolderReader
 _OTHER_FOLDERS = ("models", "neighbours")
 _ROOM_TO_WORK = 20_000_000
 _LEFT_SECONDS = 86_400
-_TRIES, _MOMENT, _CHUNK = 4, 0.5, 500
+_TRIES, _MOMENT = 4, 0.5
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ def _is_ours(connection: sqlite3.Connection) -> bool:
 
 def _remove_left(spool: Path) -> None:
     """Copies of the database that backups left which were killed; a day old, since others may be at work now."""
-    for folder in (*spool.glob("backup-*"), *spool.glob("probe-*")):
+    for folder in spool.glob("backup-*"):
         with suppress(OSError):
             if folder.is_dir() and not folder.is_symlink() and time.time() - folder.stat().st_mtime > _LEFT_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -232,7 +233,7 @@ def _remove_left(spool: Path) -> None:
 def _require_room(ws: Workspace, place: Path) -> None:
     with ws.db.read() as connection:
         pictures = int(connection.scalar(select(func.coalesce(func.sum(images.c.byte_count), 0))) or 0)
-        database = _database_bytes(ws, connection)
+        database = database_bytes(connection)
     free_here = shutil.disk_usage(ws.spool).free
     # Twice: the copy, and its being read back.
     for free, needed, where in (
@@ -252,13 +253,6 @@ def _needed(place: Path, ws: Workspace, pictures: int, database: int) -> int:
         return database + _ROOM_TO_WORK
     same = place.stat().st_dev == ws.spool.stat().st_dev
     return pictures + (3 if same else 1) * database + _ROOM_TO_WORK
-
-
-def _database_bytes(ws: Workspace, connection: Connection) -> int:
-    if connection.dialect.name == "sqlite":
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
-        return int(pages) * int(connection.exec_driver_sql("PRAGMA page_size").scalar() or 0)
-    return int(connection.scalar(select(func.pg_database_size(func.current_database()))) or 0)
 
 
 def _write_images(
@@ -298,11 +292,7 @@ def _try_again(ws: Workspace, writer: Writer, blobs: Blobs, failed: dict[str, st
             return
         time.sleep(_MOMENT)
         with ws.db.read() as connection:
-            asked = sorted(failed)
-            there: set[str] = set()
-            for start in range(0, len(asked), _CHUNK):
-                chunk = asked[start : start + _CHUNK]
-                there |= set(connection.scalars(select(images.c.hash).where(images.c.hash.in_(chunk))))
+            there = still_there(connection, images.c.hash, failed)
         if not there:
             return
         for image_hash in sorted(there):

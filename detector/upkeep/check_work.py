@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
-from sqlalchemy import and_, exists, select
+from sqlalchemy import Table, and_, exists, select
 
 from detector.formatting import count
 from detector.importing.run_files import sweep_runs
@@ -13,7 +14,7 @@ from detector.importing.spool import KEPT_SECONDS, SELECTION_ENDING, TABLE_ENDIN
 from detector.jobs import BUILD, COPIES, EVALUATE, IMPORT, INVOKE, request_build
 from detector.storage import imports, invoke_runs, jobs, tasks
 from detector.storage.blobs import WANTED_SECONDS
-from detector.storage.database import now
+from detector.storage.database import Database, now
 from detector.storage.jobs import owner_lives
 from detector.storage.schema import import_batches
 from detector.storage.schema import invoke_runs as runs_table
@@ -81,22 +82,24 @@ def _settle_jobs(check: Check) -> None:
         check.found(JOBS, f"{what} {'It was ended.' if check.repair else run_repair()}", check.repair)
 
 
+def _without_job(db: Database, table: Table, payload_key: str) -> dict[str, str]:
+    """The titles by id of what says that it runs, though no job names it."""
+    with db.read() as connection:
+        rows = connection.execute(
+            select(table.c.id, table.c.title).where(
+                table.c.state == "running", table.c.created_at < now() - _JUST_BEGUN
+            )
+        ).all()
+    if not rows:
+        return {}
+    wanted = {str(job.payload.get(payload_key)) for job in jobs.list_jobs(db, limit=_ALL)}
+    return {row.id: row.title for row in rows if row.id not in wanted}
+
+
 def _settle_batches(check: Check) -> None:
     ws = check.ws
 
-    def without_job() -> dict[str, str]:
-        with ws.db.read() as connection:
-            rows = connection.execute(
-                select(import_batches.c.id, import_batches.c.title).where(
-                    import_batches.c.state == "running", import_batches.c.created_at < now() - _JUST_BEGUN
-                )
-            ).all()
-        if not rows:
-            return {}
-        wanted = {str(job.payload.get("batch")) for job in jobs.list_jobs(ws.db, limit=_ALL)}
-        return {row.id: row.title for row in rows if row.id not in wanted}
-
-    for batch_id, title in _twice(without_job).items():
+    for batch_id, title in _twice(partial(_without_job, ws.db, import_batches, "batch")).items():
         what = f"The import {shown(title)} was interrupted, and no job goes on with it."
         if check.repair:
             imports.finish_batch(ws.db, batch_id, "failed", 0, _INTERRUPTED)
@@ -113,19 +116,7 @@ def _settle_batches(check: Check) -> None:
 def _settle_runs(check: Check) -> None:
     ws = check.ws
 
-    def without_job() -> dict[str, str]:
-        with ws.db.read() as connection:
-            rows = connection.execute(
-                select(runs_table.c.id, runs_table.c.title).where(
-                    runs_table.c.state == "running", runs_table.c.created_at < now() - _JUST_BEGUN
-                )
-            ).all()
-        if not rows:
-            return {}
-        wanted = {str(job.payload.get("run")) for job in jobs.list_jobs(ws.db, limit=_ALL)}
-        return {row.id: row.title for row in rows if row.id not in wanted}
-
-    for run_id, title in _twice(without_job).items():
+    for run_id, title in _twice(partial(_without_job, ws.db, runs_table, "run")).items():
         what = f"The pictures {shown(title)} on the Invoke page are not being judged: no job goes on with them."
         if check.repair:
             invoke_runs.finish_run(ws.db, run_id, "failed", "It was interrupted. Give the pictures again.")

@@ -18,7 +18,7 @@ from detector import __version__
 from detector.storage.database import now
 from detector.storage.migrations import SCHEMA_VERSION
 from detector.storage.people_schema import upkeep_runs
-from detector.storage.room import free_bytes
+from detector.storage.room import database_bytes, free_bytes
 from detector.storage.schema import embeddings, functions, invoke_days, jobs, labels, samples
 from detector.system.counters import counted
 from detector.workspace import Workspace
@@ -60,7 +60,7 @@ def metrics(ws: Workspace) -> str:
                 _invokes(connection),
                 "counter",
             ),
-            _family("database_bytes", "Size of the database.", [({}, _size(ws, connection))]),
+            _family("database_bytes", "Size of the database.", [({}, database_bytes(connection))]),
             *_upkeep(connection, moment),
         ]
     settings = ws.settings
@@ -163,13 +163,6 @@ def _by_label(found: Mapping[tuple[str, str, str], int]) -> Counter[str]:
     for (_, _, verdict), times in found.items():
         number[verdict] += times
     return number
-
-
-def _size(ws: Workspace, connection: Connection) -> int:
-    if connection.dialect.name == "sqlite":
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar() or 0
-        return int(pages) * int(connection.exec_driver_sql("PRAGMA page_size").scalar() or 0)
-    return int(connection.scalar(select(func.pg_database_size(func.current_database()))) or 0)
 
 
 def _upkeep(connection: Connection, moment: float) -> list[str]:

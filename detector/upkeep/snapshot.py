@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, delete, event, insert, select, update
+from sqlalchemy import Column, Connection, create_engine, delete, event, insert, select, update
 
 from detector.jobs import IMPORT, INVOKE
 from detector.progress import Pace, Report
@@ -86,8 +86,8 @@ def drop_deleted(snapshot: Path, db: Database, hashes: Collection[str], model_id
     if not hashes and not model_ids:
         return set()
     with db.read() as connection:
-        there = _still(connection, images.c.hash, hashes)
-        live = _still(connection, models.c.id, model_ids)
+        there = still_there(connection, images.c.hash, hashes)
+        live = still_there(connection, models.c.id, model_ids)
         functions_there = set(connection.scalars(select(functions.c.id)))
     with changing(snapshot) as connection:
         gone = set(connection.scalars(select(functions.c.id))) - functions_there
@@ -108,7 +108,8 @@ def drop_deleted(snapshot: Path, db: Database, hashes: Collection[str], model_id
     return there
 
 
-def _still(connection: Connection, column, values: Collection[str]) -> set[str]:  # type: ignore[no-untyped-def]
+def still_there(connection: Connection, column: Column[str], values: Collection[str]) -> set[str]:
+    """Which of some values a column has."""
     asked, found = sorted(values), set[str]()
     for start in range(0, len(asked), _CHUNK):
         found |= set(connection.scalars(select(column).where(column.in_(asked[start : start + _CHUNK]))))
