@@ -139,11 +139,9 @@ way = st.segmented_control(
     key="way",
 )
 try:
-    if not may(LABEL):
-        pass
-    elif way == "cifake":
+    if may(LABEL) and way == "cifake":
         _cifake(function_id)
-    else:
+    elif may(LABEL):
         pending = {"zip": from_zip, "files": from_files, "folder": from_folder}[way](function_id)
         if pending is not None:
             _start(chosen.function, pending, way)

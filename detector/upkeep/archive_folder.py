@@ -149,19 +149,17 @@ class FolderReader:
         seen: dict[str, int] = {}
         for name, member in self.manifest.members.items():
             whole, size = hashlib.sha256(), 0
+            # Of a file in one piece the hash is the same: one that was read for another file is not read again.
+            if member.pieces == (member.sha256,) and seen.get(member.sha256) == member.byte_count:
+                continue
             for piece in member.pieces:
-                # Of a file in one piece the hash is the same; a piece that many share is read once.
-                if piece in seen and len(member.pieces) == 1 and piece == member.sha256:
-                    size = seen[piece]
-                    whole = None  # type: ignore[assignment]
-                    break
                 data = self._piece(piece, name)
                 whole.update(data)
                 seen[piece] = len(data)
                 size += len(data)
                 if size > member.byte_count:
                     break
-            if size != member.byte_count or (whole is not None and whole.hexdigest() != member.sha256):
+            if size != member.byte_count or whole.hexdigest() != member.sha256:
                 raise BackupDamaged(self.name, name)
         return self.manifest
 
