@@ -11,8 +11,10 @@ import io
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -254,12 +256,19 @@ DRAWN: dict[str, Callable[[np.random.Generator, int, int], Image.Image]] = {
 }
 
 
-def screenshots(count: int) -> Iterator[tuple[str, bytes]]:
+def screenshots(count: int) -> list[tuple[str, bytes]]:
     """(file name, bytes) of screenshots of ``count`` pages without photographs; skips the test without a browser."""
     playwright = pytest.importorskip("playwright.sync_api")
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("screenshots need Chromium, which is not installed")
+    # In a thread of its own: a thread that already drives a browser, as browser tests of the same process do, cannot
+    # start a second one.
+    with ThreadPoolExecutor(max_workers=1) as alone:
+        return alone.submit(lambda: list(_shots(playwright, path, count))).result()
+
+
+def _shots(playwright: ModuleType, path: str, count: int) -> Iterator[tuple[str, bytes]]:
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         try:
