@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -37,7 +38,8 @@ class Pace:
     def __init__(self, report: Report, phase: str, total: int, message: str, every: float = 0.5) -> None:
         self._report, self._phase, self._total, self._message, self._every = report, phase, total, message, every
         self._start = time.monotonic()
-        self._last = 0.0
+        # Not 0: that is when the machine was started, which can be less than this ago.
+        self._last = -math.inf
         report(phase, 0, total, message, None)
 
     def at(self, done: int) -> None:

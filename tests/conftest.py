@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,11 +34,19 @@ def _databases_of_a_file() -> Iterator[None]:
     databases.give_databases_back()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with long tests first: what begins last should end soon, or one worker waits for the other."""
-    long = ("slow", "browser")
-    first = {item.path for item in items if any(item.get_closest_marker(name) for name in long)}
+    first = {item.path for item in items if _has_one(item, ("slow", "browser"))}
     items.sort(key=lambda item: item.path not in first)
+    # What only a line of its own runs is slow as well: an expression on the command line replaces the usual one.
+    for item in items:
+        if _has_one(item, ("long", "postgresql", "cluster", "faults")):
+            item.add_marker("slow")
+
+
+def _has_one(item: pytest.Item, markers: Iterable[str]) -> bool:
+    return any(item.get_closest_marker(name) for name in markers)
 
 
 def processor_seconds_of_commands() -> float:

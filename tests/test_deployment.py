@@ -217,6 +217,7 @@ def healthy(port: int) -> bool:
     return subprocess.run(command, env=environment, capture_output=True, timeout=60).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_images_server_refuses_without_a_password_and_with_one_is_healthy_until_it_ends(
     container: tuple[list[str], dict[str, str], int], tmp_path: Path
 ) -> None:

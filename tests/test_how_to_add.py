@@ -96,6 +96,7 @@ def audited(ws: Workspace, function: Function) -> tuple[Audit, list[str]]:
     return read_audit(ws.db, models.get_model(ws.db, str(function.live_model_id))), said
 
 
+@pytest.mark.slow
 def test_an_audit_part_that_is_added_to_the_table_runs_in_an_audit_and_is_read_back(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +263,7 @@ def test_an_import_kind_whose_images_bring_their_labels_needs_no_plan(
         open_source(ws, {"from": "drawn", "title": "Drawn"})
 
 
+@pytest.mark.slow
 def test_a_figure_that_is_added_to_the_table_shows_on_the_metrics_page(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -261,6 +261,7 @@ def test_an_import_killed_at_its_very_end_does_not_become_a_failure(ws: Workspac
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_the_runner_imports_trains_and_takes_back_orphans(ws: Workspace, function: Function) -> None:
     batch_id, _ = _request_zip(ws, function)
     _die(ws, _claim(ws, IMPORT))
@@ -301,6 +302,7 @@ def test_pages_go_before_jobs_and_the_threads_that_jobs_start(
     assert found == [max(NICE, here)] * 2
 
 
+@pytest.mark.slow
 def test_a_lane_that_dies_is_reported_and_started_again(
     ws: Workspace, function: Function, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -358,6 +360,7 @@ def test_a_failing_job_does_not_stop_the_runner(ws: Workspace, function: Functio
     assert imports.list_batches(ws.db, function.id)[0].state == "failed"
 
 
+@pytest.mark.slow
 def test_a_stopped_runner_leaves_its_job_to_be_resumed(ws: Workspace, function: Function) -> None:
     files = {f"{label}/{name}": data for name, data, label in images(400, ("real",))}
     batch_id, path = _request_zip(ws, function, files)

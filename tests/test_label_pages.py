@@ -81,6 +81,7 @@ def test_a_merge_that_must_wait_says_so_and_leaves_both(ws: Workspace) -> None:
     assert label_ids(ws, function) == ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [NFD, "K\u00dcNSTLICH", f" {NFC} "])
 def test_the_dialog_for_a_new_function_refuses_one_name_in_two_spellings(ws: Workspace, second: str) -> None:
     """The kind: "real, Real" were two labels."""

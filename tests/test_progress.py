@@ -25,7 +25,7 @@ def test_the_start_is_said_at_once_without_a_rate() -> None:
 
 def test_reports_in_quick_succession_are_left_out_but_never_the_last() -> None:
     # However long the machine lets this wait in between.
-    heard, pace = _listener(every=3600.0)
+    heard, pace = _listener(every=1e9)
     for done in range(1, 101):
         pace.at(done)
     assert [said[1] for said in heard] == [0, 1, 100]

@@ -99,6 +99,7 @@ def test_nothing_is_drawn_anew_under_a_dialog(plain_reruns: list[str]) -> None:
     assert plain_reruns == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "take_away",
     [

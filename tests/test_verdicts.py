@@ -26,6 +26,7 @@ def verdicts_of(ws, function, labels=("real", "synthetic")) -> list[Verdict]:
     return [answer for answer in answers if isinstance(answer, Verdict)]
 
 
+@pytest.mark.slow
 def test_a_change_of_the_limit_changes_the_verdict_without_a_new_model(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 14)
@@ -89,6 +90,7 @@ def test_a_model_that_is_not_validated_is_never_sure(tmp_path: Path) -> None:
         assert "not been validated" in why_never_sure(ws, model)
 
 
+@pytest.mark.slow
 def test_when_one_of_three_labels_is_deleted_the_others_keep_thresholds_of_their_own(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 12, labels=("real", "synthetic", "drawing"))

@@ -15,6 +15,8 @@ from tests.api.server import SETTINGS, Caller, Server
 from tests.factories import LABELS, make_image
 from tests.made_evidence import HOSTILE
 
+pytestmark = pytest.mark.slow
+
 PICTURE = make_image(900)
 
 

@@ -69,6 +69,7 @@ def test_of_what_is_no_transformer_one_sentence_says_so(backbone_id: str) -> Non
     assert why_no_inner_blocks(get_spec("pe-core-l-14-336")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", CLIPS, ids=lambda spec: spec.id)
 def test_the_registry_says_of_every_network_whether_it_is_a_transformer(spec: BackboneSpec) -> None:
     """By its real architecture, built without memory for weights."""
@@ -83,6 +84,7 @@ def test_the_registry_says_of_every_network_whether_it_is_a_transformer(spec: Ba
     assert tuple(tower.image_size) == (spec.image_size, spec.image_size)
 
 
+@pytest.mark.slow
 def test_the_offline_network_has_no_blocks_of_tokens() -> None:
     assert not get_spec(OFFLINE).transformer
     assert not load_offline("float32").inner

@@ -30,6 +30,7 @@ def _layer_by_layer(precision: str, monkeypatch: pytest.MonkeyPatch) -> Backbone
         return load_offline(precision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_one_call_gives_the_same_digits(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, one_call = _layer_by_layer(precision, monkeypatch), load_offline(precision)
@@ -78,6 +79,7 @@ def _calls(backbone: Backbone) -> int:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_batch_asks_for_the_lock_a_few_times_only(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Counted, not timed: how long a busy thread then holds a batch up depends on the machine (13 times as long

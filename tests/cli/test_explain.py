@@ -83,6 +83,7 @@ def test_without_json_there_are_lines_to_read(ws: Workspace, function_id: str, p
     assert records.count_records(ws.db, function_id) == 0
 
 
+@pytest.mark.slow
 def test_the_grade_decides_the_exit_code(ws: Workspace, picture: Path) -> None:
     [found] = lines(explain(ws, picture, "--json"))
     assert found["grade"] == "moderate"

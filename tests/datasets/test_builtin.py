@@ -101,6 +101,7 @@ def test_equal_arguments_give_equal_bytes_in_another_process() -> None:
     assert elsewhere == here
 
 
+@pytest.mark.slow
 def test_another_seed_makes_another_sample(sample: list[SampleImage]) -> None:
     other = {image.data for image in builtin_sample(seed=1)}
     assert len(other & {image.data for image in sample}) < 150

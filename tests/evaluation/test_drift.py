@@ -174,6 +174,7 @@ def test_the_last_week_is_compared_first_then_the_month_and_older_days_and_other
     assert found.warning.count("The figures on this page are not of such pictures.") == 1
 
 
+@pytest.mark.slow
 def test_pictures_like_the_samples_are_no_change(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 30)

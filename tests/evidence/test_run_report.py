@@ -23,6 +23,8 @@ from detector.workspace import Workspace
 from tests.factories import labelled_function, make_image, workspace
 from tests.runs import PICTURES, given, worked_off
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert(1)</script>&\u202e\x1b[31m.png"
 
 

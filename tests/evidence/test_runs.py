@@ -39,6 +39,8 @@ from tests.databases import copy_data
 from tests.factories import LABELS, add_images, images, labelled_function, make_image, workspace, write_zip
 from tests.runs import PICTURES, claimed, given, worked_off
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:

@@ -163,6 +163,7 @@ def _calls(tree: ast.AST) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
 
 
+@pytest.mark.slow
 def test_nothing_in_the_product_imports_a_loader_that_runs_code() -> None:
     found = []
     files = [*(CHECKOUT / "detector").rglob("*.py"), *(CHECKOUT / "pages").rglob("*.py"), CHECKOUT / "streamlit_app.py"]

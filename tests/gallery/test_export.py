@@ -261,6 +261,7 @@ def _bytes_and_peak(pieces: Iterator[bytes]) -> tuple[int, int]:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_table_does_not_grow_with_the_number_of_samples(ws: Workspace) -> None:
     function = empty_function(ws)
     ids = _made_of_noise(ws, function, 5_000, 0, source="x" * 2_000)
@@ -271,6 +272,7 @@ def test_the_memory_of_a_table_does_not_grow_with_the_number_of_samples(ws: Work
     assert many[1] < few[1] + 500_000
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_zip_does_not_grow_with_the_number_of_images(ws: Workspace) -> None:
     function = empty_function(ws)
     ids = _made_of_noise(ws, function, 600, 200_000)

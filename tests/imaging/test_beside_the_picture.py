@@ -64,6 +64,7 @@ ANCILLARY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ANCILLARY)
 def test_a_broken_chunk_beside_the_picture_does_not_cost_a_png(kind: str) -> None:
     """Kind: of a PNG, only the picture's own chunks decide; before it, behind it, and cut off behind it."""

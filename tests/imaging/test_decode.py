@@ -276,6 +276,7 @@ def test_a_large_jpeg_cut_off_at_its_end_is_found_by_the_reduced_decoding_too() 
                 inspect_image(data[:-lost], "photo", LIMITS)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(FILES)), st.data())

@@ -85,6 +85,7 @@ def test_chains_form_one_group_named_by_its_smallest_index() -> None:
     assert near_duplicate_groups(hashes, 6).tolist() == [0, 1, 1, 1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [0, 1, 3, 6, 10, 16])
 @pytest.mark.parametrize("crowded", [False, True])
 def test_groups_equal_those_of_comparing_all_pairs(distance: int, crowded: bool) -> None:

@@ -171,6 +171,7 @@ class _KillError(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_label", [None, 70])
 def test_a_killed_import_run_again_ends_like_one_that_was_not(
     ws: Workspace, function: Function, per_label: int | None
@@ -261,6 +262,7 @@ def test_samples_are_in_the_order_of_the_files_and_no_more_are_read_at_once_than
     assert most == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "fewest", "most"), [(None, 0, 2 * CHUNK), (1_000_000, 0, 2 * CHUNK), (400, 200, 400)])
 def test_a_kill_costs_two_chunks_at_most_and_chunks_of_small_files_grow(
     ws: Workspace, function: Function, size: int | None, fewest: int, most: int
@@ -362,6 +364,7 @@ def test_a_folder_imports_with_its_bytes_untouched(ws: Workspace, function: Func
         _import(ws, function, folder_payload(tmp_path / "missing", FOLDERS))
 
 
+@pytest.mark.slow
 def test_the_built_in_sample_comes_with_labels_and_groups(ws: Workspace, function: Function) -> None:
     batch = _import(ws, function, sample_payload())
     counts = Counter(_names(ws, function).values())

@@ -351,6 +351,7 @@ with zipfile.ZipFile(SMALL_ZIP, "w", zipfile.ZIP_DEFLATED) as small:
     small.writestr("fake/b.jpg", bytes(range(200)))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=8), st.integers(0, 10**6))
 def test_mutated_archives_end_in_files_or_named_errors(

@@ -76,6 +76,7 @@ def test_ten_thousand_images_of_one_name_are_numbered_at_once() -> None:
     assert [taker.take("image.png") for _ in range(10_000)][-1] == "image (10000).png"
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=300), max_size=30))
 def test_whatever_they_were_called_all_names_are_short_distinct_and_kept_by_an_import(paths: list[str]) -> None:
     taker = NameTaker()

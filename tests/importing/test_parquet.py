@@ -398,6 +398,7 @@ def test_parquet_is_known_by_both_ends(tmp_path: Path) -> None:
     assert not is_parquet(tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_a_description_that_contradicts_itself_does_not_end_the_process(tmp_path: Path) -> None:
     """pyarrow calls std::terminate() on some damage, as where a column that may be empty is said not to be.
 

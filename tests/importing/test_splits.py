@@ -156,6 +156,7 @@ def test_names_of_generators_are_sources_and_no_labels_until_somebody_says_so() 
     ] == ["class_0", "class_1"]
 
 
+@pytest.mark.slow
 def test_half_a_million_paths_are_understood_in_about_the_time_of_splitting_them() -> None:
     """The kind: what is asked of every path. A ratio, since machines differ."""
     from time import process_time

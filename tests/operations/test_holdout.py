@@ -49,6 +49,7 @@ def built(ws: Workspace, function_id: str) -> ModelRow:
     return model
 
 
+@pytest.mark.slow
 def test_what_is_put_aside_has_no_part_in_the_model(tmp_path: Path) -> None:
     """The model, its thresholds and its figures are those of a function that never had these samples."""
     ws = workspace(tmp_path / "a")

@@ -97,6 +97,7 @@ def test_a_kept_verdict_says_what_the_model_said(scene: Scene) -> None:
     assert operations.keep_record(scene.ws, scene.id, evidence, None, PAGE) == record
 
 
+@pytest.mark.slow
 def test_the_next_verdict_on_a_picture_says_that_one_was_kept(scene: Scene) -> None:
     assert not explain(scene.ws, scene.id, "seen.png", PICTURE).known
     record = scene.keep()

@@ -20,6 +20,7 @@ OF_ONE_FUNCTION = [script for script in SCRIPTS if script not in ("functions.py"
 OF_FUNCTIONS = [script for script in SCRIPTS if script != "health.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", OF_FUNCTIONS)
 def test_without_any_function_it_leads_to_the_first_one(ws: Workspace, script: str) -> None:
     app = dashboard(script)
@@ -29,6 +30,7 @@ def test_without_any_function_it_leads_to_the_first_one(ws: Workspace, script: s
     assert first in [button.label for button in app.button]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_with_an_empty_function_it_opens(ws: Workspace, script: str) -> None:
     function = empty_function(ws, "Nothing in it")
@@ -40,6 +42,7 @@ def test_with_an_empty_function_it_opens(ws: Workspace, script: str) -> None:
         assert "Import images" in [button.label for button in app.button]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", OF_FUNCTIONS)
 def test_a_function_that_is_gone_is_not_replaced_by_another(ws: Workspace, script: str) -> None:
     labelled_function(ws, 2, "Another one")
@@ -49,6 +52,7 @@ def test_a_function_that_is_gone_is_not_replaced_by_another(ws: Workspace, scrip
     assert "4 samples · no model yet" not in words(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("kind", ["build", IMPORT])
 def test_while_work_is_running_it_says_how_far_it_is(ws: Workspace, script: str, kind: str) -> None:
@@ -60,6 +64,7 @@ def test_while_work_is_running_it_says_how_far_it_is(ws: Workspace, script: str,
     assert "4.0 images/s" in words(app) or "4 images/s" in words(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_while_a_training_is_queued_it_says_so(ws: Workspace, script: str) -> None:
     function = labelled_function(ws, 2)
@@ -69,6 +74,7 @@ def test_while_a_training_is_queued_it_says_so(ws: Workspace, script: str) -> No
     assert "Training starts in a moment" in words(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_of_a_trained_function_it_says_how_good_it_is(trained: Trained, script: str) -> None:
     app = dashboard(script, trained.function_id)
@@ -78,6 +84,7 @@ def test_of_a_trained_function_it_says_how_good_it_is(trained: Trained, script: 
     assert "Import images" not in [button.label for button in app.button]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_trained_function_that_is_retrained_still_shows_its_model(trained: Trained, script: str) -> None:
     running(trained.ws, trained.function_id)
@@ -87,6 +94,7 @@ def test_a_trained_function_that_is_retrained_still_shows_its_model(trained: Tra
     assert "12 of 48" in words(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_after_a_training_and_an_import_that_failed_it_opens(ws: Workspace, script: str) -> None:
     function = failed_training(ws)
@@ -99,6 +107,7 @@ def test_after_a_training_and_an_import_that_failed_it_opens(ws: Workspace, scri
         assert NOTE in words(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_it_opens_after_the_training_of_a_trained_function_failed(trained: Trained, script: str) -> None:
     functions.set_training_note(trained.ws.db, trained.function_id, "It did not end.")

@@ -90,6 +90,7 @@ def total(ws: Workspace, function: Function) -> int:
     return records.count_records(ws.db, function.id)
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_until_keep_is_pressed_and_then_once(ws: Workspace, function: Function) -> None:
     app = opened(function)
     assert total(ws, function) == 0
@@ -183,6 +184,7 @@ def test_this_is_wrong_asks_for_the_label_and_makes_a_sample(ws: Workspace, func
     assert record.disputed_label == "synthetic"
 
 
+@pytest.mark.slow
 def test_records_are_searched_shown_in_steps_and_deleted(ws: Workspace, function: Function) -> None:
     for number in range(12):
         kept(ws, function.id, evidence_json(sha256=f"{number:064x}", file=f"Picture-{number}.png"))
@@ -198,6 +200,7 @@ def test_records_are_searched_shown_in_steps_and_deleted(ws: Workspace, function
     assert total(ws, function) == 0
 
 
+@pytest.mark.slow
 def test_a_record_opens_at_its_own_address_and_closes(ws: Workspace, function: Function) -> None:
     record = kept(ws, function.id)
     app = opened(function)

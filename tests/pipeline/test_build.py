@@ -448,6 +448,7 @@ def test_groups_and_near_duplicates_join_and_are_named_by_content(ws: Workspace)
         assert group[alone] == alone
 
 
+@pytest.mark.slow
 def test_the_same_data_gives_the_same_metrics_to_the_last_digit_whatever_the_order(tmp_path: Path) -> None:
     found = []
     items = images(6)
@@ -471,6 +472,7 @@ def test_the_same_data_gives_the_same_metrics_to_the_last_digit_whatever_the_ord
         np.testing.assert_array_equal(values, found[1][-1][name])
 
 
+@pytest.mark.slow
 def test_a_build_killed_while_embedding_goes_on_where_it_was(tmp_path: Path, ws: Workspace) -> None:
     class Killed(BaseException):
         pass
@@ -566,6 +568,7 @@ def test_an_image_that_cannot_be_embedded_is_tried_once(tmp_path: Path) -> None:
     assert embed_missing(ws, function.id, function_backbone(ws, function)) == 0
 
 
+@pytest.mark.slow
 def test_the_precision_is_chosen_once(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = empty_function(ws)

@@ -257,6 +257,7 @@ def test_what_a_system_leaves_in_the_results_does_not_end_resuming(ready: Ready,
     assert (out / ".DS_Store").read_bytes() == b"left behind"
 
 
+@pytest.mark.slow
 def test_a_kill_while_results_are_removed_leaves_what_the_same_command_goes_on_from(
     ready: Ready, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +290,7 @@ def test_a_kill_while_results_are_removed_leaves_what_the_same_command_goes_on_f
     assert _table(out) == whole
 
 
+@pytest.mark.slow
 def test_other_thresholds_and_another_model_are_noticed(tmp_path: Path) -> None:
     ws = workspace(tmp_path / "data")
     function = empty_function(ws)

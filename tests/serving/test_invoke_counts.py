@@ -100,6 +100,7 @@ def test_where_nothing_is_invoked_nothing_is_written(ws: Workspace, function: Fu
     assert read_invokes(ws.db, function.id) == []
 
 
+@pytest.mark.slow
 def test_many_threads_lose_no_count_and_it_is_written_by_itself(ws: Workspace, function: Function) -> None:
     # Threads take turns as often as they can: else each would be through before the next one begins.
     usual = sys.getswitchinterval()

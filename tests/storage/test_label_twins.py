@@ -40,6 +40,7 @@ def with_twins(ws: Workspace, per_label: int = 3, first: str = NFC, second: str 
     return function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", [NFD, "K\u00dcNSTLICH", "KU\u0308NSTLICH"])
 def test_stored_twins_open_train_and_stay_two_until_they_are_merged(tmp_path: Path, second: str) -> None:
     """The kind: labels stored before names were compared. No opening of the data folder may break or merge them."""

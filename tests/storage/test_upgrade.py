@@ -190,6 +190,7 @@ def try_kills(version: int, tmp_path: Path, numbers: range, resumed: int) -> Non
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_killed_at_some_changes_of_the_longest_upgrade_it_is_as_before_and_goes_on(tmp_path: Path) -> None:
     number = changes_of(VERSIONS[0], tmp_path / "counted")
     assert number > 60

@@ -231,6 +231,7 @@ def test_what_lies_in_the_bin_comes_back_with_its_label(old: Old) -> None:
     assert len(old.embedding_rows()) == len(old.embedded) + 1
 
 
+@pytest.mark.slow
 def test_its_pages_open(old: Old) -> None:
     right = round(old.said["accuracy"] * old.live.sample_count)
     for title, name, said in (

@@ -58,6 +58,7 @@ def numbers(count: int, read: list[int] | None = None) -> Iterator[int]:
         yield number
 
 
+@pytest.mark.slow
 def test_whoever_waits_for_a_result_is_asked_again_and_again_and_may_end_the_work() -> None:
     """Kind: a cancelled job that hears of it only when a piece of some minutes is done."""
     release = threading.Event()

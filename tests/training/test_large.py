@@ -37,6 +37,7 @@ def _coefficients(trained: TrainedModel) -> np.ndarray:
     return numbers - numbers.mean(axis=0)
 
 
+@pytest.mark.slow
 def test_nothing_is_chosen_on_a_part_up_to_100_000_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (CHOOSE_ON, SHARDED_ABOVE) == (100_000, 1_000_000)
     data = training_data(COUNTS, 20)
@@ -71,6 +72,7 @@ def test_the_model_and_its_figures_are_those_of_all_samples(chosen_on_300: None)
     assert np.allclose(found.out_of_fold, whole.out_of_fold, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduced", [False, True])
 def test_shards_make_the_model_that_memory_makes(
     chosen_on_300: None, reduced: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -93,6 +95,7 @@ def test_shards_make_the_model_that_memory_makes(
     assert write_model(handed_over.model, {}) == write_model(in_shards.model, {})
 
 
+@pytest.mark.slow
 def test_neither_the_order_of_rows_nor_repetition_changes_a_bit(chosen_on_300: None) -> None:
     data = training_data(COUNTS, 20)
     turned = np.random.default_rng(1).permutation(len(data.labels))

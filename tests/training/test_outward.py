@@ -204,6 +204,7 @@ def test_of_many_sources_the_largest_of_each_label_are_tried_in_turn() -> None:
     assert [unit.source for unit in units[:8]] == ["0-60", "1-30", "0-59", "1-25", "0-58", "1-20", "0-57", "0-56"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [2, 3])
 def test_the_order_of_rows_changes_nothing_and_neither_does_a_repetition(labels: int) -> None:
     data = pictures(1.2, 0.5, labels)

@@ -65,6 +65,7 @@ def _local(rows: ShardRows, problem: ShardedProblem) -> tuple[np.ndarray, np.nda
     return found.vectors[0].numpy(), found.intercept[0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [0.01, 1.0, 300.0])
 @pytest.mark.parametrize("k", [2, 4])
 def test_three_uneven_shards_give_the_local_coefficients(k: int, c: float) -> None:
@@ -79,6 +80,7 @@ def test_three_uneven_shards_give_the_local_coefficients(k: int, c: float) -> No
     assert found.passes < 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3])
 def test_a_fold_that_is_held_out_and_softened_labels_are_those_of_the_local_problem(k: int) -> None:
     rows = _made(k)

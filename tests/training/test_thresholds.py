@@ -31,6 +31,7 @@ def share_accused(found: Thresholds, probabilities: np.ndarray, label: str = "sy
     return float(np.mean([verdict == label for verdict in found.verdicts(probabilities)]))
 
 
+@pytest.mark.slow
 def test_two_percent_stays_below_three_on_fresh_images_in_nineteen_of_twenty_repeats() -> None:
     """A plain quantile of the same scores does not: that is what the safe side of the interval is for."""
     rng = np.random.default_rng(0)

@@ -75,6 +75,7 @@ def test_near_duplicates_do_not_leak():
     assert train(grouped).cross_validation.accuracy < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [(50, 40), (20, 25, 30)])
 def test_neither_repetition_nor_the_order_of_rows_changes_a_bit(counts):
     data = training_data(counts, 40, detail=True)

@@ -141,6 +141,7 @@ def test_a_backup_of_a_newer_version_is_refused_with_its_number(tmp_path: Path) 
         assert "newer version of this program (9.1)" in said
 
 
+@pytest.mark.slow
 def test_no_byte_of_an_archive_can_be_changed_and_none_cut_off(tmp_path: Path) -> None:
     """Every byte of a small one, one bit of each flipped: headers, names, contents, the list at the end, the seal."""
     path = tmp_path / "small.backup"

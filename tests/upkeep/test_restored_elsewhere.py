@@ -90,6 +90,7 @@ def _assert_same(ws: Workspace, settings: Settings) -> None:
         assert last_run(other.db, "restore") is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder_of_backups", [False, True], ids=["file", "folder"])
 def test_another_path_has_the_same_rows_pictures_and_predictions(
     ws: Workspace, tmp_path: Path, folder_of_backups: bool
@@ -113,6 +114,7 @@ def test_another_path_has_the_same_rows_pictures_and_predictions(
     _assert_same(ws, target)
 
 
+@pytest.mark.slow
 def test_an_encrypted_backup_opens_with_its_passphrase_only(ws: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "a.backup"
     back_up(ws, FileWriter(path, "a long sentence"))
@@ -141,6 +143,7 @@ def test_an_encrypted_backup_opens_with_its_passphrase_only(ws: Workspace, tmp_p
     _assert_same(ws, target)
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_read_is_named_and_all_else_comes_back(ws: Workspace, tmp_path: Path) -> None:
     lost = some_hash(ws, np.random.default_rng(1))
     image_file(ws, lost).unlink()

@@ -206,6 +206,7 @@ def large(tmp_path: Path) -> tuple[Workspace, _CountingBlobs, str]:
     return ws, blobs, export_path(ws.db, function.id, "zip", GalleryFilter(), Order.OLDEST)
 
 
+@pytest.mark.slow
 def test_who_goes_away_in_the_middle_ends_the_work(large: tuple[Workspace, _CountingBlobs, str]) -> None:
     ws, blobs, path = large
     serving = _serve(ws)

@@ -133,6 +133,7 @@ def test_metrics_are_refused_elsewhere_and_under_another_name(ws: Workspace, wor
     assert client(ws, worker, HERE, "evil.example").get("/readyz").text == "ready\n"
 
 
+@pytest.mark.slow
 def test_the_secret_of_the_settings_opens_them_and_is_then_asked_of_all(ws: Workspace, worker: Worker) -> None:
     for peer, host in ((ELSEWHERE, "detector.example.org"), (HERE, "localhost")):
         asking = client(ws, worker, peer, host, SECRET)

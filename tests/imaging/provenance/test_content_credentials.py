@@ -158,6 +158,7 @@ def test_the_source_type_of_broken_credentials_is_no_signed_fact() -> None:
     assert "signature of" not in provenance.headline
 
 
+@pytest.mark.slow
 def test_an_expired_certificate_makes_it_invalid() -> None:
     end = time.time() + 3
     made = signed(encode(picture(), "JPEG"), by=chain("Once an agency", seconds=2))
@@ -248,6 +249,7 @@ def test_without_the_library_one_statement_says_that_they_could_not_be_read(phot
     ], done.stderr
 
 
+@pytest.mark.slow
 def test_the_page_needs_neither_the_library_nor_torch_before_a_file_asks_for_it() -> None:
     code = "import sys, pages._provenance; print({'c2pa', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True)

@@ -91,6 +91,7 @@ def test_a_real_file_of_each_kind_is_read(name: str) -> None:
     check(read_provenance(files()[name]))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_flipped_bytes_never_raise(data: st.DataObject) -> None:
