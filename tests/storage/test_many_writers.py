@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from detector.errors import InvalidInput, StorageUnavailable
 from detector.jobs import BUILD
-from detector.storage import database, evaluations, functions, imports, jobs, models, samples, trash
+from detector.storage import database, evaluations, functions, imports, jobs, models, samples, server_database, trash
 from detector.storage.database import Database
 from detector.storage.schema import embeddings, labels, meta, metadata
 from detector.storage.schema import samples as table
@@ -166,7 +166,8 @@ def test_a_writer_that_does_nothing_any_more_is_ended_by_the_server(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kind: a machine without power, in the middle of a write, held everybody up until somebody looked."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", 2)
+    # A minute, as those who wait for it do; here the one must be over well before the other.
+    monkeypatch.setattr(server_database, "_MOST_IDLE", "1000")
     function = empty_function(ws)
     half = ws.db.write([function.id])
     connection = half.__enter__()
