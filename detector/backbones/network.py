@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from threadpoolctl import threadpool_limits
 
 from detector.backbones.accelerator import accelerator
 from detector.backbones.bfloat16 import BY_WAY_OF_FLOAT32, calculates_bfloat16, rounded_products
@@ -38,6 +37,7 @@ from detector.errors import InvalidInput
 from detector.imaging.normalise import Normalisation, normalised
 from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.memory import keep_freed_memory
+from detector.system.one_core import stay_on_one_core
 from detector.system.priority import lower_thread_priority
 
 log = logging.getLogger(__name__)
@@ -244,10 +244,7 @@ class Backbone:
 
 def _start_worker() -> None:
     lower_thread_priority()
-    # Not torch.set_num_threads: that reaches every thread started later, those of training too. The question comes
-    # first because torch sets up a thread at its first use, and would undo the limit.
-    torch.get_num_threads()
-    threadpool_limits(limits=1, user_api="openmp")
+    stay_on_one_core()
 
 
 def join_views(rows: np.ndarray) -> dict[str, np.ndarray]:

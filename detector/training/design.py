@@ -19,8 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from detector.training.scaling import LARGE
-from detector.training.single_thread import run_single_threaded
+from detector.training.single_thread import product, run_each_single_threaded, run_single_threaded
 
 # On 2,000 images (2,912 features, 50 regressions) 32 directions need as few iterations as 100 or as all 2,000, and take
 # the least time to find and to use.
@@ -61,9 +60,9 @@ class Design:
     def of(cls, matrix: Tensor, dual: bool) -> Design:
         """Find the directions of features or of a Gram matrix."""
         bare = cls(matrix, dual, torch.empty(0), torch.empty(0), torch.empty(0))
-        find = partial(_all, matrix) if not dual and matrix.shape[1] <= ALL_DIRECTIONS else partial(_leading, bare)
-        strengths, directions, images = find() if len(matrix) > LARGE else run_single_threaded(find)
-        return cls(matrix, dual, strengths, directions, images)
+        if not dual and matrix.shape[1] <= ALL_DIRECTIONS:
+            return cls(matrix, dual, *_all(matrix))
+        return cls(matrix, dual, *run_single_threaded(partial(_leading, bare)))
 
     @property
     def samples(self) -> int:
@@ -76,20 +75,20 @@ class Design:
 
     def image(self, vectors: Tensor) -> Tensor:
         """(m, p) -> (m, p)."""
-        return vectors @ self.matrix if self.dual else vectors
+        return product(vectors, self.matrix) if self.dual else vectors
 
     def logits(self, vectors: Tensor, images: Tensor) -> Tensor:
         """What vectors (m, p) say of the samples, without an intercept: (m, n). Their images are needed in any case."""
-        return images if self.dual else vectors @ self.matrix.T
+        return images if self.dual else product(vectors, self.matrix.T)
 
     def gradient(self, slopes: Tensor) -> Tensor:
         """Slopes of losses in the logits (m, n) as vectors (m, p)."""
-        return slopes if self.dual else slopes @ self.matrix
+        return slopes if self.dual else product(slopes, self.matrix)
 
 
 def _all(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Strengths, directions and images of all directions."""
-    products = (features.T @ features).double()
+    products = product(features.T, features).double()
     strengths, turn = run_single_threaded(lambda: torch.linalg.eigh(products))
     directions = turn.flip(1).T.to(features.dtype).contiguous()
     return strengths.flip(0).clamp_min(0.0).to(features.dtype), directions, directions
@@ -119,9 +118,12 @@ def gram_matrix(features: Tensor) -> Tensor:
     """Inner products of all pairs of rows: (n, n). The upper half is copied from the lower."""
     n = len(features)
     products = torch.empty((n, n), dtype=features.dtype)
-    for start in range(0, n, _BLOCK_ROWS):
+
+    def fill(start: int) -> None:
         stop = start + _BLOCK_ROWS
         block = features[start:] @ features[start:stop].T
         products[start:, start:stop] = block
         products[start:stop, start:] = block.T
+
+    run_each_single_threaded([partial(fill, start) for start in range(0, n, _BLOCK_ROWS)])
     return products

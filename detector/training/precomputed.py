@@ -17,6 +17,7 @@ from detector.arrays import Floats
 from detector.training.design import Design, gram_matrix
 from detector.training.reduction import along, leading_directions, reduce, worth_reducing
 from detector.training.scaling import Embeddings, FeatureScaling
+from detector.training.single_thread import product
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class PreparedSamples:
             if self.directions is None:
                 yield rows, features
             else:
-                yield rows, (torch.from_numpy(features).float() @ self.directions).numpy()
+                yield rows, product(torch.from_numpy(features).float(), self.directions).numpy()
 
     def exact(self, embeddings: Embeddings) -> PreparedSamples:
         """The same in float64, unless the set is reduced."""
@@ -80,12 +81,12 @@ class PreparedSamples:
         """Bring solutions (m, p) back to the scaled features: (m, D) float64."""
         solution = vectors.double()
         if self.directions is not None:
-            return np.asarray(solution @ self.directions.double().T)
+            return product(solution, self.directions.double().T).numpy()
         if self.gram is None:
             return solution.numpy()
         result = torch.zeros((len(solution), len(self.scaling.mean)), dtype=torch.float64)
         for rows, features in self.scaling.chunks(embeddings):
-            result += solution[:, rows] @ torch.from_numpy(features)
+            result += product(solution[:, rows], torch.from_numpy(features))
         return result.numpy()
 
 

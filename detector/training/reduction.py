@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from detector.training.scaling import LARGE, Embeddings, FeatureScaling
-from detector.training.single_thread import run_single_threaded
+from detector.training.single_thread import product, run_single_threaded
 
 #: Up to so many samples nothing is reduced.
 REDUCE_ABOVE = LARGE
@@ -64,7 +64,7 @@ def along(embeddings: Embeddings, scaling: FeatureScaling, directions: torch.Ten
     """The scaled samples along directions (D, r): (n, r) float32."""
     result = torch.empty((len(embeddings[scaling.views[0]]), directions.shape[1]))
     for rows, features in scaling.chunks(embeddings):
-        result[rows] = torch.from_numpy(features).float() @ directions
+        result[rows] = product(torch.from_numpy(features).float(), directions)
     return result
 
 
@@ -78,12 +78,12 @@ def _directions(rows: torch.Tensor) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     basis = torch.randn((dimension, min(dimension, DIRECTIONS + _EXTRA)), generator=generator)
     for _ in range(_POWER_ITERATIONS):
-        basis = _orthonormal(rows.T @ (rows @ basis))
-    along = rows @ basis
+        basis = _orthonormal(product(rows.T, product(rows, basis)))
+    along = product(rows, basis)
     # In float64, and the small matrix only: squares of float32 lose the weaker half of the directions.
-    gram = (along.T @ along).double()
+    gram = product(along.T, along).double()
     _, turn = run_single_threaded(lambda: torch.linalg.eigh(gram))
-    return basis @ turn[:, -DIRECTIONS:].float()
+    return product(basis, turn[:, -DIRECTIONS:].float())
 
 
 def _orthonormal(columns: torch.Tensor) -> torch.Tensor:

@@ -17,12 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
+import torch
 
 from detector.arrays import Floats, Ints
 from detector.system.batches import Executor, map_batches
+from detector.training.single_thread import product, run_single_threaded
 
 #: Rows turned into float64 at a time.
 _CHUNK = 4096
@@ -33,6 +35,9 @@ _MOST_EVALUATIONS = 500
 #: First roughly, and once more in the coordinates of that place. Of the gradient in those coordinates, where a number
 #: is an error of the coefficients of at most that size.
 _ROUGH, _EXACT = 1e-3, 1e-8
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +177,9 @@ def fit_shards(
 
     def over_all(work: Callable[[list[Shard]], tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
         nonlocal passes
-        results = map_batches(work, shards, size=1, workers=workers, name="shards", executor=executor)
+        results = map_batches(
+            partial(_one_core_each, work), shards, size=1, workers=workers, name="shards", executor=executor
+        )
         first, second = next(results)
         for one, other in results:
             first, second = first + one, second + other
@@ -201,46 +208,66 @@ def logits_of_shards(
     executor: Executor | None = None,
 ) -> Floats:
     """What a solution says of all rows, or of those of one fold, in the order of the shards: (rows, columns)."""
-    work = partial(_logits, _Theta.of(solution), fold)
+    work = partial(_one_core_each, partial(_logits, _Theta.of(solution), fold))
     return np.concatenate(list(map_batches(work, shards, size=1, workers=workers, name="shards", executor=executor)))
 
 
 _OverAll = Callable[[Callable[[list[Shard]], tuple[Floats, Floats]]], tuple[Floats, Floats]]
 
 
-def _descend(problem: ShardedProblem, theta: _Theta, turn: Floats, wanted: float, over_all: _OverAll) -> _Theta:
+def _descend(
+    problem: ShardedProblem, theta: _Theta, at_work: _Coordinates, wanted: float, over_all: _OverAll
+) -> _Theta:
     """Towards the minimum in coordinates z, with ``theta = z @ turn``, until the gradient in them is small."""
-    from scipy.linalg import solve_triangular
     from scipy.optimize import minimize
 
-    shape = theta.numbers.shape
+    shape, turn = theta.numbers.shape, at_work.turn
 
     def evaluate(flat: Floats) -> tuple[float, Floats]:
-        at = flat.reshape(shape) @ turn
+        at = _product(flat.reshape(shape), turn)
         losses, gradient = over_all(partial(_sums, problem, _Theta(at)))
         penalised = at.copy()
         penalised[:, -1] = 0.0
         value = problem.c * float(losses[0]) + 0.5 * float((penalised * penalised).sum())
-        return value, ((problem.c * gradient + penalised) @ turn.T).ravel()
+        return value, _product(problem.c * gradient + penalised, turn.T).ravel()
 
-    begin = solve_triangular(turn.T, theta.numbers.T, lower=True).T.ravel()
+    begin = _product(theta.numbers, at_work.back).ravel()
     options = {"maxcor": _HISTORY, "ftol": 0.0, "gtol": wanted, "maxfun": _MOST_EVALUATIONS}
     found = minimize(evaluate, begin, jac=True, method="L-BFGS-B", options=options)
-    return _Theta(found.x.reshape(shape) @ turn)
+    return _Theta(_product(found.x.reshape(shape), turn))
 
 
-def _coordinates(problem: ShardedProblem, theta: _Theta, shards: Sequence[Shard], over_all: _OverAll) -> Floats:
-    """(p + 1, p + 1), lower triangular: its rows are directions along each of which the loss bends by about 1."""
-    from scipy.linalg import cholesky, solve_triangular
+@dataclass(frozen=True, eq=False)
+class _Coordinates:
+    """Rows of ``turn`` (p + 1, p + 1) are directions in each of which the loss bends by about 1; ``back`` undoes it."""
 
+    turn: Floats
+    back: Floats
+
+
+def _coordinates(problem: ShardedProblem, theta: _Theta, shards: Sequence[Shard], over_all: _OverAll) -> _Coordinates:
     share, bends = over_all(partial(_bends, problem, theta, max(1, _LEARN_FROM // len(shards))))
     bends = problem.c * bends * float(share[0] / max(share[1], 1e-300))
     diagonal = np.arange(len(bends) - 1)
     bends[diagonal, diagonal] += 1.0
     # The intercept has no penalty: where all rows are certain, next to nothing holds it.
     bends[-1, -1] += 1e-8
-    upper = cholesky(bends, lower=False)
-    return np.asarray(solve_triangular(upper, np.eye(len(upper)), lower=False).T)
+
+    def turned() -> _Coordinates:
+        lower = torch.linalg.cholesky(torch.from_numpy(bends))
+        turn = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
+        return _Coordinates(turn.numpy(), lower.numpy())
+
+    return run_single_threaded(turned)
+
+
+def _one_core_each(work: Callable[[list[Shard]], Result], batch: list[Shard]) -> Result:
+    """What a shard gives, whichever machine works on it: no sum is shared among its cores."""
+    return run_single_threaded(partial(work, batch))
+
+
+def _product(first: Floats, second: Floats) -> Floats:
+    return product(torch.from_numpy(first), torch.from_numpy(second)).numpy()
 
 
 def _sums(problem: ShardedProblem, theta: _Theta, batch: list[Shard]) -> tuple[Floats, Floats]:
@@ -250,11 +277,11 @@ def _sums(problem: ShardedProblem, theta: _Theta, batch: list[Shard]) -> tuple[F
     losses, gradient = np.zeros(1), np.zeros_like(theta.numbers)
     for part in _chunks(rows):
         features, weights = np.asarray(part.features, dtype=np.float64), _weights(problem, part)
-        logits = features @ theta.numbers[:, :-1].T + theta.numbers[:, -1]
+        logits = _product(features, theta.numbers[:, :-1].T) + theta.numbers[:, -1]
         loss, slopes = _loss_and_slopes(problem, logits, part.y)
-        losses[0] += float(weights @ loss)
+        losses[0] += float((weights * loss).sum())
         slopes *= weights[:, None]
-        gradient[:, :-1] += slopes.T @ features
+        gradient[:, :-1] += _product(slopes.T, features)
         gradient[:, -1] += slopes.sum(axis=0)
     return losses, gradient
 
@@ -264,7 +291,7 @@ def _logits(theta: _Theta, fold: int | None, batch: list[Shard]) -> Floats:
     found = [np.empty((0, len(theta.numbers)))]
     for part in _chunks(shard.rows()):
         features = part.features if fold is None else part.features[part.folds == fold]
-        found.append(np.asarray(features, dtype=np.float64) @ theta.numbers[:, :-1].T + theta.numbers[:, -1])
+        found.append(_product(np.asarray(features, dtype=np.float64), theta.numbers[:, :-1].T) + theta.numbers[:, -1])
     return np.concatenate(found)
 
 
@@ -281,11 +308,11 @@ def _bends(problem: ShardedProblem, theta: _Theta, most: int, batch: list[Shard]
     bends, used = np.zeros((p + 1, p + 1)), 0.0
     for part in _chunks(some):
         features, weights = np.asarray(part.features, dtype=np.float64), _weights(problem, part)
-        prob = _probabilities(features @ theta.numbers[:, :-1].T + theta.numbers[:, -1])
+        prob = _probabilities(_product(features, theta.numbers[:, :-1].T) + theta.numbers[:, -1])
         used += float(weights.sum())
         curvature = weights * (prob * (1.0 - prob)).mean(axis=1)
         wide = np.column_stack([features, np.ones(len(features))])
-        bends += (wide * curvature[:, None]).T @ wide
+        bends += _product((wide * curvature[:, None]).T, wide)
     return np.array([all_weights.sum(), used]), bends
 
 

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from detector.training.design import Design
 from detector.training.scaling import LARGE
-from detector.training.single_thread import run_single_threaded
+from detector.training.single_thread import product, run_single_threaded
 
 HISTORY = 6
 LINE_SEARCH_STEPS = 12
@@ -226,7 +227,7 @@ def _solve_block(
         index=torch.arange(problems),
         weights=weights[:, None],
         inverse_c=(1.0 / c.to(**kind))[:, None, None],
-        total=weights.sum(1),
+        total=_sum(weights[:, None]),
         theta=theta.clone(),
         logits=logits.clone(),
         gradient=torch.empty(0),
@@ -235,8 +236,10 @@ def _solve_block(
     )
     at.gradient, at.curvature = _gradient(design, at, target)
     for iteration in range(max_iterations + 1):
-        direction = _direction(design, at)
-        gap = -0.5 * (at.gradient * direction.images).sum(dim=(1, 2)) / at.total
+        # The sums of a problem that is alone would be shared among the cores; of several, each is one core's.
+        find = partial(_direction, design, at)
+        direction = run_single_threaded(find) if len(at.index) == 1 else find()
+        gap = -0.5 * _sum(at.gradient * direction.images) / at.total
         done = gap <= tolerance if iteration < max_iterations else torch.ones_like(gap, dtype=torch.bool)
         iterations[at.index[done & (iterations[at.index] == 0)]] = iteration
         # Leaving one by one would copy the batch too often.
@@ -278,12 +281,18 @@ def _gradient(design: Design, at: _Problems, target: Tensor) -> tuple[Tensor, Te
     """The gradient here, and the mean curvature of the loss."""
     probability = _probabilities(at.logits)
     slope = at.weights * (probability - target)
-    curvature = (at.weights * probability * (1.0 - probability)).mean(dim=(1, 2), keepdim=True)
+    curvature = _sum(at.weights * probability * (1.0 - probability)) / probability[0].numel()
     gradient = torch.empty_like(at.theta)
     torch.mul(at.theta, at.inverse_c, out=gradient)
     gradient[..., :-1] += design.gradient(slope.flatten(0, 1)).reshape(*slope.shape[:2], -1)
-    gradient[..., -1] = slope.sum(dim=2)
-    return gradient, curvature
+    gradient[..., -1] = _sum(slope.flatten(0, 1)[:, None]).view(slope.shape[:2])
+    return gradient, curvature[:, None, None]
+
+
+def _sum(numbers: Tensor) -> Tensor:
+    """(P, a, b) -> (P,): the sum of each problem's numbers, the same to the last digit however many cores there are."""
+    # One that is alone would be shared among the cores.
+    return numbers.expand(2, -1, -1).sum(dim=(1, 2))[:1] if len(numbers) == 1 else numbers.sum(dim=(1, 2))
 
 
 def _probabilities(logits: Tensor) -> Tensor:
@@ -319,9 +328,10 @@ def _first_guess(design: Design, at: _Problems, vectors: Tensor) -> _Imaged:
     along = 1.0 / (curvature * design.strengths + at.inverse_c)
     # No other direction is stronger than the weakest of the leading ones.
     elsewhere = along[..., -1:]
-    shares = vectors[..., :-1] @ design.images.T
+    shares = product(_flat(vectors), design.images.T).view(*vectors.shape[:2], -1) * (along - elsewhere)
     result = torch.empty_like(vectors)
-    result[..., :-1] = vectors[..., :-1] * elsewhere + (shares * (along - elsewhere)) @ design.directions
+    result[..., :-1] = product(shares.flatten(0, 1), design.directions).view_as(vectors[..., :-1])
+    result[..., :-1] += vectors[..., :-1] * elsewhere
     result[..., -1:] = vectors[..., -1:] / (curvature * design.samples)
     if not design.dual:
         return _Imaged(result, result)
@@ -339,25 +349,25 @@ def _line_search(at: _Problems, target: Tensor, direction: _Imaged, along: Tenso
     """
     inverse_c = at.inverse_c[:, 0, 0]
     images = direction.images[..., :-1]
-    steep = (at.theta[..., :-1] * images).sum(dim=(1, 2)) * inverse_c
-    bend = (direction.vectors[..., :-1] * images).sum(dim=(1, 2)) * inverse_c
+    steep = _sum(at.theta[..., :-1] * images) * inverse_c
+    bend = _sum(direction.vectors[..., :-1] * images) * inverse_c
     weighted = at.weights * along
     # From the logits, not from the gradient: the same rounding as at the other ends of the search.
-    start = (weighted * (_probabilities(at.logits) - target)).sum(dim=(1, 2)) + steep
+    start = _sum(weighted * (_probabilities(at.logits) - target)) + steep
     allowed = LINE_SEARCH_SLOPE * start.abs()
     step = torch.ones_like(start)
     low, high = torch.zeros_like(start), torch.full_like(start, torch.inf)
     for _ in range(LINE_SEARCH_STEPS):
         p = _probabilities(at.logits + step[:, None, None] * along)
-        slope = (weighted * (p - target)).sum(dim=(1, 2)) + steep + step * bend
+        slope = _sum(weighted * (p - target)) + steep + step * bend
         open_still = slope.abs() > allowed
         if not bool(open_still.any()):
             break
         if p.shape[1] == 1:
-            second = (weighted * along * p * (1.0 - p)).sum(dim=(1, 2))
+            second = _sum(weighted * along * p * (1.0 - p))
         else:
             mean_along = (p * along).sum(dim=1, keepdim=True)
-            second = (weighted * p * (along - mean_along)).sum(dim=(1, 2))
+            second = _sum(weighted * p * (along - mean_along))
         low = torch.where(slope < 0, torch.maximum(low, step), low)
         high = torch.where(slope > 0, torch.minimum(high, step), high)
         newton = step - slope / (second + bend).clamp_min(1e-30)

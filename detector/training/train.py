@@ -131,7 +131,8 @@ def train(
     Returns
     -------
     TrainedModel
-        The same samples and settings give the same numbers to the last digit, in whatever order the rows come.
+        The same samples and settings give the same numbers to the last digit, in whatever order the rows come and
+        however many cores there are. Another kind of processor may round otherwise.
 
     Raises
     ------

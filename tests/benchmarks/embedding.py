@@ -23,7 +23,6 @@ import timm
 import torch
 from PIL import Image
 from sqlalchemy import delete
-from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
 from detector.backbones.clip import load_clip
@@ -35,6 +34,7 @@ from detector.imaging import decode_image
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.storage import functions, schema
 from detector.storage.functions import Function
+from detector.system.one_core import stay_on_one_core
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure, median_ratio
 from tests.factories import add_images, workspace
@@ -272,7 +272,7 @@ def _gflop_per_image(checkpoint: Path) -> float:
 def _matmul_gflops(backbone: Backbone) -> float:
     """What all cores together multiply in the backbone's precision: torch's own threads, or each core for itself."""
     cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores, initializer=_one_thread) as pool:
+    with ThreadPoolExecutor(cores, initializer=stay_on_one_core) as pool:
         alone = sum(pool.map(lambda _: _products_a_second(backbone.precision), range(cores)))
     return max(alone, _products_a_second(backbone.precision))
 
@@ -289,8 +289,3 @@ def _products_a_second(precision: str) -> float:
             left @ right
             seconds.append(time.perf_counter() - start)
     return 2 * _MATMUL_SIDE**3 / 1e9 / statistics.median(seconds)
-
-
-def _one_thread() -> None:
-    torch.get_num_threads()
-    threadpool_limits(limits=1, user_api="openmp")

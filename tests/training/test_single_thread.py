@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
-from detector.training.single_thread import run_each_single_threaded, run_single_threaded
+from detector.training.single_thread import product, run_each_single_threaded, run_single_threaded
+from tests.command_line import CHECKOUT
 
 
 def test_only_the_small_thread_is_limited():
@@ -43,3 +47,40 @@ def test_a_part_of_a_problem_stays_on_its_core():
         [lambda: {part(), run_single_threaded(part), *run_each_single_threaded([part, part])}] * 8
     )
     assert all(len(found) == 1 for found in names)
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [(1, 1, 1), (3, 700, 5), (1, 20_000, 30), (20, 90, 5000), (5000, 70, 20), (600, 3000, 500), (2, 0, 3)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_product_in_parts_is_the_product(m: int, k: int, n: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(m + k + n)
+    first = torch.randn((m, k), generator=generator, dtype=torch.float64)
+    second = torch.randn((n, k), generator=generator, dtype=torch.float64).T
+    found = product(first.to(dtype), second.to(dtype))
+    assert found.shape == (m, n)
+    assert found.dtype == dtype
+    scale = 1e-6 if dtype == torch.float32 else 1e-14
+    torch.testing.assert_close(found.double(), first @ second, rtol=0.0, atol=scale * (10.0 + k))
+
+
+@pytest.mark.slow
+def test_numbers_do_not_depend_on_the_number_of_cores() -> None:
+    """Nor do threads that begin while those for small problems are started keep one core for good."""
+    said = {}
+    for cores in ("1", "2", "3"):
+        ran = subprocess.run(
+            [sys.executable, "-m", "tests.training.every_number"],
+            cwd=CHECKOUT,
+            env=os.environ | {"OMP_NUM_THREADS": cores},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        taken, *numbers = ran.stdout.splitlines()
+        assert len(taken.split()) == 2, f"some threads took another number of cores: {taken}"
+        assert len(numbers) == 6
+        said[taken] = numbers
+    assert len(said) >= min(2, os.cpu_count() or 1)
+    assert len({tuple(numbers) for numbers in said.values()}) == 1, said
