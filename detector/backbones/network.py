@@ -37,7 +37,7 @@ from detector.errors import InvalidInput
 from detector.imaging.normalise import Normalisation, normalised
 from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.memory import keep_freed_memory
-from detector.system.one_core import stay_on_one_core
+from detector.system.single_threaded import stay_single_threaded
 from detector.system.priority import lower_thread_priority
 
 log = logging.getLogger(__name__)
@@ -244,7 +244,7 @@ class Backbone:
 
 def _start_worker() -> None:
     lower_thread_priority()
-    stay_on_one_core()
+    stay_single_threaded()
 
 
 def join_views(rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import torch
 
-from detector.system.one_core import stay_on_one_core
+from detector.system.single_threaded import stay_single_threaded
 
 Result = TypeVar("Result")
 
@@ -78,5 +78,5 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _start() -> None:
-    stay_on_one_core()
+    stay_single_threaded()
     _here.is_single_thread = True

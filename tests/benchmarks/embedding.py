@@ -34,7 +34,7 @@ from detector.imaging import decode_image
 from detector.pipeline.embedding import embed_missing, function_backbone
 from detector.storage import functions, schema
 from detector.storage.functions import Function
-from detector.system.one_core import stay_on_one_core
+from detector.system.single_threaded import stay_single_threaded
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure, median_ratio
 from tests.factories import add_images, workspace
@@ -272,7 +272,7 @@ def _gflop_per_image(checkpoint: Path) -> float:
 def _matmul_gflops(backbone: Backbone) -> float:
     """What all cores together multiply in the backbone's precision: torch's own threads, or each core for itself."""
     cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(cores, initializer=stay_on_one_core) as pool:
+    with ThreadPoolExecutor(cores, initializer=stay_single_threaded) as pool:
         alone = sum(pool.map(lambda _: _products_a_second(backbone.precision), range(cores)))
     return max(alone, _products_a_second(backbone.precision))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def stay_on_one_core() -> None:
+def stay_single_threaded() -> None:
     """From here on torch computes with one core in the calling thread, and in no other.
 
     Not ``torch.set_num_threads``: that also reaches every thread which uses torch for the first time later, and where
