@@ -37,8 +37,8 @@ from detector.errors import InvalidInput
 from detector.imaging.normalise import Normalisation, normalised
 from detector.storage.stored_names import DETAIL, WHOLE
 from detector.system.memory import keep_freed_memory
-from detector.system.single_threaded import stay_single_threaded
 from detector.system.priority import lower_thread_priority
+from detector.system.single_threaded import stay_single_threaded
 
 log = logging.getLogger(__name__)
 
