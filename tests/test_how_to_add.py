@@ -156,6 +156,7 @@ def _tiny_availability(spec: BackboneSpec, settings: Settings) -> Availability:
     return Availability(False, "no", "Not available: there is no such file.", "there is no such file")
 
 
+@pytest.mark.slow
 def test_a_backbone_family_that_is_added_to_the_table_embeds_images_and_trains(
     ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

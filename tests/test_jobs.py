@@ -109,6 +109,7 @@ def test_a_folder_of_the_user_is_never_removed(ws: Workspace, function: Function
     assert samples.count_samples(ws.db, function.id) == 7
 
 
+@pytest.mark.slow
 def test_twenty_label_changes_are_one_retraining(ws: Workspace) -> None:
     function = labelled_function(ws, 4)
     request_build(ws, function.id)
@@ -204,6 +205,7 @@ class _KillError(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
+@pytest.mark.slow
 def test_an_import_whose_process_died_is_resumed_in_its_own_report(ws: Workspace, function: Function) -> None:
     files = {f"{label}/{name}": data for name, data, label in images(40)}
     batch_id, path = _request_zip(ws, function, files)

@@ -42,6 +42,7 @@ def words(app: AppTest) -> str:
     return as_shown(" ".join(parts))
 
 
+@pytest.mark.slow
 def test_review_offers_a_merge_and_does_nothing_until_it_is_confirmed(ws: Workspace) -> None:
     function = with_twins(ws, 3)
     ids = label_ids(ws, function)
@@ -69,6 +70,7 @@ def test_review_says_nothing_of_labels_that_are_two_names(ws: Workspace) -> None
     assert "one name" not in words(app)
 
 
+@pytest.mark.slow
 def test_a_merge_that_must_wait_says_so_and_leaves_both(ws: Workspace) -> None:
     function = with_twins(ws, 1)
     ids = label_ids(ws, function)
@@ -126,6 +128,7 @@ def test_a_folder_called_like_a_label_in_another_spelling_is_offered_as_this_lab
     assert f"9 as {NFC}" in words(app)
 
 
+@pytest.mark.slow
 def test_a_report_longer_than_its_table_says_so(ws: Workspace) -> None:
     """The kind: the page's table ended at 1,000 lines without a word."""
     function = empty_function(ws)

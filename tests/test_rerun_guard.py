@@ -116,6 +116,7 @@ def test_where_a_part_of_streamlit_is_missing_a_plain_rerun_draws_the_page_anew(
     assert plain_reruns == ["plain", "plain"]
 
 
+@pytest.mark.slow
 def test_a_page_under_which_nothing_changed_is_left_alone_without_those_parts(
     monkeypatch: pytest.MonkeyPatch, plain_reruns: list[str]
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_change_of_the_limit_changes_the_verdict_without_a_new_model(tmp_path:
     assert functions.get_function(ws.db, function.id).false_accusation_limit == GENEROUS
 
 
+@pytest.mark.slow
 def test_thresholds_are_stored_with_every_version_and_come_back_with_it(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 12)

@@ -80,6 +80,7 @@ def test_a_wrong_secret_and_an_unknown_id_get_the_same_words_in_the_same_time(
     assert known / unknown == pytest.approx(1.0, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_wrong_pair_waits_for_its_answer_and_a_right_one_does_not(ws: Workspace, client: TestClient) -> None:
     key = keys.create_key(ws.db, "Key")
     took: dict[bool, list[float]] = {True: [], False: []}

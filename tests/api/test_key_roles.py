@@ -75,6 +75,7 @@ def calls_of(ws: Workspace) -> list[tuple[str, str, str, dict[str, Any] | None]]
     ]
 
 
+@pytest.mark.slow
 def test_each_call_takes_its_role_and_no_lower_one(ws: Workspace, client: TestClient) -> None:
     """From the lowest role upwards: what a lower one is refused must still be there for the next."""
     tokens = {role: header(ws, role) for role in (LOOK, LABEL, MANAGE)}

@@ -53,6 +53,7 @@ def test_the_answer_is_torchs() -> None:
     assert has_graphics_card() is (accelerator() is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="torch is asked where there is a card")
 def test_choosing_a_backbone_brings_no_torch_where_there_is_no_card() -> None:
     code = (

@@ -164,6 +164,7 @@ def test_a_history_without_any_measured_model_can_be_drawn() -> None:
     assert list(training_history([HistoryPoint(1, None, 0, None, live=True)]).data[0].x) == []
 
 
+@pytest.mark.slow
 def test_drawing_does_not_load_torch() -> None:
     program = "import sys, detector.charts.validation, detector.charts.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -59,6 +59,7 @@ def lines(ran: Ran) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ran.out.splitlines()]
 
 
+@pytest.mark.slow
 def test_one_json_line_a_file_in_the_form_of_the_api(ws: Workspace, function_id: str, picture: Path) -> None:
     (picture.parent / "broken.png").write_bytes(make_image(4)[:300])
     (picture.parent / "Thumbs.db").write_bytes(b"x")
@@ -73,6 +74,7 @@ def test_one_json_line_a_file_in_the_form_of_the_api(ws: Workspace, function_id:
     assert records.count_records(ws.db, function_id) == 0
 
 
+@pytest.mark.slow
 def test_without_json_there_are_lines_to_read(ws: Workspace, function_id: str, picture: Path) -> None:
     ran = explain(ws, picture, picture)
     assert ran.code == 0
@@ -120,6 +122,7 @@ def test_a_folder_without_a_picture_does_not_pass_for_a_good_one(ws: Workspace, 
     assert "no image to explain" in ran.err
 
 
+@pytest.mark.slow
 def test_keep_keeps_each_verdict_once_under_the_files_own_name(ws: Workspace, function_id: str, picture: Path) -> None:
     [first] = lines(explain(ws, picture, "--json", "--keep"))
     [again] = lines(explain(ws, picture, "--json", "--keep"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from detector.storage import users
 from detector.storage.audit_log import list_entries
 from detector.web.password import PasswordHash
@@ -20,6 +22,7 @@ def _password_file(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_users_are_made_changed_and_listed(tmp_path: Path) -> None:
     data, file = tmp_path / "data", _password_file(tmp_path)
     first = run_here(data, "users", "create", "Anna", "--role", "look", "--password-file", file)
@@ -46,6 +49,7 @@ def test_users_are_made_changed_and_listed(tmp_path: Path) -> None:
     ws.close()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_ends_with_one_sentence(tmp_path: Path) -> None:
     data, file = tmp_path / "data", _password_file(tmp_path)
     assert run_here(data, "users", "create", "Eva", "--role", "manage", "--password-file", file).code == 0

@@ -25,6 +25,8 @@ from detector.datasets.builtin import (
 )
 from detector.errors import InvalidInput
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sample() -> list[SampleImage]:

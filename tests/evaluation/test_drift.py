@@ -29,6 +29,8 @@ from detector.training.thresholds import CANT_TELL
 from detector.workspace import Workspace
 from tests.factories import labelled_function, workspace
 
+pytestmark = pytest.mark.slow
+
 TODAY = date(2026, 11, 26)
 PNG_80 = FileLook(80, lossless=True, format="PNG")
 

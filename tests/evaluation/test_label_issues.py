@@ -57,6 +57,7 @@ def test_the_quality_is_the_self_confidence_of_cleanlab(k: int) -> None:
     np.testing.assert_array_equal(label_quality(labels, probabilities), expected)
 
 
+@pytest.mark.slow
 def test_of_near_duplicates_under_different_labels_the_wrong_one_is_found_and_the_right_one_is_not(
     tmp_path: Path,
 ) -> None:

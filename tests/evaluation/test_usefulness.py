@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pytest
 
 from detector.evaluation.usefulness import DIVERSE, usefulness
 
@@ -66,6 +67,7 @@ def test_few_alike_and_none_are_no_fault() -> None:
     assert _first(same, 4) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_take_hardly_longer_than_ten_thousand_and_give_the_same_twice() -> None:
     """Kind: a time asserted. Beyond the most uncertain few thousand, another sample costs next to nothing."""
     rng = np.random.default_rng(4)

@@ -65,6 +65,7 @@ def test_a_picture_blurred_in_one_direction_is_not_sharp() -> None:
     assert found[1] < found[0] - 0.2
 
 
+@pytest.mark.slow
 def test_the_cut_finds_a_blur_of_two_pixels_and_leaves_pictures_as_they_are() -> None:
     files = sorted(require("mixed2000").rglob("*.jpg"))[::20]
     pictures = [Image.open(path).convert("RGB") for path in files]

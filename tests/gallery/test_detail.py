@@ -148,6 +148,7 @@ def test_the_annotation_and_its_history_are_told_newest_first(ws: Workspace) -> 
     )
 
 
+@pytest.mark.slow
 def test_flips_are_those_of_the_live_model_in_the_order_of_the_strip(ws: Workspace) -> None:
     function = labelled_function(ws, 6)
     ids, (first, second, *_) = label_ids(ws, function), _ids(ws, function)
@@ -163,6 +164,7 @@ def test_flips_are_those_of_the_live_model_in_the_order_of_the_strip(ws: Workspa
     assert sample_detail(ws, first).flips == ()
 
 
+@pytest.mark.slow
 def test_a_failed_embedding_is_explained_by_the_file_s_name(ws: Workspace) -> None:
     function = labelled_function(ws, 6)
     first, second, *_ = _ids(ws, function)

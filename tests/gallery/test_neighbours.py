@@ -49,6 +49,7 @@ def _exact(ws: Workspace, function: Function) -> tuple[list[str], np.ndarray]:
     return [row.sample_id for row in rows], numbers @ numbers.T
 
 
+@pytest.mark.slow
 def test_a_near_duplicate_is_the_nearest_and_the_similarity_is_the_exact_one(ws: Workspace) -> None:
     function, ids = _built(ws)
     found = nearest(ws, function.id, ids["real-0.png"])
@@ -176,6 +177,7 @@ def _views(ws: Workspace, function: Function, data: bytes) -> tuple[dict[str, np
     return examined.views, serving.row.backbone_key
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_no_sample_has_annotated_neighbours_with_label_and_file_name(ws: Workspace) -> None:
     function, ids = _built(ws)
     add_images(ws, function, [("unlabelled.png", near_duplicate(make_image(3, "real")), None)])

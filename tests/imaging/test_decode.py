@@ -267,6 +267,7 @@ def test_a_file_cut_off_anywhere_is_refused_or_has_lost_nothing_of_the_picture(k
     assert refused > (60 if kind == "animated GIF" else 100)
 
 
+@pytest.mark.slow
 def test_a_large_jpeg_cut_off_at_its_end_is_found_by_the_reduced_decoding_too() -> None:
     for progressive in (False, True):
         data = encode(picture(2000, 1500), "JPEG", progressive=progressive)

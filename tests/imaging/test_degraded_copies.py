@@ -35,6 +35,7 @@ def test_every_strength_is_within_its_range_and_every_kind_comes_up() -> None:
         assert low <= change.strength <= high
 
 
+@pytest.mark.slow
 def test_a_chain_has_two_to_four_different_changes_and_ends_with_a_jpeg() -> None:
     chains = [changes_of(image, 1) for image in HASHES]
     assert {len(chain) for chain in chains} == {2, 3, 4}

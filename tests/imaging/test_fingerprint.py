@@ -115,6 +115,7 @@ def test_a_pair_that_differs_in_the_allowed_bits_anywhere_is_found() -> None:
         assert near_duplicate_groups([f"{value:016x}", f"{other:016x}"], 6).tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_hashes_with_thousands_of_duplicates_are_grouped() -> None:
     rng = np.random.default_rng(1)
     values = rng.integers(0, 2**63, 100_000, dtype=np.uint64)

@@ -84,6 +84,7 @@ def test_damage_is_reported_with_the_name_that_the_user_knows() -> None:
     assert "JPEG" in damaged.value.detail
 
 
+@pytest.mark.slow
 def test_small_files_are_inspected_fast_enough_for_an_import_of_tens_of_thousands() -> None:
     paths = sorted(require("cifar10_real").rglob("*.jpg"))[:600]
     files = [path.read_bytes() for path in paths]

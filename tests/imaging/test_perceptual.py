@@ -39,6 +39,7 @@ def test_both_hashes_are_those_of_imagehash_to_the_last_bit(size: tuple[int, int
         assert both_hashes(grey) == original(grey)
 
 
+@pytest.mark.slow
 def test_pictures_of_any_size_have_the_hashes_of_imagehash() -> None:
     rng = np.random.default_rng(1)
     for _ in range(300):
@@ -46,6 +47,7 @@ def test_pictures_of_any_size_have_the_hashes_of_imagehash() -> None:
         assert both_hashes(grey) == original(grey), grey.size
 
 
+@pytest.mark.slow
 def test_plain_pictures_have_the_hashes_of_imagehash() -> None:
     for shade in range(256):
         for size in ((256, 256), (256, 100), (1, 1)):

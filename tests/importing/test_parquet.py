@@ -268,6 +268,7 @@ def test_a_row_group_that_unpacks_to_too_much_is_refused(
             assert "fewer rows per group" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_long_label_that_is_repeated_in_each_row_takes_its_size_once(tmp_path: Path) -> None:
     cells = pa.array([{"bytes": picture(n), "path": None} for n in range(1_000)], IMAGE)
     labels = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000), pa.array(["x" * 4_000_000]))
@@ -440,6 +441,7 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return [path.read_bytes() for path in (hub, plain, write(folder / "3", texts, store_schema=False))]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_raises_nothing_but_named_errors(

@@ -119,6 +119,7 @@ def test_nothing_is_found_where_there_is_nothing() -> None:
     assert meant(["a.jpg"], []) == {}
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.text("aA/\\.%2E 1?:é", max_size=8), max_size=8),
@@ -133,6 +134,7 @@ def test_whatever_cells_say_each_means_one_path_or_none(values: list[str], paths
     assert all(paths[found.files[value]] == value for value in values if value in paths and not table)
 
 
+@pytest.mark.slow
 def test_many_files_of_one_name_take_time_that_grows_with_their_number() -> None:
     """Every folder has an image.jpg: comparing each row with each of them would take hours."""
 

@@ -35,6 +35,7 @@ def hashes(ws: Workspace, function_id: str) -> set[str]:
     return {sample.image_hash for sample in samples.find_samples(ws.db, function_id)}
 
 
+@pytest.mark.slow
 def test_a_deleted_function_takes_its_models_and_its_own_pictures_with_it(ws: Workspace) -> None:
     """The kind: models, indices, pictures, thumbnails and embeddings of deleted functions stayed for ever."""
     gone = labelled_function(ws, 4, "Gone")

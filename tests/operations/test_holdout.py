@@ -86,6 +86,7 @@ def test_what_is_put_aside_has_no_part_in_the_model(tmp_path: Path) -> None:
     assert not hidden & set(OutOfFold.from_bytes(known).hashes)
 
 
+@pytest.mark.slow
 def test_a_version_is_scored_once_and_every_version_is_one_more_look(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 10)
@@ -102,6 +103,7 @@ def test_a_version_is_scored_once_and_every_version_is_one_more_look(tmp_path: P
     assert (state.n, state.uses, state.warning) == (6, 2, "")
 
 
+@pytest.mark.slow
 def test_after_many_looks_it_says_that_it_has_become_a_training_set(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 8)
@@ -127,6 +129,7 @@ def test_near_duplicates_go_aside_together(tmp_path: Path) -> None:
     assert {row.sample_id for row in aside(ws, function.id)} == {names["again.png"], names["real-2.png"]}
 
 
+@pytest.mark.slow
 def test_near_duplicates_of_training_images_are_left_out_of_the_score(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 8)
@@ -139,6 +142,7 @@ def test_near_duplicates_of_training_images_are_left_out_of_the_score(tmp_path: 
     assert (score["n"], score["left_out"]) == (3, 1)
 
 
+@pytest.mark.slow
 def test_a_version_that_was_trained_on_them_is_not_scored(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = labelled_function(ws, 8)
@@ -150,6 +154,7 @@ def test_a_version_that_was_trained_on_them_is_not_scored(tmp_path: Path) -> Non
     assert models.get_model(ws.db, first.id).holdout_score is None
 
 
+@pytest.mark.slow
 def test_a_source_is_put_aside_whole_and_labels_are_kept(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = empty_function(ws)

@@ -71,6 +71,7 @@ def _forbidden() -> set[str]:
     return REQUESTS.union(*(_plain_writes(module) for module in STORAGE))
 
 
+@pytest.mark.slow
 def test_the_plain_writes_are_found() -> None:
     """Else the next test would hold nothing: a list of them by hand would not know the one that comes tomorrow."""
     found = {name.removeprefix("detector.storage.") for name in _forbidden()}

@@ -77,6 +77,7 @@ def everything(ws: Workspace) -> tuple[dict[str, int], set[Path]]:
     return rows, {path for path in ws.settings.data_dir.rglob("*") if path.is_file() and "-wal" not in path.name}
 
 
+@pytest.mark.slow
 def test_nothing_of_a_picture_is_kept_unless_somebody_asks(scene: Scene) -> None:
     explain(scene.ws, scene.id, "first.png", make_image(901))
     before = everything(scene.ws)
@@ -171,6 +172,7 @@ def aged(ws: Workspace, record: Record, days: float) -> None:
         )
 
 
+@pytest.mark.slow
 def test_records_go_at_the_age_limit_of_their_function_and_without_one_they_stay(scene: Scene) -> None:
     other = labelled_function(scene.ws, 1, "Without a limit")
     old, young, theirs = scene.keep(), scene.keep(make_image(905)), kept(scene.ws, other.id)

@@ -266,7 +266,9 @@ def test_deleting_writes_its_line_in_the_same_transaction(ws: Workspace, functio
     with acting(EVA):
         delete_function(ws, other.id)
         with ws.db.read() as connection:
-            sample_id = connection.scalar(select(metadata.tables["samples"].c.id).limit(1))
+            table = metadata.tables["samples"]
+            kept = (table.c.function_id == function_id) & table.c.deleted_at.is_(None)
+            sample_id = connection.scalar(select(table.c.id).where(kept).limit(1))
         delete_samples(ws.db, function_id, [str(sample_id)])
         empty_bin(ws, function_id)
     emptied, deleted = list_entries(ws.db)[:2]

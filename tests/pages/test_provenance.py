@@ -6,6 +6,7 @@ import base64
 import re
 from html import unescape
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from detector.imaging.provenance import Provenance, Statement, read_provenance
@@ -71,6 +72,7 @@ def test_a_long_value_stands_behind_a_fold_and_a_short_one_does_not() -> None:
     assert long.strip() in table
 
 
+@pytest.mark.slow
 def test_nothing_of_a_file_is_read_as_html_or_markdown() -> None:
     words, table = shown(png(("Comment", NASTY), ("Title", "Midjourney " + NASTY)))
     assert "<script" not in table

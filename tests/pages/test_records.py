@@ -105,6 +105,7 @@ def test_nothing_is_kept_until_keep_is_pressed_and_then_once(ws: Workspace, func
     assert total(ws, function) == 1
 
 
+@pytest.mark.slow
 def test_what_is_still_being_looked_at_is_not_kept_yet(ws: Workspace, function: Function) -> None:
     set_keeping(ws, function.id, True, None)
     app = opened(function, later="yes")
@@ -217,6 +218,7 @@ def test_a_record_opens_at_its_own_address_and_closes(ws: Workspace, function: F
     assert "There is no such record" in words(opened(other, record=record.id))
 
 
+@pytest.mark.slow
 def test_a_record_that_is_deleted_on_its_own_page_is_gone(ws: Workspace, function: Function) -> None:
     record = kept(ws, function.id)
     app = opened(function, record=record.id)
@@ -225,6 +227,7 @@ def test_a_record_that_is_deleted_on_its_own_page_is_gone(ws: Workspace, functio
     assert "record" not in app.query_params
 
 
+@pytest.mark.slow
 def test_whatever_a_file_says_is_shown_as_text(ws: Workspace, function: Function) -> None:
     record = kept(ws, function.id, hostile_json() | {"file": "[x](javascript:alert(1)) :smile:" + HOSTILE})
     for app in (opened(function, record=record.id), opened(function)):

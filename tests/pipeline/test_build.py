@@ -76,6 +76,7 @@ def _predictions(ws: Workspace, function: Function) -> dict[str, tuple[object, .
     }
 
 
+@pytest.mark.slow
 def test_a_build_trains_a_live_model_and_predicts_every_sample(ws: Workspace) -> None:
     function, model = _built(ws)
     assert function.live_model_id == model.id
@@ -184,6 +185,7 @@ def test_relabelling_one_sample_makes_a_new_version(ws: Workspace) -> None:
     assert changed.agrees is False
 
 
+@pytest.mark.slow
 def test_labels_newer_than_the_model_are_counted_whatever_was_done_to_them(ws: Workspace) -> None:
     """Taking a label away leaves no time on the sample, and undo puts the old time back: neither was counted."""
     function, _ = _built(ws)
@@ -232,6 +234,7 @@ def test_a_label_given_during_the_training_is_newer_than_its_model(ws: Workspace
     assert Gallery(ws, function.id).changed_since == 0
 
 
+@pytest.mark.slow
 def test_an_older_version_is_put_back_with_its_predictions_and_stays(ws: Workspace) -> None:
     function, first = _built(ws)
     before = _predictions(ws, function)
@@ -306,6 +309,7 @@ def test_a_new_unlabelled_import_is_predicted_without_training(ws: Workspace) ->
     assert _samples(ws, function)[sha256_hex(make_image(50, "real"))].predicted_by == model.id
 
 
+@pytest.mark.slow
 def test_a_deleted_label_is_neither_predicted_nor_answered(ws: Workspace) -> None:
     labels = ("real", "synthetic", "drawing")
     function = labelled_function(ws, 4, labels=labels)
@@ -520,6 +524,7 @@ def test_deleted_samples_leave_the_training(ws: Workspace) -> None:
     assert second.sample_count == first.sample_count - 1
 
 
+@pytest.mark.slow
 def test_a_missing_image_file_leaves_one_sample_out_until_it_is_imported_again(tmp_path: Path) -> None:
     """The failure used to be noted for good, so that the import which its message asked for changed nothing."""
     ws = workspace(tmp_path)
@@ -537,6 +542,7 @@ def test_a_missing_image_file_leaves_one_sample_out_until_it_is_imported_again(t
     assert second.model.sample_count == 6
 
 
+@pytest.mark.slow
 def test_a_damaged_image_file_leaves_one_sample_out_until_it_is_imported_again(tmp_path: Path) -> None:
     """The kind: pixels from flipped bits were trained on; the rest of the job goes on and the import mends the file."""
     ws = workspace(tmp_path)
@@ -593,6 +599,7 @@ def test_progress_goes_through_its_phases(ws: Workspace) -> None:
     assert samples.count_samples(ws.db, function.id, SampleFilter(annotated="none")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_back_at_a_backbone_its_precision_is_that_of_before(precision: str, tmp_path: Path) -> None:
     """Measured again it might be the other one: on any machine one of the two would then embed all images anew."""

@@ -40,6 +40,8 @@ from tests.factories import add_images, empty_function, images, make_image, work
 from tests.ports import free_port
 from tests.s3_answers import s3_answers
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Ready:

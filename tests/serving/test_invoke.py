@@ -124,6 +124,7 @@ def test_renamed_labels_are_answered_by_their_new_name(trained: Trained) -> None
         functions.rename_label(ws.db, label.id, "real")
 
 
+@pytest.mark.slow
 def test_an_older_version_answers_when_asked_for(trained: Trained) -> None:
     ws = trained.ws
     function = empty_function(ws, "Versions")

@@ -66,6 +66,7 @@ def test_what_was_longest_not_read_goes_first(tmp_path: Path) -> None:
     assert cache.get(_key(94)) == DATA
 
 
+@pytest.mark.slow
 def test_the_bound_holds_with_several_threads_and_processes(tmp_path: Path) -> None:
     script = (
         "import sys, hashlib, pathlib\n"

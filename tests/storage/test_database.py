@@ -109,6 +109,7 @@ def test_a_reader_sees_one_state_while_another_writes(tmp_path: Path) -> None:
         assert reader.scalar(text("SELECT count(*) FROM meta")) == before + 1
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_database_that_another_program_holds_does_not_wait_for_those_before_them_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,7 @@ def _claim_and_die(url: str) -> None:
     os._exit(9)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_ran_is_queued_again(ws: Workspace, function: Function) -> None:
     job_id = jobs.enqueue(ws.db, function.id, "build")
     # Not by multiprocessing: its child runs the main module of this process, which a page's test may have replaced.
@@ -243,6 +244,7 @@ def test_what_a_process_took_but_does_not_run_goes_back_into_the_queue(ws: Works
     assert jobs.get_job(ws.db, job_id).state == "queued"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("set_by", [-3600, 3600, -3, 86_400 * 365])
 @pytest.mark.parametrize("how", ["asked", "put off"])
 def test_a_clock_that_was_set_since_keeps_no_job_waiting_longer_than_its_pause(
@@ -262,6 +264,7 @@ def test_a_clock_that_was_set_since_keeps_no_job_waiting_longer_than_its_pause(
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_sign_of_life_from_the_future_does_not_keep_the_job_of_a_dead_machine(
     ws: Workspace, function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:

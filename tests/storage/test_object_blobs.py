@@ -238,6 +238,7 @@ def test_without_the_package_it_is_said_how_to_install_it(tmp_path: Path, monkey
         open_blobs("s3://bucket/prefix", tmp_path, 0)
 
 
+@pytest.mark.slow
 def test_nothing_of_it_is_loaded_or_made_where_no_store_is_named(tmp_path: Path) -> None:
     names = ["s3fs", "aiobotocore", "botocore", "detector.storage.objects", "detector.storage.object_blobs"]
     script = (

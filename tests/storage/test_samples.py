@@ -241,6 +241,7 @@ def test_a_label_of_another_function_changes_nothing(ws: Workspace, function: Fu
     assert samples.get_sample(ws.db, sample).label_id is None
 
 
+@pytest.mark.slow
 def test_more_ids_than_one_statement_takes_are_annotated(ws: Workspace, function: Function) -> None:
     items = [_row(number, None) for number in range(5100)]
     added = imports.add_samples(ws.db, function.id, None, items)

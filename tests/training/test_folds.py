@@ -12,6 +12,7 @@ from tests.training.factories import key
 SAMPLES = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 2)), min_size=1, max_size=80)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(samples=SAMPLES, max_folds=st.integers(2, 6), seed=st.integers(0, 3))
 def test_folds_keep_groups_whole_and_give_every_label_to_every_fold(samples, max_folds, seed):

@@ -48,6 +48,7 @@ def test_nothing_is_chosen_on_a_part_up_to_100_000_samples(monkeypatch: pytest.M
     assert "chosen_on" not in at_the_border.hyperparameters
 
 
+@pytest.mark.slow
 def test_the_model_and_its_figures_are_those_of_all_samples(chosen_on_300: None) -> None:
     data = training_data(COUNTS, 20)
     found = train(data)
@@ -125,6 +126,7 @@ def test_where_a_label_would_be_missing_in_a_fold_all_samples_are_taken(monkeypa
     assert len(rows_to_choose_on([str(row) for row in range(1000)], y, folds, 100)) == 1000
 
 
+@pytest.mark.slow
 def test_out_of_fold_scores_are_those_of_models_without_the_fold(chosen_on_300: None) -> None:
     data = training_data(COUNTS, 20)
     found = train(data)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from detector.training.folds import make_folds
 from detector.training.options import SweepSettings, sweep_options
@@ -16,6 +17,7 @@ def _set(counts=(30, 30)):
     return views, y, make_folds(y, [key(i) for i in range(len(y))])
 
 
+@pytest.mark.slow
 def test_the_chosen_row_is_the_simplest_of_the_best():
     views, y, folds = _set((30, 20))
     options = sweep_options(SweepSettings(), views, FEATURES, y)
@@ -28,6 +30,7 @@ def test_the_chosen_row_is_the_simplest_of_the_best():
     assert result.chosen in tied
 
 
+@pytest.mark.slow
 def test_ties_go_to_the_simpler_setting():
     # Both views the same and all features alike: views and features make no difference.
     views, y, folds = _set()
@@ -51,6 +54,7 @@ def test_relative_c_means_the_same_for_other_units_and_more_copies_of_the_featur
     assert np.allclose(losses[0], losses[2], atol=2e-4)
 
 
+@pytest.mark.slow
 def test_progress_counts_fits_and_never_goes_back():
     views, y, folds = _set()
     seen = []

@@ -26,6 +26,7 @@ def _reordered(data: TrainingData, order: np.ndarray) -> TrainingData:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [(60, 45), (40, 30, 30)])
 def test_the_model_is_scikit_learns_with_the_chosen_settings(counts):
     data = training_data(counts)

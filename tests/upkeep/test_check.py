@@ -211,6 +211,7 @@ def test_a_hostile_file_name_is_shown_as_text_and_short(ws: Workspace) -> None:
     assert len(problem.what) < 500
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong_and_its_exit_code_too(ws: Workspace, tmp_path: Path) -> None:
     folder = ws.settings.data_dir
     well = run_here(folder, "check", "--json")

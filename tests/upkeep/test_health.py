@@ -44,6 +44,7 @@ def test_of_an_empty_folder_it_says_that_nobody_has_looked_and_that_there_is_no_
     assert [button.label for button in app.main.button] == ["Check now", "Quick look"]
 
 
+@pytest.mark.slow
 def test_check_now_checks_in_the_background_and_the_page_says_what_came_of_it(paged: Workspace) -> None:
     labelled_function(paged, 2, "Press *photos*")
     DAMAGES["a picture is lost"].do(paged, np.random.default_rng(1))

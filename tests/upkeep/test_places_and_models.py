@@ -92,6 +92,7 @@ def test_a_model_that_cannot_be_taken_whole_is_named_and_the_backup_is_not_calle
     assert len(last.facts["lost_models"]) == 1
 
 
+@pytest.mark.slow
 def test_what_the_system_refuses_is_no_backup_and_what_comes_after_one_takes_it_not_away(
     ws: Workspace, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ def _kept(ws: Workspace) -> list[int]:
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damage_is_found_named_and_repaired_and_then_the_check_is_clean(ws: Workspace, name: str) -> None:
     damage: Damage = DAMAGES[name]

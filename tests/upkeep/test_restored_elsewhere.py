@@ -187,6 +187,7 @@ def _write(ws: Workspace, stop: threading.Event, number: int, waits: list[float]
         done.extend(ids[-1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.3, pytest.param(8.0, marks=pytest.mark.long)])
 def test_a_backup_while_others_write_and_delete_is_of_one_moment(ws: Workspace, tmp_path: Path, seconds: float) -> None:
     """Each picture of the restored database is there, though some were deleted for good while it was made."""

@@ -226,6 +226,7 @@ def test_who_goes_away_in_the_middle_ends_the_work(large: tuple[Workspace, _Coun
     next(serving, None)
 
 
+@pytest.mark.slow
 def test_a_slow_reader_does_not_hold_up_the_others(large: tuple[Workspace, _CountingBlobs, str]) -> None:
     ws, blobs, path = large
     serving = _serve(ws)

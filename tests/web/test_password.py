@@ -47,6 +47,7 @@ def test_what_is_not_a_hash_is_refused(text: str) -> None:
         PasswordHash.parse(text)
 
 
+@pytest.mark.slow
 def test_the_gate_opens_to_the_right_password_and_checks_nothing_while_one_has_to_wait() -> None:
     gate = PasswordGate(str(PasswordHash.make(PASSWORD)))
     gate.enter(PASSWORD, "client")

@@ -112,6 +112,7 @@ def test_name_and_password_let_in_whatever_the_case_of_the_name(ws: Workspace, e
     assert (entry.who, entry.action, entry.facts) == ("Eva", "signed in", {"address": "10.0.0.1"})
 
 
+@pytest.mark.slow
 def test_all_who_may_not_come_in_get_the_same_sentence(ws: Workspace, eva: users.User) -> None:
     """Nobody is told which names there are, nor that somebody was shut out."""
     users.add_user(ws.db, "By address", LOOK, identity="b@example.org")
@@ -127,6 +128,7 @@ def test_all_who_may_not_come_in_get_the_same_sentence(ws: Workspace, eva: users
     assert said == {people.WRONG}
 
 
+@pytest.mark.slow
 def test_guessing_at_one_name_is_slowed_from_whatever_address(ws: Workspace, eva: users.User) -> None:
     """But its owner, who has come from their address before, is not kept out."""
     gate = UserGate(ws.db)
@@ -139,6 +141,7 @@ def test_guessing_at_one_name_is_slowed_from_whatever_address(ws: Workspace, eva
     assert gate.enter("Eva", PASSWORD, "10.0.0.1").id == eva.id
 
 
+@pytest.mark.slow
 def test_ones_own_password_asks_for_the_old_one_and_ends_all_other_sessions(ws: Workspace, eva: users.User) -> None:
     gate, given = UserGate(ws.db), ticket(eva)
     for old, new, error in (
@@ -283,6 +286,7 @@ def test_passwords_that_are_given_out_are_long_and_differ() -> None:
     assert {len(password) for password in made} == {19}
 
 
+@pytest.mark.slow
 def test_a_neighbour_with_an_account_does_not_guess_for_ever_at_a_name_known_here(
     ws: Workspace, eva: users.User
 ) -> None:
@@ -301,6 +305,7 @@ def test_a_neighbour_with_an_account_does_not_guess_for_ever_at_a_name_known_her
     assert gate.enter("Mallory", PASSWORD, "10.0.0.1").name == "Mallory"
 
 
+@pytest.mark.slow
 def test_somebody_new_who_comes_in_clears_no_failures_of_other_names_at_the_address(
     ws: Workspace, eva: users.User
 ) -> None:
@@ -320,6 +325,7 @@ def test_somebody_new_who_comes_in_clears_no_failures_of_other_names_at_the_addr
         gate.enter("Eva", PASSWORD, "10.0.0.1")
 
 
+@pytest.mark.slow
 def test_wrong_old_passwords_are_written_down_and_unchecked_ones_not_counted(ws: Workspace, eva: users.User) -> None:
     gate = UserGate(ws.db)
     for n in range(FREE_FAILURES + 1):
@@ -347,6 +353,7 @@ def sqlite_only(ws: Workspace) -> None:
         pytest.skip("another program locks a file of SQLite here")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sqlite_only")
 def test_who_has_the_right_password_comes_in_where_nothing_can_be_written(
     ws: Workspace, eva: users.User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -110,6 +110,7 @@ def test_a_database_that_is_gone_makes_it_not_ready_and_it_lives_on(ws: Workspac
     assert asking.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("header", "value"),
     [("X-Forwarded-For", "198.51.100.1"), ("Forwarded", "for=198.51.100.1"), ("X-Real-IP", "x"), ("Via", "1.1 proxy")],
@@ -123,6 +124,7 @@ def test_what_came_through_a_proxy_is_not_of_this_machine(
     assert asking.get("/readyz", headers={header: value}).text == "ready\n"
 
 
+@pytest.mark.slow
 def test_metrics_are_refused_elsewhere_and_under_another_name(ws: Workspace, worker: Worker) -> None:
     refused = client(ws, worker, ELSEWHERE, "detector.example.org").get("/metrics")
     assert refused.status_code == 401
@@ -149,6 +151,7 @@ def test_the_secret_of_the_settings_opens_them_and_is_then_asked_of_all(ws: Work
     )
 
 
+@pytest.mark.slow
 def test_a_key_of_the_api_opens_them_until_it_is_revoked(ws: Workspace, worker: Worker) -> None:
     key = keys.create_key(ws.db, "Prometheus")
     asking = client(ws, worker, ELSEWHERE, "detector.example.org", SECRET)
@@ -191,6 +194,7 @@ def test_a_browser_that_asks_for_the_page_of_that_name_gets_no_figures(ws: Works
         assert asking.get("/app/metrics", headers={"Accept": accepted}).text.startswith("# HELP")
 
 
+@pytest.mark.slow
 def test_a_key_that_cannot_be_asked_about_in_time_knows_nothing(
     ws: Workspace, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def test_what_is_too_much_or_not_there_is_refused_with_a_reason(
         fetch(site, certificate, path, "127.0.0.1")
 
 
+@pytest.mark.slow
 def test_what_comes_byte_by_byte_is_cut_off(site: Site, certificate: Path) -> None:
     start = time.monotonic()
     with pytest.raises(AddressRefused, match="too long"):
@@ -156,6 +157,7 @@ def test_what_comes_byte_by_byte_is_cut_off(site: Site, certificate: Path) -> No
     assert time.monotonic() - start < 30
 
 
+@pytest.mark.slow
 def test_a_handshake_that_never_ends_is_cut_off() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

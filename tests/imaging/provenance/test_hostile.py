@@ -101,6 +101,7 @@ def test_flipped_bytes_never_raise(data: st.DataObject) -> None:
     check(read_provenance(bytes(made)))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_file_that_ends_anywhere_never_raises(data: st.DataObject) -> None:

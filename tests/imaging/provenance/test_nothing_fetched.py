@@ -108,6 +108,7 @@ print(read_provenance(data).headline)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the filter is one of Linux")
 def test_a_file_is_read_in_a_process_that_may_open_no_socket(tmp_path: Path) -> None:
     """The kernel kills the process at the first socket of any library, and with no socket all is answered."""
