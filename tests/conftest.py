@@ -35,8 +35,12 @@ def _databases_of_a_file() -> Iterator[None]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with long tests first: what begins last should end soon, or one worker waits for the other."""
+    if databases.chosen() != databases.SQLITE:
+        left_out = [item for item in items if _has_one(item, ("names_database",))]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     first = {item.path for item in items if _has_one(item, ("slow", "browser"))}
     items.sort(key=lambda item: item.path not in first)
     # What only a line of its own runs is slow as well: an expression on the command line replaces the usual one.

@@ -140,6 +140,14 @@ def stop_server() -> None:
     _run.end()
 
 
+def names_database(reason: str) -> pytest.MarkDecorator:
+    """A mark for tests to which ``--database`` is nothing: they name a database themselves, or are about none.
+
+    With ``--database postgresql`` they are left out, as the plain command runs them.
+    """
+    return pytest.mark.names_database(reason=reason)
+
+
 def sqlite_only(reason: str) -> pytest.MarkDecorator:
     """A mark for tests of SQLite's own file: how it locks, is damaged, moved away, or was written long ago."""
     return pytest.mark.skipif(_run.database != SQLITE, reason=f"about SQLite's file: {reason}")

@@ -116,6 +116,11 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         server.stop()
 
 
+def prefix_of(tmp_path: Path) -> str:
+    """Below which the keys of a test lie: its own part of the bucket."""
+    return f"tests/{tmp_path.name}"
+
+
 class Gate:
     """An address that leads to a server, and refuses everybody while it is shut."""
 

@@ -81,8 +81,8 @@ def test_three_workers_killed_at_three_moments_make_the_model_of_one(
 ) -> None:
     moments = random.Random(17)
     alone = workspace(tmp_path / "alone")
-    expected = train_alone(alone, labelled_function(alone, 150))
-    function = labelled_function(ws, 150)
+    expected = train_alone(alone, labelled_function(alone, 100))
+    function = labelled_function(ws, 100)
     workers.start(3)
     until(lambda: len(live_workers(ws.db)) == 3, "three workers are there")
     job_id = request_build(ws, function.id)
@@ -92,16 +92,19 @@ def test_three_workers_killed_at_three_moments_make_the_model_of_one(
         owners.update(_owners_of_tasks(ws))
         return embedded(ws) >= images
 
-    for reached in (30, 90, 150):
+    for reached in (20, 60, 100):
         until(partial(has, reached), f"{reached} images are embedded")
-        time.sleep(moments.uniform(0, 2))
-        workers.end(moments.randrange(3))
-        workers.start(1)
+        time.sleep(moments.uniform(0, 1))
+        workers.end(moments.randrange(len(workers.running)))
+        # Two are enough to end it.
+        if reached < 100:
+            workers.start(1)
     until(lambda: jobs.get_job(ws.db, job_id).state == "done", "the job ends")
-    assert (embedded(ws), images_embedded(ws), failed(ws)) == (300, 300, 0)
+    assert (embedded(ws), images_embedded(ws), failed(ws)) == (200, 200, 0)
     assert stored_embeddings(ws) == stored_embeddings(alone)
     assert live_model_file(ws, function) == expected
-    assert count_tasks(ws.db) == {}
+    # Where the job's holder was killed last and too little was left to share, the others sweep what it offered.
+    until(lambda: count_tasks(ws.db) == {}, "no task is left", 60)
     assert len(owners) > 1, "nobody took a piece of another's work"
     assert "Traceback" not in workers.log()
 

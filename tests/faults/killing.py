@@ -23,7 +23,7 @@ from typing import Any
 from detector.imaging import sha256_hex
 from detector.upkeep.findings import JOBS
 from tests.app_server import CHECKOUT
-from tests.command_line import environment
+from tests.command_line import Ran, environment
 from tests.faulty_disk import image_files
 
 #: What a command would load, without which the first forked process would take much longer than the others.
@@ -184,10 +184,14 @@ def assert_nothing_over(data_dir: Path) -> None:
 
 def assert_checked(lives: Lives, data_dir: Path, waits: bool = False) -> None:
     """``python -m detector check`` finds nothing wrong; where work ``waits`` to go on, nothing but that."""
-    life = lives.run(data_dir, "check", "--json")
-    problems = [problem for problem in life.json["problems"] if not (waits and problem["kind"] == JOBS)]
+    assert_clean(lives.run(data_dir, "check", "--json"), waits)
+
+
+def assert_clean(checked: Life | Ran, waits: bool = False) -> None:
+    """The same of a check that has run."""
+    problems = [problem for problem in checked.json["problems"] if not (waits and problem["kind"] == JOBS)]
     assert not problems, problems
-    assert waits or (life.json["ok"] and life.code == 0)
+    assert waits or (checked.json["ok"] and checked.code == 0)
 
 
 def whole_files(blobs: Path) -> set[str]:

@@ -26,9 +26,11 @@ from detector.storage.predictions import PredictionRow, ReviewScore
 from detector.storage.schema import samples
 from detector.storage.trash import delete_samples, empty_bin, restore_samples
 from detector.workspace import Workspace
-from tests.databases import postgresql_url
+from tests.databases import names_database, postgresql_url
 from tests.factories import add_images, label_ids, make_image, workspace
 from tests.made_samples import made_function
+
+pytestmark = names_database("each test that has one is run on SQLite, and on PostgreSQL with -m postgresql")
 
 N = 150
 _SIZE = 61
@@ -145,8 +147,8 @@ class Plain:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Workspace, Function]]:
-    server = {"database_url": postgresql_url(tmp_path)} if request.param == "postgresql" else {}
-    ws = workspace(tmp_path, **server)
+    url = postgresql_url(tmp_path) if request.param == "postgresql" else ""
+    ws = workspace(tmp_path, database_url=url)
     function = made_function(ws, N)
     ids = [row.id for row in stored.find_samples(ws.db, function.id, limit=N)]
     delete_samples(ws.db, function.id, ids[::17])

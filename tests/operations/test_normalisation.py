@@ -17,10 +17,14 @@ from detector.pipeline.build import build, put_back
 from detector.serving.invoke import Verdict, invoke
 from detector.storage import embeddings, functions, imports, models, samples
 from detector.worker.running import run_pending
+from tests.databases import names_database
 from tests.factories import empty_function, labelled_function, make_image, workspace
 from tests.shared_data import require
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    names_database("about what a model says; tests/operations/test_every_write.py has its operations on both"),
+]
 
 
 def confidences(ws, function, data: bytes) -> list[float]:

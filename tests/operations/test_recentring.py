@@ -20,6 +20,7 @@ from detector.storage.functions import Function
 from detector.storage.models import ModelRow
 from detector.training.thresholds import CANT_TELL, MODERATE, STRONG
 from detector.workspace import Workspace
+from tests.databases import names_database
 from tests.factories import (
     LABELS,
     add_images,
@@ -33,7 +34,10 @@ from tests.factories import (
 )
 from tests.operations.another_place import picture, pictures
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    names_database("about what a model says; tests/operations/test_every_write.py has its operations on both"),
+]
 
 #: Twelve images of a label vouch for a threshold at this share.
 LIMIT = 0.3

@@ -19,20 +19,18 @@ from detector.storage.invoke_days import InvokeDay, add_counts, add_invokes, rea
 from detector.storage.scored_files import ScoredFile, scored_files
 from detector.training.thresholds import STRONG
 from detector.workspace import Workspace
+from tests.databases import names_database, postgresql_url
 from tests.factories import add_images, empty_function, make_image, workspace
-from tests.postgres import postgres
+
+pytestmark = names_database("each test is run on both")
 
 SAID = Verdict("a.png", (Score("real", "1", 0.9),), "model", 1, 0.1, STRONG)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """What names the database of a data folder."""
-    if request.param == "sqlite":
-        yield {}
-        return
-    with postgres(tmp_path) as url:
-        yield {"database_url": url}
+    return {"database_url": "" if request.param == "sqlite" else postgresql_url(tmp_path / "data")}
 
 
 @pytest.fixture
