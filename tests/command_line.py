@@ -69,6 +69,29 @@ def run(data_dir: Path, *arguments: str | Path, hub: str = "http://127.0.0.1:9",
     return Ran(process.returncode, out, err)
 
 
+# A process inherits the peak of the one that starts it, here a test run of gigabytes: a small one stands in between.
+_IN_BETWEEN = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print("", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, sep="\\n", file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def run_measured(data_dir: Path, *arguments: str | Path, **settings: str) -> tuple[Ran, int]:
+    """Run a command to its end; the operating system says how many bytes that one process took at its peak."""
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_BETWEEN, sys.executable, "-m", "detector", *map(str, arguments)],
+        cwd=CHECKOUT,
+        env=environment(data_dir, **settings),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    err, _, peak = done.stderr.rstrip("\n").rpartition("\n")
+    return Ran(done.returncode, done.stdout, err), int(peak) * (1 if sys.platform == "darwin" else 1024)
+
+
 def run_here(data_dir: Path, *arguments: str | Path, **settings: str) -> Ran:
     """Run a command in this process, whose backbone is loaded already: for what a command does, not how it starts."""
     from detector.cli.main import main

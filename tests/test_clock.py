@@ -106,12 +106,12 @@ def test_clock_and_clicks(server: Server) -> None:
         assert browser.shown == "import", "a late tick left the browser with a page that nobody draws"
 
         # Work begins or ends, the tick draws the page anew, and the person clicks while it does.
-        for attempt in range(15):
+        for attempt in range(8):
             browser.click("import")
             browser.rest(0.3)
             waiting = jobs.enqueue(server.workspace.db, function.id, EVALUATE, delay=3600)
             browser.tick("import")
-            time.sleep(0.02 * attempt)
+            time.sleep(0.04 * attempt)
             browser.click("metrics")
             browser.rest(0.5)
             assert browser.shown == "metrics", f"click {attempt} was undone"

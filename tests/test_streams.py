@@ -56,8 +56,9 @@ def test_who_reads_only_the_beginning_gets_no_complaint(tmp_path: Path) -> None:
 def test_what_is_said_beside_the_answer_may_go_nowhere(tmp_path: Path) -> None:
     """The kind: a full, closed or cut-off stderr ended the work, or what was said came among the JSON."""
     folder = make_folder(tmp_path / "set", {"real": 3, "synthetic": 3})
+    fixed = {"DETECTOR_PRECISION": "float32"}
     for number, sink in enumerate(("2>/dev/full", "2>&-", "2> >(head -c 1 >/dev/null)")):
-        ran = shell(tmp_path, f"D train '{folder}' --function {number} --json {' '.join(OFFLINE)} {sink}")
+        ran = shell(tmp_path, f"D train '{folder}' --function {number} --json {' '.join(OFFLINE)} {sink}", **fixed)
         assert ran.code == 0
         assert json.loads(ran.out)["model"]["version"] == 1
 
@@ -103,7 +104,7 @@ def test_a_working_directory_that_is_gone_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.3, 1.5, 4.0])
 def test_a_command_that_is_stopped_says_nothing_of_its_own_code(tmp_path: Path, seconds: float) -> None:
     """The kind: Ctrl+C while the program is being loaded, while it works, and a second time while it ends."""
-    folder = make_folder(tmp_path / "set", {"real": 40, "synthetic": 40})
+    folder = make_folder(tmp_path / "set", {"real": 20, "synthetic": 20})
     process = subprocess.Popen(
         [sys.executable, "-m", "detector", "train", str(folder), *OFFLINE],
         cwd=CHECKOUT,

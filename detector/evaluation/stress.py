@@ -54,7 +54,7 @@ class StressTest:
             prepared=audit_data.prepared,
             copies=audit_data.copies,
         )
-        self.chosen = choose_samples([row.image_hash for row in audit_data.rows], audit_data.y)
+        self.chosen = choose_samples([row.image_hash for row in audit_data.rows], audit_data.y, MOST_SAMPLES)
         self._says_before = self.models.says(
             {view: audit_data.views[view][self.chosen] for view in audit_data.hyperparameters.view_names},
             audit_data.folds[self.chosen],

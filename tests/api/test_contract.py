@@ -24,10 +24,11 @@ from PIL import Image
 from sqlalchemy import text
 
 from detector.api.examples import Examples
+from detector.pipeline.build import build
 from detector.storage import calls, keys
 from tests.api.server import Caller, Server
 from tests.app_server import CHECKOUT
-from tests.factories import LABELS, make_image, png
+from tests.factories import LABELS, labelled_function, make_image, png
 
 pytestmark = pytest.mark.slow
 
@@ -894,11 +895,9 @@ def test_beyond_the_queue_invokes_are_told_to_wait(tmp_path: Path) -> None:
     server = Server(tmp_path, settings)
     try:
         caller = server.caller()
-        path = caller.create_function()
-        for seed in range(2):
-            for label in LABELS:
-                caller.post_image(path, make_image(seed, label), label)
-        caller.wait_until_trained(path)
+        function = labelled_function(server.workspace, 2)
+        assert build(server.workspace, function.id).trained
+        path = f"/v1/functions/{function.id}"
         large = png(np.random.default_rng(0).integers(0, 256, (900, 900, 3)))
         with ThreadPoolExecutor(12) as pool:
             answers = list(
@@ -931,8 +930,8 @@ def test_what_was_accepted_survives_a_killed_server(tmp_path: Path) -> None:
             accepted[answer.json()["id"]] = data
 
     with ThreadPoolExecutor(10) as pool:
-        work = [pool.submit(post, seed) for seed in range(200)]
-        while len(accepted) < 40:
+        work = [pool.submit(post, seed) for seed in range(60)]
+        while len(accepted) < 20:
             time.sleep(0.01)
         server.kill()
         for item in work:

@@ -11,8 +11,9 @@ import pytest
 import requests
 from sqlalchemy import text
 
+from detector.pipeline.build import build
 from tests.api.server import SETTINGS, Caller, Server
-from tests.factories import LABELS, make_image
+from tests.factories import labelled_function, make_image
 from tests.made_evidence import HOSTILE
 
 pytestmark = pytest.mark.slow
@@ -146,11 +147,9 @@ def test_those_who_ask_for_explanations_leave_places_for_the_others(tmp_path: Pa
     server = Server(tmp_path, {**SETTINGS, "DETECTOR_INVOKE_PLACES": "4"})
     try:
         caller = server.caller()
-        path = caller.create_function()
-        for seed in range(2):
-            for label in LABELS:
-                caller.post_image(path, make_image(seed, label), label)
-        caller.wait_until_trained(path)
+        function = labelled_function(server.workspace, 2)
+        assert build(server.workspace, function.id).trained
+        path = f"/v1/functions/{function.id}"
         large = make_image(7, size=1500)
 
         def explain(_: int) -> requests.Response:

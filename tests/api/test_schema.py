@@ -46,7 +46,7 @@ def test_no_call_ends_in_a_5xx_or_an_undocumented_answer(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(tmp_path / "schemathesis.toml")),
             *("run", f"{server.address}/v1/openapi.json", "--header", f"Authorization: Bearer {caller.token}"),
-            *("--checks", _CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "1"),
+            *("--checks", _CHECKS, "--phases", "examples,coverage,fuzzing", "--max-examples", "4", "--seed", "1"),
             *("--mode", "all", "--request-timeout", "30", "--continue-on-failure", "--no-color", which, _APART),
         ],
         cwd=tmp_path,

@@ -253,9 +253,10 @@ def test_other_bytes_than_announced_are_refused_and_removed(
 @pytest.mark.slow
 @pytest.mark.parametrize("drips", [False, True])
 def test_a_hub_that_hangs_or_drips_ends_with_a_sentence(
-    hub: Hub, spec: BackboneSpec, tmp_path: Path, drips: bool
+    hub: Hub, spec: BackboneSpec, tmp_path: Path, drips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kind: a download without an end."""
+    monkeypatch.setattr("detector.backbones.download.STALL_WINDOW", 1)
     if drips:
         hub.add(REPO, {NAME: bytes(20_000_000)})
         hub.faults.bytes_per_second = 100
@@ -552,7 +553,7 @@ def command(data_dir: Path, hub: str, config: Path, *arguments: object, **settin
     return subprocess.Popen(
         [sys.executable, "-c", _COMMAND, str(config), REPO, *map(str, arguments)],
         cwd=CHECKOUT,
-        env=environment(data_dir, hub, **settings),
+        env=environment(data_dir, hub, **{"DETECTOR_PRECISION": "float32", **settings}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -562,7 +563,7 @@ def command(data_dir: Path, hub: str, config: Path, *arguments: object, **settin
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_folder(tmp_path_factory.mktemp("pictures"), {"real": 12, "synthetic": 12})
+    return make_folder(tmp_path_factory.mktemp("pictures"), {"real": 4, "synthetic": 4})
 
 
 @pytest.mark.long
@@ -670,8 +671,6 @@ def test_the_published_default_in_full_size_comes_over_a_line_that_breaks(
         assert " of 605 MB" in first.err
         assert hub.ranges() == ["", "bytes=250000000-", "bytes=500000000-"]
         assert hub.sent == checkpoint.stat().st_size
-        function = run(data_dir, "train", pictures, "--json", DETECTOR_PRECISION="float32", HF_HUB_OFFLINE="1")
-        assert function.code == 0, function.err
     finally:
         for large in (checkpoint, *(tmp_path / "data" / "hub").rglob("blobs/*")):
             large.unlink(missing_ok=True)

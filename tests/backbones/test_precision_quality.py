@@ -10,20 +10,15 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from detector.backbones import views
 from detector.backbones.clip import load_clip
-from detector.backbones.network import Backbone
 from detector.backbones.offline import StatisticsNetwork, load_classifier, load_offline
-from detector.backbones.pipeline import embed_files
 from detector.backbones.registry import OFFLINE, get_spec
 from detector.backbones.views import prepare_views
 from detector.imaging import ImageLimits, decode_image
 from tests.backbones.pictures import picture
+from tests.benchmarks.precision import accuracy, cosines, embedded, pictures_of
 from tests.random_clip import register_random_clip, write_random_clip
 from tests.shared_data import require
 
@@ -33,55 +28,20 @@ LIMITS = ImageLimits(64_000_000, 100_000_000)
 LOWEST_COSINE = 0.998
 
 
-def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """One a row."""
-    return np.sum(left * right, axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
-
-
-def pictures_of(name: str, per_label: int) -> tuple[list[Path], np.ndarray]:
-    """Every so-many-th file of each label, so that all sources are met."""
-    paths: list[Path] = []
-    labels = []
-    for label, folder in enumerate(("real", "synthetic")):
-        files = sorted(path for path in (require(name) / folder).rglob("*") if path.is_file())
-        chosen = files[:: max(1, len(files) // per_label)][:per_label]
-        paths += chosen
-        labels += [label] * len(chosen)
-    return paths, np.array(labels)
-
-
-def embedded(backbone: Backbone, paths: list[Path]) -> np.ndarray:
-    found: list[np.ndarray] = []
-    embed_files(
-        ((path.name, path.read_bytes(), path.name) for path in paths),
-        backbone,
-        LIMITS,
-        0,
-        lambda rows, _: found.extend(views["whole"] for _, views in rows),
-    )
-    return np.stack(found)
-
-
-def accuracy(rows: np.ndarray, labels: np.ndarray) -> float:
-    """Cross-validated, in per cent."""
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=500))
-    return 100 * float(np.mean(cross_val_predict(model, rows, labels, cv=folds) == labels))
-
-
 @pytest.mark.long
 @pytest.mark.slow
 def test_bfloat16_costs_the_offline_backbone_no_accuracy_on_real_pictures() -> None:
-    paths, labels = pictures_of("mixed2000", 1000)
+    """All 2,000: `bfloat16_points` of the benchmarks. Of so few, two verdicts are a point."""
+    paths, labels = pictures_of(require("mixed2000"), 100)
     exact, rough = (embedded(load_offline(precision), paths) for precision in ("float32", "bfloat16"))
     assert np.percentile(cosines(exact, rough), 1) >= LOWEST_COSINE
-    assert abs(accuracy(exact, labels) - accuracy(rough, labels)) <= 0.3
+    assert abs(accuracy(exact, labels) - accuracy(rough, labels)) <= 1
 
 
 @pytest.mark.long
 @pytest.mark.slow
 def test_bfloat16_of_a_full_size_clip_stays_near_open_clips_float32(tmp_path: Path) -> None:
-    paths, _ = pictures_of("mixed2000", 24)
+    paths, _ = pictures_of(require("mixed2000"), 12)
     checkpoint = tmp_path / "weights.pt"
     model = write_random_clip(checkpoint)
     spec = register_random_clip("vit-b-32-precision-test")

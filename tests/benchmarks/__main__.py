@@ -53,6 +53,8 @@ FIGURES = {
     "story_pct": "story",
     "archive_100k_s": "archive",
     "hardening_points": "hardening",
+    "audit_ratio": "auditing",
+    "bfloat16_points": "precision",
     "stability_s": "stability",
     "evidence_ratio": "invoking",
     "many_writers": "many_writers",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,13 @@ pytest.importorskip("playwright", reason="playwright is not installed (requireme
 
 from playwright.sync_api import Browser, expect
 
-from detector.jobs import request_build
-from detector.storage import functions, keys
+from detector.pipeline.build import build
+from detector.storage import keys
 from tests.browser.conftest import Server
 from tests.browser.dashboard import Dashboard
 from tests.factories import labelled_function, make_image
 
 pytestmark = pytest.mark.browser
-
-TRAINING_SECONDS = 120
 
 
 @pytest.mark.long
@@ -30,16 +27,11 @@ def test_the_example_copied_from_the_page_prints_a_verdict_until_its_key_is_revo
     chromium: Browser, server: Server, tmp_path: Path
 ) -> None:
     function = labelled_function(server.workspace, 6, "Press photos")
-    request_build(server.workspace, function.id)
+    assert build(server.workspace, function.id).trained
     context = chromium.new_context(viewport={"width": 1400, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server.address)
     dashboard = Dashboard(context.new_page(), server.address)
     page = dashboard.page
-    deadline = time.monotonic() + TRAINING_SECONDS
-    while functions.get_function(server.workspace.db, function.id).live_model_id is None:
-        assert time.monotonic() < deadline, server.log
-        time.sleep(0.2)
-    # By the address: in the moment in which a training ends, a click on the sidebar can be lost.
     dashboard.visit("api")
 
     # A key: its secret is there once, and right.

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ pytest.importorskip("playwright", reason="playwright is not installed (requireme
 
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from detector.jobs import request_build
+from detector.pipeline.build import build
 from detector.storage import functions, keys, samples
 from tests.browser.archives import write_archive
 from tests.browser.conftest import Server
@@ -31,7 +30,6 @@ from tests.proxies import caddy_of_the_readme, certificate, nginx_of_the_readme,
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
-TRAINING_SECONDS = 120
 PER_LABEL = 6
 #: As in the README, and a path that the proxy takes off and nobody told the server.
 PLACES = ["nginx", "caddy", "another path"]
@@ -71,11 +69,7 @@ def behind(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     }
     running = Server(tmp_path_factory.mktemp("behind"), settings)
     function = labelled_function(running.workspace, PER_LABEL, "Press photos")
-    request_build(running.workspace, function.id)
-    deadline = time.monotonic() + TRAINING_SECONDS
-    while functions.get_function(running.workspace.db, function.id).live_model_id is None:
-        assert time.monotonic() < deadline, running.log
-        time.sleep(0.2)
+    assert build(running.workspace, function.id).trained
     yield running
     running.stop()
     for trouble in ("Uncaught app execution", "job failed", "Traceback"):

@@ -19,7 +19,7 @@ from detector.worker import running as background
 from detector.worker.runner import JobRunner
 from detector.worker.running import run_job, run_pending
 from detector.workspace import Workspace
-from tests.command_line import run
+from tests.command_line import run, run_here
 from tests.factories import add_images, empty_function, images, labelled_function, make_image, workspace
 
 pytestmark = pytest.mark.slow
@@ -220,7 +220,7 @@ def test_deleting_a_function_deletes_what_its_audits_found(ws: Workspace) -> Non
 @pytest.mark.slow
 def test_the_command_examines_and_prints_json(ws: Workspace, tmp_path: Path) -> None:
     function = labelled_function(ws, 6, "Pictures")
-    ran = run(tmp_path / "data", "audit", "Pictures", "--json")
+    ran = run_here(tmp_path / "data", "audit", "Pictures", "--json")
     assert ran.code == 1
     assert "training" in ran.sentence
     request_build(ws, function.id)
@@ -231,9 +231,9 @@ def test_the_command_examines_and_prints_json(ws: Workspace, tmp_path: Path) -> 
     assert [set(row) >= {"name", "n", "accuracy", "flipped"} for row in ran.json["stress"]] == [True] * len(STRESSES)
     assert len(ran.json["summary"]) == 3
     assert ran.json["model"]["version"] == 1
-    plain = run(tmp_path / "data", "audit", "Pictures")
+    plain = run_here(tmp_path / "data", "audit", "Pictures")
     assert plain.code == 0
     assert plain.out.strip().splitlines() == ran.json["summary"]
-    missing = run(tmp_path / "data", "audit", "No such function")
+    missing = run_here(tmp_path / "data", "audit", "No such function")
     assert missing.code == 1
     assert "There is no function" in missing.sentence

@@ -57,18 +57,21 @@ def test_verdicts_on_copies_are_those_of_a_run_made_by_hand(stressed: tuple[Work
     x = audit_data.prepared.scaling.apply(audit_data.views)
     c = audit_data.hyperparameters.c / audit_data.prepared.mean_squared_norm
     before, after = [], []
-    for place, row in enumerate(audit_data.rows):
-        copy = Image.open(io.BytesIO(CHANGES[name](Image.open(io.BytesIO(ws.blobs.image(row.image_hash))))))
-        (views,) = test._backbone.embed([test._backbone.views_of(copy.convert("RGB"))])
-        stored = {view: numbers.astype(np.float16).astype(np.float32)[None] for view, numbers in views.items()}
-        assert audit_data.folds is not None
-        known = audit_data.folds != audit_data.folds[place]
-        model = LogisticRegression(
+    assert audit_data.folds is not None
+    models = [
+        LogisticRegression(
             C=c,
             class_weight="balanced" if audit_data.hyperparameters.class_weight == "balanced" else None,
             tol=1e-8,
             max_iter=9999,
-        ).fit(x[known], audit_data.y[known])
+        ).fit(x[audit_data.folds != fold], audit_data.y[audit_data.folds != fold])
+        for fold in range(audit_data.fold_count)
+    ]
+    for place, row in enumerate(audit_data.rows):
+        copy = Image.open(io.BytesIO(CHANGES[name](Image.open(io.BytesIO(ws.blobs.image(row.image_hash))))))
+        (views,) = test._backbone.embed([test._backbone.views_of(copy.convert("RGB"))])
+        stored = {view: numbers.astype(np.float16).astype(np.float32)[None] for view, numbers in views.items()}
+        model = models[audit_data.folds[place]]
         before.append(int(model.predict(x[[place]])[0]))
         after.append(int(model.predict(audit_data.prepared.scaling.apply(stored))[0]))
 

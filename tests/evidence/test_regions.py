@@ -82,17 +82,17 @@ def _picture(seed: int, striped: bool, size: int = 320) -> bytes:
 @pytest.mark.slow
 def test_the_peak_lies_in_the_only_region_that_differs_between_the_labels(striped: Known) -> None:
     inside = 0
-    for seed in range(9000, 9010):
+    for seed in range(9000, 9005):
         found = striped.map_of(_picture(seed, striped=True))
         assert found.label == "synthetic"
         inside += found.peak is not None and found.peak[0] <= CELLS // 2 <= found.peak[1] and found.grid[found.peak] > 0
-    assert inside >= 9
+    assert inside >= 4
 
 
 @pytest.mark.long
 @pytest.mark.slow
 def test_the_map_of_a_model_that_learned_random_labels_is_grey(random: Known) -> None:
-    found = [random.map_of(_picture(seed, striped=bool(seed % 2))) for seed in range(6000, 6004)]
+    found = [random.map_of(_picture(seed, striped=bool(seed % 2))) for seed in range(6000, 6002)]
     assert np.mean([~each.stable for each in found]) >= 0.8
     assert found[0].peak is None
     assert found[0].sentence == (

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from detector.errors import InvalidInput, NothingLeftToTrain
-from detector.importing.batch import folder_payload, run_import
-from detector.importing.labelling import LabelPlan
 from detector.operations.holdout import (
     MANY_USES,
     HoldoutScore,
@@ -26,6 +24,7 @@ from detector.training.model_file import read_model
 from detector.training.out_of_fold import OutOfFold
 from detector.worker.running import run_pending
 from detector.workspace import Workspace
+from tests.databases import copy_data
 from tests.factories import (
     add_images,
     empty_function,
@@ -36,7 +35,6 @@ from tests.factories import (
     near_duplicate,
     workspace,
 )
-from tests.shared_data import require
 
 
 def aside(ws: Workspace, function_id: str) -> list[TrainingRow]:
@@ -240,11 +238,12 @@ def test_the_combined_interval_is_newcombes() -> None:
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_on_a_held_out_part_of_two_thousand_images_the_figures_keep_their_promise(tmp_path: Path) -> None:
-    ws = workspace(tmp_path)
-    function = empty_function(ws)
-    payload = folder_payload(require("mixed2000"), LabelPlan(mode="folders", level=0, source_level=1))
-    run_import(ws, function.id, imports.create_batch(ws.db, function.id, "folder", "x"), payload)
+def test_on_a_held_out_part_of_two_thousand_images_the_figures_keep_their_promise(
+    mixed2000_data: Path, tmp_path: Path
+) -> None:
+    copy_data(mixed2000_data, tmp_path / "data")
+    ws = workspace(tmp_path / "data", precision="auto")
+    function = functions.find_function(ws.db, "mixed2000")
     assert put_aside_share(ws, function.id, 0.3) >= 600
     model = built(ws, function.id)
     score = HoldoutScore.from_json(model.holdout_score or {})

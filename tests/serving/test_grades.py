@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.evaluation import stress
 from detector.evaluation.audit import audit
 from detector.operations.false_accusations import set_false_accusation_limit
 from detector.operations.labels import delete_label
@@ -69,8 +70,14 @@ def test_before_it_was_tried_on_unseen_sources_a_verdict_is_moderate_at_most(mad
     assert {item.reason for item in sure} == {NOT_MEASURED}
 
 
+@pytest.fixture
+def few_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit that makes copies of a few samples: what becomes of copies has no part in a grade."""
+    monkeypatch.setattr(stress, "MOST_SAMPLES", 4)
+
+
 @pytest.mark.long
-def test_after_it_a_verdict_can_be_strong_and_says_in_counts_why(made: Made) -> None:
+def test_after_it_a_verdict_can_be_strong_and_says_in_counts_why(made: Made, few_copies: None) -> None:
     """Through page, API and command line alike: they read these fields."""
     said = audit(made.ws, made.function.id).to_json()["thresholds"]
     # What it prints is what it has found, not what was known when it began.
@@ -139,7 +146,7 @@ def test_sources_that_are_only_guessed_promise_nothing_until_they_are_confirmed(
 
 
 @pytest.mark.long
-def test_other_sources_forget_what_was_measured_until_it_is_measured_again(made: Made) -> None:
+def test_other_sources_forget_what_was_measured_until_it_is_measured_again(made: Made, few_copies: None) -> None:
     audit(made.ws, made.function.id)
     before = live_thresholds(made)
     rows = [row for row in samples.training_rows(made.ws.db, made.function.id) if row.source == "real 0"]

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PASSES = 30
+PASSES = 12
 MOST_FAULTS = 800
 
 SCRIPT = f"""

@@ -63,10 +63,10 @@ def _workers(parent: int | None = None) -> list[psutil.Process]:
     return [child for child in children if child.status() != psutil.STATUS_ZOMBIE and "worker" in child.cmdline()]
 
 
-def _long_work(ws: Workspace) -> tuple[Function, str]:
+def _long_work(ws: Workspace, per_label: int = 100) -> tuple[Function, str]:
     """A build that takes some seconds; returns its function and the job's id."""
     function = empty_function(ws, "Long")
-    add_images(ws, function, images(100))
+    add_images(ws, function, images(per_label))
     return function, request_build(ws, function.id)
 
 
@@ -85,7 +85,7 @@ def _is_gone(process: psutil.Process) -> bool:
 
 def test_a_killed_worker_leaves_the_pages_up_and_its_job_is_resumed(server: AppServer) -> None:
     ws = server.workspace
-    function, job_id = _long_work(ws)
+    function, job_id = _long_work(ws, 40)
     _until(lambda: _is_running(ws, job_id))
     [worker] = _workers(server.pid)
     assert jobs.get_job(ws.db, job_id).owner == jobs._name_of_process(worker.pid)
@@ -104,7 +104,7 @@ def test_a_killed_worker_leaves_the_pages_up_and_its_job_is_resumed(server: AppS
 def test_no_worker_outlives_its_server(server: AppServer) -> None:
     """Kind: an orphan that goes on for hours beside the next server's. Killed in the middle, and stopped in order."""
     ws = server.workspace
-    function, job_id = _long_work(ws)
+    function, job_id = _long_work(ws, 40)
     _until(lambda: _is_running(ws, job_id))
     [worker] = _workers(server.pid)
     server.kill()
@@ -226,7 +226,7 @@ def test_copies_follow_the_first_model_by_themselves_and_outlive_a_killed_worker
     running = AppServer(tmp_path, {**SETTINGS, "DETECTOR_COPIES": "2"})
     try:
         ws = running.workspace
-        function, job_id = _long_work(ws)
+        function, job_id = _long_work(ws, 20)
         _until(lambda: jobs.get_job(ws.db, job_id).state == "done")
         first = functions.get_function(ws.db, function.id).live_model_id
         assert first is not None
