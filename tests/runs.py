@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
 
 from detector.importing.pending import pending_zip
 from detector.jobs import INVOKE
@@ -35,3 +39,12 @@ def claimed(ws: Workspace) -> Job:
 def worked_off(ws: Workspace, report: Report = silent) -> None:
     """Judge what waits."""
     run_job(ws, claimed(ws), report)
+
+
+def photograph(seed: int) -> bytes:
+    """A JPEG of two megapixels; no two are equal."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    file = io.BytesIO()
+    coarse.resize((1600, 1200), Image.Resampling.BILINEAR).save(file, "JPEG", quality=90)
+    return file.getvalue()

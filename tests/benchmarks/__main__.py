@@ -57,6 +57,7 @@ FIGURES = {
     "bfloat16_points": "precision",
     "stability_s": "stability",
     "evidence_ratio": "invoking",
+    "run_growth_mb": "judging",
     "many_writers": "many_writers",
     "backup_s": "backup",
     "soak": "soak",

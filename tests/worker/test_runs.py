@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from detector.evidence.judge_run import STEP
 from detector.evidence.run_report import run_csv, run_html
@@ -22,7 +19,7 @@ from detector.storage import functions, invoke_runs, jobs
 from detector.worker.supervisor import Supervisor
 from detector.workspace import Workspace
 from tests.factories import labelled_function, make_image, workspace
-from tests.runs import given
+from tests.runs import given, photograph
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -107,7 +104,7 @@ def test_many_photographs_in_one_go_are_complete_and_take_little_memory(
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     start = time.monotonic()
-    files = {f"roll {n % 7}/{n:04}.jpg": _photograph(1000 + n) for n in range(PHOTOGRAPHS)}
+    files = {f"roll {n % 7}/{n:04}.jpg": photograph(1000 + n) for n in range(PHOTOGRAPHS)}
     run_id = given(ws, function_id, files, "many.zip")
     _until(lambda: invoke_runs.get_run(ws.db, run_id).state == "done")
     seconds = time.monotonic() - start
@@ -124,12 +121,3 @@ def test_many_photographs_in_one_go_are_complete_and_take_little_memory(
     print(f"{seconds:.0f} s, growth {(most - before) / 1e6:.0f} MB of {before / 1e6:.0f} MB")
     assert most - before < MOST_GROWTH
     assert functions.get_function(ws.db, function_id).live_model_id == run.run.model_id
-
-
-def _photograph(seed: int) -> bytes:
-    """A JPEG of two megapixels; no two are equal."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
-    file = io.BytesIO()
-    coarse.resize((1600, 1200), Image.Resampling.BILINEAR).save(file, "JPEG", quality=90)
-    return file.getvalue()
