@@ -55,6 +55,27 @@ def find_sample_id(db: Database, function_id: str, image_hash: str) -> str | Non
         )
 
 
+def require_label(db: Database, function_id: str, label_name: str | None) -> None:
+    """That a post with this label would be taken, before anything of it is stored.
+
+    Raises
+    ------
+    NotFound
+        There is no such function.
+    InvalidInput
+        There is no label of that name.
+    """
+    with db.read() as connection:
+        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
+            raise NotFound("function", function_id)
+        if label_name is not None and known_labels(connection, function_id).find(label_name) is None:
+            raise _no_label(label_name)
+
+
+def _no_label(name: str) -> InvalidInput:
+    return InvalidInput(f"There is no label {name!r} in this function. Create it first.")
+
+
 def already_there(sample_id: str) -> Conflict:
     """The refusal of bytes that the function has."""
     return Conflict("The same image is already a sample of this function. It was left as it is.", sample_id)
@@ -79,6 +100,10 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
         new_images, new_samples, history, binned = [], [], [], []
         for post in posts:
             image, place = post.image, (post.function_id, post.image.image_hash)
+            # Also where the post is refused: its bytes lie there, and what has no row is never cleared away.
+            if image.image_hash not in known.images:
+                known.images.add(image.image_hash)
+                new_images.append(image)
             if post.function_id not in known.functions:
                 answers.append(NotFound("function", post.function_id))
                 continue
@@ -86,9 +111,7 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
             if post.label_name is not None:
                 label_id = known.labels[post.function_id].find(post.label_name)
                 if label_id is None:
-                    answers.append(
-                        InvalidInput(f"There is no label {post.label_name!r} in this function. Create it first.")
-                    )
+                    answers.append(_no_label(post.label_name))
                     continue
             if place in known.samples:
                 answers.append(already_there(known.samples[place]))
@@ -98,9 +121,6 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
                 continue
             if place in known.binned:
                 binned.append(known.binned.pop(place))
-            if image.image_hash not in known.images:
-                known.images.add(image.image_hash)
-                new_images.append(image)
             sample_id = known.samples[place] = new_id()
             new_samples.append(
                 {

@@ -96,6 +96,12 @@ def _multipart(draw: st.DrawFn) -> bytes:
     return made + draw(st.sampled_from([b"--b--\r\n", b"--b--\r\n", b"", b"--b-", b"--b--" * 3]))
 
 
+#: A picture that is not there yet with a label that there is not.
+_OF_NO_LABEL = (
+    b'--b\r\nContent-Disposition: form-data; name="data"; filename="a.png"\r\n\r\n'
+    + make_image(31, size=16)
+    + b'\r\n--b\r\nContent-Disposition: form-data; name="labelName"\r\n\r\nnobody\r\n--b--\r\n'
+)
 _TYPES = st.sampled_from(
     [
         "multipart/form-data; boundary=b",
@@ -178,6 +184,7 @@ def assert_an_answer_of_ours(server: Server, status: int, said: bytes) -> None:
     st.sampled_from(_CALLS),
     _SENT,
 )
+@example("POST samples", ("multipart/form-data; boundary=b", _OF_NO_LABEL))
 def test_whatever_body_is_sent_it_is_taken_or_refused_with_a_sentence(
     server: Server, caller: Caller, path: str, call: str, sent: tuple[str, bytes]
 ) -> None:

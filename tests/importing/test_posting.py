@@ -9,8 +9,11 @@ import pytest
 
 from detector.errors import Conflict, InvalidInput, NotAnImage, NotFound
 from detector.importing.posting import Post, SamplePoster
-from detector.storage import functions, imports, jobs, samples, trash
+from detector.importing.storing import store_image
+from detector.storage import functions, imports, jobs, leavings, samples, trash
+from detector.storage.posted_samples import PostedSample, add_posted
 from tests.factories import empty_function, label_ids, make_image, workspace
+from tests.faulty_disk import image_files
 
 
 def test_posts_of_many_threads_are_neither_lost_nor_doubled(tmp_path: Path) -> None:
@@ -49,6 +52,18 @@ def test_a_refused_post_says_why_and_leaves_nothing(tmp_path: Path) -> None:
             poster.post(post)
     assert samples.count_samples(ws.db, function.id) == 0
     assert jobs.list_jobs(ws.db, function.id) == []
+    assert image_files(tmp_path / "blobs") == set()
+    ws.close()
+
+
+def test_bytes_whose_label_went_while_they_were_stored_are_cleared_away_with_the_bin(tmp_path: Path) -> None:
+    ws = workspace(tmp_path)
+    function = empty_function(ws)
+    image = store_image(ws, make_image(1), "a.png")
+    [refused] = add_posted(ws.db, [PostedSample(function.id, image, "a.png", "gone meanwhile", None, ())])
+    assert isinstance(refused, InvalidInput)
+    assert image_files(tmp_path / "blobs") == {image.image_hash}
+    assert leavings.unused_images(ws.db) == [image.image_hash]
     ws.close()
 
 
