@@ -8,7 +8,6 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -28,27 +27,13 @@ from detector.workspace import Workspace
 from tests.command_line import OFFLINE, run_here, start
 from tests.factories import add_images, empty_function, images, make_image
 from tests.made_folders import make_folder
-from tests.s3_server import BUCKET, SECRET, S3Server, prefix_of, s3_server, without_conditions
+from tests.s3_server import BUCKET, SECRET, S3Server, prefix_of, without_conditions
 from tests.stored import number, outcome
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 DATA = make_image(1)
 HASH = hashlib.sha256(DATA).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as started:
-        yield started
-
-
-@pytest.fixture
-def store(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A store of its own for each test, which this process reaches."""
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{prefix_of(tmp_path)}"
 
 
 def key_of(tmp_path: Path, image_hash: str = HASH) -> str:

@@ -26,27 +26,13 @@ from tests.cluster.one_machine import until
 from tests.command_line import OFFLINE, Ran, run, run_here, start
 from tests.factories import labelled_function, make_image
 from tests.made_folders import make_folder
-from tests.s3_server import BUCKET, KEY, SECRET, Gate, S3Server, prefix_of, s3_server
+from tests.s3_server import BUCKET, KEY, SECRET, Gate, S3Server, prefix_of
 from tests.stored import number, query
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 DATA = make_image(1)
 HASH = hashlib.sha256(DATA).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as started:
-        yield started
-
-
-@pytest.fixture
-def store(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A store of its own for each test, which this process reaches."""
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{BUCKET}/{prefix_of(tmp_path)}"
 
 
 def refused_sentence(ran: Ran) -> str:
