@@ -5,19 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psutil
 import pytest
 
 from detector.api.admission import FREE_BYTES, BodyMemory
 from detector.errors import BodiesBusy
 from tests.api.server import SETTINGS, Caller, Server
 from tests.factories import make_image
+from tests.memory_watch import MemoryWatch
 
 pytestmark = pytest.mark.slow
 
@@ -97,36 +96,6 @@ def _send(server: Server, caller: Caller, path: str, kind: str, body: bytes, chu
         return _answer(connection)
 
 
-class _Watch:
-    """The most memory that the server takes while this is entered, in bytes above what it had."""
-
-    def __init__(self, server: Server) -> None:
-        self._process = psutil.Process(server.pid)
-
-    def __enter__(self) -> _Watch:
-        self.before = self.most = self._process.memory_info().rss
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.01):
-            self.most = max(self.most, self._process.memory_info().rss)
-
-    @property
-    def grown(self) -> float:
-        return (self.most - self.before) / 1e6
-
-    @property
-    def kept(self) -> float:
-        return (self._process.memory_info().rss - self.before) / 1e6
-
-
 def _require_whole(server: Server, caller: Caller, path: str) -> None:
     """Nothing is held any more: what is larger than the whole budget is taken only then."""
     status, said = _answer_to_the_whole(server, caller, path)
@@ -170,7 +139,7 @@ def test_thirty_large_invokes_at_once_take_no_more_memory_than_is_set_aside(
         (f"{trained}/samples", *small["json"], True, 10),
     ]
     for path, kind, body, chunked, callers in attacks:
-        with _Watch(server) as watch, ThreadPoolExecutor(callers) as pool:
+        with MemoryWatch(server.pid) as watch, ThreadPoolExecutor(callers) as pool:
             answers = list(pool.map(lambda _: _send(server, caller, path, kind, body, chunked), range(callers)))  # noqa: B023
         statuses = {status for status, _, _ in answers}
         assert statuses <= {200, 400, 429}, answers
@@ -312,7 +281,7 @@ def test_what_is_announced_too_large_is_refused_before_it_comes(
         caller, "POST", path.format(function=trained), "Content-Type: application/x-www-form-urlencoded",
         f"Content-Length: {length}",
     )  # fmt: skip
-    with _Watch(server) as watch, _open(server, head) as connection:
+    with MemoryWatch(server.pid) as watch, _open(server, head) as connection:
         connection.settimeout(REQUEST_SECONDS / 2)
         status, headers, said = _answer(connection)
         assert status in (400, 413), said

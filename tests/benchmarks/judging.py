@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from detector.worker.supervisor import Supervisor
 from detector.workspace import Workspace
 from tests.benchmarks.figure import Figure
 from tests.factories import labelled_function, make_image, workspace
+from tests.memory_watch import MemoryWatch
 from tests.runs import given, photograph
 
 PHOTOGRAPHS = 1000
@@ -35,21 +35,12 @@ def run_growth_mb(folder: Path) -> Figure:
         # The first picture brings the libraries and the network.
         _wait(ws, given(ws, function.id, {"small.png": make_image(1)}))
         [worker] = [child for child in psutil.Process().children() if "worker" in child.cmdline()]
-        before, looks, ended = worker.memory_info().rss, [0], threading.Event()
-
-        def watch() -> None:
-            while not ended.wait(_SECONDS_BETWEEN_LOOKS):
-                looks.append(worker.memory_info().rss)
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
         files = {f"roll {n % 7}/{n:04}.jpg": photograph(1000 + n) for n in range(PHOTOGRAPHS)}
         start = time.monotonic()
-        run_id = given(ws, function.id, files, "thousand.zip")
-        _wait(ws, run_id)
+        with MemoryWatch(worker.pid, _SECONDS_BETWEEN_LOOKS) as memory:
+            run_id = given(ws, function.id, files, "thousand.zip")
+            _wait(ws, run_id)
         seconds = time.monotonic() - start
-        ended.set()
-        watcher.join()
         judged = [picture.file_name for picture in read_run(ws, run_id).pictures if picture.scores]
         assert judged == sorted(files), "a picture is missing"
     finally:
@@ -58,11 +49,11 @@ def run_growth_mb(folder: Path) -> Figure:
     return Figure(
         "run_growth_mb",
         "growth of the background process that judges 1,000 photographs of 2 megapixels in one go, offline backbone",
-        (max(looks) - before) / 1e6,
+        memory.grown,
         "MB",
         300,
         at_least=False,
-        measurements={"before, MB": [before / 1e6], "seconds": [seconds]},
+        measurements={"before, MB": [memory.before / 1e6], "seconds": [seconds]},
         note="All 1,000 have a verdict.",
     )
 

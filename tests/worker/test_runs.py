@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,14 +18,15 @@ from detector.storage import functions, invoke_runs, jobs
 from detector.worker.supervisor import Supervisor
 from detector.workspace import Workspace
 from tests.factories import labelled_function, make_image, workspace
+from tests.memory_watch import MemoryWatch
 from tests.runs import given, photograph
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 #: Pictures of the archive; decoded they would be 860 MB at once.
 PHOTOGRAPHS = 150
-#: Further memory that they may take of the process, in bytes.
-MOST_GROWTH = 300_000_000
+#: Further memory that they may take of the process, in megabytes.
+MOST_GROWTH = 300
 
 
 @pytest.fixture
@@ -94,22 +94,12 @@ def test_many_photographs_in_one_go_are_complete_and_take_little_memory(
     small = given(ws, function_id, {"small.png": make_image(1)})
     _until(lambda: invoke_runs.get_run(ws.db, small).state == "done")
     worker = _worker()
-    before, most, ended = worker.memory_info().rss, 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not ended.wait(0.05):
-            most = max(most, worker.memory_info().rss)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
     start = time.monotonic()
     files = {f"roll {n % 7}/{n:04}.jpg": photograph(1000 + n) for n in range(PHOTOGRAPHS)}
-    run_id = given(ws, function_id, files, "many.zip")
-    _until(lambda: invoke_runs.get_run(ws.db, run_id).state == "done")
+    with MemoryWatch(worker.pid, 0.05) as memory:
+        run_id = given(ws, function_id, files, "many.zip")
+        _until(lambda: invoke_runs.get_run(ws.db, run_id).state == "done")
     seconds = time.monotonic() - start
-    ended.set()
-    watcher.join()
     assert _worker().pid == worker.pid
     run = read_run(ws, run_id)
     assert [picture.file_name for picture in run.pictures] == sorted(files)
@@ -118,6 +108,6 @@ def test_many_photographs_in_one_go_are_complete_and_take_little_memory(
     assert run_csv(ws, run_id).count(b"\r\n") == PHOTOGRAPHS + 1
     assert run_html(ws, run_id).count("<img ") == PHOTOGRAPHS
     assert run.select(Order.SUREST)[0].confidence == max(picture.confidence for picture in run.pictures)
-    print(f"{seconds:.0f} s, growth {(most - before) / 1e6:.0f} MB of {before / 1e6:.0f} MB")
-    assert most - before < MOST_GROWTH
+    print(f"{seconds:.0f} s, growth {memory.grown:.0f} MB of {memory.before / 1e6:.0f} MB")
+    assert memory.grown < MOST_GROWTH
     assert functions.get_function(ws.db, function_id).live_model_id == run.run.model_id
