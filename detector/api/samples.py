@@ -40,6 +40,7 @@ from detector.operations.labels import give_label
 from detector.operations.samples import delete_samples
 from detector.storage import functions, samples
 from detector.storage.acting import LABEL, require
+from detector.storage.known_labels import no_label
 from detector.storage.samples import Position, SampleFilter, Sort
 
 MAX_BATCH = 1000
@@ -178,8 +179,7 @@ def annotate(ws: Ws, sample: TheSample, body: AnnotationRequest) -> Annotation:
     """Give a sample a label, or another one."""
     label = functions.find_label(ws.db, sample.function_id, body.label_name)
     if label is None:
-        name = body.label_name.strip()[: functions.MAX_NAME]
-        raise InvalidInput(f"There is no label {name!r} in this function. Create it first.")
+        raise no_label(body.label_name.strip()[: functions.MAX_NAME])
     give_label(ws, sample.function_id, [sample.id], label, by="api")
     return Annotation(label_id=prefixed("label", label.id))
 

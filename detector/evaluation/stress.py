@@ -114,7 +114,7 @@ class StressTest:
         return views, there
 
 
-def choose_samples(hashes: Sequence[str], y: Ints, most: int = MOST_SAMPLES) -> Ints:
+def choose_samples(hashes: Sequence[str], y: Ints, most: int) -> Ints:
     """Indices of at most ``most`` samples in ascending order, every label keeping its share.
 
     Which ones follows from their hashes alone: the same samples are chosen every time, and mostly the same ones when

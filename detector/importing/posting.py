@@ -17,7 +17,9 @@ from detector.errors import DetectorError, NotFound
 from detector.imaging import sha256_hex
 from detector.importing.storing import store_image
 from detector.storage.acting import LABEL, actor_now, needs
-from detector.storage.posted_samples import PostedSample, add_posted, already_there, find_sample_id, require_label
+from detector.storage.functions import find_label, get_function
+from detector.storage.known_labels import no_label
+from detector.storage.posted_samples import PostedSample, add_posted, already_there, find_sample_id
 from detector.storage.room import require_room
 from detector.workspace import Workspace
 
@@ -78,7 +80,9 @@ class SamplePoster:
         existing = find_sample_id(self._ws.db, post.function_id, image_hash)
         if existing is not None:
             raise already_there(existing)
-        require_label(self._ws.db, post.function_id, post.label_name)
+        get_function(self._ws.db, post.function_id)
+        if post.label_name is not None and find_label(self._ws.db, post.function_id, post.label_name) is None:
+            raise no_label(post.label_name)
         require_room(self._ws.settings)
         with self._decoding:
             image = store_image(self._ws, post.data, post.name or "The image")

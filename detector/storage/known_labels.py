@@ -7,6 +7,7 @@ from unicodedata import category, normalize
 
 from sqlalchemy import Connection, select
 
+from detector.errors import InvalidInput
 from detector.storage.label_names import TURNING, label_key
 from detector.storage.schema import functions, labels
 
@@ -59,6 +60,11 @@ class KnownLabels:
         """The id of the label that ``name`` means; None where there is none."""
         spelling = self.spelling(name)
         return None if spelling is None else self.ids[spelling]
+
+
+def no_label(name: str) -> InvalidInput:
+    """The refusal of a label that a function does not have."""
+    return InvalidInput(f"There is no label {name!r} in this function. Create it first.")
 
 
 def known_labels(connection: Connection, function_id: str) -> KnownLabels:

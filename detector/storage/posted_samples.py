@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from detector.errors import CaptureBoundReached, Conflict, DetectorError, InvalidInput, NotFound
+from detector.errors import CaptureBoundReached, Conflict, DetectorError, NotFound
 from detector.storage.annotating import moment_of_change
 from detector.storage.captured import ORIGIN, count_captured, month_start
 from detector.storage.database import Database, new_id, now
 from detector.storage.imports import ImageRow, insert_images
-from detector.storage.known_labels import known_labels
+from detector.storage.known_labels import known_labels, no_label
 from detector.storage.revisions import next_revision
 from detector.storage.schema import annotation_history, functions, images, import_batches, samples
 from detector.storage.stored_names import TRAIN
@@ -55,27 +55,6 @@ def find_sample_id(db: Database, function_id: str, image_hash: str) -> str | Non
         )
 
 
-def require_label(db: Database, function_id: str, label_name: str | None) -> None:
-    """That a post with this label would be taken, before anything of it is stored.
-
-    Raises
-    ------
-    NotFound
-        There is no such function.
-    InvalidInput
-        There is no label of that name.
-    """
-    with db.read() as connection:
-        if connection.scalar(select(functions.c.id).where(functions.c.id == function_id)) is None:
-            raise NotFound("function", function_id)
-        if label_name is not None and known_labels(connection, function_id).find(label_name) is None:
-            raise _no_label(label_name)
-
-
-def _no_label(name: str) -> InvalidInput:
-    return InvalidInput(f"There is no label {name!r} in this function. Create it first.")
-
-
 def already_there(sample_id: str) -> Conflict:
     """The refusal of bytes that the function has."""
     return Conflict("The same image is already a sample of this function. It was left as it is.", sample_id)
@@ -111,7 +90,7 @@ def add_posted(db: Database, posts: Sequence[PostedSample]) -> list[str | Detect
             if post.label_name is not None:
                 label_id = known.labels[post.function_id].find(post.label_name)
                 if label_id is None:
-                    answers.append(_no_label(post.label_name))
+                    answers.append(no_label(post.label_name))
                     continue
             if place in known.samples:
                 answers.append(already_there(known.samples[place]))

@@ -13,6 +13,7 @@ from detector.training.copies import Copies, stacked
 from detector.training.options import VIEW_SETS
 from detector.training.precomputed import PreparedSamples
 from detector.training.scaling import Embeddings, row_chunks
+from detector.training.single_thread import product
 from detector.training.solver import SWEEP_TOLERANCE, solve
 from detector.training.sweep import prepare_choice, sample_weights
 
@@ -76,7 +77,8 @@ class FittedModels:
             features = self.prepared.scaling.apply(embeddings, rows)
             for model in np.unique(which[rows]):
                 mine = np.flatnonzero(which[rows] == model)
-                result[rows.start + mine] = features[mine] @ self.coefficients[model]
+                said = product(torch.from_numpy(features[mine]), torch.from_numpy(self.coefficients[model]))
+                result[rows.start + mine] = said.numpy()
         return np.asarray(result + self.intercept[which])
 
 

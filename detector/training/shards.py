@@ -216,12 +216,12 @@ _OverAll = Callable[[Callable[[list[Shard]], tuple[Floats, Floats]]], tuple[Floa
 
 
 def _descend(
-    problem: ShardedProblem, theta: _Theta, at_work: _Coordinates, wanted: float, over_all: _OverAll
+    problem: ShardedProblem, theta: _Theta, coordinates: _Coordinates, wanted: float, over_all: _OverAll
 ) -> _Theta:
     """Towards the minimum in coordinates z, with ``theta = z @ turn``, until the gradient in them is small."""
     from scipy.optimize import minimize
 
-    shape, turn = theta.numbers.shape, at_work.turn
+    shape, turn = theta.numbers.shape, coordinates.turn
 
     def evaluate(flat: Floats) -> tuple[float, Floats]:
         at = _product(flat.reshape(shape), turn)
@@ -231,7 +231,7 @@ def _descend(
         value = problem.c * float(losses[0]) + 0.5 * float((penalised * penalised).sum())
         return value, _product(problem.c * gradient + penalised, turn.T).ravel()
 
-    begin = _product(theta.numbers, at_work.back).ravel()
+    begin = _product(theta.numbers, coordinates.back).ravel()
     options = {"maxcor": _HISTORY, "ftol": 0.0, "gtol": wanted, "maxfun": _MOST_EVALUATIONS}
     found = minimize(evaluate, begin, jac=True, method="L-BFGS-B", options=options)
     return _Theta(_product(found.x.reshape(shape), turn))

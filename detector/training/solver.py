@@ -121,7 +121,8 @@ class _History:
     def extended(before: _History | None, step: _Imaged, changed: Tensor) -> _History:
         """With one more step (P, k * (p + 1)), and without the oldest if there are enough."""
         # Where rounding has eaten the curvature of a step, it is left out (all 0) for this problem.
-        cosine = (step.images * changed).sum(1) / (step.images.norm(dim=1) * changed.norm(dim=1)).clamp_min(1e-30)
+        lengths = _sum(step.images * step.images).sqrt() * _sum(changed * changed).sqrt()
+        cosine = _sum(step.images * changed) / lengths.clamp_min(1e-30)
         usable = (cosine > torch.finfo(changed.dtype).eps)[:, None]
 
         def one_more(new: Tensor, older: Tensor | None = None) -> Tensor:
@@ -227,7 +228,7 @@ def _solve_block(
         index=torch.arange(problems),
         weights=weights[:, None],
         inverse_c=(1.0 / c.to(**kind))[:, None, None],
-        total=_sum(weights[:, None]),
+        total=_sum(weights),
         theta=theta.clone(),
         logits=logits.clone(),
         gradient=torch.empty(0),
@@ -285,14 +286,15 @@ def _gradient(design: Design, at: _Problems, target: Tensor) -> tuple[Tensor, Te
     gradient = torch.empty_like(at.theta)
     torch.mul(at.theta, at.inverse_c, out=gradient)
     gradient[..., :-1] += design.gradient(slope.flatten(0, 1)).reshape(*slope.shape[:2], -1)
-    gradient[..., -1] = _sum(slope.flatten(0, 1)[:, None]).view(slope.shape[:2])
+    gradient[..., -1] = _sum(slope.flatten(0, 1)).view(slope.shape[:2])
     return gradient, curvature[:, None, None]
 
 
 def _sum(numbers: Tensor) -> Tensor:
-    """(P, a, b) -> (P,): the sum of each problem's numbers, the same to the last digit however many cores there are."""
+    """(P, ...) -> (P,): the sum of each problem's numbers, the same to the last digit however many cores there are."""
+    flat = numbers.flatten(1)
     # One that is alone would be shared among the cores.
-    return numbers.expand(2, -1, -1).sum(dim=(1, 2))[:1] if len(numbers) == 1 else numbers.sum(dim=(1, 2))
+    return flat.expand(2, -1).sum(1)[:1] if len(flat) == 1 else flat.sum(1)
 
 
 def _probabilities(logits: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from detector.evaluation.audit_data import load_audit_data
 from detector.evaluation.results import STRESSES, StressScore
-from detector.evaluation.stress import CHANGES, StressTest, choose_samples
+from detector.evaluation.stress import CHANGES, MOST_SAMPLES, StressTest, choose_samples
 from detector.pipeline.build import build
 from detector.pipeline.embedding import function_backbone
 from detector.storage import functions
@@ -129,14 +129,14 @@ def _jpeg_70() -> bytes:
 def test_a_large_set_is_sampled_with_every_labels_share_and_the_same_way_each_time() -> None:
     hashes = [f"{i:064x}" for i in range(4000)]
     y = np.array([0] * 3000 + [1] * 1000)
-    chosen = choose_samples(hashes, y)
+    chosen = choose_samples(hashes, y, MOST_SAMPLES)
     assert len(chosen) == 500
     assert np.bincount(y[chosen]).tolist() == [375, 125]
-    assert chosen.tolist() == choose_samples(hashes, y).tolist()
+    assert chosen.tolist() == choose_samples(hashes, y, MOST_SAMPLES).tolist()
     # Another order of the samples gives the same ones.
-    turned = choose_samples(hashes[::-1], y[::-1])
+    turned = choose_samples(hashes[::-1], y[::-1], MOST_SAMPLES)
     assert {hashes[i] for i in chosen} == {hashes[::-1][i] for i in turned}
-    assert choose_samples(hashes[:7], y[:7]).tolist() == list(range(7))
+    assert choose_samples(hashes[:7], y[:7], MOST_SAMPLES).tolist() == list(range(7))
 
 
 def test_a_copy_that_cannot_be_made_is_left_out_and_not_counted(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from detector.training import reduction, solver
 from detector.training.design import Design
 from detector.training.precomputed import prepare
+from detector.training.refit import Hyperparameters, fit_subsets
 from detector.training.scaling import fit_scaling
 from detector.training.shards import ShardedProblem, ShardRows, fit_shards
 from detector.training.single_thread import run_single_threaded
@@ -84,6 +85,11 @@ def main() -> None:
     )
     _say("gram", gram.gram, alone.vectors, gram.coefficients({"whole": few}, alone.vectors[0]))
     _say("directions", reduction.leading_directions({"whole": many[:9000]}, scaling)[1])
+    wide, y_wide = _samples(600, 2912, 2)
+    found = Hyperparameters("whole", ((0, 2912),), "standardise", 1.0, "none")
+    used = np.ones((600, 1), dtype=bool)
+    fitted = fit_subsets({"whole": wide}, y_wide, 2, found, used)
+    _say("refit", fitted.logits_of({"whole": wide}, np.zeros(600, dtype=np.int64)))
     shards = [_Rows(many[start : start + 10_000], y[start : start + 10_000]) for start in range(0, len(y), 10_000)]
     sharded = fit_shards(ShardedProblem(2, 1e-3, np.ones(2)), shards)
     _say("shards", sharded.coefficients, sharded.intercept)
