@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributed import Client, LocalCluster, Security
 
 from detector.system.dask_cluster import DaskCluster
 from tests.cluster.dask_processes import DaskProcesses
 from tests.command_line import environment
+
+pytest.importorskip("distributed", reason="distributed is not installed; it is in requirements-dev.txt")
+
+from distributed import Client, LocalCluster, Security
 
 pytestmark = pytest.mark.cluster
 
