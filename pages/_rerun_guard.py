@@ -54,8 +54,9 @@ def drawing() -> Iterator[None]:
     drawn = st.session_state[_KEY] = _Drawn(getattr(context, "page_script_hash", ""))
     try:
         yield
-    except _signal_to_stop():
-        # Of `end_page`; where the session itself was stopped, Streamlit raises it again at once.
+    except _end_of_page():
+        # Nothing else: a run that a click stopped goes no further. As if it had come to its end, Streamlit would
+        # forget the clocks that the run of the click has set up meanwhile.
         pass
     finally:
         drawn.query = urlencode(st.query_params.to_dict(), doseq=True)
@@ -115,19 +116,19 @@ def _run_context() -> Any:
 
 def end_page() -> NoReturn:
     """Draw nothing more of this page; the run itself comes to its end."""
-    for signal in _signal_to_stop():
-        raise signal
+    for end in _end_of_page():
+        raise end
     st.stop()
 
 
 @cache
-def _signal_to_stop() -> tuple[type[BaseException], ...]:
-    """What Streamlit stops a script with, which it understands where nobody catches it; none where it has none."""
+def _end_of_page() -> tuple[type[BaseException], ...]:
+    """What `end_page` raises: to Streamlit, where nobody catches it, a script that stops; none where it has no such."""
     try:
         from streamlit.runtime.scriptrunner import StopException
     except ImportError:
         return ()
-    return (StopException,)
+    return (type("EndOfPage", (StopException,), {}),)
 
 
 @cache

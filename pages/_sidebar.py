@@ -59,7 +59,7 @@ def _function_card(chosen: FunctionSummary | None) -> None:
             placeholder="Choose a function",
             key=key,
             on_change=_switch,
-            args=(key,),
+            args=(key, at_hand),
         )
         st.caption(summary_line(chosen) if chosen is not None else "The one in the address does not exist.")
 
@@ -82,9 +82,13 @@ def accuracy_caveat(item: FunctionSummary) -> str:
     return ", but detail or compression reveals the label" if item.normalised else ", but the files reveal the label"
 
 
-def _switch(key: str) -> None:
-    """Go to the function chosen; what else the address says is of the one before."""
-    if wanted := st.session_state[key]:
+def _switch(key: str, at_hand: str | None) -> None:
+    """Go to the function chosen; what else the address says is of the one before.
+
+    A tick of a clock that left the browser before another function was shown brings the box of then along, which is a
+    change to Streamlit: the box was forgotten meanwhile. It says the function that it was drawn for; nobody chose that.
+    """
+    if (wanted := st.session_state[key]) and wanted != at_hand:
         st.query_params.from_dict({"function": wanted})
 
 

@@ -158,6 +158,28 @@ def test_a_clock_of_before_does_not_draw_into_a_page_that_stopped() -> None:
     assert not clocks.contains(clock)
 
 
+def _interrupted() -> None:
+    """A page that is stopped in its first run, as a click does, before it has come to its clock."""
+    import streamlit as st
+    from streamlit.runtime.scriptrunner import StopException
+
+    from pages._rerun_guard import drawing
+
+    runs = st.session_state["runs"] = st.session_state.get("runs", 0) + 1
+    with drawing():
+        if runs == 2:
+            raise StopException
+        st.fragment(st.write, run_every=60.0)("how far it is")
+
+
+def test_a_run_that_a_click_stopped_takes_no_clock_away() -> None:
+    app = AppTest.from_function(_interrupted).run()
+    (clock,) = app._fragment_storage._fragments
+    app.run()
+    assert app.session_state["runs"] == 2
+    assert app._fragment_storage.contains(clock)
+
+
 def test_no_page_stops_in_the_middle_of_its_run() -> None:
     stopping = [path.name for path in (CHECKOUT / "pages").glob("*.py") if "st.stop()" in path.read_text("utf-8")]
     assert stopping == ["_rerun_guard.py"]
