@@ -15,6 +15,15 @@ PATIENCE = 60_000
 WORK_SECONDS = 600
 
 
+def no_run(page: Page) -> None:
+    """Wait until no run of the page's script is under way: a click in the last moment of one can be lost to Streamlit.
+
+    The end of a run sets all buttons back, that of the run which the click has begun meanwhile among them. What a test
+    sees already may be drawn in such a moment.
+    """
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
 class Dashboard:
     """One browser window on the app; collects what the browser's console complains about."""
 
@@ -38,7 +47,7 @@ class Dashboard:
     def settled(self) -> None:
         """Wait until the page is drawn and no run of its script is under way; a traceback on it is a failure."""
         expect(self.main.locator("h1").first).to_be_visible()
-        expect(self.page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+        no_run(self.page)
         # The stylesheet is the last to come, and moves what it finds.
         self.page.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--card') !== ''")
         exceptions = self.page.get_by_test_id("stException")
@@ -90,6 +99,7 @@ class Dashboard:
         self.page.set_viewport_size({"width": width, "height": height})
 
     def press(self, name: str) -> None:
+        no_run(self.page)
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def unfold(self, name: str) -> None:
@@ -97,6 +107,7 @@ class Dashboard:
 
     def choose(self, widget: str, option: str) -> None:
         """Choose in a select box, by its label and the beginning of the option."""
+        no_run(self.page)
         self.page.get_by_role("combobox", name=widget, exact=True).click()
         self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).click()
         self.settled()

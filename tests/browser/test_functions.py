@@ -102,7 +102,7 @@ def test_an_archive_is_offered_and_imported_only_where_it_was_dropped(
     dashboard.sees("Images for Cats, which")
     # Renamed meanwhile, in another window: it is still the same one.
     functions.rename_function(ws.db, first.id, "Dogs")
-    start.click()
+    dashboard.press("Start the import")
     dashboard.wait_for_report("cats.zip")
     assert imports.list_batches(ws.db, second.id) == []
     assert samples.count_samples(ws.db, first.id) == 6

@@ -17,6 +17,7 @@ from detector.storage.annotating import history
 from detector.storage.samples import find_samples
 from detector.web.password import PasswordHash
 from tests.browser.conftest import Server
+from tests.browser.dashboard import no_run
 from tests.factories import labelled_function
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -50,13 +51,14 @@ def pages(chromium: Browser) -> Iterator[list[Page]]:
 def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Password", exact=True).fill(password)
+    no_run(page)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def go(page: Page, title: str) -> None:
     page.get_by_test_id("stSidebar").get_by_role("link", name=title, exact=True).click()
     expect(page.get_by_role("heading", level=1, name=title, exact=True)).to_be_visible()
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    no_run(page)
 
 
 def test_each_sees_and_does_what_the_role_allows_until_it_is_taken_away(server: Server, pages: list[Page]) -> None:
@@ -90,10 +92,12 @@ def test_each_sees_and_does_what_the_role_allows_until_it_is_taken_away(server: 
     assert told.count("Anna") == 2
 
     # Anna changes her password: the old one lets nobody in, and this page stays.
+    no_run(anna)
     anna.get_by_role("button", name="Password", exact=True).click()
     anna.get_by_label("Password of today").fill(PASSWORD)
     anna.get_by_label("New password", exact=True).fill("another good one")
     anna.get_by_label("New password once more").fill("another good one")
+    no_run(anna)
     anna.get_by_role("button", name="Change password").click()
     expect(anna.get_by_role("dialog")).to_have_count(0)
     expect(anna.get_by_test_id("stSidebar").get_by_text("Anna", exact=True)).to_be_visible()
@@ -105,22 +109,27 @@ def test_each_sees_and_does_what_the_role_allows_until_it_is_taken_away(server: 
     go(eva, "People")
     eva.get_by_role("button", name="Create a user").click()
     eva.get_by_role("dialog").get_by_label("Name", exact=True).fill("Carl")
+    no_run(eva)
     eva.get_by_role("dialog").get_by_role("button", name="Create user").click()
     expect(eva.get_by_text("Give them this password now")).to_be_visible()
     given = eva.get_by_role("dialog").locator("code").inner_text().strip()
     assert len(given) == 19
+    no_run(eva)
     eva.get_by_role("button", name="Done").click()
     expect(eva.get_by_role("dialog")).to_have_count(0)
     expect(eva.get_by_text("Carl", exact=False).first).to_be_visible()
     found = users.find_user(db, "Ben")
     assert found is not None
+    no_run(eva)
     eva.locator(f".st-key-change-{found.id} button").click()
+    no_run(eva)
     eva.get_by_role("dialog").get_by_role("button", name="Shut out").click()
     expect(eva.get_by_text("shut out", exact=False).first).to_be_visible()
     expect(ben.get_by_label("Password", exact=True)).to_be_visible()
     assert "Press photos" not in ben.get_by_test_id("stApp").inner_text()
     sign_in(ben, "Carl", given)
     expect(ben.get_by_test_id("stSidebar").get_by_text("Carl", exact=True)).to_be_visible()
+    no_run(ben)
     ben.get_by_role("button", name="Sign out").click()
     expect(ben.get_by_label("Password", exact=True)).to_be_visible()
 
