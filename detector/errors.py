@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import ceil
 
+from detector.formatting import listed
+
 #: Of a file's place, in a sentence.
 _LONGEST_PLACE = 300
 
@@ -289,7 +291,7 @@ class TooFewPictures(DetectorError):
     """So few pictures show nothing about the place that they come from; ``refused`` says what was wrong with others."""
 
     def __init__(self, counts: Mapping[str, int], needed: int, refused: Sequence[ImageError] = ()) -> None:
-        have = " and ".join(f"{n:,} {label}" for label, n in counts.items())
+        have = listed(f"{n:,} {label}" for label, n in counts.items())
         left_out = f" after {len(refused):,} were left out" if refused else ""
         super().__init__(
             f"There are {have} pictures{left_out}; it takes {needed:,} of each label to adapt to them. Add more "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 MINUTE = 60
@@ -92,6 +93,12 @@ def all_labels(number: int) -> str:
 def share(part: int, whole: int) -> str:
     """Write a part of a whole: ``"948 of 1,000"``."""
     return f"{part:,} of {whole:,}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """ "real", "real and synthetic" or "real, glide and biggan"."""
+    *before, last = [*words] or [""]
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def decimal(value: float, digits: int = 3) -> str:

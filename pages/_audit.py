@@ -9,7 +9,7 @@ from detector.charts.palette import Theme
 from detector.evaluation.duplicates import Duplicates
 from detector.evaluation.report import Audit
 from detector.evaluation.summary import large_sources
-from detector.formatting import count, rate_of, share
+from detector.formatting import count, listed, rate_of, share
 from detector.gallery.filters import ANY
 from pages._figure import figure_card
 from pages._state import escape
@@ -94,7 +94,7 @@ def _missed(audit: Audit) -> str:
     large = large_sources(audit)[:2]
     if not large:
         return ""
-    names = " and ".join(f"{row.source} ({share(row.n, total)} {row.label} images)" for row, total in large)
+    names = listed(f"{row.source} ({share(row.n, total)} {row.label} images)" for row, total in large)
     return f" Without {names} the training is also smaller, which costs accuracy by itself."
 
 

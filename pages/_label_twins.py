@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from detector.errors import DetectorError
-from detector.formatting import count
+from detector.formatting import count, listed
 from detector.operations.labels import merge_labels
 from detector.storage import functions, samples
 from detector.storage.acting import MANAGE, may
@@ -39,7 +39,7 @@ def label_twins(function_id: str, labels: Sequence[Label]) -> None:
 
 
 def _sentence(group: Sequence[Label], counts: Mapping[str, int]) -> str:
-    names = " and ".join(_shown(label) for label in group)
+    names = listed(_shown(label) for label in group)
     numbers = [f"{counts.get(label.id, 0):,}" for label in group]
     images = f"{', '.join(numbers[:-1])} and {numbers[-1]} images"
     spellings = "two" if len(group) == 2 else str(len(group))
@@ -54,7 +54,7 @@ def _shown(label: Label) -> str:
 @st.dialog("Merge the spellings?", on_dismiss="rerun")
 def _confirm(function_id: str, gone: Sequence[Label], kept: Label, counts: Mapping[str, int]) -> None:
     images = count(sum(counts.get(label.id, 0) for label in gone), "image")
-    names = " and ".join(_shown(label) for label in gone)
+    names = listed(_shown(label) for label in gone)
     st.markdown(
         escape(
             f"{images} labelled {names} will be labelled {_shown(kept)}, those in the bin too, and the label {names} "

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from detector.formatting import count
+from detector.formatting import count, listed
 from detector.gallery.filters import INBOX, NONE, UNSURE, GalleryFilter, Order
 from detector.gallery.selection import Gallery, Page
 from detector.jobs import is_training
@@ -131,7 +131,7 @@ if said := st.session_state.pop("review-said", None):
     st.toast(escape(said))
 if gone := not_there(found, function_id, from_address().where, labels):
     # What is left of the filters would be shown as if it were what was asked for.
-    words = " and ".join(dict.fromkeys(f"the {word}" for word in gone.values()))
+    words = listed(dict.fromkeys(f"the {word}" for word in gone.values()))
     line.warning(
         f"{words[0].upper()}{words[1:]} in this address {'does' if len(set(gone.values())) == 1 else 'do'} not exist: "
         "deleted since, or the address is incomplete."

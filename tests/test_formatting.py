@@ -135,3 +135,16 @@ def test_a_limit_has_the_digits_that_somebody_chose() -> None:
         "20 %",
         "12.5 %",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], ""),
+        (["real"], "real"),
+        (["real", "synthetic"], "real and synthetic"),
+        (["real", "glide", "biggan", "midjourney"], "real, glide, biggan and midjourney"),
+    ],
+)
+def test_words_are_listed_as_one_says_them(words: list[str], shown: str) -> None:
+    assert formatting.listed(words) == shown

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from detector.arrays import Floats, Ints
 from detector.errors import InvalidInput
-from detector.formatting import limit
+from detector.formatting import limit, listed
 from detector.storage.label_names import CANT_TELL as CANT_TELL
 from detector.training.unseen_promise import Unseen
 
@@ -179,7 +179,7 @@ def images_needed(
     elif len(different) == label_count and len(set(different.values())) == 1:
         have = f"{next(iter(different.values())):,} of each"
     else:
-        have = " and ".join(f"{n:,} of {name}" for name, n in different.items())
+        have = listed(f"{n:,} of {name}" for name, n in different.items())
     return (
         f"a limit of {limit(false_accusation_limit)} false accusations needs "
         f"{needed_samples(false_accusation_limit):,} different images of {of} "

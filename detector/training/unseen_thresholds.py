@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from detector.arrays import Floats, Ints
+from detector.formatting import listed
 from detector.training.thresholds import accused_at_most, exceeded_by, highest_by_group
 from detector.training.unseen_promise import Unseen, UnseenCount
 from detector.training.unseen_scores import FEWEST_IMAGES, UnseenScores
@@ -129,7 +130,7 @@ def _caught(scores: UnseenScores, names: Sequence[str], above: dict[str, float])
 
 
 def _needs_sources(few: dict[str, int]) -> str:
-    have = " and ".join(f"{n} of {name}" for name, n in few.items())
+    have = listed(f"{n} of {name}" for name, n in few.items())
     return (
         f"It takes {FEWEST_SOURCES} sources of each other label, with {FEWEST_IMAGES} different images each, to try it "
         f"on sources it has not seen (you have {have}). Import images of further sources."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from detector.formatting import listed
 from detector.imaging.provenance.generators import is_graph, is_parameters, of_parameters, statements_of_texts
 from detector.imaging.provenance.metadata import Metadata
 from detector.imaging.provenance.source_types import names_ai_system
@@ -176,7 +177,7 @@ def _of_editor(found: Metadata) -> Iterator[Statement]:
             "hint",
             "editor",
             "Traces of an editor",
-            " and ".join(named),
+            listed(named),
             "Adobe's programs write these, and some others do. News photographs have them too.",
         )
 
