@@ -9,7 +9,7 @@ import pytest
 
 from tests.command_line import CHECKOUT
 
-_LINE = re.compile(r"^python -m pytest -m (\w+) (tests/.+)$", re.MULTILINE)
+_LINE = re.compile(r"^tests python -m pytest -m (\w+) (tests/.+)$", re.MULTILINE)
 
 
 def _named(mark: str) -> list[str]:
