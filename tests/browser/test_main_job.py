@@ -131,6 +131,8 @@ def test_from_a_folder_of_images_to_a_verdict(dashboard: Dashboard, server: Serv
     for percent_limit in (10, 30):
         dashboard.type_number("False-accusation limit, in percent", percent_limit)
         dashboard.sees(f"at most {percent_limit} % wrongly")
+    # The field of the limit before goes only at the end of the run.
+    dashboard.settled()
     assert dashboard.main.get_by_role("spinbutton").is_visible()
 
 
