@@ -40,8 +40,7 @@ def label_twins(function_id: str, labels: Sequence[Label]) -> None:
 
 def _sentence(group: Sequence[Label], counts: Mapping[str, int]) -> str:
     names = listed(_shown(label) for label in group)
-    numbers = [f"{counts.get(label.id, 0):,}" for label in group]
-    images = f"{', '.join(numbers[:-1])} and {numbers[-1]} images"
+    images = f"{listed(f'{counts.get(label.id, 0):,}' for label in group)} images"
     spellings = "two" if len(group) == 2 else str(len(group))
     return f"{names} are one name in {spellings} spellings: {images}, which are trained as different labels."
 

@@ -159,7 +159,7 @@ def test_a_clock_of_before_does_not_draw_into_a_page_that_stopped() -> None:
 
 
 def _interrupted() -> None:
-    """A page that is stopped in its first run, as a click does, before it has come to its clock."""
+    """A page that is stopped in its second run, as by a click, before it has come to its clock."""
     import streamlit as st
     from streamlit.runtime.scriptrunner import StopException
 

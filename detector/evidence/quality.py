@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from detector.evaluation.results import StressScore
-from detector.formatting import share
+from detector.formatting import listed, share
 from detector.imaging import DecodedImage
 from detector.imaging.file_look import FileLook, file_look
 from detector.imaging.rescaling import estimate_rescaling
@@ -210,7 +210,7 @@ def _counted(score: StressScore, labels: Mapping[str, str]) -> str:
         others = [name for other, name in labels.items() if other != label_id]
         called = others[0] if len(others) == 1 else "something else"
         parts.append(f"{share(n - right, n)} {labels[label_id]} images {called}")
-    return f"{on} called {', '.join(parts[:-1])} and {parts[-1]}."
+    return f"{on} called {listed(parts)}."
 
 
 def _camel(name: str) -> str:

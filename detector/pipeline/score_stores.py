@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from detector.errors import EntryUnreadable, ImageTooManyBytes, PicturesUnreachable, PlaceUnusable
+from detector.formatting import listed
 from detector.importing.entries import printable
 from detector.storage.s3_objects import refusal
 
@@ -52,7 +53,7 @@ def open_store(place: str, scheme: str) -> tuple[Any, str]:
     """The store that an address names, and the key in it. Raises PlaceUnusable."""
     if "::" in place.partition("://")[0] or scheme not in STORES:
         raise PlaceUnusable(
-            shown(place), f"addresses of this kind are not read; those of {', '.join(STORES[:-1])} and https are"
+            shown(place), f"addresses of this kind are not read; those of {listed([*STORES[:-1], 'https'])} are"
         )
     import fsspec
 

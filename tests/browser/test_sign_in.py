@@ -67,7 +67,7 @@ def test_no_page_shows_anything_before_sign_in(page: Page, guarded: Server) -> N
     for path in ["", *(path for _, _, path in PAGES), "nowhere"]:
         page.goto(f"{guarded.address}/{path}?function={function_id}")
         expect(page.get_by_label("Password", exact=True)).to_be_visible()
-        expect(page.locator('[data-testid="stApp"]')).to_have_attribute("data-test-script-state", "notRunning")
+        no_run(page)
         expect(page.get_by_test_id("stSidebar").get_by_role("link")).to_have_count(0)
         assert page.locator("h1").all_inner_texts() == ["AI Image Detector"], path
         assert page.get_by_role("button", name="Create").count() == 0
@@ -86,7 +86,7 @@ def test_a_wrong_password_is_refused_and_slowed_and_the_right_one_opens(page: Pa
         expect(page.get_by_role("alert")).to_be_visible()
         # What is read must be the answer to this attempt, not the one before it.
         page.wait_for_timeout(700)
-        expect(page.locator('[data-testid="stApp"]')).to_have_attribute("data-test-script-state", "notRunning")
+        no_run(page)
         said = re.search("Too many wrong passwords. Wait ([0-9]+) s", page.get_by_role("alert").inner_text())
         wait = int(said[1]) if said else 0
         if wait >= 4:
