@@ -15,6 +15,8 @@ from tests.app_server import AppServer
 
 #: The offline backbone in one precision: measuring it takes seconds. A short pause before a training, to test quickly.
 SETTINGS = {"DETECTOR_BACKBONE": "efficientnet-lite0", "DETECTOR_PRECISION": "float32", "DETECTOR_RETRAIN_DELAY": "0.5"}
+#: What a caller meets whose server is killed: before its answer, or in the middle of one.
+CUT_OFF = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 
 class Server(AppServer):

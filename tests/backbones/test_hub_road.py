@@ -415,7 +415,7 @@ def test_too_little_space_is_told_before_and_during_a_download(
         hub.faults.bytes_per_second = 500_000
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(failure, spec)
-            while not hub.sent:
+            while not hub.sent and not running.done():
                 time.sleep(0.01)
             (small / "other").write_bytes(bytes(1_400_000))
             sentence = str(running.result())

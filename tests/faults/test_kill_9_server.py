@@ -10,11 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-import requests
 from sqlalchemy import select
 
 from detector.storage.schema import labels, samples
-from tests.api.server import Caller, Server
+from tests.api.server import CUT_OFF, Caller, Server
 from tests.command_line import run_here
 from tests.databases import sqlite_only
 from tests.factories import LABELS, make_image
@@ -46,8 +45,7 @@ class _People:
     def _live(self, number: int, ids: list[str]) -> None:
         chance = random.Random(self._seed * 10 + number)
         caller = Caller(self._server.address, self._token)
-        # The second one: it was killed in the middle of an answer.
-        with contextlib.suppress(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+        with contextlib.suppress(*CUT_OFF):
             for turn in range(10_000):
                 if turn % 6 == 5:
                     answer = caller.post_image(
