@@ -13,6 +13,7 @@ from detector.storage import functions
 from detector.storage.functions import FunctionSummary
 from pages._account import account
 from pages._jobs import running_jobs
+from pages._page_watch import watch_page
 from pages._sign_in import pages_here
 from pages._state import current_function, escape, names_another, workspace
 from pages._style import card
@@ -41,6 +42,7 @@ def sidebar(at_hand: str) -> None:
         if chosen is not None:
             _backbone_line(chosen)
         account()
+        watch_page()
 
 
 def _function_card(chosen: FunctionSummary | None) -> None:

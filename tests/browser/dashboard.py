@@ -24,6 +24,14 @@ def no_run(page: Page) -> None:
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
+#: How many were folded.
+_UNFOLD = """boxes => {
+  const folded = boxes.filter(box => !box.open);
+  folded.forEach(box => box.querySelector("summary").click());
+  return folded.length;
+}"""
+
+
 class Dashboard:
     """One browser window on the app; collects what the browser's console complains about."""
 
@@ -104,6 +112,16 @@ class Dashboard:
 
     def unfold(self, name: str) -> None:
         self.page.get_by_test_id("stExpander").locator("summary", has_text=name).click()
+
+    def unfold_all(self) -> None:
+        """Open all that is folded; what is drawn anew meanwhile, too."""
+        boxes = self.page.get_by_test_id("stExpander").locator("details")
+        for _ in range(30):
+            if not boxes.evaluate_all(_UNFOLD):
+                return
+            # A second click on one that has not opened yet would close it.
+            self.page.wait_for_timeout(700)
+        raise TimeoutError("Something stays folded.")
 
     def choose(self, widget: str, option: str) -> None:
         """Choose in a select box, by its label and the beginning of the option."""

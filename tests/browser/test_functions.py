@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed (requirements-dev.txt)")
 
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, WebSocketRoute, expect
 
 from detector.jobs import request_build
 from detector.storage import functions, imports, keys, samples
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.browser
 FUNCTION = "http://evil.example :smile: me@evil.example"
 REAL, SYNTHETIC = "see www.evil.example -> a", "<a href='http://evil.example/%{x}'>b</a>"
 SOURCE, FILE = "https://evil.example/generator", "https___www.evil.example :red[x] me@evil.example"
+KEY = "key of me@evil.example www.evil.example"
 PAGES = ("", "import", "review", "metrics", "invoke", "api")
 
 
@@ -185,6 +187,12 @@ def _names(server: Server) -> list[str]:
     return sorted(item.function.name for item in functions.list_functions(server.workspace.db))
 
 
+def _only(server: Server, name: str) -> str:
+    """The id of the one function of this name."""
+    [found] = [item.function.id for item in functions.list_functions(server.workspace.db) if item.function.name == name]
+    return found
+
+
 def test_the_dialog_for_a_new_function_takes_enter_and_keeps_what_was_typed(
     dashboard: Dashboard, server: Server, named: Function
 ) -> None:
@@ -221,12 +229,7 @@ def test_the_dialog_for_a_new_function_takes_enter_and_keeps_what_was_typed(
     expect(dashboard.main.get_by_role("heading", level=1, name="Import", exact=True)).to_be_visible()
     dashboard.settled()
     assert _names(server) == sorted([*before, "Typed at once"])
-    [made] = [
-        item.function.id
-        for item in functions.list_functions(server.workspace.db)
-        if item.function.name == "Typed at once"
-    ]
-    functions.delete_function(server.workspace.db, made)
+    functions.delete_function(server.workspace.db, _only(server, "Typed at once"))
 
 
 @pytest.mark.long
@@ -246,19 +249,60 @@ def test_two_clicks_on_create_make_one_function_and_no_labels_are_allowed(
     dashboard.settled()
     page.wait_for_timeout(1000)
     assert _names(server) == sorted([*before, "Clicked twice"])
-    [made] = [
-        item.function.id
-        for item in functions.list_functions(server.workspace.db)
-        if item.function.name == "Clicked twice"
-    ]
+    made = _only(server, "Clicked twice")
     assert functions.list_labels(server.workspace.db, made) == []
     functions.delete_function(server.workspace.db, made)
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_clicks_that_wait_while_their_page_is_switched_take_no_page_away(
+    dashboard: Dashboard, server: Server, width: int
+) -> None:
+    """The kind: they were answered under the old page's name, and the browser took the new page away for good.
+
+    The message of the click on Create comes several times, as those of a double click do on a slow machine.
+    """
+    ways: list[WebSocketRoute] = []
+
+    def several(message: str | bytes) -> None:
+        ways[-1].send(message)
+        if b"FormSubmitter:new-function" in bytes(message):
+            for _ in range(8):
+                time.sleep(0.025)
+                ways[-1].send(message)
+
+    def noted(way: WebSocketRoute) -> None:
+        ways.append(way.connect_to_server())
+        way.on_message(several)
+
+    page = dashboard.page.context.new_page()
+    page.route_web_socket("**/_stcore/stream", noted)
+    page.set_viewport_size({"width": width, "height": 900})
+    window, before = Dashboard(page, server.address), len(server.log)
+    for number in range(5):
+        window.page.goto(server.address)
+        window.press("Create a function")
+        page.get_by_label("Name", exact=True).fill(f"Clicked often {number}")
+        window.press("Create function")
+        page.wait_for_url("**/import?function=*")
+        # Long enough for the browser to take the page away.
+        page.wait_for_timeout(700)
+        expect(window.main.get_by_role("heading", level=1, name="Import", exact=True)).to_be_visible()
+        window.settled()
+        assert window.query == {"function": _only(server, f"Clicked often {number}")}
+        functions.delete_function(server.workspace.db, window.query["function"])
+        if "Couldn't find fragment" in server.log[before:]:
+            break
+    else:
+        pytest.fail("Streamlit found the dialog each time, so that nothing was tried.")
+    assert window.complaints == []
+    page.close()
 
 
 @pytest.mark.long
 def test_no_name_is_a_link_on_any_page(dashboard: Dashboard, server: Server, named: Function) -> None:
     """The kind: addresses in the names of files, labels, sources, functions and keys could be clicked on five pages."""
-    keys.create_key(server.workspace.db, "key of me@evil.example www.evil.example")
+    keys.create_key(server.workspace.db, KEY)
     page = dashboard.page
     for path in PAGES:
         _visit(dashboard, path, function=named.id)
@@ -266,22 +310,18 @@ def test_no_name_is_a_link_on_any_page(dashboard: Dashboard, server: Server, nam
             dashboard.wait_for_model(1)
             dashboard.sees_in_time("How sure it was")
             dashboard.count_charts()
-        folded = page.get_by_test_id("stExpander").locator("details:not([open]) summary")
-        while folded.count():
-            folded.first.click()
-            page.wait_for_timeout(200)
+        dashboard.unfold_all()
+        dashboard.sees(*_NAMES_ON.get(path, ()))
+        if path == "metrics":
+            # In the charts, too, nothing of it is read.
+            expect(page.locator(".js-plotly-plot").filter(has_text=SYNTHETIC).first).to_be_attached()
         page.wait_for_timeout(1000)
         links: list[str] = page.evaluate(_LINKS)
         assert links == [], path
-        shown = dashboard.words
-        for name in {"": [FUNCTION], "api": [FUNCTION, "key of me@evil.example www.evil.example"]}.get(path, []):
-            assert name in shown
-        if path in ("review", "metrics"):
-            assert REAL in shown
-        if path == "metrics":
-            assert SYNTHETIC in shown  # in the charts, too, nothing of it is read
-            assert any(SYNTHETIC in text for text in page.locator(".js-plotly-plot").all_text_contents())
 
+
+#: What is surely to be read on some of the pages.
+_NAMES_ON = {"": [FUNCTION], "api": [FUNCTION, KEY], "review": [REAL], "metrics": [REAL, SYNTHETIC]}
 
 #: Whatever can be clicked and leads elsewhere, in the page and in its components.
 _LINKS = """() => {
