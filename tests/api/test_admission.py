@@ -221,6 +221,7 @@ def test_odd_requests_leave_nothing_held(server: Server, caller: Caller, trained
     assert {answer.status_code for answer in answers} <= {200, 409}
 
 
+@pytest.mark.long
 def test_who_goes_away_gives_their_share_back_at_once(server: Server, caller: Caller, trained: str) -> None:
     head = _head(caller, "POST", f"{trained}/invoke", "Content-Type: image/png", "Content-Length: 60000000")
 

@@ -100,6 +100,7 @@ def test_a_silent_hub_costs_the_deadline_and_no_more() -> None:
     assert took[0] < took[1]
 
 
+@pytest.mark.long
 def test_auto_without_a_network_settles_on_the_offline_backbone_within_one_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

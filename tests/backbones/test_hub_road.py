@@ -605,7 +605,7 @@ def test_a_command_fetches_weights_across_a_kill_and_works_offline_afterwards(
         assert "Downloading" not in err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_waits_for_a_process_that_is_killed_goes_on_where_that_one_was(
     hub: Hub, spec: BackboneSpec, weights: Path, pictures: Path, tmp_path: Path
 ) -> None:

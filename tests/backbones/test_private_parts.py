@@ -200,6 +200,7 @@ def _without(name: str) -> Callable[[Any, str], Any]:
     [[CONVOLUTION], [CONVOLUTION, TRACE], [TRACE], [FREEZE], [TRACING], [REWRITE], [SUPPORTED], [AVAILABLE]],
     ids=lambda parts: " and ".join(name for _, name in parts),
 )
+@pytest.mark.long
 def test_the_offline_backbone_gives_the_same_numbers_without_private_parts(
     offline: tuple[str, np.ndarray, np.ndarray], parts: list[Part], break_part: Any
 ) -> None:
@@ -212,6 +213,7 @@ def test_the_offline_backbone_gives_the_same_numbers_without_private_parts(
     assert _distance(found, expected) < (1.2 * rounding if precision == "bfloat16" else 1e-5)
 
 
+@pytest.mark.long
 def test_the_offline_backbone_goes_on_when_its_operation_first_fails_at_work(
     offline: tuple[str, np.ndarray, np.ndarray], break_part: Any
 ) -> None:

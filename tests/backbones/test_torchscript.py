@@ -30,8 +30,8 @@ def _layer_by_layer(precision: str, monkeypatch: pytest.MonkeyPatch) -> Backbone
         return load_offline(precision)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.long
 def test_one_call_gives_the_same_digits(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, one_call = _layer_by_layer(precision, monkeypatch), load_offline(precision)
     assert not isinstance(plain._network, torch.jit.ScriptModule)

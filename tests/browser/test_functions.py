@@ -141,6 +141,7 @@ def test_a_function_deleted_while_its_page_is_open_is_not_followed_by_another(
     assert set(ws.spool.iterdir()) == spooled
 
 
+@pytest.mark.long
 def test_a_link_to_no_function_shows_no_other_one(dashboard: Dashboard, named: Function) -> None:
     """The kind: an address that names what is not there was answered with something else."""
     wrong = ("nothing", "..%2F..%2Fetc", "x" * 600, "%27%20or%201=1", named.id.upper(), f"{named.id}%20")
@@ -161,6 +162,7 @@ def test_a_link_to_no_function_shows_no_other_one(dashboard: Dashboard, named: F
     dashboard.sees(FUNCTION)
 
 
+@pytest.mark.long
 def test_a_link_to_a_label_or_an_import_that_is_gone_says_so(
     dashboard: Dashboard, server: Server, named: Function
 ) -> None:

@@ -137,6 +137,7 @@ def serious_faults(page: Page) -> list[str]:
     return [f"{one['id']}: {one['nodes'][0]['html']}" for one in result["violations"] if one["impact"] in _SERIOUS]
 
 
+@pytest.mark.long
 def test_twenty_labels_and_three_undos_typed_faster_than_the_server_answers(page: Page, demo: Demo) -> None:
     tiles = visit(page, demo, "slow=0.5")
     tiles.first.focus()
@@ -153,6 +154,7 @@ def test_twenty_labels_and_three_undos_typed_faster_than_the_server_answers(page
     assert focused(page) == "s20"
 
 
+@pytest.mark.long
 def test_a_label_shows_at_once_and_stays(page: Page, demo: Demo) -> None:
     tiles = visit(page, demo, "slow=1.5")
     tile = tiles.nth(1)
@@ -204,6 +206,7 @@ def test_the_page_may_set_the_selection(page: Page, demo: Demo) -> None:
     page.get_by_text("page 1 · 4 selected").wait_for()
 
 
+@pytest.mark.long
 def test_label_keys_ask_about_all_that_match_until_one_selects_by_hand(page: Page, demo: Demo) -> None:
     """The page said that all were selected, and a key labelled the one tile in focus."""
     tiles = visit(page, demo, "slow=0.3")
@@ -223,6 +226,7 @@ def test_label_keys_ask_about_all_that_match_until_one_selects_by_hand(page: Pag
     assert selected(page) == []
 
 
+@pytest.mark.long
 def test_the_page_turns_at_its_ends_and_by_keys(page: Page, demo: Demo) -> None:
     tiles = visit(page, demo, "slow=0.3")
     tiles.first.focus()
@@ -294,6 +298,7 @@ def test_the_large_view_by_keys(page: Page, demo: Demo) -> None:
     assert not large.is_visible()
 
 
+@pytest.mark.long
 def test_tiles_that_leave_the_filter_take_neither_the_focus_nor_the_large_view_along(page: Page, demo: Demo) -> None:
     tiles = visit(page, demo, "only=unlabelled&slow=0.3")
     assert tiles.count() == 12

@@ -113,6 +113,7 @@ def test_what_is_pasted_into_a_field_of_text_stays_there(dashboard: Dashboard, f
     assert not dashboard.main.locator(".verdict").count()
 
 
+@pytest.mark.long
 def test_a_tall_picture_leaves_room_for_its_verdict(dashboard: Dashboard, function: Function) -> None:
     open_invoke(dashboard, function)
     looked_at(dashboard, ("tall.png", make_image(903, "real", 1400)))
@@ -145,6 +146,7 @@ def test_the_verdict_is_kept_found_again_and_disputed(dashboard: Dashboard, serv
     dashboard.sees("was invoked")
 
 
+@pytest.mark.long
 def test_many_pictures_are_judged_behind_the_page_and_found_by_their_address(
     dashboard: Dashboard, function: Function
 ) -> None:

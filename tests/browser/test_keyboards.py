@@ -53,6 +53,7 @@ DIGITS = (
 )
 
 
+@pytest.mark.long
 def test_a_digit_gives_its_label_on_every_keyboard(page: Page, demo: Demo) -> None:
     """The kind: keys were known by what they write, and AZERTY writes "&" where others write "1"."""
     tiles = visit(page, demo)

@@ -60,6 +60,7 @@ def give(page: Page, password: str) -> None:
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
+@pytest.mark.long
 def test_no_page_shows_anything_before_sign_in(page: Page, guarded: Server) -> None:
     received: list[bytes] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: received.append(_bytes(frame))))

@@ -218,6 +218,7 @@ def test_backbones_says_which_are_at_hand(tmp_path: Path) -> None:
     assert "Apple ML Research Model License (research use only)" in listed
 
 
+@pytest.mark.long
 def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) -> None:
     ran = run_here(tmp_path, "sample", *OFFLINE, "--json")
     assert ran.code == 0, ran.err
@@ -242,6 +243,7 @@ def test_the_builtin_sample_trains_and_is_called_a_simulation(tmp_path: Path) ->
     assert number(tmp_path, "SELECT COUNT(DISTINCT near_duplicate_group) FROM samples") > 1
 
 
+@pytest.mark.long
 def test_cifake_says_within_seconds_of_silence_that_there_is_no_network(tmp_path: Path) -> None:
     """Kind: a time asserted. What a hub costs that is silent is compared with one that refuses at once."""
     begin = time.monotonic()

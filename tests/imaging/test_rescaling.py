@@ -66,7 +66,7 @@ def test_where_it_cannot_be_told_it_says_so(picture: Image.Image) -> None:
     assert estimate_rescaling(picture) is None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_photographs_enlarged_twice_are_told_from_those_that_were_not() -> None:
     from sklearn.metrics import roc_auc_score
 

@@ -73,8 +73,8 @@ def test_the_model_and_its_figures_are_those_of_all_samples(chosen_on_300: None)
     assert np.allclose(found.out_of_fold, whole.out_of_fold, atol=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("reduced", [False, True])
+@pytest.mark.long
 def test_shards_make_the_model_that_memory_makes(
     chosen_on_300: None, reduced: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

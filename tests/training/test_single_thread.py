@@ -65,7 +65,7 @@ def test_a_product_in_parts_is_the_product(m: int, k: int, n: int, dtype: torch.
     torch.testing.assert_close(found.double(), first @ second, rtol=0.0, atol=scale * (10.0 + k))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_numbers_do_not_depend_on_the_number_of_cores() -> None:
     """Nor do threads that begin while those for small problems are started keep one core for good."""
     said = {}

@@ -223,6 +223,7 @@ def test_an_upload_that_stalls_is_ended_and_leaves_nothing(server: Server, heade
     _wait_until(lambda: server.spooled() == [])
 
 
+@pytest.mark.long
 def test_a_slow_line_brings_its_upload_to_the_end(server: Server) -> None:
     """Twice the least speed, for longer than the time that is looked at."""
     token, piece = upload_token(server.ws.db), b"x" * (LEAST_SPEED // 2)
