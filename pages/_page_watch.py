@@ -20,4 +20,4 @@ _component = st.components.v2.component(
 
 def watch_page() -> None:
     """Draw the page again where it is gone; call it once a run, in the sidebar, which stays."""
-    _component(key="page-watch", height=1, on_blank_change=lambda: None)
+    _component(key="watch-page", height=1, on_blank_change=lambda: None)

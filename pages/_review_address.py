@@ -12,7 +12,7 @@ from pages._review_filters import ReviewState, reset_widgets, round_of_widgets
 
 #: How the keys of buttons begin: they are true in the run of their click only, and say nothing of the run after it.
 _BUTTONS = ("give-", "do-", "select-all")
-_OTHERS = ("page-", "bulk-")
+_OTHERS = ("turned-to-", "bulk-")
 
 
 def take_over() -> None:
@@ -44,7 +44,7 @@ def page_number(pages: int, place: dict[str, str]) -> int:
     if st.session_state.get("review-place", place) != place:
         wanted = ""
     page = int(wanted) if wanted.isdecimal() and len(wanted) < 9 else 1
-    key = f"page-{pages}-{round_of_widgets()}-{'-'.join(f'{name}={value}' for name, value in place.items())}"
+    key = f"turned-to-{pages}-{round_of_widgets()}-{'-'.join(f'{name}={value}' for name, value in place.items())}"
     step = st.session_state.pop("review-step", 0)
     if step:
         page = st.session_state.get(key, page) + step
