@@ -33,14 +33,20 @@ def _tower(folder: Path, name: str, **config: Any) -> VisionTransformer:
     with torch.no_grad():
         for block in tower.transformer.resblocks:
             block.mlp.c_fc.weight.mul_(20.0)
-            block.mlp.c_fc.bias.normal_()
             block.attn.in_proj_weight.mul_(3.0)
-            block.attn.in_proj_bias.normal_()
+    _draw_biases(tower, torch.Generator().manual_seed(0))
     return tower
 
 
-def _images(size: int) -> torch.Tensor:
-    images = torch.randn((4, 3, size, size), generator=torch.Generator().manual_seed(1))
+def _draw_biases(tower: VisionTransformer, generator: torch.Generator) -> None:
+    with torch.no_grad():
+        for block in tower.transformer.resblocks:
+            for bias in (block.mlp.c_fc.bias, block.attn.in_proj_bias):
+                bias.normal_(generator=generator)
+
+
+def _images(size: int, count: int = 4) -> torch.Tensor:
+    images = torch.randn((count, 3, size, size), generator=torch.Generator().manual_seed(1))
     return images.contiguous(memory_format=torch.channels_last)
 
 
@@ -61,23 +67,28 @@ def _images(size: int) -> torch.Tensor:
 def test_a_fused_tower_is_as_near_to_float32_as_a_plain_one(
     name: str, config: dict[str, Any], last: type, tmp_path: Path
 ) -> None:
-    exact = _tower(tmp_path, f"fused-{name}", **config)
-    plain, fused = copy.deepcopy(exact).bfloat16(), copy.deepcopy(exact)
-    fuse(fused)
-    assert isinstance(fused.conv1, _Patches)
-    assert [type(block) for block in fused.transformer.resblocks] == [_FusedBlock, last]
-    fused.bfloat16()
-    images = _images(config.get("image_size", 32))
+    exact, generator = _tower(tmp_path, f"fused-{name}", **config), torch.Generator().manual_seed(3)
+    images = _images(config.get("image_size", 32), 32)
 
     def answer(tower: VisionTransformer, pixels: torch.Tensor) -> torch.Tensor:
         found = tower(pixels)
         return torch.cat([part.flatten() for part in found]) if isinstance(found, tuple) else found
 
-    with torch.inference_mode():
-        expected = answer(exact, images)
-        error = relative_error(answer(fused, images.bfloat16()), expected)
-        assert error < 0.05
-        assert error < 1.5 * relative_error(answer(plain, images.bfloat16()), expected)
+    # What rounding costs is a matter of chance: one draw's quotient of both errors lies between 0.8 and 1.3.
+    errors = []
+    for _ in range(8):
+        _draw_biases(exact, generator)
+        plain, fused = copy.deepcopy(exact).bfloat16(), copy.deepcopy(exact)
+        fuse(fused)
+        assert isinstance(fused.conv1, _Patches)
+        assert [type(block) for block in fused.transformer.resblocks] == [_FusedBlock, last]
+        fused.bfloat16()
+        with torch.inference_mode():
+            expected = answer(exact, images)
+            errors.append([relative_error(answer(tower, images.bfloat16()), expected) for tower in (fused, plain)])
+    of_fused, of_plain = np.sqrt(np.mean(np.square(errors), axis=0))
+    assert of_fused < 0.05
+    assert of_fused < 1.2 * of_plain
 
 
 def test_patches_are_the_convolution() -> None:

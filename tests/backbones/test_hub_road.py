@@ -356,7 +356,7 @@ def test_a_cancelled_job_stops_the_download_and_what_came_is_kept(
     hub.faults.bytes_per_second = size / 4
     with pytest.raises(JobCancelled):
         fetch_weights(spec.id, Settings(), Heard(stop_at=size // 10))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 300
     while any(thread.name == "hub-download" for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
