@@ -17,7 +17,7 @@ from tests.databases import database_setting
 from tests.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-START_SECONDS = 90
+START_SECONDS = 240
 
 
 def start_app(

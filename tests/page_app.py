@@ -19,7 +19,7 @@ from tests.factories import workspace
 from tests.page_words import as_shown
 
 #: The first run of a page brings its libraries.
-PATIENCE = 90
+PATIENCE = 240
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from tests.app_server import CHECKOUT, end
 
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 def readme_example(language: str, changes: Mapping[str, str]) -> str:

@@ -27,7 +27,7 @@ from tests.ports import free_port
 
 BUCKET = "pictures"
 KEY, SECRET = "AKIATESTKEYOFTESTS", "secret-of-the-tests"
-_START_SECONDS = 60
+_START_SECONDS = 240
 
 
 class S3Server:

@@ -62,7 +62,7 @@ def test_the_clock_goes_back_an_hour_under_a_server(tmp_path: Path, clock: Path)
         # The token from an hour ahead is good still.
         assert caller.get(f"{path}/samples").status_code == 200
         upload = f"{server.address}/uploads/{upload_token(ws.db)}"
-        assert requests.put(upload, data=b"PK", timeout=30).status_code == 200
+        assert requests.put(upload, data=b"PK", timeout=120).status_code == 200
         metrics = caller.wait_until_trained(path, 100)
         assert metrics["sampleCount"] == 8
         model = models.list_models(ws.db, function_id)[0]

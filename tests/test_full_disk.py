@@ -137,7 +137,7 @@ def test_an_import_waits_for_room_and_ends_by_itself_with_every_file(
     batch, job_id = request_import(ws, function.id, payload, "zip")
     _until(lambda: _waits(server, function, IMPORT), "the import says nothing", server)
     # Reading goes on.
-    assert requests.get(f"{server.address}/_stcore/health", timeout=10).status_code == 200
+    assert requests.get(f"{server.address}/_stcore/health", timeout=120).status_code == 200
     assert functions.get_function(ws.db, function.id).name == "Test"
 
     disk.make_room()

@@ -158,7 +158,7 @@ def test_serve_works_from_anywhere_with_our_settings_of_streamlit_and_keeps_its_
     try:
         address = f"http://localhost:{port}"
         wait_until_it_answers(address, process)
-        with urllib.request.urlopen(f"{address}/v1/openapi.json", timeout=30) as answer:
+        with urllib.request.urlopen(f"{address}/v1/openapi.json", timeout=120) as answer:
             assert answer.status == 200
     finally:
         end(process)

@@ -32,7 +32,7 @@ def _aged(path: Path) -> None:
 
 
 def _until_there(folder: Path) -> Path:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not (found := list(folder.glob("*.part"))):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -64,7 +64,7 @@ def test_an_upload_that_runs_elsewhere_is_left_and_one_of_a_dead_process_is_swep
         second = JobRunner(ws)
         second.start()
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 300
             while old.exists() or model.exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)

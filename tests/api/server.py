@@ -36,7 +36,7 @@ class Server(AppServer):
         answer = requests.post(
             f"{self.address}/connect/token",
             data={"client_id": self.key.id, "client_secret": self.key.secret, "grant_type": "client_credentials"},
-            timeout=30,
+            timeout=120,
         )
         assert answer.status_code == 200, answer.text
         return Caller(self.address, answer.json()["access_token"])

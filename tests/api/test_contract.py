@@ -62,7 +62,7 @@ def assert_nothing_absent(node: Any) -> None:
 
 def test_a_key_is_exchanged_for_a_token(server: Server) -> None:
     form = {"client_id": server.key.id, "client_secret": server.key.secret, "grant_type": "client_credentials"}
-    answer = requests.post(f"{server.address}/connect/token", data=form, timeout=30)
+    answer = requests.post(f"{server.address}/connect/token", data=form, timeout=120)
     assert answer.status_code == 200
     token = answer.json()
     assert (token["token_type"], token["expires_in"]) == ("Bearer", 86400)
@@ -72,13 +72,13 @@ def test_a_key_is_exchanged_for_a_token(server: Server) -> None:
 def test_a_wrong_pair_and_an_unknown_one_get_the_same_words(server: Server) -> None:
     def ask(client_id: str, secret: str) -> requests.Response:
         form = {"client_id": client_id, "client_secret": secret, "grant_type": "client_credentials"}
-        return requests.post(f"{server.address}/connect/token", data=form, timeout=30)
+        return requests.post(f"{server.address}/connect/token", data=form, timeout=120)
 
     wrong, unknown = ask(server.key.id, "wrong"), ask("nobody", "wrong")
     assert assert_error(wrong, 401) == assert_error(unknown, 401)
     form = {"client_id": server.key.id, "client_secret": server.key.secret, "grant_type": "password"}
-    assert_error(requests.post(f"{server.address}/connect/token", data=form, timeout=30), 400)
-    assert_error(requests.post(f"{server.address}/connect/token", data={}, timeout=30), 400)
+    assert_error(requests.post(f"{server.address}/connect/token", data=form, timeout=120), 400)
+    assert_error(requests.post(f"{server.address}/connect/token", data={}, timeout=120), 400)
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_a_wrong_pair_and_an_unknown_one_get_the_same_words(server: Server) -> N
 )
 def test_nothing_answers_without_a_token(server: Server, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YTpi"}, {"Cookie": "token=x"}):
-        assert_error(requests.request(method, server.address + path, headers=headers, timeout=30), 401)
+        assert_error(requests.request(method, server.address + path, headers=headers, timeout=120), 401)
 
 
 def test_the_documentation_answers_without_a_token_and_without_another_machine(server: Server) -> None:
-    page = requests.get(f"{server.address}/v1/docs", timeout=30)
+    page = requests.get(f"{server.address}/v1/docs", timeout=120)
     assert page.status_code == 200
     for address in re.findall(r'(?:src|href)="([^"]+)"', page.text):
         assert not re.match("/|[a-z]+:", address), "not relative: wrong below a path"
-        assert requests.get(urljoin(page.url, address), timeout=30).status_code == 200
-    schema = requests.get(f"{server.address}/v1/openapi.json", timeout=30).json()
+        assert requests.get(urljoin(page.url, address), timeout=120).status_code == 200
+    schema = requests.get(f"{server.address}/v1/openapi.json", timeout=120).json()
     responses = [
         status
         for operations in schema["paths"].values()
@@ -127,7 +127,7 @@ def test_a_revoked_keys_token_is_refused_at_once(server: Server) -> None:
     # Made beside the running server, as the command line does it.
     key = keys.create_key(server.workspace.db, "Soon gone")
     form = {"client_id": key.id, "client_secret": key.secret, "grant_type": "client_credentials"}
-    token = requests.post(f"{server.address}/connect/token", data=form, timeout=30).json()["access_token"]
+    token = requests.post(f"{server.address}/connect/token", data=form, timeout=120).json()["access_token"]
     session = Caller(server.address, token)
     assert session.get("/v1/functions").status_code == 200
     keys.revoke_key(server.workspace.db, key.id)
@@ -268,7 +268,7 @@ def test_text_that_not_every_database_holds_is_a_400_everywhere(caller: Caller, 
             assert_error(caller.post(f"{path}/invoke?{query}", files={"data": make_image(2)}), 400)
         for client_id, secret in ((bad, "x"), (server.key.id, bad)):
             form_of_key = {"client_id": client_id, "client_secret": secret, "grant_type": "client_credentials"}
-            assert_error(requests.post(f"{server.address}/connect/token", data=form_of_key, timeout=30), 400)
+            assert_error(requests.post(f"{server.address}/connect/token", data=form_of_key, timeout=120), 400)
         for target in (f"/v1/functions/{asked}", f"{path}/labels/{asked}", f"{path}/samples/{asked}"):
             # Streamlit's own answer, in its own words.
             assert caller.get(target).status_code == 400
@@ -531,15 +531,15 @@ def test_the_image_address_needs_no_token_and_gives_the_posted_bytes(caller: Cal
     data = make_image(3)
     address = caller.post_image(path, data).json()["data"]
     assert address.startswith(caller.address + "/")
-    answer = requests.get(address, timeout=30)
+    answer = requests.get(address, timeout=120)
     assert answer.content == data
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     expires = int(parse_qs(urlsplit(address).query)["expires"][0])
     assert expires - time.time() >= 3600
-    assert requests.get(address.replace("signature=", "signature=0"), timeout=30).status_code == 403
-    assert requests.get(address.replace(f"expires={expires}", "expires=1000000000"), timeout=30).status_code == 403
+    assert requests.get(address.replace("signature=", "signature=0"), timeout=120).status_code == 403
+    assert requests.get(address.replace(f"expires={expires}", "expires=1000000000"), timeout=120).status_code == 403
     by_number = requests.get(
-        caller.address.replace("localhost", "127.0.0.1") + f"{path}/samples", headers=dict(caller.headers), timeout=30
+        caller.address.replace("localhost", "127.0.0.1") + f"{path}/samples", headers=dict(caller.headers), timeout=120
     )
     assert by_number.json()[0]["data"].startswith("http://127.0.0.1:")
 
@@ -719,7 +719,7 @@ def test_base64_is_taken_as_programs_write_it(caller: Caller, trained: str) -> N
         posted = caller.post(f"{path}/samples", json={"data": uri})
         assert posted.status_code in (200, 409), posted.text
     [sample] = caller.get(f"{path}/samples").json()
-    assert requests.get(sample["data"], timeout=30).content == data
+    assert requests.get(sample["data"], timeout=120).content == data
 
 
 def test_an_invoke_says_as_much_as_it_is_asked_for(caller: Caller, trained: str) -> None:
@@ -780,7 +780,7 @@ def test_an_invoked_image_is_kept_only_when_asked(caller: Caller) -> None:
         assert caller.post(f"{path}/invoke?capture=true&externalId=ext", files={"data": data}).status_code == 200
     [kept] = caller.get(f"{path}/samples?annotated=false").json()
     assert kept["externalId"] == "ext"
-    assert requests.get(kept["data"], timeout=30).content == data
+    assert requests.get(kept["data"], timeout=120).content == data
     caller.wait_until_trained(path)
 
 
@@ -823,7 +823,7 @@ def test_calls_are_recorded(server: Server, caller: Caller, trained: str) -> Non
     caller.post(f"{trained}/invoke", files={"data": make_image(33)})
     caller.post(f"{trained}/invoke", files={"data": b"no"})
     function_id = trained.rsplit("_", 1)[1]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         found = calls.recent_calls(server.workspace.db, function_id, limit=2)
         if [call.status for call in found] == [400, 200]:
@@ -941,7 +941,7 @@ def test_what_was_accepted_survives_a_killed_server(tmp_path: Path) -> None:
         listed = {sample["id"]: sample["data"] for sample in caller.get(f"{path}/samples?batchSize=1000").json()}
         assert set(accepted) <= set(listed)
         for sample_id, data in accepted.items():
-            assert requests.get(listed[sample_id], timeout=30).content == data
+            assert requests.get(listed[sample_id], timeout=120).content == data
         # The training that was waiting goes on by itself.
         caller.wait_until_trained(path)
     finally:

@@ -116,7 +116,7 @@ def test_samples_come_as_images_paths_and_data_uris(function: object, tmp_path: 
     # The client encodes even a data URI anew before it sends it.
     sent = nyckel.functions.utils.ImageSampleBodyTransformer()(sample.data)
     posted = base64.b64decode(sent.split(",")[1])
-    assert requests.get(back.data, timeout=30).content == posted
+    assert requests.get(back.data, timeout=120).content == posted
 
 
 def test_the_same_image_again_is_the_same_sample(function: object) -> None:

@@ -126,7 +126,7 @@ def test_the_report_is_a_file_that_no_browser_runs_anything_of(caller: Caller, n
 
 @pytest.mark.parametrize("path", ["", "/record_ab", "/record_ab/report"])
 def test_records_need_a_token(server: Server, none_kept: str, path: str) -> None:
-    assert requests.get(f"{server.address}{none_kept}/records{path}", timeout=30).status_code == 401
+    assert requests.get(f"{server.address}{none_kept}/records{path}", timeout=120).status_code == 401
 
 
 def test_the_document_describes_evidence_and_records(caller: Caller) -> None:

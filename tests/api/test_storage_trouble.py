@@ -163,7 +163,7 @@ def test_what_a_killed_server_was_removing_is_gone_after_the_next_start(server: 
     _until(lambda: not any(item.is_file() for item in folder.rglob("*")))
 
 
-def _until(true: Callable[[], bool], seconds: float = 30) -> None:
+def _until(true: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -32,6 +32,12 @@ _UNFOLD = """boxes => {
 }"""
 
 
+_FITS = """width => [
+  document.documentElement, document.body,
+  ...document.querySelectorAll("[data-testid=stMain], [data-testid=stMainBlockContainer]"),
+].every(part => part.scrollWidth <= width)"""
+
+
 class Dashboard:
     """One browser window on the app; collects what the browser's console complains about."""
 
@@ -239,10 +245,7 @@ class Dashboard:
     def click_tile(self, sample_id: str) -> None:
         self.page.locator(f'.gallery .tile[data-id="{sample_id}"]').click()
 
-    def widest(self) -> int:
-        """The width in pixels that the page needs, its scrolling part included."""
-        return self.page.evaluate(
-            "() => Math.max(document.documentElement.scrollWidth, document.body.scrollWidth,"
-            " ...[...document.querySelectorAll('[data-testid=stMain], [data-testid=stMainBlockContainer]')]"
-            ".map(part => part.scrollWidth))"
-        )
+    def fits_in(self, width: int) -> None:
+        """Wait until nothing of the page, its scrolling part included, is wider than that many pixels."""
+        self.settled()
+        self.page.wait_for_function(_FITS, arg=width)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from playwright.sync_api import Browser, expect
 from detector.pipeline.build import build
 from detector.storage import functions, records
 from detector.storage.functions import Function
+from tests.browser.accessibility import serious_faults
 from tests.browser.conftest import Server, served
 from tests.factories import LABELS, labelled_function, make_image
 from tests.imaging.pictures import encode, picture
@@ -75,18 +75,6 @@ _PASTE = """([name, data]) => {
   all.items.add(new File([bytes], name, { type: "image/png" }));
   document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: all, bubbles: true, cancelable: true }));
 }"""
-
-
-def serious(dashboard: Dashboard) -> list[str]:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe of requirements-dev.txt is missing")
-    dashboard.settled()
-    dashboard.page.wait_for_timeout(800)
-    found = axe.Axe().run(dashboard.page).response["violations"]
-    return [
-        json.dumps({"id": item["id"], "nodes": [node["html"][:200] for node in item["nodes"]][:5]})
-        for item in found
-        if item["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.long
@@ -161,7 +149,7 @@ def test_many_pictures_are_judged_behind_the_page_and_found_by_their_address(
     dashboard.settled()
     dashboard.page.goto(address)
     dashboard.sees_in_time("13 pictures")
-    assert serious(dashboard) == []
+    assert serious_faults(dashboard.page) == []
     with dashboard.page.expect_download() as download:
         dashboard.page.get_by_role("button", name=re.compile("CSV")).first.click()
     assert Path(download.value.path()).read_bytes().startswith(b"\xef\xbb\xbf")
@@ -182,14 +170,13 @@ def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_a_phone(
 ) -> None:
     dashboard.page.emulate_media(color_scheme=scheme)
     open_invoke(dashboard, function)
-    assert serious(dashboard) == []
+    assert serious_faults(dashboard.page) == []
     # Unlike the samples, with content credentials: both have words of their own.
     looked_at(dashboard, ("a.jpg", signed(encode(picture(300, 200), "JPEG"))))
     dashboard.sees("valid: the file is as it was signed", "Your samples")
-    assert serious(dashboard) == []
+    assert serious_faults(dashboard.page) == []
     looked_at(dashboard, ("a.png", make_image(906, "synthetic")))
-    assert serious(dashboard) == []
+    assert serious_faults(dashboard.page) == []
     dashboard.resize(420, 900)
-    dashboard.settled()
-    assert dashboard.widest() <= 420
-    assert serious(dashboard) == []
+    dashboard.fits_in(420)
+    assert serious_faults(dashboard.page) == []

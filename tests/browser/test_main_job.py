@@ -217,4 +217,4 @@ def test_the_built_in_sample_is_marked_as_a_simulation_and_fits_a_phone(dashboar
     dashboard.resize(420, 900)
     for page in ("", "import", "review", "metrics", "invoke"):
         dashboard.visit(page)
-        assert dashboard.widest() <= 420, page or "functions"
+        dashboard.fits_in(420)

@@ -52,8 +52,7 @@ def test_a_shortcut_is_shouted_and_can_be_normalised_away(dashboard: Dashboard, 
     dashboard.sees_no_progress()
     dashboard.sees("Images are normalised before this model sees them", "Before (model 1)", "After (model 2)")
     dashboard.resize(420, 900)
-    dashboard.settled()
-    assert dashboard.widest() <= 420
+    dashboard.fits_in(420)
     dashboard.press("Use the images as imported again")
     dashboard.wait_for_model(3)
 

@@ -75,7 +75,7 @@ def test_a_new_model_is_followed_by_its_audit_in_a_lane_of_its_own(ws: Workspace
 def _wait_until_idle(ws: Workspace) -> None:
     import time
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while jobs.list_jobs(ws.db) and time.monotonic() < deadline:
         time.sleep(0.1)
 

@@ -16,7 +16,7 @@ from detector.evidence.desk import Case, Desk, InBackground
 from detector.evidence.explain import Seen
 from detector.progress import Report
 
-PATIENCE = 30
+PATIENCE = 240
 
 
 def case() -> Case:

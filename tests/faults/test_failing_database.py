@@ -221,7 +221,7 @@ def test_a_disk_that_fails_again_and_again_below_a_server_loses_nothing_that_was
             stored = {f"sample_{row.id}": row.name for row in connection.execute(statement)}
         for sample_id, possible in given.items():
             assert stored[sample_id] in possible, "an acknowledged change is lost"
-        assert requests.get(f"{server.address}/_stcore/health", timeout=10).status_code == 200
+        assert requests.get(f"{server.address}/_stcore/health", timeout=120).status_code == 200
         Caller(server.address, token).wait_until_trained(path)
     finally:
         server.stop()

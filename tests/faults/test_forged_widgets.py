@@ -109,7 +109,7 @@ def test_values_that_no_page_offers_change_nothing_and_show_nothing_of_the_insid
 
 def _unharmed(server: Server, function: Function) -> None:
     """The server answers, and the next visitor gets the page."""
-    assert requests.get(f"{server.address}/_stcore/health", timeout=30).status_code == 200
+    assert requests.get(f"{server.address}/_stcore/health", timeout=120).status_code == 200
     fresh = Forger(server.address, "review", query=f"function={function.id}")
     assert fresh.titles
     assert not fresh.exceptions
@@ -157,7 +157,7 @@ def test_messages_that_are_none_end_nothing_but_themselves(server: Server, funct
     assert watching.titles
     watching.close()
     assert stored(ws) == before
-    assert requests.get(f"{server.address}/_stcore/health", timeout=30).status_code == 200
+    assert requests.get(f"{server.address}/_stcore/health", timeout=120).status_code == 200
 
 
 def test_gestures_about_samples_and_labels_of_another_function_change_nothing(

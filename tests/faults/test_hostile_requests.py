@@ -179,11 +179,11 @@ def test_a_page_of_another_site_changes_nothing(server: Server, path: str, origi
     """Without a token of its own it gets nowhere, and the dashboard's connection is not opened for it."""
     before = _stored(server)
     headers = {"Origin": origin, "Content-Type": "text/plain"}
-    answer = requests.post(f"{server.address}{path}/samples", data=make_image(5), headers=headers, timeout=30)
+    answer = requests.post(f"{server.address}{path}/samples", data=make_image(5), headers=headers, timeout=120)
     assert answer.status_code == 401
     assert answer.headers.get("Access-Control-Allow-Origin") not in ("*", origin)
     answer = requests.put(
-        f"{server.address}/_stcore/upload_file/x/y", files={"f": b"x"}, headers={"Origin": origin}, timeout=30
+        f"{server.address}/_stcore/upload_file/x/y", files={"f": b"x"}, headers={"Origin": origin}, timeout=120
     )
     assert answer.status_code in (400, 403)
     with pytest.raises(InvalidStatus) as refused:

@@ -85,7 +85,7 @@ def test_a_deleted_function_takes_its_pictures_and_models_out_of_the_store(
     # A picture that another function has too stays.
     add_images(ws, empty_function(ws, "Other"), [("a.png", next((folder / "real").iterdir()).read_bytes(), "real")])
     delete_function(ws, trained.json["function"])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while number(data, "SELECT COUNT(*) FROM images") > 1 and time.monotonic() < deadline:
         time.sleep(0.2)
     ws.close()

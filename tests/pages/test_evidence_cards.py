@@ -44,7 +44,7 @@ def _cards() -> None:
 
 
 def test_a_strip_has_each_copy_with_its_words_and_verdict_and_labels_are_text() -> None:
-    page = AppTest.from_function(_cards, default_timeout=30).run()
+    page = AppTest.from_function(_cards, default_timeout=240).run()
     assert not page.exception
     [strip] = [item.proto.body for item in page.get("html")]
     assert strip.count("<li>") == 6

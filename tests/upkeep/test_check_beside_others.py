@@ -41,7 +41,7 @@ def _count(ws: Workspace) -> int:
 
 
 def _wait_for_samples(ws: Workspace, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not _count(ws):
         assert process.poll() is None
         assert time.monotonic() < end

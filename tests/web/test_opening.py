@@ -61,7 +61,7 @@ def until(address: str, path: str, status: int, process: subprocess.Popen[bytes]
         assert process.poll() is None
         assert time.monotonic() < deadline
         try:
-            answer = requests.get(address + path, timeout=10)
+            answer = requests.get(address + path, timeout=120)
             if answer.status_code == status:
                 return answer
         except requests.ConnectionError:
@@ -74,14 +74,14 @@ def test_it_answers_while_its_database_is_upgraded_and_is_ready_afterwards(file:
         with held(file):
             assert until(address, "/healthz", 200, process).text == "ok\n"
             for path in ("/readyz", "/metrics", "/", "/v1/functions", "/_stcore/health"):
-                answer = requests.get(address + path, timeout=10)
+                answer = requests.get(address + path, timeout=120)
                 assert answer.status_code == 503, path
                 assert "database is being opened or brought up to date" in answer.text
                 assert int(answer.headers["Retry-After"]) > 0
         assert until(address, "/readyz", 200, process).json()["ready"]
-        assert requests.get(f"{address}/v1/functions", timeout=10).status_code == 401
-        assert requests.get(f"{address}/_stcore/health", timeout=10).status_code == 200
-        assert f'schema="{SCHEMA_VERSION}"' in requests.get(f"{address}/metrics", timeout=10).text
+        assert requests.get(f"{address}/v1/functions", timeout=120).status_code == 401
+        assert requests.get(f"{address}/_stcore/health", timeout=120).status_code == 200
+        assert f'schema="{SCHEMA_VERSION}"' in requests.get(f"{address}/metrics", timeout=120).text
     assert process.returncode in (0, -signal.SIGTERM)
 
 

@@ -132,18 +132,18 @@ def test_addresses_end_with_the_session_that_they_were_given_to(server: AppServe
 
     def upload(given_for: str) -> int:
         token = upload_token(db, function, given_for)
-        return requests.put(f"{server.address}/uploads/{token}", b"PK", timeout=30).status_code
+        return requests.put(f"{server.address}/uploads/{token}", b"PK", timeout=120).status_code
 
     def export(given_for: str) -> int:
         path = export_path(db, function, "csv", GalleryFilter(), Order.NEWEST, given_for)
-        return requests.get(f"{server.address}{path}", timeout=30).status_code
+        return requests.get(f"{server.address}{path}", timeout=120).status_code
 
     good = ticket(anna)
     assert (upload(good), export(good)) == (200, 200)
     # The name of somebody else in an address is what its signature is for.
     token = upload_token(db, function, good)
     forged = f"{token.rpartition('-')[0]}-{ticket(user(server, 'Eva'))}"
-    assert requests.put(f"{server.address}/uploads/{forged}", b"PK", timeout=30).status_code == 403
+    assert requests.put(f"{server.address}/uploads/{forged}", b"PK", timeout=120).status_code == 403
     users.set_password(db, anna.id, HASH)
     for ended in (good, "", "login", f"user.{anna.id}.999"):
         assert (upload(ended), export(ended)) == (403, 403)

@@ -38,7 +38,7 @@ class Server:
     port: int
 
     def put(self, token: str, content: bytes | Iterator[bytes]) -> httpx.Response:
-        return httpx.put(f"{self.url}/uploads/{token}", content=content, timeout=30)
+        return httpx.put(f"{self.url}/uploads/{token}", content=content, timeout=120)
 
     def spooled(self) -> list[Path]:
         return sorted(self.ws.spool.iterdir())

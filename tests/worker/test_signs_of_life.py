@@ -35,7 +35,7 @@ def test_a_command_that_makes_no_progress_for_long_still_says_that_it_lives(
             return
         with ws.db.write() as connection:
             connection.execute(update(table).where(table.c.id == job_id).values(heartbeat=1.0))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while (sign := jobs.get_job(ws.db, job_id).heartbeat) == 1.0 and time.monotonic() < deadline:
             time.sleep(0.05)
         signs.append(sign)
