@@ -46,6 +46,7 @@ def test_an_answer_that_cannot_be_written_is_a_sentence_about_the_output(
         assert len(ran.err.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_who_reads_only_the_beginning_gets_no_complaint(tmp_path: Path) -> None:
     for line in ("D openapi | head -n 1", "D openapi | true"):
         ran = shell(tmp_path, line)

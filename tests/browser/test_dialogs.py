@@ -25,6 +25,7 @@ def server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield from served(tmp_path_factory.mktemp("dialogs"))
 
 
+@pytest.mark.long
 def test_what_is_typed_into_a_dialog_outlives_the_end_of_a_job(dashboard: Dashboard, server: Server) -> None:
     db = server.workspace.db
     first = functions.get_function(db, dashboard.create_function("First"))
@@ -50,6 +51,7 @@ def test_what_is_typed_into_a_dialog_outlives_the_end_of_a_job(dashboard: Dashbo
     functions.delete_function(db, first.id)
 
 
+@pytest.mark.long
 def test_a_dialog_from_a_menu_stands_alone_and_goes_with_one_escape(dashboard: Dashboard, server: Server) -> None:
     """Kind: the menu stayed open over the page, beside the dialog of one of its lines, and took the first Escape.
 

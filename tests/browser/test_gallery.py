@@ -231,6 +231,7 @@ def test_the_page_turns_at_its_ends_and_by_keys(page: Page, demo: Demo) -> None:
     demo.was_told([["page", [], None, step] for step in (1, -1, 1, 1, -1)], page)
 
 
+@pytest.mark.long
 def test_the_large_view_by_keys(page: Page, demo: Demo) -> None:
     visit(page, demo).nth(2).focus()
     large = page.locator("dialog.large")

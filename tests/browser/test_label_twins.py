@@ -27,6 +27,7 @@ def server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield from served(tmp_path_factory.mktemp("twins"))
 
 
+@pytest.mark.long
 def test_two_spellings_become_one_label_when_a_person_says_so(dashboard: Dashboard, server: Server) -> None:
     """The dialog, and a filter that names the label which goes."""
     from playwright.sync_api import expect

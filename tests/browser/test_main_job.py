@@ -160,6 +160,7 @@ def test_the_public_cifake_archive_imports_in_a_handful_of_clicks(
     dashboard.sees_in_time("Model 1 ·")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("server", [{}], indirect=True)
 def test_bad_archives_and_files_end_in_sentences(dashboard: Dashboard, server: Server, tmp_path: Path) -> None:
     text = tmp_path / "letter.zip"
