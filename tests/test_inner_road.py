@@ -77,6 +77,7 @@ def keys(ws: Workspace) -> dict[str, int]:
     return dict(query(ws.settings.data_dir, sql))
 
 
+@pytest.mark.long
 def test_the_switch_brings_named_features_into_the_sweep_and_leaves_the_old_embeddings_and_model(
     ws: Workspace, clip: SmallClip
 ) -> None:
@@ -148,6 +149,7 @@ def test_settings_that_name_inner_blocks_go_with_the_switch(ws: Workspace, clip:
     assert built(ws, function).trained
 
 
+@pytest.mark.long
 def test_a_backbone_that_is_no_transformer_refuses_the_switch_and_outlives_it(ws: Workspace, clip: SmallClip) -> None:
     function = made(ws, clip)
     use_inner_blocks(ws, function.id, True)
@@ -187,6 +189,7 @@ def test_the_page_offers_the_switch_and_acts_on_it(
         assert query(tmp_path / "data", "SELECT kind FROM jobs WHERE state = 'queued' ORDER BY kind")[0] == ("build",)
 
 
+@pytest.mark.long
 def test_the_page_says_in_one_sentence_why_the_offline_backbone_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +202,7 @@ def test_the_page_says_in_one_sentence_why_the_offline_backbone_has_none(
         assert "EfficientNet-Lite0 (offline) is no transformer, so it has no inner blocks" in words(app)
 
 
+@pytest.mark.long
 def test_the_command_says_and_sets_it(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = create_function(ws, "Offline", ("real", "synthetic"), OFFLINE)

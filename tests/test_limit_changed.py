@@ -77,6 +77,7 @@ def facts(ws: Workspace) -> list[Any]:
     ]
 
 
+@pytest.mark.long
 def test_stored_samples_get_other_verdicts_in_a_process_that_never_loads_a_network(ws: Workspace) -> None:
     """Kind: work done again that is there already. The stored out-of-fold probabilities are all it takes."""
     function = labelled_function(ws, 14)

@@ -97,6 +97,7 @@ def test_what_is_no_picture_of_a_fair_size_is_not_read_whole(trained: Workspace,
     assert most < usual + 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["holes.csv", "zero.csv", "pipe.csv"])
 def test_a_table_of_labels_is_asked_for_its_size(tmp_path: Path, name: str) -> None:
     """The kind: tables of gigabytes, devices and pipes in place of a table."""

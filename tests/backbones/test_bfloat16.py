@@ -107,6 +107,7 @@ def test_it_says_by_what_way_the_numbers_are_had(other: OtherMachine) -> None:
     assert other.log.count("This machine cannot calculate bfloat16") == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["offline", "transformer", "timm"])
 def test_a_machine_without_bfloat16_gives_the_numbers_of_one_that_has_it(
     name: str, other: OtherMachine, tmp_path: Path

@@ -86,6 +86,7 @@ def test_numbers_do_not_depend_on_companions_or_position(
     assert_independent_of_companions_and_position(load_clip(clip.spec, clip.checkpoint, precision))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backbone_id", [DEFAULT_CLIP, "clip-vit-b-32-openai", "mobileclip2-s2"])
 def test_the_tower_is_the_one_that_open_clip_builds(backbone_id: str) -> None:
     """A part left out or another activation would load without complaint, and give other numbers."""

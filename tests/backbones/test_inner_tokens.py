@@ -194,6 +194,7 @@ def test_the_key_and_the_size_of_a_plain_backbone_are_the_ones_that_are_stored_a
     assert (backbone.key, backbone.dimension) == ("inner-stored-key-test:1a30ecd2066360f9:2:bfloat16", 72)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_they_do_not_depend_on_companions_position_or_batches_calculated_together(
     made: tuple[Tower, SmallClip], precision: str

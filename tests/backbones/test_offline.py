@@ -85,6 +85,7 @@ def test_detail_is_the_mean_of_its_crops(float32: Backbone) -> None:
     np.testing.assert_array_equal(float32.embed([views])[0]["detail"], expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_numbers_do_not_depend_on_companions_or_position(precision: str) -> None:
     assert_independent_of_companions_and_position(load_offline(precision))

@@ -65,6 +65,7 @@ def test_fused_activations_change_nothing_but_the_last_digits() -> None:
     torch.testing.assert_close(head, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise", ["scene", "noisy"])
 def test_averaging_large_pictures_before_the_filter_hardly_moves_their_embeddings(
     noise: str, monkeypatch: pytest.MonkeyPatch

@@ -110,6 +110,7 @@ def offline(request: pytest.FixtureRequest) -> tuple[str, np.ndarray, np.ndarray
     return request.param, _rows(load_offline(request.param, threads=1)), _rows(load_offline("float32", threads=1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("taken_away", [False, True], ids=["raises", "missing"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("part", [EMBEDS, POOL], ids=["_embeds", "_pool"])

@@ -79,7 +79,7 @@ def _calls(backbone: Backbone) -> int:
     return calls
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_batch_asks_for_the_lock_a_few_times_only(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Counted, not timed: how long a busy thread then holds a batch up depends on the machine (13 times as long

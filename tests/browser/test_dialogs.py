@@ -91,6 +91,7 @@ def test_a_dialog_from_a_menu_stands_alone_and_goes_with_one_escape(dashboard: D
     functions.delete_function(db, function.id)
 
 
+@pytest.mark.long
 def test_the_page_says_which_backbone_auto_chose_and_why(dashboard: Dashboard, server: Server) -> None:
     why = "EfficientNet-Lite0 (offline) is the automatic choice. CLIP ViT-B/32 256 px (DataComp) is not available"
     dashboard.press("Create a function")

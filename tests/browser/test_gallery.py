@@ -348,6 +348,7 @@ def test_the_large_view_by_mouse(page: Page, demo: Demo) -> None:
     demo.was_told([["label", ["s6"], "synthetic", 0]], page)
 
 
+@pytest.mark.long
 def test_until_the_server_answers_the_thumbnail_stands_in(page: Page, demo: Demo) -> None:
     visit(page, demo, "slow=1.5").nth(2).focus()
     press(page, "Enter")
@@ -426,6 +427,7 @@ def test_axe_finds_no_serious_fault(page: Page, demo: Demo, scheme: Any) -> None
     assert serious_faults(page, "stBidiComponentIsolated") == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", ["S", "M", "L"])
 def test_a_phone_shows_two_columns_and_cuts_nothing_off(chromium: Browser, demo: Demo, size: str) -> None:
     context = chromium.new_context(viewport={"width": 420, "height": 900}, has_touch=True, is_mobile=True)

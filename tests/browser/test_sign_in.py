@@ -120,6 +120,7 @@ def test_signing_in_opens_one_browser_and_no_other(chromium: Browser, page: Page
         context.close()
 
 
+@pytest.mark.long
 def test_file_fields_take_files_of_people_who_have_signed_in(page: Page, guarded: Server, tmp_path: Path) -> None:
     """Kind: refused to strangers only. Files come by another way than the page, and that way asks who sends them."""
     sent: list[int] = []

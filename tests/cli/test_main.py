@@ -115,6 +115,7 @@ def test_the_same_command_again_imports_and_embeds_nothing_and_says_the_same(tra
         assert again.json[part] == trained.first.json[part]
 
 
+@pytest.mark.long
 def test_invoke_answers_one_line_a_file_good_or_bad(trained: Trained, tmp_path: Path) -> None:
     made_image("synthetic", 500).save(tmp_path / "new.png")
     (tmp_path / "text.png").write_text("no picture", encoding="utf-8")

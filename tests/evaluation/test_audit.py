@@ -50,6 +50,7 @@ def _flips(ws: Workspace, model_id: str) -> list[Flip]:
     ]
 
 
+@pytest.mark.long
 def test_a_new_model_is_followed_by_its_audit_in_a_lane_of_its_own(ws: Workspace) -> None:
     function = built(ws)
     (job,) = jobs.list_jobs(ws.db, function.id)
@@ -118,6 +119,7 @@ def test_a_killed_audit_goes_on_behind_its_last_finished_part_and_finds_the_same
     assert _flips(ws, model.id) == flips
 
 
+@pytest.mark.long
 def test_an_audit_ends_when_a_newer_model_appears(ws: Workspace) -> None:
     function = built(ws)
     old = function.live_model_id
@@ -136,6 +138,7 @@ def test_an_audit_ends_when_a_newer_model_appears(ws: Workspace) -> None:
     assert len(evaluations.read_parts(ws.db, str(old))) < len(PARTS)
 
 
+@pytest.mark.long
 def test_an_audit_waits_while_there_is_something_to_build(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_GIVE_WAY_SECONDS", 0.01)
     built(ws)
@@ -194,6 +197,7 @@ def test_a_model_without_folds_is_audited_without_verdicts(ws: Workspace) -> Non
     assert "too few" in found.learning_curve.sentence
 
 
+@pytest.mark.long
 def test_the_very_same_image_under_two_labels_is_listed(ws: Workspace) -> None:
     """Only the report of the import knew of it; nobody who looked for contradictions was told."""
     function = built(ws, 4)
@@ -207,6 +211,7 @@ def test_the_very_same_image_under_two_labels_is_listed(ws: Workspace) -> None:
     assert [row["file"] for row in found.to_json()["same_image_other_label"]] == ["copy.png"]
 
 
+@pytest.mark.long
 def test_deleting_a_function_deletes_what_its_audits_found(ws: Workspace) -> None:
     function = built(ws, 4)
     audit(ws, function.id)

@@ -24,6 +24,7 @@ def _encoded_again(data: bytes) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.long
 # A JPEG of these noisy pictures is far enough from them that nothing is learned by heart; a changed pixel is not.
 @pytest.mark.parametrize(("again", "inflation"), [(near_duplicate, 0.1), (_encoded_again, 0.0)])
 def test_twins_of_randomly_labelled_pictures_leave_the_score_at_chance(
@@ -52,6 +53,7 @@ def test_twins_of_randomly_labelled_pictures_leave_the_score_at_chance(
     assert Duplicates.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
+@pytest.mark.long
 def test_the_same_picture_under_two_labels_is_listed_the_most_alike_first(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
     function = empty_function(ws)
@@ -68,6 +70,7 @@ def test_the_same_picture_under_two_labels_is_listed_the_most_alike_first(tmp_pa
     assert pair.distance <= 6
 
 
+@pytest.mark.long
 def test_images_that_belong_together_are_no_near_duplicates(tmp_path: Path) -> None:
     """Kind: a figure of something else. Of the built-in sample 1,252 pairs of patches were called contradictions."""
     ws = workspace(tmp_path)
@@ -81,6 +84,7 @@ def test_images_that_belong_together_are_no_near_duplicates(tmp_path: Path) -> N
     assert (found.groups, found.samples, found.pairs, found.contradiction_count) == (1, 2, 1, 1)
 
 
+@pytest.mark.long
 def test_a_few_near_duplicates_among_many_make_no_measurable_difference(tmp_path: Path) -> None:
     """With new folds for all, how folds happened to fall made it look like a loss: 95.2 % against 95.1 %."""
     ws = workspace(tmp_path)

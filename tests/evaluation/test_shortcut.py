@@ -48,6 +48,7 @@ def audited(rows: list[FileFactsRow], names: tuple[str, ...] = ("real", "synthet
     return audit
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "above", "fact"), [("confounded_png_vs_jpeg", 0.95, "format"), ("confounded_size", 0.9, "height")]
 )
@@ -58,6 +59,7 @@ def test_a_set_whose_files_give_the_label_away_is_warned_of(name: str, above: fl
     assert fact in [item.name for item in audit.facts if item.roc_auc > above]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "every"), [("genimage_mini", 1), ("mixed2000", 4)])
 def test_a_set_whose_files_are_alike_is_not(name: str, every: int) -> None:
     audit = audited(rows_of_set(name, every))
@@ -65,6 +67,7 @@ def test_a_set_whose_files_are_alike_is_not(name: str, every: int) -> None:
     assert 0.4 < audit.roc_auc < 0.62
 
 
+@pytest.mark.long
 def test_a_size_that_lies_between_the_others_is_found_where_a_linear_model_finds_nothing() -> None:
     rows = made_rows(
         (100, 100), lambda label, rng: facts(width=512 if label else int(rng.choice([300, 400, 700, 800])))
@@ -81,6 +84,7 @@ def test_the_words_of_a_fact_count_the_files_of_each_label() -> None:
     assert fact.words == "JPEG: 40 of 40 real, 0 of 60 synthetic"
 
 
+@pytest.mark.long
 def test_three_labels_are_compared_each_with_the_rest() -> None:
     names = ("camera", "scanner", "generator")
     rows = made_rows(
@@ -95,6 +99,7 @@ def test_three_labels_are_compared_each_with_the_rest() -> None:
     )
 
 
+@pytest.mark.long
 def test_one_label_of_ten_that_the_files_give_away_is_not_averaged_away() -> None:
     """The mean of the areas, one of 1.0 and nine of about 0.55, gave no warning."""
     names = tuple(f"label {index}" for index in range(10))
@@ -138,6 +143,7 @@ def test_near_duplicates_are_one_observation_and_share_a_fold() -> None:
     assert not audit.warning
 
 
+@pytest.mark.long
 def test_the_order_of_rows_does_not_matter_and_json_keeps_everything() -> None:
     rows = made_rows((50, 50), lambda label, rng: facts(width=int(rng.integers(200, 300 + 100 * label))))
     audit = audited(rows)

@@ -139,6 +139,7 @@ def test_a_large_set_is_sampled_with_every_labels_share_and_the_same_way_each_ti
     assert choose_samples(hashes[:7], y[:7], MOST_SAMPLES).tolist() == list(range(7))
 
 
+@pytest.mark.long
 def test_a_copy_that_cannot_be_made_is_left_out_and_not_counted(tmp_path: Path) -> None:
     ws = workspace(tmp_path / "data")
     function = empty_function(ws)

@@ -100,7 +100,7 @@ def test_the_map_of_a_model_that_learned_random_labels_is_grey(random: Known) ->
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_says_how_far_it_is_and_stops_when_it_is_told_to(striped: Known) -> None:
     decoded = decode_image(_picture(1, striped=True), "picture", striped.ws.limits)
     heard: list[int] = []

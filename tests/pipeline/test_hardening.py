@@ -68,6 +68,7 @@ def hardening(row: ModelRow) -> Hardening:
     return Hardening.from_json(row.hardening)
 
 
+@pytest.mark.long
 def test_the_first_model_is_live_before_any_copy_and_the_next_one_learned_from_them(
     ws: Workspace, function: Function
 ) -> None:

@@ -76,6 +76,7 @@ def test_confirmed_sources_choose_and_another_source_asks_for_a_new_model(ws: Wo
     assert (again.model.sweep, again.model.training_fingerprint) == (first.sweep, first.training_fingerprint)
 
 
+@pytest.mark.long
 def test_sources_that_are_taken_away_ask_for_a_model_that_folds_alone_chose(ws: Workspace) -> None:
     function = of_three_sources(ws)
     built(ws, function)

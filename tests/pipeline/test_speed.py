@@ -69,6 +69,7 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, text: str) -> None:
     ws.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("images", "known"), [(20, False), (speed.LEAST_IMAGES, True)])
 def test_a_long_enough_build_leaves_its_rate(tmp_path: Path, images: int, known: bool) -> None:
     ws = workspace(tmp_path)

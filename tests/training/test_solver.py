@@ -34,7 +34,7 @@ def _solve(prepared, views, y, weights, c, tolerance=EXACT_TOLERANCE):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("scaling", ["standardise", "unit-length"])
 @pytest.mark.parametrize("class_weight", ["none", "balanced"])
 @pytest.mark.parametrize(("counts", "dimension"), SHAPES)
@@ -55,7 +55,7 @@ def test_coefficients_agree_with_scikit_learn(counts, dimension, class_weight, s
         assert np.allclose(found.intercept[p].numpy(), reference.intercept_, atol=2e-5 * max(1, scale))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("counts", "dimension"), SHAPES)
 def test_fast_sweep_has_the_out_of_fold_log_loss_of_scikit_learn(counts, dimension):
     views, y, prepared = _prepared(counts, dimension, dtype=torch.float32)

@@ -198,6 +198,7 @@ def _status(connection: socket.socket) -> bytes:
     return answer
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("headers", ["Content-Length: 9000000", "Transfer-Encoding: chunked"])
 @pytest.mark.parametrize("dribble", [False, True])
 def test_an_upload_that_stalls_is_ended_and_leaves_nothing(server: Server, headers: str, dribble: bool) -> None:
