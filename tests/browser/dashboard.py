@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.accessibility import serious_faults
+
 #: Machines of CI are slow and loaded; what is there sooner is not waited for.
 PATIENCE = 60_000
 WORK_SECONDS = 600
@@ -244,6 +246,11 @@ class Dashboard:
 
     def click_tile(self, sample_id: str) -> None:
         self.page.locator(f'.gallery .tile[data-id="{sample_id}"]').click()
+
+    def serious_faults(self) -> list[str]:
+        """What axe finds on the page, once it is drawn."""
+        self.settled()
+        return serious_faults(self.page)
 
     def fits_in(self, width: int) -> None:
         """Wait until nothing of the page, its scrolling part included, is wider than that many pixels."""

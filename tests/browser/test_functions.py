@@ -19,7 +19,6 @@ from detector.jobs import request_build
 from detector.storage import functions, imports, keys, samples
 from detector.storage.functions import Function
 from detector.web.signing import upload_token
-from tests.browser.accessibility import serious_faults
 from tests.browser.conftest import Server
 from tests.browser.dashboard import Dashboard
 from tests.factories import LABELS, add_images, empty_function, images, make_image, write_zip
@@ -360,7 +359,7 @@ def test_code_on_the_api_page_can_be_read_on_both_grounds(dashboard: Dashboard, 
         page.wait_for_timeout(700)
         expect(tokens.first).to_be_visible()
         assert min(tokens.evaluate_all(_CONTRASTS)) >= 4.5
-        assert serious_faults(page) == []
+        assert dashboard.serious_faults() == []
 
 
 #: WCAG 2.2, contrast of text: of each token against the first ground behind it that is not transparent.

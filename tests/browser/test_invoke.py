@@ -17,7 +17,6 @@ from playwright.sync_api import Browser, expect
 from detector.pipeline.build import build
 from detector.storage import functions, records
 from detector.storage.functions import Function
-from tests.browser.accessibility import serious_faults
 from tests.browser.conftest import Server, served
 from tests.factories import LABELS, labelled_function, make_image
 from tests.imaging.pictures import encode, picture
@@ -149,7 +148,7 @@ def test_many_pictures_are_judged_behind_the_page_and_found_by_their_address(
     dashboard.settled()
     dashboard.page.goto(address)
     dashboard.sees_in_time("13 pictures")
-    assert serious_faults(dashboard.page) == []
+    assert dashboard.serious_faults() == []
     with dashboard.page.expect_download() as download:
         dashboard.page.get_by_role("button", name=re.compile("CSV")).first.click()
     assert Path(download.value.path()).read_bytes().startswith(b"\xef\xbb\xbf")
@@ -170,13 +169,13 @@ def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_a_phone(
 ) -> None:
     dashboard.page.emulate_media(color_scheme=scheme)
     open_invoke(dashboard, function)
-    assert serious_faults(dashboard.page) == []
+    assert dashboard.serious_faults() == []
     # Unlike the samples, with content credentials: both have words of their own.
     looked_at(dashboard, ("a.jpg", signed(encode(picture(300, 200), "JPEG"))))
     dashboard.sees("valid: the file is as it was signed", "Your samples")
-    assert serious_faults(dashboard.page) == []
+    assert dashboard.serious_faults() == []
     looked_at(dashboard, ("a.png", make_image(906, "synthetic")))
-    assert serious_faults(dashboard.page) == []
+    assert dashboard.serious_faults() == []
     dashboard.resize(420, 900)
     dashboard.fits_in(420)
-    assert serious_faults(dashboard.page) == []
+    assert dashboard.serious_faults() == []

@@ -19,7 +19,6 @@ from detector.pipeline.build import build
 from detector.storage import functions, samples
 from detector.storage.functions import Function
 from detector.storage.schema import annotation_history
-from tests.browser.accessibility import serious_faults
 from tests.browser.conftest import Server, served
 from tests.factories import add_images, empty_function, images, label_ids, make_image, near_duplicate
 
@@ -336,13 +335,13 @@ def test_axe_finds_no_serious_fault_on_the_page_its_menus_and_the_large_view(
     dashboard: Dashboard, function: Function
 ) -> None:
     page = dashboard.page
-    assert serious_faults(page) == []
+    assert dashboard.serious_faults() == []
     page.locator(".gallery .tile").first.click()
     dashboard.sees("1 selected")
     for menu, entry in (("More", "Delete"), ("Download", "Table (CSV)")):
         dashboard.press(menu)
         page.get_by_text(entry, exact=True).first.wait_for()
-        assert serious_faults(page) == [], menu
+        assert dashboard.serious_faults() == [], menu
         page.keyboard.press("Escape")
     dashboard.press("Select all 61 that match")
     dashboard.sees("All 61 that match")
@@ -350,21 +349,21 @@ def test_axe_finds_no_serious_fault_on_the_page_its_menus_and_the_large_view(
     page.locator(".gallery .tile").first.focus()
     page.keyboard.press("0")
     dashboard.dialog_says("61 samples")
-    assert serious_faults(page) == []
+    assert dashboard.serious_faults() == []
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="detached")
     page.emulate_media(color_scheme="dark")
     dashboard.reload()
-    assert serious_faults(page) == []
+    assert dashboard.serious_faults() == []
     page.emulate_media(color_scheme="light")
     dashboard.reload()
     page.locator(".gallery .tile").first.focus()
     page.keyboard.press("Enter")
     page.locator("dialog.large .facts").wait_for()
     page.wait_for_timeout(1000)
-    assert serious_faults(page) == []
+    assert dashboard.serious_faults() == []
     assert page.locator("dialog.large .near li").count() == 5
     page.keyboard.press("Escape")
     page.get_by_role("button", name="More filters").click()
     page.wait_for_timeout(700)
-    assert serious_faults(page) == []
+    assert dashboard.serious_faults() == []
