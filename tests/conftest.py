@@ -45,6 +45,28 @@ def _components_looked_for_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _embeddings_remembered() -> Iterator[None]:
+    """The same pictures are embedded once a run: it was a fifth of all that the tests calculate."""
+    # Tests that embed nothing need not wait for torch.
+    if "torch" not in sys.modules:
+        yield
+        return
+    from tests.remembered import embeddings_remembered
+
+    with embeddings_remembered():
+        yield
+
+
+@pytest.fixture(scope="module")
+def nothing_remembered() -> Iterator[None]:
+    """For tests of what a network calculates, and of how long it takes."""
+    from tests.remembered import embeddings_calculated
+
+    with embeddings_calculated():
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _databases_of_a_file() -> Iterator[None]:
     yield

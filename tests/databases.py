@@ -2,7 +2,8 @@
 
 ``pytest --database postgresql`` starts a server at the first data folder that is opened, one for each process of a run,
 and gives every folder a database of its own: a copy of one that has its tables already. What a test file has used is
-emptied and used again by the next one: dropping a database makes the server write everything to the disk first.
+emptied and used again by the next one: dropping a database makes the server write everything to the disk first. A new
+folder with SQLite gets a copy too: making all tables costs more than what many a test does with them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,21 @@ def give_databases_back() -> None:
 def stop_server() -> None:
     """End the server, if one was started."""
     _run.end()
+
+
+def make_tables(folder: Path) -> None:
+    """Put an SQLite database without a row into a new data folder, as the first opening does."""
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "detector.sqlite").write_bytes(_tables())
+
+
+@cache
+def _tables() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "detector.sqlite")
+        Database(f"sqlite:///{file}").close()
+        return file.read_bytes()
 
 
 def names_database(reason: str) -> pytest.MarkDecorator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from detector.storage import functions, imports
 from detector.storage.functions import Function
 from detector.storage.imports import ImageRow, NewSample
 from detector.workspace import Workspace
-from tests.databases import database_url
+from tests.databases import database_url, make_tables
 
 LABELS = ("real", "synthetic")
 
@@ -29,9 +30,12 @@ def workspace(folder: Path, **settings: Any) -> Workspace:
     usual: dict[str, Any] = {"precision": "float32", "retrain_delay": 0.0, "copies": 0}
     if "database_url" not in settings:
         usual["database_url"] = database_url(folder)
+        if not usual["database_url"] and "store" not in settings:
+            make_tables(folder)
     return Workspace.open(Settings(data_dir=folder, **usual | settings))
 
 
+@lru_cache(1000)
 def make_image(seed: int, label: str = "real", size: int = 80) -> bytes:
     """A PNG of coloured blobs; "synthetic" ones carry fine stripes. No two seeds are near-duplicates."""
     rng = np.random.default_rng([seed, LABELS.index(label) if label in LABELS else 2 + len(label)])

@@ -12,7 +12,7 @@ from detector.pipeline.embedding import embed_missing, function_backbone
 from tests.command_line import run
 from tests.factories import add_images, empty_function, make_image, workspace
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_remembered")]
 
 BACKBONE = "efficientnet-lite0"
 
