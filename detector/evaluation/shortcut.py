@@ -28,8 +28,9 @@ MOST_ROWS = 10_000
 #: What a fact alone must reach to be named among those that give the label away.
 TELLING_FROM = 0.65
 
-_TREES = 200
-_TREES_OF_ONE_FACT = 50
+# Of 200 and 50 trees the areas differ by at most 0.006 from these, on sets that are alike and on those that are not.
+_TREES = 100
+_TREES_OF_ONE_FACT = 15
 _LEAF = 5
 # Candidates for "exactly this value": the most frequent ones.
 _COMMON_VALUES = 10
