@@ -58,9 +58,9 @@ def _embeddings_remembered() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def nothing_remembered() -> Iterator[None]:
-    """For tests of what a network calculates, and of how long it takes."""
+    """For tests of what a network is asked, what it says of pictures together and alone, and how long it takes."""
     from tests.remembered import embeddings_calculated
 
     with embeddings_calculated():

@@ -33,7 +33,8 @@ from tests.page_app import opened_by_pages, page, wait_for_findings
 from tests.page_words import as_shown
 from tests.stored import query
 
-pytestmark = pytest.mark.slow
+# It counts what the network is asked.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_remembered")]
 
 GENEROUS = 0.3
 

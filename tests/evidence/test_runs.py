@@ -70,6 +70,7 @@ def _files(ws: Workspace) -> list[str]:
     return sorted(path.name.partition(".")[2] for path in ws.spool.iterdir())
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 def test_each_picture_gets_the_verdict_that_a_single_invoke_gives(ws: Workspace, function_id: str) -> None:
     run_id = given(ws, function_id, PICTURES)
     worked_off(ws)

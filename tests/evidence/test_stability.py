@@ -61,6 +61,7 @@ def known(trained: Known) -> Iterator[Known]:
     set_false_accusation_limit(trained.ws, trained.function_id, 0.1)
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 def test_each_copy_is_judged_as_the_same_file_would_be_by_an_invoke(known: Known) -> None:
     data = make_image(900, "synthetic", 400)
     found = known.stability(data)

@@ -452,6 +452,7 @@ def test_groups_and_near_duplicates_join_and_are_named_by_content(ws: Workspace)
         assert group[alone] == alone
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 @pytest.mark.slow
 def test_the_same_data_gives_the_same_metrics_to_the_last_digit_whatever_the_order(tmp_path: Path) -> None:
     found = []

@@ -82,6 +82,7 @@ def _table(out: Path) -> list[dict[str, object]]:
     return pq.read_table(out).to_pylist()
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 def test_every_picture_gets_the_verdict_that_invoke_gives(ready: Ready, tmp_path: Path) -> None:
     out = tmp_path / "results.parquet"
     done = _score(ready, ready.pictures, out)

@@ -76,6 +76,7 @@ def test_a_verdict_names_every_label_most_confident_first(trained: Trained) -> N
     assert verdict.seconds > 0
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 @pytest.mark.slow
 def test_a_verdict_does_not_depend_on_the_images_beside_it(trained: Trained) -> None:
     data = [make_image(n, "real" if n % 2 else "synthetic", 80 if n % 3 else 400) for n in range(70, 78)]

@@ -17,6 +17,7 @@ from detector.worker.running import run_pending
 from tests.factories import empty_function, labelled_function, make_image, workspace
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 @pytest.mark.slow
 def test_questions_asked_together_get_the_answers_they_get_alone(tmp_path: Path) -> None:
     ws = workspace(tmp_path)
