@@ -59,6 +59,7 @@ def test_the_file_that_holds_more_counts_more_and_all_shares_are_one(ready: tupl
     assert [seen[copy.position][0] for copy in found.copies] == [copy.name for copy in found.copies]
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 def test_one_file_alone_is_judged_as_by_itself(ready: tuple[Workspace, ServingModel]) -> None:
     seen = see(ready, make_image(502, "real"))
     found = judge_together(ready[1], [("one", seen)])

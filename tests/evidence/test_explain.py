@@ -112,6 +112,7 @@ def test_a_statement_changes_nothing_of_the_verdict(ready: tuple[Workspace, str]
     assert (plain.grade, plain.reason) == (stating.grade, stating.reason)
 
 
+@pytest.mark.usefixtures("nothing_remembered")
 def test_the_verdict_is_that_of_a_plain_invoke_and_its_grade_never_above_it(ready: tuple[Workspace, str]) -> None:
     ws, function_id = ready
     for seed in range(6):
